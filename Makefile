@@ -1,0 +1,60 @@
+# Everything runs in .venv, which the first target that needs it makes. Another interpreter: make PYTHON=python3.12
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TYPES := build/types
+# Many small tests: two processes with one torch thread each use two cores better than one with two threads.
+TEST_ARGS ?= -n 2
+.PHONY: help demo test lint type format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
+
+demo: $(READY) ## make the embedded videos, train all stages on them, print the table (minutes)
+	$(BIN)/adafocus train moving_digits --out runs/moving_digits
+
+test: $(READY) ## run all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(READY) ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package is checked as a user's editor sees it, installed: the checkout's folders are mapped to other names, and
+# type checkers do not follow the import hook of an editable installation. Paths are shown as in the checkout.
+type: $(READY) ## check types (strict)
+	@rm -rf $(TYPES) build/lib
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target $(TYPES) .
+	@MYPYPATH=$(TYPES) $(BIN)/mypy --config-file setup.cfg -p adafocus_rl \
+	    | sed -E 's#^$(TYPES)/adafocus_rl/(envs|agents|experiments)/#\1/#; s#^$(TYPES)/##'
+
+format: $(READY) ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## measure speed
+	$(BIN)/adafocus bench
+
+clean: ## remove what was built (.venv and runs stay)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Runs again when the dependencies change. opencv-python needs the system library libGL, which servers and containers
+# often lack; opencv-python-headless is the same code without windows, which we do not open.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "adafocus_rl needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'; \
+	    $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	    version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
+	    echo "opencv-python does not load here (no libGL?): using opencv-python-headless $$version instead"; \
+	    $(BIN)/python -m pip uninstall --disable-pip-version-check --quiet --yes opencv-python; \
+	    $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
+	        "opencv-python-headless==$$version"; \
+	    $(BIN)/python -c 'import cv2'; }
+	@touch $@

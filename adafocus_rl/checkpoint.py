@@ -1,0 +1,330 @@
+"""Checkpoints: one safetensors file each, with a JSON manifest in its header.
+
+Weights and other tensors are the file's tensors; everything else (architecture, epoch, optimiser settings,
+metric) is plain JSON in the header's metadata. Reading one never unpickles, so a checkpoint from the internet
+cannot run code. A write goes to a temporary name in the same folder, is flushed to the disk and then renamed:
+whoever reads finds the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adafocus_rl.errors import UserError
+
+FORMAT = "adafocus_rl"
+FORMAT_VERSION = 1
+_MANIFEST_KEY = "adafocus_rl_manifest"
+
+
+def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+    """Write one checkpoint, whole or not at all; missing folders are made.
+
+    Args:
+        path: file to write or replace, by convention with the suffix ``.safetensors``.
+        tensors: any names, shapes, dtypes and devices; tensors that share memory are written separately.
+        manifest: values that JSON can hold (tuples come back as lists). The keys ``format``,
+        ``format_version`` and
+            ``torch_version`` are filled in here.
+
+    Raises:
+        TypeError: the manifest holds a value that JSON cannot.
+        OSError: the disk refused; an earlier checkpoint of this name is then unharmed.
+    """
+    path = Path(path)
+    text = json.dumps(
+        {
+            **manifest,
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "torch_version": str(torch.__version__),
+        }
+    )
+    # safetensors takes neither shared storage nor channels-last strides.
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One fixed temporary name: what a killed process left is overwritten, not collected.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(plain, temporary, metadata={_MANIFEST_KEY: text})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read one checkpoint.
+
+    Returns:
+        The tensors, on `device`, and the manifest.
+
+    Raises:
+        UserError: there is no such file, it is not a safetensors file, not one of ours, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; give a file that a training run has written")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(
+            f"checkpoint {path} is not a whole safetensors file ({error}); expected one written by adafocus, "
+            "other formats (.pt, .pth, .pkl) are refused because reading them can run code"
+        ) from error
+    try:
+        manifest = json.loads(metadata[_MANIFEST_KEY])
+        version = int(manifest["format_version"])
+        ours = manifest["format"] == FORMAT
+    except (KeyError, TypeError, ValueError):
+        ours = False
+    if not ours:
+        raise UserError(
+            f"checkpoint {path} has no {FORMAT} manifest, so another program wrote it; "
+            "give a file that a training run has written, or name it as an encoder's weights"
+        )
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"checkpoint {path} has format version {version}, but this adafocus_rl reads up to "
+            f"{FORMAT_VERSION}; upgrade adafocus_rl"
+        )
+    return tensors, manifest
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> None:
+    """Copy the tensors named `prefix`… into `module`; names and shapes must be exactly its own.
+
+    Args:
+        module: receives parameters and buffers, each in its own dtype and on its own device.
+        tensors: a checkpoint's tensors; names without the prefix belong to other modules and are passed over.
+        prefix: beginning of the names, with its dot (``"glance."``), or ``""`` for all.
+        what: the checkpoint's name for the message.
+
+    Raises:
+        UserError: a name or a shape differs; the message tells the first one. The module is unchanged
+        then.
+    """
+    given = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    expected = module.state_dict()
+    difference = _first_difference(given, expected, prefix)
+    if difference is not None:
+        raise UserError(
+            f"checkpoint {what} was made with another architecture: {difference}; "
+            "use the configuration it was trained with, or another checkpoint"
+        )
+    module.load_state_dict(given, strict=True)
+
+
+def _first_difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], prefix: str) -> str | None:
+    for name, tensor in expected.items():
+        if name not in given:
+            return f"it lacks {prefix}{name}"
+        if given[name].shape != tensor.shape:
+            return f"{prefix}{name} has shape {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
+    extra = next((name for name in given if name not in expected), None)
+    return None if extra is None else f"it has {prefix}{extra}, which this architecture lacks"
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimiser's state into tensors and plain values, for `save`.
+
+    Returns:
+        Tensors named ``state.<parameter index>.<name>`` (or ``group.<index>.<name>`` for a setting that is a
+        tensor), and a JSON-ready dictionary with everything else.
+    """
+    whole = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+
+    def split(kind: str, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        plain = {}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{kind}.{index}.{name}"] = value
+            else:
+                plain[name] = value
+        return plain
+
+    return tensors, {
+        "optimizer": type(optimizer).__name__,
+        # JSON would turn integer keys to strings anyway.
+        "state": {str(index): split("state", index, values) for index, values in whole["state"].items()},
+        "groups": [split("group", index, group) for index, group in enumerate(whole["param_groups"])],
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Give an optimiser the state that `optimizer_tensors` split; its next step is exactly the one due.
+
+    Args:
+        optimizer: of the same class, over the same parameters in the same order.
+        tensors: as returned or as loaded; names of other kinds are passed over.
+        plain: as returned, or after a round trip through JSON.
+
+    Raises:
+        UserError: another class of optimiser, other parameter groups, or a state of another shape.
+    """
+    name = type(optimizer).__name__
+    if plain["optimizer"] != name:
+        raise UserError(
+            f"the checkpoint holds the state of optimiser {plain['optimizer']}, but this run uses {name}; "
+            "resume with the same optimiser or start afresh"
+        )
+    current = optimizer.state_dict()["param_groups"]
+    sizes, expected = ([len(group["params"]) for group in groups] for groups in (plain["groups"], current))
+    if sizes != expected:
+        raise UserError(
+            f"the checkpoint's optimiser has parameter groups of {sizes}, but this run's are {expected}; "
+            "resume with the same architecture or start afresh"
+        )
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in plain["state"].items()}
+    # A setting such as Adam's betas is a tuple, which JSON turned into a list.
+    groups = [
+        {
+            key: tuple(value) if isinstance(now.get(key), tuple) and isinstance(value, list) else value
+            for key, value in group.items()
+        }
+        for group, now in zip(plain["groups"], current, strict=True)
+    ]
+    for key, tensor in tensors.items():
+        match = re.fullmatch(r"(state|group)\.(\d+)\.(\w+)", key)
+        if match is not None:
+            owner = state if match[1] == "state" else groups
+            # Cloned: the optimiser updates its state in place, and the caller's tensors are not its own.
+            owner[int(match[2])][match[3]] = tensor.detach().clone()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.ndim > 0 and value.shape != parameters[index].shape:
+                raise UserError(
+                    f"the checkpoint's {key} of parameter {index} has shape {tuple(value.shape)}, expected "
+                    f"{tuple(parameters[index].shape)}; resume with the same architecture or start afresh"
+                )
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def tensors_hash(source: nn.Module | Mapping[str, Tensor]) -> str:
+    """First 16 hex digits of the SHA-256 of all names, dtypes, shapes and bytes, whatever order or device.
+
+    Args:
+        source: a module (its state dictionary is taken) or a mapping of names to tensors.
+    """
+    tensors = source.state_dict() if isinstance(source, nn.Module) else source
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        # Through bytes: NumPy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class CheckpointRotation:
+    """The newest checkpoints of one stage, and the best one.
+
+    Files: ``<stem>.step00012.safetensors`` for the newest `keep` steps, ``<stem>.best.safetensors`` for the
+    highest metric so far. The best one's metric is read back from its manifest, so a resumed run goes on
+    comparing with it.
+
+    Args:
+        folder: made when missing.
+        stem: the stage's name, part of each file name.
+        keep: number of newest steps to keep, at least 1.
+    """
+
+    def __init__(self, folder: Path | str, stem: str, keep: int = 1) -> None:
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; expected at least 1")
+        self.folder = Path(folder)
+        self.stem = stem
+        self.keep = keep
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best checkpoint lies once a metric was given."""
+        return self.folder / f"{self.stem}.best.safetensors"
+
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        manifest: Mapping[str, Any],
+        metric: float | None = None,
+    ) -> Path:
+        """Write the checkpoint of `step`, then remove those that are no longer due.
+
+        Later steps than this one come from a run that was started over; they are removed too, so that
+        `latest` is what was written last.
+
+        Args:
+            step: epoch or update number, not negative.
+            tensors: as in `save`.
+            manifest: as in `save`; ``step`` and ``metric`` are filled in here.
+            metric: higher is better; None or NaN leaves the best checkpoint as it is.
+
+        Returns:
+            The path written.
+        """
+        manifest = {**manifest, "step": step, "metric": metric}
+        path = self.folder / f"{self.stem}.step{step:05d}.safetensors"
+        save(path, tensors=tensors, manifest=manifest)
+        if metric is not None and not math.isnan(metric) and metric > self._best_metric():
+            save(self.best_path, tensors=tensors, manifest=manifest)
+        steps = self._steps()
+        due = [other for other in sorted(steps) if other <= step][-self.keep :]
+        for other, stale in steps.items():
+            if other not in due:
+                stale.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> Path | None:
+        """The checkpoint of the highest step, or None when there is none."""
+        steps = self._steps()
+        return steps[max(steps)] if steps else None
+
+    def clear(self) -> None:
+        """Remove every checkpoint of this stem, the best one too: the stage starts over."""
+        for path in [*self._steps().values(), self.best_path]:
+            path.unlink(missing_ok=True)
+
+    def _steps(self) -> dict[int, Path]:
+        pattern = re.compile(re.escape(self.stem) + r"\.step(\d+)\.safetensors")
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {int(match[1]): path for path in found if (match := pattern.fullmatch(path.name))}
+
+    def _best_metric(self) -> float:
+        if not self.best_path.is_file():
+            return -math.inf
+        metric = load(self.best_path)[1].get("metric")
+        return -math.inf if metric is None else float(metric)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can (Windows cannot open folders)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

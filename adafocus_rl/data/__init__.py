@@ -1,0 +1,11 @@
+"""Videos to clips: list files, decoding, sampling, transforms, loading, and the embedded data.
+
+Importing this package registers the embedded datasets and nothing heavy: the loaders, which need torchvision,
+and the decoders, which need OpenCV, are imported from their own modules.
+"""
+
+from adafocus_rl.data.datasets import DATASETS, DatasetMaker
+from adafocus_rl.data.digit_clips import MovingDigitsConfig
+from adafocus_rl.data.moving_digits import make_moving_digits
+
+__all__ = ["DATASETS", "DatasetMaker", "MovingDigitsConfig", "make_moving_digits"]

@@ -1,0 +1,114 @@
+"""One video's clip, and a batch of them: what could not be read is named beside the batch, never replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """T frames of one video with all that is known about them."""
+
+    clip: Tensor
+    """(T, 3, S, S) uint8 RGB."""
+    label: Tensor
+    """() int64: the first of the video's labels."""
+    multi_hot: Tensor
+    """(K,) float32: 1 for each of the video's labels."""
+    boxes: Tensor
+    """(T, 4) float32 [top, left, height, width] in pixels of the clip's frames; NaN where absent or
+    unknown."""
+    frames: Tensor
+    """(T,) int64 numbers of the frames in the stored video."""
+    video: Tensor
+    """() int64 position of the video in the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadClip:
+    """A video that gave no clip, in the place of its clip."""
+
+    video: int
+    """Position of the video in the index."""
+    path: str
+    """The path as listed."""
+    reason: str
+    """Why, in plain words."""
+    shape: tuple[int, int, int]
+    """(T, S, K) of the clip that is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch:
+    """The B videos of a batch that gave clips, and the names of those that did not."""
+
+    clips: Tensor
+    """(B, T, 3, S, S) uint8 RGB."""
+    labels: Tensor
+    """(B,) int64."""
+    multi_hot: Tensor
+    """(B, K) float32."""
+    boxes: Tensor
+    """(B, T, 4) float32 [top, left, height, width] in pixels of the clips' frames; NaN where absent or
+    unknown."""
+    frames: Tensor
+    """(B, T) int64 frame numbers in the stored videos."""
+    videos: Tensor
+    """(B,) int64 positions in the index."""
+    failed: list[tuple[str, str]]
+    """(path, reason) of each video that gave no clip; B is smaller by their number."""
+
+    def __len__(self) -> int:
+        return int(self.clips.shape[0])
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
+        """The batch with its tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> ClipBatch:
+        """The batch with its tensors in page-locked memory (the loader calls this)."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        return ClipBatch(
+            clips=change(self.clips),
+            labels=change(self.labels),
+            multi_hot=change(self.multi_hot),
+            boxes=change(self.boxes),
+            frames=change(self.frames),
+            videos=change(self.videos),
+            failed=self.failed,
+        )
+
+
+def collate(items: Sequence[Clip | BadClip]) -> ClipBatch:
+    """Stack the clips into a batch and name the bad ones; B = 0 when all are bad.
+
+    Raises:
+        ValueError: no item.
+    """
+    if not items:
+        raise ValueError("no clip to collate; expected at least one")
+    good = [item for item in items if isinstance(item, Clip)]
+    bad = [item for item in items if isinstance(item, BadClip)]
+    if good:
+        (t, _, s, _), k = good[0].clip.shape, len(good[0].multi_hot)
+    else:
+        t, s, k = bad[0].shape
+    return ClipBatch(
+        clips=_stack([item.clip for item in good], (t, 3, s, s), torch.uint8),
+        labels=_stack([item.label for item in good], (), torch.int64),
+        multi_hot=_stack([item.multi_hot for item in good], (k,), torch.float32),
+        boxes=_stack([item.boxes for item in good], (t, 4), torch.float32),
+        frames=_stack([item.frames for item in good], (t,), torch.int64),
+        videos=_stack([item.video for item in good], (), torch.int64),
+        failed=[(item.path, item.reason) for item in bad],
+    )
+
+
+def _stack(tensors: list[Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.stack(tensors) if tensors else torch.empty((0, *shape), dtype=dtype)

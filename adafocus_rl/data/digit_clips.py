@@ -1,0 +1,229 @@
+"""What a moving digits clip looks like: the configuration, the handwriting, and the painting of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.seeding import derive_seed
+
+CELLS = 8  # side of scikit-learn's digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingDigitsConfig:
+    """What the clips look like. Lengths in pixels, brightness as a fraction of full scale, time in frames."""
+
+    seed: int = 0
+    """Everything random follows from it."""
+    train_videos: int = 800
+    """Clips in the training list, ≥ 1."""
+    val_videos: int = 300
+    """Clips in the validation list, ≥ 1."""
+    frames: int = 24
+    """Frames per clip, ≥ 2."""
+    side: int = 96
+    """Side of the square frame; even."""
+    digit: int = 20
+    """Side of a digit and of a distractor, 8 to `side` − 1."""
+    distractors: int = 3
+    """Scrambled digits per clip, present all the time; 0 disables."""
+    scramble_block: int = 2
+    """Side of the blocks of the 8×8 digit that change places in a distractor: 1, 2 or 4."""
+    noise: float = 16 / 255
+    """Standard deviation of the sensor noise, per pixel and frame; 0 disables."""
+    presence: tuple[float, float] = (0.4, 0.8)
+    """Range of the share of the clip's frames that show the digit, in (0, 1]."""
+    speed: tuple[float, float] = (0.8, 2.5)
+    """Range of the speed of a digit or distractor, pixels per frame."""
+    turn: float = 0.12
+    """Largest change of direction, radians per frame; a path bends evenly and is reflected at the frame's
+    edges."""
+    ink: tuple[float, float] = (0.55, 0.9)
+    """Range of the brightness of ink, drawn per digit and distractor."""
+    background: tuple[float, float] = (0.1, 0.3)
+    """Range of the background's mean brightness, drawn per clip."""
+    contrast: float = 0.06
+    """Half range of the smooth unevenness of the background."""
+    val_share: float = 0.3
+    """Share of the handwriting samples of each class that only validation uses, in (0, 1)."""
+    fps: int = 12
+    """Frames per second written into the files."""
+    crf: int = 23
+    """x264's constant rate factor, 0 to 51: smaller keeps more and makes larger files."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value outside its range, named.
+        """
+        rules = {
+            "train_videos": (self.train_videos >= 1, "at least 1"),
+            "val_videos": (self.val_videos >= 1, "at least 1"),
+            "frames": (self.frames >= 2, "at least 2"),
+            "side": (self.side % 2 == 0 and self.side > 8, "an even number above 8"),
+            "digit": (CELLS <= self.digit < self.side, f"{CELLS} to side − 1 = {self.side - 1}"),
+            "distractors": (self.distractors >= 0, "0 or more"),
+            "scramble_block": (self.scramble_block in (1, 2, 4), "1, 2 or 4"),
+            "noise": (self.noise >= 0, "0 or more"),
+            "presence": (0 < self.presence[0] <= self.presence[1] <= 1, "0 < low ≤ high ≤ 1"),
+            "speed": (0 <= self.speed[0] <= self.speed[1], "0 ≤ low ≤ high"),
+            "turn": (self.turn >= 0, "0 or more"),
+            "ink": (0 <= self.ink[0] <= self.ink[1] <= 1, "0 ≤ low ≤ high ≤ 1"),
+            "background": (0 <= self.background[0] <= self.background[1] <= 1, "0 ≤ low ≤ high ≤ 1"),
+            "contrast": (self.contrast >= 0, "0 or more"),
+            "val_share": (0.02 <= self.val_share <= 0.98, "0.02 to 0.98"),
+            "fps": (self.fps >= 1, "at least 1"),
+            "crf": (0 <= self.crf <= 51, "0 to 51"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise UserError(f"moving_digits got {name}={getattr(self, name)!r}; expected {expected}: change it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handwriting:
+    """The handwriting samples of one split."""
+
+    images: NDArray[np.float32]
+    """(M, 8, 8) ink in [0, 1]."""
+    digits: NDArray[np.int64]
+    """(M,) the digit each shows."""
+
+
+def split_handwriting(config: MovingDigitsConfig) -> dict[str, Handwriting]:
+    """{"train": …, "val": …}: disjoint samples, and the same share of each class."""
+    return _split_handwriting(config.seed, config.val_share)
+
+
+def plan_labels(config: MovingDigitsConfig, split: str, count: int) -> NDArray[np.int64]:
+    """(count,) class of each clip: as even as possible, in random order."""
+    rng = np.random.default_rng(derive_seed(config.seed, split, "labels"))
+    labels: NDArray[np.int64] = rng.permutation(np.arange(count, dtype=np.int64) % 10)
+    return labels
+
+
+def render_clip(
+    config: MovingDigitsConfig, handwriting: Handwriting, label: int, split: str, number: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """One clip, a function of its arguments only.
+
+    Args:
+        config: what clips look like.
+        handwriting: samples of the clip's split, from `split_handwriting`.
+        label: the digit shown.
+        split: name of the split, which keeps random streams apart.
+        number: number of the clip in its split.
+
+    Returns:
+        Grey frames (T, S, S) uint8, and boxes (T, 4) of [top, left, height, width] in pixels, NaN where the
+        digit is absent.
+    """
+    rng = np.random.default_rng(derive_seed(config.seed, split, number))
+    t, side = config.frames, config.side
+    # One row and column more than the frame: a sprite between two pixels touches one pixel beyond its side.
+    canvas = np.zeros((t, side + 1, side + 1), dtype=np.float32)
+    canvas[:, :side, :side] = _background(config, rng)
+
+    others = handwriting.images[rng.integers(len(handwriting.images), size=config.distractors)]
+    for image in others:
+        sprite = _enlarge(scramble(image, config.scramble_block, rng), config.digit)
+        _paint(canvas, sprite, _path(config, rng), rng.uniform(*config.ink), np.arange(t))
+
+    sample = handwriting.images[rng.choice(np.flatnonzero(handwriting.digits == label))]
+    origins = _path(config, rng)
+    length = int(np.clip(round(rng.uniform(*config.presence) * t), 1, t))
+    start = int(rng.integers(t - length + 1))
+    present = np.arange(start, start + length)
+    # Painted last: where paths cross, the ink of the digit covers that of the distractor.
+    _paint(canvas, _enlarge(sample, config.digit), origins, rng.uniform(*config.ink), present)
+
+    frames = canvas[:, :side, :side]
+    frames += np.float32(config.noise) * rng.standard_normal(frames.shape, dtype=np.float32)
+    boxes = np.full((t, 4), np.nan)
+    boxes[present, :2] = origins[present]
+    boxes[present, 2:] = config.digit
+    return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), boxes
+
+
+@lru_cache(maxsize=4)
+def _split_handwriting(seed: int, val_share: float) -> dict[str, Handwriting]:
+    from sklearn.datasets import load_digits  # slow to import
+
+    data = load_digits()
+    images = (data.images / 16.0).astype(np.float32)
+    digits = data.target.astype(np.int64)
+    rng = np.random.default_rng(derive_seed(seed, "handwriting"))
+    parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "val": []}
+    for digit in range(10):
+        members = rng.permutation(np.flatnonzero(digits == digit))
+        held = round(len(members) * val_share)
+        parts["val"].append(members[:held])
+        parts["train"].append(members[held:])
+    keep = {split: np.concatenate(part) for split, part in parts.items()}
+    return {split: Handwriting(images=images[k], digits=digits[k]) for split, k in keep.items()}
+
+
+def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A distractor's sprite: the blocks of side `block` of an (8, 8) image, in random order."""
+    n = CELLS // block
+    blocks = image.reshape(n, block, n, block).swapaxes(1, 2).reshape(n * n, block, block)
+    shuffled = blocks[rng.permutation(n * n)]
+    scrambled: NDArray[np.float32] = shuffled.reshape(n, n, block, block).swapaxes(1, 2).reshape(CELLS, CELLS)
+    return scrambled
+
+
+def _background(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(S, S) smooth: 4×4 random values, enlarged."""
+    coarse = rng.uniform(-config.contrast, config.contrast, size=(4, 4)).astype(np.float32)
+    smooth: NDArray[np.float32] = _enlarge(coarse, config.side) + np.float32(rng.uniform(*config.background))
+    return smooth
+
+
+def _enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Bilinear enlargement of a square image to (side, side), pixel centres aligned."""
+    n = image.shape[0]
+    centre = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
+    weights = np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(n))).astype(np.float32)
+    enlarged: NDArray[np.float32] = weights @ image @ weights.T
+    return enlarged
+
+
+def _path(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(T, 2) top and left of a sprite in pixels: even speed, evenly bending, reflected at the edges."""
+    span = config.side - config.digit
+    heading = rng.uniform(0, 2 * np.pi) + rng.uniform(-config.turn, config.turn) * np.arange(config.frames)
+    step = rng.uniform(*config.speed) * np.stack([np.sin(heading), np.cos(heading)], axis=1)
+    free = rng.uniform(0, span, size=2) + np.cumsum(step, axis=0)
+    folded = span - np.abs(free % (2 * span) - span)
+    # To hundredths before painting, so that the list of boxes says exactly where the pixels are.
+    return np.round(folded, 2)
+
+
+def _paint(
+    canvas: NDArray[np.float32],
+    sprite: NDArray[np.float32],
+    origins: NDArray[np.float64],
+    brightness: float,
+    present: NDArray[np.int64],
+) -> None:
+    """Blend ink (d, d), at sub-pixel origins, into the frames `present` of a (T, S + 1, S + 1) canvas."""
+    d = sprite.shape[0]
+    corner = np.floor(origins[present]).astype(np.int64)
+    down, right = (origins[present] - corner).astype(np.float32).T[:, :, None, None]
+    padded = np.pad(sprite, 1)
+    ink = (1 - down) * ((1 - right) * padded[1:, 1:] + right * padded[1:, :-1]) + down * (
+        (1 - right) * padded[:-1, 1:] + right * padded[:-1, :-1]
+    )
+    offsets = np.arange(d + 1)
+    where = (
+        present[:, None, None],
+        corner[:, 0, None, None] + offsets[:, None],
+        corner[:, 1, None, None] + offsets,
+    )
+    canvas[where] += ink * (np.float32(brightness) - canvas[where])

@@ -1,0 +1,266 @@
+"""Which videos there are: the project's list file, its class names, and the true boxes beside it.
+
+The list file is CSV with a header. ``path`` (relative to the list's folder unless another root is given, or
+absolute) and ``label`` (an integer; several joined with ``;``) are required, ``num_frames`` is optional (0 or
+empty: unknown, it is counted when the video is read), and any other column is kept as text. Beside
+``NAME.csv`` may lie ``NAME_boxes.csv`` with the header ``path,frame,top,left,height,width``: the object's box
+in pixels of the stored frame, one row per frame that shows it; and ``classes.txt`` with one class name per
+line, in the order of the labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adafocus_rl.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+BOX_COLUMNS = ("path", "frame", "top", "left", "height", "width")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoRecord:
+    """One line of a list file."""
+
+    path: str
+    """A video file or a folder of frame images; relative to the index's root, with ``/``, or absolute."""
+    num_frames: int = 0
+    """Frames in the video; 0 when unknown."""
+    labels: tuple[int, ...]
+    """Classes of the video, each once, at least one; the first is the label where a method takes only one."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """The list's other columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoIndex:
+    """A list of videos with what is known about them."""
+
+    records: list[VideoRecord]
+    """The videos, in the order of the list."""
+    root: Path
+    """Folder to which relative paths belong."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes in the order of the labels; None when not given."""
+    boxes: Path | None = None
+    """CSV of true boxes, see `read_boxes`; None when there is none."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: int) -> VideoRecord:
+        return self.records[i]
+
+    def __iter__(self) -> Iterator[VideoRecord]:
+        return iter(self.records)
+
+    @property
+    def num_classes(self) -> int:
+        """K: the number of class names or, without names, one more than the largest label."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return 1 + max(label for record in self.records for label in record.labels)
+
+    def full_path(self, i: int) -> Path:
+        """Where the i-th video lies."""
+        return self.root / self.records[i].path
+
+    def select(self, positions: Iterable[int]) -> VideoIndex:
+        """The index of the videos at these positions, in this order: a fold, or the first few."""
+        return VideoIndex(
+            records=[self.records[i] for i in positions],
+            root=self.root,
+            class_names=self.class_names,
+            boxes=self.boxes,
+        )
+
+    def hash(self) -> str:
+        """First 16 hex digits of sha256 over paths, frame counts, labels and extra columns, in order.
+
+        The root is left out: data that moved is the same data.
+        """
+        digest = hashlib.sha256()
+        for record in self.records:
+            row = [record.path, record.num_frames, list(record.labels), sorted(record.extra.items())]
+            digest.update(json.dumps(row).encode() + b"\n")
+        return digest.hexdigest()[:16]
+
+    @classmethod
+    def read(cls, list_file: Path, *, root: Path | None = None, classes: Path | None = None) -> VideoIndex:
+        """Read a list file in the format of this module's docstring.
+
+        Args:
+            list_file: the CSV.
+            root: folder of relative paths; None for the list's own.
+            classes: file of class names; None for ``classes.txt`` beside the list, if there is one.
+
+        Raises:
+            UserError: no such file, a missing column, a bad value (with its line), no video, a path listed
+                twice.
+        """
+        list_file = Path(list_file)
+        lines: dict[str, int] = {}
+        records: list[VideoRecord] = []
+        for line, row in _rows(list_file, ("path", "label")):
+            record = _parse_record(row, f"{list_file}, line {line}")
+            if record.path in lines:
+                raise UserError(
+                    f"{list_file}, line {line}: {record.path!r} is already on line {lines[record.path]}; "
+                    "expected every video once, so join its labels with ';' on one line"
+                )
+            lines[record.path] = line
+            records.append(record)
+        if not records:
+            raise UserError(f"{list_file} lists no video; expected at least one line after the header")
+        beside = list_file.with_name("classes.txt")
+        names_file = Path(classes) if classes is not None else (beside if beside.is_file() else None)
+        boxes = list_file.with_name(f"{list_file.stem}_boxes.csv")
+        return cls(
+            records=records,
+            root=Path(root) if root is not None else list_file.parent,
+            class_names=_read_class_names(names_file) if names_file is not None else None,
+            boxes=boxes if boxes.is_file() else None,
+        )
+
+    def write(self, list_file: Path) -> None:
+        """Write the list file that `read` reads back equal; class names and boxes are files of their own."""
+        extra = sorted({key for record in self.records for key in record.extra})
+        with Path(list_file).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "label", "num_frames", *extra])
+            for record in self.records:
+                labels = ";".join(str(label) for label in record.labels)
+                values = [record.extra.get(key, "") for key in extra]
+                writer.writerow([record.path, labels, record.num_frames, *values])
+
+
+def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
+    """The true boxes of an index.
+
+    Returns:
+        For each listed path an array (n, 4) of [top, left, height, width] in pixels of the stored frame, NaN
+        where the object is absent; n is the video's number of frames or, while that is unknown, ends at the
+        last box. Empty when the index has no boxes.
+
+    Raises:
+        UserError: a missing column, a bad number, or a frame that the video does not have (with its line).
+    """
+    if index.boxes is None:
+        return {}
+    counts = {record.path: record.num_frames for record in index.records}
+    found: dict[str, dict[int, list[float]]] = {path: {} for path in counts}
+    for line, row in _rows(index.boxes, BOX_COLUMNS):
+        path = row["path"]
+        if path not in counts:
+            continue  # the index may be a selection of the list that the boxes belong to
+        where = f"{index.boxes}, line {line}"
+        frame = _integer(row["frame"], "frame", where)
+        if counts[path] and frame >= counts[path]:
+            raise UserError(
+                f"{where}: frame {frame} of {path!r}, which has {counts[path]} frames according to the list; "
+                "correct one of the two files"
+            )
+        found[path][frame] = [_finite(row[name], name, where) for name in BOX_COLUMNS[2:]]
+    boxes: dict[str, NDArray[np.float32]] = {}
+    for path, rows in found.items():
+        array = np.full((counts[path] or max(rows, default=-1) + 1, 4), np.nan, dtype=np.float32)
+        if rows:
+            array[list(rows)] = list(rows.values())
+        boxes[path] = array
+    return boxes
+
+
+def missing(index: VideoIndex) -> list[tuple[str, str]]:
+    """Videos that are not there, as (path, reason), by a look at the file system only: nothing is decoded."""
+    reasons = ((index.records[i].path, absence(index.full_path(i))) for i in range(len(index)))
+    return [(path, reason) for path, reason in reasons if reason is not None]
+
+
+def absence(path: Path) -> str | None:
+    """Why there is no video at `path`, in plain words; None for a file with content or a folder of images."""
+    if path.is_dir():
+        if any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir()):
+            return None
+        return "the folder holds no .jpg or .png image"
+    if not path.is_file():
+        return "no such file or folder"
+    return None if path.stat().st_size else "the file is empty (0 bytes)"
+
+
+def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row) of a CSV file with a header that has the required columns."""
+    try:
+        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
+            absent = [name for name in required if name not in header]
+            if absent:
+                raise UserError(
+                    f"{path}, line 1: no column {' and no column '.join(map(repr, absent))} (the header is "
+                    f"{','.join(header)!r}); expected a CSV file whose first line names {','.join(required)}"
+                )
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: not {len(header)} values as in the header; put a "
+                        "value that contains a comma in double quotes"
+                    )
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise UserError(f"there is no list file {path}; check the path") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV text file ({error}); check the file") from None
+
+
+def _parse_record(row: dict[str, str], where: str) -> VideoRecord:
+    path = row["path"].strip()
+    if not path:
+        raise UserError(f"{where}: the path is empty; expected a video file or a folder of frames")
+    labels = [_integer(text, "label", where) for text in row["label"].split(";")]
+    return VideoRecord(
+        path=path,
+        num_frames=_integer(row.get("num_frames") or "0", "num_frames", where),
+        labels=tuple(dict.fromkeys(labels)),
+        extra={key: value for key, value in row.items() if key not in ("path", "label", "num_frames")},
+    )
+
+
+def _integer(text: str, column: str, where: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise UserError(f"{where}: {column} is {text!r}; expected an integer of 0 or more")
+    return value
+
+
+def _finite(text: str, column: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{where}: {column} is {text!r}; expected a number of pixels")
+    return value
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    try:
+        names = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the class names {path} cannot be read ({error}); expected a text file, one name a line"
+        ) from None
+    return tuple(name.strip() for name in names)

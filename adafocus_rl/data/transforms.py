@@ -1,0 +1,164 @@
+"""Frames to clips of one size, with the same random choices for all frames of a clip and for the boxes on
+them.
+
+Everything is torchvision v2, on a `Video` (T, 3, H, W) together with its `BoundingBoxes` (T, 4). Glance and
+focus see the one clip that comes out, so they can never be augmented separately. Normalisation belongs to the
+recogniser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tvf
+
+from adafocus_rl.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformConfig:
+    """How frames become a clip of (T, 3, S, S)."""
+
+    frame_size: int = 224
+    """S: side of the clip's square frames in pixels, ≥ 1."""
+    resize_short: int | None = None
+    """Short side in pixels to which stored frames are resized before the centre crop; None for 256/224 of
+    `frame_size`, 0 for no resizing."""
+    crop: Literal["multiscale", "none"] = "multiscale"
+    """Training crop: one of several sizes at one of 13 fixed places, or the same as in evaluation."""
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Sides of the multi-scale crop as fractions of the short side, each in (0, 1], from large to small."""
+    flip: bool = True
+    """Whether half of the training clips are mirrored; off where left and right mean something."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value outside its range, named.
+        """
+        short = self.short_side
+        if self.frame_size < 1:
+            raise UserError(f"frame_size is {self.frame_size}; expected at least 1 pixel")
+        if 0 != short < self.frame_size:
+            raise UserError(
+                f"resize_short is {self.resize_short} and frame_size {self.frame_size}; expected "
+                "resize_short to be 0 (no resizing), null (256/224 of frame_size) or at least frame_size"
+            )
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise UserError(f"scales are {self.scales}; expected one or more fractions in (0, 1]")
+
+    @property
+    def short_side(self) -> int:
+        """Short side in pixels before the centre crop; 0 for no resizing."""
+        if self.resize_short is None:
+            return round(256 / 224 * self.frame_size)
+        return self.resize_short
+
+
+class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """Crop one of several sizes at one of 13 fixed places and resize it to a square.
+
+    Height and width of the crop are drawn from `scales` times the short side and differ by at most one scale;
+    the places are the corners, the centre, the middles of the edges, and the points halfway between centre
+    and corners. Source: GroupMultiScaleCrop of TSN (Wang et al. 2016), without its crops that leave the
+    frame.
+    """
+
+    _PLACES = (
+        *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+        *((0, 2), (2, 0), (2, 4), (4, 2)),
+        *((1, 1), (1, 3), (3, 1), (3, 3)),
+    )
+    """(rows, columns) in quarters of the room that the crop leaves."""
+
+    def __init__(self, size: int, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.size = size
+        self.scales = tuple(scales)
+        n = range(len(self.scales))
+        self._pairs = [(i, j) for i in n for j in n if abs(i - j) <= 1]
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """{top, left, height, width} of the crop in pixels, drawn from torch's default generator."""
+        full_height, full_width = _size(flat_inputs)
+        short = min(full_height, full_width)
+        i, j = self._pairs[_draw(len(self._pairs))]
+        rows, columns = self._PLACES[_draw(len(self._PLACES))]
+        height, width = (max(1, int(short * self.scales[k])) for k in (i, j))
+        return {
+            # Times before by: the other order never reaches the last offsets.
+            "top": (full_height - height) * rows // 4,
+            "left": (full_width - width) * columns // 4,
+            "height": height,
+            "width": width,
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Crop and resize the frames, or the boxes on them."""
+        return tvf.resized_crop(inpt, **params, size=[self.size, self.size], antialias=True)
+
+
+def build_transform(config: TransformConfig, *, train: bool) -> v2.Transform:
+    """The transform of a clip and its boxes.
+
+    Training: multi-scale crop of the stored frame (scales are relative, so no resizing before it) or the
+    evaluation crop, then a flip. Evaluation: short side to `config.short_side`, centre crop. Random choices
+    come from torch's default generator, once per call.
+
+    Returns:
+        A transform from `Video` (T, 3, H, W) and `BoundingBoxes` (T, 4) to (T, 3, S, S) and (T, 4);
+        `apply_transform` calls it.
+    """
+    steps: list[v2.Transform] = []
+    if train and config.crop == "multiscale":
+        steps.append(MultiScaleCrop(config.frame_size, config.scales))
+    else:
+        if config.short_side:
+            steps.append(v2.Resize(config.short_side, antialias=True))
+        steps.append(v2.CenterCrop(config.frame_size))
+    if train and config.flip:
+        steps.append(v2.RandomHorizontalFlip(0.5))
+    return v2.Compose(steps)
+
+
+def apply_transform(
+    transform: v2.Transform, frames: torch.Tensor, boxes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Transform a clip and the boxes on it with the same random choices.
+
+    Args:
+        transform: from `build_transform`.
+        frames: (T, 3, H, W) uint8.
+        boxes: (T, 4) float of [top, left, height, width] in pixels, NaN for none.
+
+    Returns:
+        Frames (T, 3, S, S) uint8 and boxes (T, 4) float32: the part of each box that is still in the frame,
+        NaN where nothing of it is.
+    """
+    top, left, height, width = boxes.float().unbind(1)
+    corners = torch.stack([left, top, left + width, top + height], dim=1)
+    size = (int(frames.shape[-2]), int(frames.shape[-1]))
+    video, moved = transform(
+        tv_tensors.Video(frames), tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=size)
+    )
+    x1, y1, x2, y2 = moved.as_subclass(torch.Tensor).unbind(1)
+    seen = torch.stack([y1, x1, y2 - y1, x2 - x1], dim=1)
+    # Comparing with NaN is false, so absent boxes stay NaN too.
+    inside = (seen[:, 2] > 0) & (seen[:, 3] > 0)
+    return video.as_subclass(torch.Tensor), torch.where(inside[:, None], seen, torch.nan)
+
+
+def _size(flat_inputs: list[Any]) -> tuple[int, int]:
+    """(height, width) of the frames among the inputs of a transform."""
+    height, width = next(x.shape[-2:] for x in flat_inputs if isinstance(x, tv_tensors.Video))
+    return int(height), int(width)
+
+
+def _draw(high: int) -> int:
+    return int(torch.randint(high, ()))

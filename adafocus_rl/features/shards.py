@@ -1,0 +1,160 @@
+"""The bank on disk: a JSON manifest, and shards of ``.npy`` tables that appear all at once when they are complete.
+
+Layout::
+
+    manifest.json                what the bank was built from
+    shard_00000/<table>.npy      float16 (videos of the shard, T, …)
+    shard_00000/label.npy        int64 (videos,);  multi_hot.npy uint8;  boxes.npy float32;  valid.npy bool
+    shard_00000/done.json        the done mark: file sizes, and the videos that could not be decoded
+
+A shard is written under a temporary name and renamed, so a folder ``shard_…`` with its done mark is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.errors import UserError
+
+BANK_FORMAT = "adafocus_rl.feature_bank"
+BANK_VERSION = 1
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes under a temporary name, flushes and renames, so that a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bank.
+
+    Raises:
+        UserError: when there is no bank in the folder or its manifest cannot be read.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no feature bank in {folder}; build one with `adafocus features build RUN`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is not a feature bank's manifest; delete {folder} and build the bank again") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != BANK_FORMAT:
+        raise UserError(f"{path} is not a feature bank's manifest; delete {folder} and build the bank again")
+    if manifest["format_version"] != BANK_VERSION:
+        raise UserError(
+            f"the feature bank in {folder} has format version {manifest['format_version']}, this release reads "
+            f"{BANK_VERSION}; build it again with `adafocus features build RUN --overwrite`"
+        )
+    return manifest
+
+
+def check_manifest(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses a stale bank.
+
+    Raises:
+        UserError: naming the first field that differs and both values.
+    """
+    for field in sorted(set(found) | set(expected)):
+        if found.get(field) != json.loads(json.dumps(expected.get(field))):
+            raise UserError(
+                f"the feature bank in {folder} is stale: {field} is {_short(found.get(field))} there and "
+                f"{_short(expected.get(field))} now; rebuild it with `adafocus features build RUN --overwrite`"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def shard_folder(folder: Path, number: int) -> Path:
+    """Where shard ``number`` lies."""
+    return folder / f"shard_{number:05d}"
+
+
+def shard_count(manifest: Mapping[str, Any]) -> int:
+    """Number of shards of a complete bank."""
+    return -(-int(manifest["videos"]) // int(manifest["shard_videos"]))
+
+
+def finished_shards(folder: Path, manifest: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Done marks of the shards whose files all have the size they were written with."""
+    finished = {}
+    for number in range(shard_count(manifest)):
+        path = shard_folder(folder, number)
+        try:
+            mark = json.loads((path / "done.json").read_text())
+            whole = all((path / name).stat().st_size == size for name, size in mark["bytes"].items())
+        except (OSError, json.JSONDecodeError, KeyError):
+            continue
+        if whole:
+            finished[number] = mark
+    return finished
+
+
+class ShardWriter:
+    """Collects one shard's rows in memmaps; :meth:`finish` makes it visible.
+
+    Args:
+        folder: the bank's folder.
+        number: the shard's number.
+        rows: index rows of the shard's videos.
+        manifest: the bank's manifest (table shapes).
+    """
+
+    def __init__(self, folder: Path, number: int, rows: range, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.number = number
+        self.rows = rows
+        self.failed: list[tuple[str, str]] = []
+        self._part = folder / f".part_{number:05d}"
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir()
+        videos, frames = len(rows), int(manifest["frames"])
+        self._tables = {
+            name: self._table(name, np.dtype(table["dtype"]), (videos, frames, *table["shape"]))
+            for name, table in manifest["tables"].items()
+        }
+        self._tables["label"] = self._table("label", np.dtype(np.int64), (videos,))
+        self._tables["multi_hot"] = self._table("multi_hot", np.dtype(np.uint8), (videos, int(manifest["classes"])))
+        self._tables["boxes"] = self._table("boxes", np.dtype(np.float32), (videos, frames, 4))
+        self._tables["valid"] = self._table("valid", np.dtype(np.bool_), (videos,))
+
+    def _table(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+        return open_memmap(self._part / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+    def add(self, batch: ClipBatch, features: Mapping[str, Tensor]) -> None:
+        """Writes the rows of a batch: features (B, T, …) by table name."""
+        at = batch.videos.numpy() - self.rows.start
+        for name, values in features.items():
+            self._tables[name][at] = values.to("cpu").half().numpy()
+        self._tables["label"][at] = batch.labels.numpy()
+        self._tables["multi_hot"][at] = batch.multi_hot.numpy()
+        self._tables["boxes"][at] = batch.boxes.numpy()
+        self._tables["valid"][at] = True
+
+    def finish(self) -> None:
+        """Flushes, writes the done mark and renames the shard to its final name."""
+        for table in self._tables.values():
+            table.flush()
+        self._tables.clear()
+        sizes = {path.name: path.stat().st_size for path in sorted(self._part.glob("*.npy"))}
+        write_json(self._part / "done.json", {"bytes": sizes, "failed": self.failed})
+        final = shard_folder(self.folder, self.number)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(self._part, final)

@@ -1,0 +1,96 @@
+"""What the decision problem sees of videos: frozen features of a batch of episodes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.seeding import derive_seed
+
+
+class EpisodeFeatures(ABC):
+    """Frozen features of B videos of T frames each, float32 on one device.
+
+    Attributes:
+        videos: (B,) int64, row of each video in its index.
+        labels: (B,) int64, the first true class.
+        multi_hot: (B, K) float32, all true classes.
+        boxes: (B, T, 4) float32 true boxes (top, left, height, width) in frame pixels; NaN where unknown or absent.
+        global_map: (B, T, C, h, w), e^G before pooling.
+        global_vector: (B, T, D_G), e^G pooled.
+    """
+
+    videos: Tensor
+    labels: Tensor
+    multi_hot: Tensor
+    boxes: Tensor
+    global_map: Tensor
+    global_vector: Tensor
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.global_vector.shape[1]
+
+    @abstractmethod
+    def local_at(self, step: Tensor, action: Tensor) -> Tensor:
+        """f_L features of patches, each at its own time step.
+
+        Args:
+            step: (B, M) int64, the frame of each patch.
+            action: (B, M) or (B, M, K) int64 grid actions.
+
+        Returns:
+            (B, M, D_L) or (B, M, K, D_L) float32.
+        """
+
+    def local(self, action: Tensor) -> Tensor:
+        """f_L features (B, T, D_L) or (B, T, K, D_L) of one or K patches in every frame; action (B, T) or (B, T, K)."""
+        steps = torch.arange(self.num_frames, device=action.device).expand(len(self), -1)
+        return self.local_at(steps, action)
+
+    @abstractmethod
+    def full(self) -> Tensor:
+        """f_L features of the whole frames, (B, T, D_L) float32."""
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """Frozen features of a set of videos: :class:`LiveFeatures` runs the encoders, :class:`FeatureBank` reads tables."""
+
+    grid: PatchGrid
+    num_frames: int
+    num_classes: int
+    map_shape: tuple[int, int, int]
+    vector_dim: int
+    local_dim: int
+    device: torch.device
+
+    @property
+    def videos(self) -> Tensor:
+        """(N,) int64, the index rows that can be used (undecodable videos are left out)."""
+        ...
+
+    def episodes(self, videos: Tensor) -> EpisodeFeatures:
+        """Features of the given index rows (B,)."""
+        ...
+
+    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[EpisodeFeatures]:
+        """All usable videos once, in index order, or shuffled by the source's seed and the epoch when one is given."""
+        ...
+
+
+def video_order(videos: Tensor, *, seed: int, epoch: int | None) -> Tensor:
+    """The rows in index order (epoch None) or in the order that belongs to this seed and epoch; (N,) int64 on CPU."""
+    if epoch is None:
+        return videos
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return videos[torch.randperm(len(videos), generator=generator)]

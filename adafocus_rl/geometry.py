@@ -1,0 +1,126 @@
+"""Patches: the one place that converts between actions, positions, pixel boxes and crops.
+
+Conventions, everywhere in the project: coordinates are (row, column); a *position* is relative, in [0, 1]²; a
+*box* is (top, left, height, width) in pixels of the frame that patches are cut from; a square frame has side S
+and a square patch side P.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.errors import UserError
+
+
+class PatchGrid:
+    """A g×g grid of square patches on a square frame (AdaFocus, section 3.2; public code's ``standard_actions``).
+
+    Action a stands for grid row ``a // g`` and column ``a % g``, the relative position ``(row, column) / (g - 1)``
+    and the crop origin ``floor(position · (S − P))``, so the first and the last patch touch the frame's edges.
+
+    Args:
+        grid: g, positions per side, at least 1; a grid of 1 has its only patch in the centre.
+        frame_size: S, side of the frame in pixels.
+        patch_size: P, side of the patch in pixels, at most S.
+
+    Raises:
+        UserError: if the patch does not fit in the frame, or the grid is empty.
+    """
+
+    def __init__(self, *, grid: int, frame_size: int, patch_size: int) -> None:
+        if grid < 1:
+            raise UserError(f"grid is {grid}; a patch grid needs at least 1 position per side")
+        if not 1 <= patch_size <= frame_size:
+            raise UserError(
+                f"patch_size {patch_size} does not fit in frame_size {frame_size}; give a patch of 1 to {frame_size} pixels"
+            )
+        self.grid = grid
+        self.frame_size = frame_size
+        self.patch_size = patch_size
+
+    def __repr__(self) -> str:
+        return f"PatchGrid(grid={self.grid}, frame_size={self.frame_size}, patch_size={self.patch_size})"
+
+    @property
+    def num_actions(self) -> int:
+        """A = g²."""
+        return self.grid * self.grid
+
+    @property
+    def last_offset(self) -> int:
+        """S − P, the largest crop origin."""
+        return self.frame_size - self.patch_size
+
+    def position(self, action: Tensor) -> Tensor:
+        """Relative positions (…, 2) in [0, 1] of grid actions (…), int64."""
+        row_col = torch.stack((action // self.grid, action % self.grid), dim=-1)
+        if self.grid == 1:
+            return torch.full(row_col.shape, 0.5, device=action.device)
+        return row_col / (self.grid - 1)
+
+    def action(self, position: Tensor) -> Tensor:
+        """The grid action (…), int64, nearest to each relative position (…, 2)."""
+        row_col = (position.clamp(0, 1) * (self.grid - 1)).round().long()
+        return row_col[..., 0] * self.grid + row_col[..., 1]
+
+    def origin(self, position: Tensor) -> Tensor:
+        """Crop origins (…, 2), int64 pixels in [0, S − P], of relative positions (…, 2)."""
+        return (position.clamp(0, 1) * self.last_offset).floor().long()
+
+    def action_origin(self, action: Tensor) -> Tensor:
+        """Crop origins (…, 2), int64 pixels, of grid actions (…).
+
+        Integer arithmetic: ``floor`` of a rounded product could fall one pixel short of the intended origin.
+        """
+        if self.grid == 1:
+            return self.origin(self.position(action))
+        row_col = torch.stack((action // self.grid, action % self.grid), dim=-1)
+        return row_col * self.last_offset // (self.grid - 1)
+
+    def uniform_origin(self, uniform: Tensor) -> Tensor:
+        """Crop origins (…, 2), int64, from uniform numbers (…, 2) in [0, 1): every offset 0 … S − P is as likely."""
+        return (uniform * (self.last_offset + 1)).floor().long().clamp(max=self.last_offset)
+
+    def box(self, origin: Tensor) -> Tensor:
+        """Pixel boxes (…, 4) as (top, left, height, width), int64, of crop origins (…, 2)."""
+        side = torch.full_like(origin, self.patch_size)
+        return torch.cat((origin, side), dim=-1)
+
+    def centered_position(self, box: Tensor) -> Tensor:
+        """Relative positions (…, 2) whose patch is centred as nearly as possible on pixel boxes (…, 4)."""
+        if self.last_offset == 0:
+            return torch.full((*box.shape[:-1], 2), 0.5, device=box.device)
+        center = box[..., :2] + box[..., 2:] / 2
+        return ((center - self.patch_size / 2) / self.last_offset).clamp(0, 1)
+
+    def crop(self, frames: Tensor, origin: Tensor) -> Tensor:
+        """Cuts patches out of frames: one batched gather, no loop over samples and no host synchronisation.
+
+        Args:
+            frames: (N, C, S, S), any dtype and device.
+            origin: (N, 2) for one patch a frame or (N, K, 2) for K patches a frame; int64, on the frames' device.
+
+        Returns:
+            (N, C, P, P) or (N, K, C, P, P), in the frames' dtype; the memory is laid out channels-last, which is
+            what the local encoder wants.
+
+        Raises:
+            ValueError: if the frames are not S×S or the origins do not belong to them.
+        """
+        side = self.frame_size
+        if frames.ndim != 4 or frames.shape[-2:] != (side, side):
+            raise ValueError(f"frames have shape {tuple(frames.shape)}; this grid crops frames (N, C, {side}, {side})")
+        if origin.shape[0] != frames.shape[0] or origin.shape[-1] != 2 or origin.ndim not in (2, 3):
+            raise ValueError(
+                f"origins {tuple(origin.shape)} do not fit frames {tuple(frames.shape)}: give (N, 2) or (N, K, 2)"
+            )
+        single = origin.ndim == 2
+        if single:
+            origin = origin[:, None]
+        offset = torch.arange(self.patch_size, device=frames.device)
+        rows = (origin[..., 0, None] + offset)[..., :, None]
+        columns = (origin[..., 1, None] + offset)[..., None, :]
+        sample = torch.arange(frames.shape[0], device=frames.device)[:, None, None, None]
+        patches = frames.permute(0, 2, 3, 1)[sample, rows, columns].movedim(-1, 2)
+        return patches[:, 0] if single else patches

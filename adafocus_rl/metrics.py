@@ -1,0 +1,117 @@
+"""Accuracy of predictions: top-1 and mean average precision.
+
+Both take NumPy arrays of N videos and K classes; scores are any numbers that grow with belief (logits will
+do).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeanAP:
+    """Mean average precision and the classes it is a mean over."""
+
+    value: float
+    """Mean over `classes_used` classes, in [0, 1]; NaN when no class has a positive video."""
+    classes_used: int
+    """Number of classes with at least one positive video."""
+    classes_absent: int
+    """Number of classes without a positive video: undefined average precision, so left out."""
+
+
+def top1(scores: Array, labels: Array) -> float:
+    """Fraction of videos whose highest-scored class is (one of) their true class(es).
+
+    Args:
+        scores: (N, K) finite numbers; of equal scores the lower class counts as highest.
+        labels: (N,) integer classes, or (N, K) multi-hot of zeros and ones for videos with several classes.
+
+    Returns:
+        The fraction in [0, 1]; NaN when N is 0.
+
+    Raises:
+        ValueError: shapes do not fit, a score is not finite, or a class is outside [0, K).
+    """
+    scores, labels = _scores(scores, ndim=2), np.asarray(labels)
+    if labels.shape not in (scores.shape[:1], scores.shape):
+        raise ValueError(f"labels have shape {labels.shape}; expected {scores.shape[:1]} or {scores.shape}")
+    if len(scores) == 0:
+        return float("nan")
+    chosen = scores.argmax(axis=1)
+    if labels.ndim == 2:
+        return float(np.mean(labels[np.arange(len(chosen)), chosen] > 0))
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise ValueError(f"labels span {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}")
+    return float(np.mean(chosen == labels))
+
+
+def average_precision(scores: Array, positives: Array) -> float:
+    """Area under the precision-recall steps of one class: Σ (recall_i − recall_{i−1}) · precision_i.
+
+    One step per distinct score: videos of equal score enter together, so the value does not depend on their
+    order. Equal to `sklearn.metrics.average_precision_score`.
+
+    Args:
+        scores: (N,) finite numbers.
+        positives: (N,) zeros and ones, or booleans.
+
+    Returns:
+        The value in [0, 1]; NaN when nothing is positive.
+
+    Raises:
+        ValueError: shapes differ or a score is not finite.
+    """
+    scores, positives = _scores(scores, ndim=1), np.asarray(positives) > 0
+    if positives.shape != scores.shape:
+        raise ValueError(f"positives have shape {positives.shape}; expected {scores.shape}")
+    total = int(positives.sum())
+    if total == 0:
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    # Last place of each run of equal scores.
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    hits = np.cumsum(positives[order])[ends]
+    precision = hits / (ends + 1)
+    gained = np.diff(hits, prepend=0) / total
+    return float(np.sum(gained * precision))
+
+
+def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
+    """Mean over classes of `average_precision`; classes without a positive video are left out and counted.
+
+    Args:
+        scores: (N, K) finite numbers.
+        multi_hot: (N, K) zeros and ones; several ones per row for videos with several classes.
+
+    Raises:
+        ValueError: shapes differ or a score is not finite.
+    """
+    scores, multi_hot = _scores(scores, ndim=2), np.asarray(multi_hot)
+    if multi_hot.shape != scores.shape:
+        raise ValueError(f"multi_hot has shape {multi_hot.shape}; expected {scores.shape}")
+    present = np.flatnonzero((multi_hot > 0).any(axis=0))
+    values = [average_precision(scores[:, k], multi_hot[:, k]) for k in present]
+    return MeanAP(
+        value=float(np.mean(values)) if values else float("nan"),
+        classes_used=len(present),
+        classes_absent=scores.shape[1] - len(present),
+    )
+
+
+def _scores(scores: Array, *, ndim: int) -> Array:
+    scores = np.asarray(scores)
+    if scores.ndim != ndim:
+        raise ValueError(f"scores have shape {scores.shape}; expected {ndim} axes")
+    # A NaN would rank last without a word and lower the metric; a diverged model must be seen as one.
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is NaN or infinite; expected finite numbers")
+    return scores

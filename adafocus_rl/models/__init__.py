@@ -1,0 +1,34 @@
+"""Perception: encoders f_G and f_L, classifiers f_C, and the recogniser that holds them."""
+
+# The two modules of encoders are imported for their entries in the registry.
+from adafocus_rl.models import small as small
+from adafocus_rl.models import torchvision_encoders as torchvision_encoders
+from adafocus_rl.models.classifiers import CLASSIFIERS, Classifier, create_classifier, sequence_loss
+from adafocus_rl.models.encoders import ENCODERS, Encoder, create_encoder
+from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.models.saving import (
+    load_recognizer,
+    recognizer_manifest,
+    recognizer_tensors,
+    restore_recognizer,
+    save_recognizer,
+)
+
+__all__ = [
+    "CLASSIFIERS",
+    "ENCODERS",
+    "Classifier",
+    "ClassifierConfig",
+    "Encoder",
+    "EncoderConfig",
+    "ModelConfig",
+    "Recognizer",
+    "create_classifier",
+    "create_encoder",
+    "load_recognizer",
+    "recognizer_manifest",
+    "recognizer_tensors",
+    "restore_recognizer",
+    "save_recognizer",
+    "sequence_loss",
+]

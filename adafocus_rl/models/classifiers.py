@@ -1,0 +1,165 @@
+"""Classifiers f_C over the features of a clip, one step or all steps at a time, with their state in the open.
+
+A state is one tensor (…, state_dim), so that an environment can keep, copy and branch histories of B videos
+without knowing what a classifier remembers.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adafocus_rl.registry import Registry
+
+
+class Classifier(nn.Module, abc.ABC):
+    """f_C: takes one feature vector per frame, and can tell class logits after every frame."""
+
+    input_dim: int
+    """D, length of one step's feature vector."""
+    num_classes: int
+    """K."""
+    state_dim: int
+    """Length of the state."""
+
+    def initial_state(
+        self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """The state (B, state_dim) before the first step: zeros."""
+        return torch.zeros(batch, self.state_dim, device=device, dtype=dtype)
+
+    @abc.abstractmethod
+    def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """States (B, T, state_dim) after each of T steps with features (B, T, D).
+
+        The history so far is a state (B, state_dim), or none.
+        """
+
+    @abc.abstractmethod
+    def cell(self, x: Tensor, state: Tensor) -> Tensor:
+        """States (N, state_dim) after one step with features (N, D) from states (N, state_dim)."""
+
+    @abc.abstractmethod
+    def logits(self, states: Tensor) -> Tensor:
+        """Class logits (…, K) of states (…, state_dim)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class logits (B, T, K) after each of T steps with features (B, T, D); the last step predicts."""
+        return self.logits(self.sequence(x))
+
+
+class GRUClassifier(Classifier):
+    """The paper's f_C: a GRU, dropout, a linear layer. The state is the GRU's hidden vector.
+
+    Args:
+        input_dim: D.
+        num_classes: K.
+        hidden: length of the hidden vector.
+        dropout: probability of dropping an entry of the linear layer's input while training.
+    """
+
+    def __init__(self, *, input_dim: int, num_classes: int, hidden: int = 1024, dropout: float = 0.8) -> None:
+        super().__init__()
+        self.input_dim = input_dim
+        self.num_classes = num_classes
+        self.state_dim = hidden
+        self.gru = nn.GRU(input_dim, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(hidden, num_classes)
+
+    def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """Hidden vectors (B, T, hidden) after each of T steps with features (B, T, D)."""
+        states: Tensor = self.gru(x, None if state is None else state[None].contiguous())[0]
+        return states
+
+    def cell(self, x: Tensor, state: Tensor) -> Tensor:
+        """Hidden vectors (N, hidden) after one step with features (N, D): the same weights as `sequence`."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        return torch.gru_cell(x, state, *(self.gru.get_parameter(name) for name in names))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Class logits (…, K) of hidden vectors (…, hidden)."""
+        logits: Tensor = self.fc(self.dropout(states))
+        return logits
+
+
+class AveragingClassifier(Classifier):
+    """Mean of the frames' own logits. The state is their sum and, as its last entry, their number.
+
+    Args:
+        input_dim: D.
+        num_classes: K.
+        dropout: probability of dropping an entry of a feature vector while training.
+    """
+
+    def __init__(self, *, input_dim: int, num_classes: int, dropout: float = 0.8) -> None:
+        super().__init__()
+        self.input_dim = input_dim
+        self.num_classes = num_classes
+        self.state_dim = num_classes + 1
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(input_dim, num_classes)
+
+    def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """Sums and counts (B, T, K + 1) after each of T steps with features (B, T, D)."""
+        states = self._step(x).cumsum(dim=1)
+        return states if state is None else states + state[:, None]
+
+    def cell(self, x: Tensor, state: Tensor) -> Tensor:
+        """Sums and counts (N, K + 1) after one step with features (N, D)."""
+        return state + self._step(x)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Mean logits (…, K) of sums and counts (…, K + 1); zeros before the first step."""
+        return states[..., :-1] / states[..., -1:].clamp(min=1)
+
+    def _step(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.dropout(x))
+        return F.pad(logits, (0, 1), value=1.0)
+
+
+CLASSIFIERS: Registry[Callable[..., Classifier]] = Registry("classifier", None)
+"""Classifiers by name; an entry takes ``input_dim``, ``num_classes``, ``hidden`` and ``dropout``."""
+
+CLASSIFIERS.register("gru")(GRUClassifier)
+
+
+@CLASSIFIERS.register("average")
+def _average(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
+    # It has no hidden vector; `hidden` belongs to the common signature.
+    del hidden
+    return AveragingClassifier(input_dim=input_dim, num_classes=num_classes, dropout=dropout)
+
+
+def create_classifier(name: str, *, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
+    """A classifier from its registered name, initialised from torch's global generator.
+
+    Args:
+        name: ``gru`` or ``average``.
+        input_dim: D, length of one step's feature vector.
+        num_classes: K.
+        hidden: length of the hidden vector; the averaging classifier has none.
+        dropout: probability of dropping an entry of the linear layer's input while training.
+
+    Raises:
+        UserError: if the name is unknown.
+    """
+    return CLASSIFIERS.get(name)(input_dim=input_dim, num_classes=num_classes, hidden=hidden, dropout=dropout)
+
+
+def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy after every step, mean over videos and steps (AdaFocus, stage I).
+
+    Args:
+        logits: (B, T, K).
+        labels: (B,) int64.
+
+    Returns:
+        A scalar, in nats.
+    """
+    steps = logits.shape[1]
+    return F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(steps))

@@ -1,0 +1,109 @@
+"""The recogniser's way into a checkpoint and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
+from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+
+PREFIX = "recognizer."
+
+
+def recognizer_tensors(recognizer: Recognizer) -> dict[str, Tensor]:
+    """Parameters and batch statistics, names after ``recognizer.``; they share memory with the module."""
+    return {PREFIX + name: tensor.detach() for name, tensor in recognizer.state_dict().items()}
+
+
+def recognizer_manifest(recognizer: Recognizer) -> dict[str, Any]:
+    """The entries that a checkpoint's manifest needs to make this recogniser again."""
+    return {"model": asdict(recognizer.config), "signature": recognizer.signature()}
+
+
+def save_recognizer(path: Path, recognizer: Recognizer, *, manifest: Mapping[str, Any] | None = None) -> None:
+    """Writes a checkpoint with the recogniser alone.
+
+    Args:
+        path: the file.
+        recognizer: what to write.
+        manifest: further plain values to keep.
+    """
+    content = {**(manifest or {}), **recognizer_manifest(recognizer)}
+    checkpoint.save(path, tensors=recognizer_tensors(recognizer), manifest=content)
+
+
+def restore_recognizer(
+    recognizer: Recognizer, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], *, what: str
+) -> None:
+    """Fills a recogniser, in place, from a checkpoint's tensors.
+
+    Args:
+        recognizer: one of the checkpoint's architecture.
+        tensors: the checkpoint's tensors; those of other things are left alone.
+        manifest: the checkpoint's manifest.
+        what: the checkpoint's name for the message.
+
+    Raises:
+        UserError: if the checkpoint holds no recogniser, or one of another architecture; the message names
+            the first difference.
+    """
+    found = manifest.get("signature")
+    if not isinstance(found, Mapping):
+        raise _no_recognizer(what)
+    for name, expected in recognizer.signature().items():
+        if found.get(name) != expected:
+            raise UserError(
+                f"checkpoint {what} was made with another architecture: {name} is {found.get(name)!r} there "
+                f"and {expected!r} here; use the configuration it was trained with, or train anew"
+            )
+    checkpoint.load_into(recognizer, tensors, prefix=PREFIX, what=what)
+
+
+def load_recognizer(
+    path: Path, *, device: torch.device | str = "cpu"
+) -> tuple[Recognizer, dict[str, Tensor], dict[str, Any]]:
+    """Makes the recogniser that a checkpoint describes, in evaluation mode.
+
+    Torch's global generator is left as it was. The configuration of the result names no weights for its
+    encoders: the files they first came from may be gone, and the checkpoint holds what became of them.
+
+    Args:
+        path: the file.
+        device: where the recogniser and the tensors go.
+
+    Returns:
+        The recogniser, all tensors of the checkpoint, and its manifest.
+
+    Raises:
+        UserError: if the file is missing, not a checkpoint, or holds no recogniser.
+    """
+    tensors, manifest = checkpoint.load(path, device=device)
+    try:
+        config = _config(manifest["model"])
+    except (KeyError, TypeError) as error:
+        raise _no_recognizer(str(path)) from error
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
+        recognizer = Recognizer(config).to(device)
+    restore_recognizer(recognizer, tensors, manifest, what=str(path))
+    return recognizer.eval(), tensors, manifest
+
+
+def _no_recognizer(what: str) -> UserError:
+    return UserError(f"checkpoint {what} holds no recognizer; give one that a training stage has written")
+
+
+def _config(values: Mapping[str, Any]) -> ModelConfig:
+    values = dict(values)
+    for name in ("glance", "focus"):
+        values[name] = EncoderConfig(name=values[name]["name"])
+    values["classifier"] = ClassifierConfig(**values["classifier"])
+    for name in ("mean", "std"):
+        values[name] = tuple(values[name])
+    return ModelConfig(**values)

@@ -1,0 +1,56 @@
+"""Small convolutional encoders for small frames: the embedded data, debugging, and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl.models.encoders import ENCODERS, Encoder
+
+
+class ConvEncoder(Encoder):
+    """A plain stack of 3×3 convolutions, each with batch normalisation and ReLU.
+
+    Args:
+        widths: output channels of each layer; the last one is C and D.
+        strides: stride of each layer; an image of side H gives a map of side H / (product of the strides),
+            rounded up.
+    """
+
+    def __init__(self, *, widths: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, stride in zip(widths, strides, strict=True):
+            layers += [
+                nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            channels = width
+        self.net = nn.Sequential(*layers)
+        self.map_channels = channels
+        self.vector_dim = channels
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """Feature maps (N, C, h, w) of normalised images (N, 3, H, W)."""
+        maps: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
+        return maps
+
+
+@ENCODERS.register("small_glance")
+class SmallGlance(ConvEncoder):
+    """f_G for frames seen at 24 to 32 pixels: a map of 6×6 to 8×8 places."""
+
+    def __init__(self, *, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__(widths=widths, strides=(2, 2, 1))
+
+
+@ENCODERS.register("small_focus")
+class SmallFocus(ConvEncoder):
+    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 96."""
+
+    def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
+        super().__init__(widths=widths, strides=(2, 2, 2, 2))

@@ -1,0 +1,117 @@
+"""Names for things that a recipe or a command line can choose, ours and those of other installed packages.
+
+Built-in entries register by decorator where they are defined. Third parties announce theirs as entry points
+(groups ``adafocus_rl.agents``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``, ``adafocus_rl.rewards``)
+and need no change here. Entry points are imported at the first look at the registry, not when this module is
+imported, so that a heavy plug-in costs nothing to those who do not look.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from adafocus_rl.errors import UserError
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Registry(Generic[T]):
+    """Names mapped to entries of one kind.
+
+    Example:
+        >>> GREETINGS: Registry[str] = Registry("greeting")
+        >>> _ = GREETINGS.register("morning")("good morning")
+        >>> GREETINGS.get("morning")
+        'good morning'
+
+    Args:
+        kind: what an entry is, in the singular, for messages ("encoder").
+        group: entry-point group in which other packages announce entries; None for a closed registry.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._entries: dict[str, T] = {}
+        self._group_loaded = False
+
+    def register(self, name: str) -> Callable[[S], S]:
+        """Decorator that registers a class, function or value under `name` and returns it unchanged.
+
+        The decorated object must be a T. Its own type is kept (hence the free type variable), so that a
+        registered class still is that class to a type checker.
+
+        Raises:
+            ValueError: another object already has the name; a silent replacement would change results.
+        """
+
+        def decorator(entry: S) -> S:
+            self._add(name, entry)  # type: ignore[arg-type]
+            return entry
+
+        return decorator
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load_group()
+        return sorted(self._entries)
+
+    def get(self, name: str) -> T:
+        """The entry called `name`.
+
+        Raises:
+            UserError: no entry has this name; the message suggests the nearest one and lists all.
+        """
+        # Only a name that is not built in is worth importing other people's packages for.
+        if name not in self._entries:
+            self._load_group()
+        if name in self._entries:
+            return self._entries[name]
+        known = self.names()
+        near = difflib.get_close_matches(name.lower(), {key.lower(): key for key in known}, n=1, cutoff=0.5)
+        suggestion = next((key for key in known if near and key.lower() == near[0]), None)
+        meant = f"; did you mean {suggestion!r}?" if suggestion else "."
+        raise UserError(
+            f"unknown {self.kind} {name!r}{meant} Choose one of: {', '.join(known) or 'none is registered'}"
+        )
+
+    def __contains__(self, name: object) -> bool:
+        if name in self._entries:
+            return True
+        self._load_group()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def _add(self, name: str, entry: T) -> None:
+        present = self._entries.get(name, entry)
+        if present is not entry:
+            raise ValueError(f"{self.kind} {name!r} is registered twice: as {present!r} and as {entry!r}")
+        self._entries[name] = entry
+
+    def _load_group(self) -> None:
+        if self.group is None or self._group_loaded:
+            return
+        # Set first: a plug-in that looks at the registry while it is imported must not start over.
+        self._group_loaded = True
+        for point in entry_points(group=self.group):
+            try:
+                self._add(point.name, point.load())
+            except Exception as error:
+                # One broken plug-in must not take the others, or us, down with it.
+                owner = point.dist.name if point.dist is not None else "an unknown package"
+                warnings.warn(
+                    f"{self.kind} {point.name!r} ({point.value}) of {owner} is left out, it failed to load: "
+                    f"{type(error).__name__}: {error}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )

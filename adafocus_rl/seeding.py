@@ -1,0 +1,120 @@
+"""Randomness that does not depend on order: seeds from names, random numbers from counters.
+
+A generator with state gives a video another random patch when the batch size, the number of workers or the
+order of videos changes. Here every random choice is a function of what it is for: `derive_seed(seed, epoch,
+video)` seeds a small generator, and `hash_uniform(seed, video, frame, sample)` is the random number itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_MASK64 = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A seed in [0, 2⁶³) from a list of integers and names, the same in every process and on every platform.
+
+    ``derive_seed(0, "train", 3)`` and ``derive_seed(0, "train", 4)`` are unrelated, so neighbouring videos,
+    epochs or runs do not share random streams as ``seed + i`` would.
+    """
+    # repr tells 1 from "1" and ("ab", "c") from ("a", "bc"); int() makes a NumPy integer equal to Python's.
+    plain = tuple(part if isinstance(part, str) else int(part) for part in parts)
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_all(*parts: int | str) -> None:
+    """Seed Python's `random`, NumPy's global generator and torch's on all devices from `derive_seed`."""
+    seed = derive_seed(*parts)
+    random.seed(seed)
+    # Other people's code (scikit-learn's) still draws from NumPy's global state; it takes 32 bits only.
+    np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def hash_uniform(seed: int, *counters: Tensor) -> Tensor:
+    """Uniform float64 numbers in [0, 1), each a pure function of the seed and of its own counters.
+
+    The same on CPU and GPU, for any shape and in any batch. Counters that differ in one place only give
+    unrelated numbers. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    pseudorandom number generators"), applied once per counter to the hash so far.
+
+    Args:
+        seed: any integer, `derive_seed`'s for one.
+        counters: integer tensors on one device that broadcast together, (B, T) say; at least one.
+
+    Returns:
+        float64 tensor of the broadcast shape on the counters' device.
+
+    Raises:
+        TypeError: a counter is not of an integer type.
+        ValueError: no counter is given.
+    """
+    # The upper 53 bits fill a float64's mantissa exactly.
+    return _shift_right(_hash(seed, counters), 11).to(torch.float64) * 2.0**-53
+
+
+def hash_randint(high: int, seed: int, *counters: Tensor) -> Tensor:
+    """Uniform integers in [0, high), each a pure function of the seed and of its own counters.
+
+    Args:
+        high: exclusive upper bound, 1 to 2³¹; the bias of any value is below high · 2⁻⁵³.
+        seed: any integer.
+        counters: integer tensors on one device that broadcast together; at least one.
+
+    Returns:
+        int64 tensor of the broadcast shape on the counters' device.
+
+    Raises:
+        TypeError: a counter is not of an integer type.
+        ValueError: `high` is out of range or no counter is given.
+    """
+    if not 1 <= high <= 1 << 31:
+        raise ValueError(f"high is {high}; expected 1 to 2**31")
+    # u ≤ 1 − 2⁻⁵³, so the product stays below `high` after rounding and truncates to high − 1 at most.
+    return (hash_uniform(seed, *counters) * high).to(torch.int64)
+
+
+def _hash(seed: int, counters: tuple[Tensor, ...]) -> Tensor:
+    """int64 hash of the seed and the broadcast counters; torch's int64 wraps modulo 2⁶⁴ as wanted."""
+    if not counters:
+        raise ValueError("no counter is given; the hash needs at least one")
+    for counter in counters:
+        if counter.is_floating_point() or counter.is_complex() or counter.dtype == torch.bool:
+            raise TypeError(f"a counter has dtype {counter.dtype}; expected an integer type")
+    start = _signed(_mix_int((seed + _GOLDEN) & _MASK64))
+    state: Tensor | int = start
+    for counter in counters:
+        # Adding the odd constant per position keeps (a, b) and (b, a) apart, and 0 from staying 0.
+        state = _mix(counter.to(torch.int64) * _signed(_GOLDEN) + _signed(_GOLDEN) + state)
+    assert isinstance(state, Tensor)
+    return state
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
+
+
+def _mix_int(x: int) -> int:
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK64
+    return x ^ (x >> 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical shift of 64 bits: torch's is arithmetic, so the copies of the sign are masked away."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(x: int) -> int:
+    """The int64 with the same 64 bits as the unsigned `x`: torch takes no Python integer above 2⁶³ − 1."""
+    return x - (1 << 64) if x >= 1 << 63 else x

@@ -1,0 +1,152 @@
+"""What an agent is: Stable-Baselines3's verbs, and one more for whole episodes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.errors import UserError
+from adafocus_rl.registry import Registry
+
+AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
+"""Agents by class name; ``--agent=NAME`` and ``adafocus list`` read it."""
+
+LearnCallback = Callable[[int, Mapping[str, float]], None]
+"""Called after each epoch with the number of epochs done and the epoch's scalars."""
+
+
+class Agent(ABC):
+    """Decides which patch to take.
+
+    A subclass is registered with ``@AGENTS.register("ClassName")`` (third parties: an entry point in the group
+    ``adafocus_rl.agents``); the keyword arguments of its ``__init__`` become options of the command line.
+
+    Args:
+        env: where the agent acts; spaces, device and geometry come from it.
+        seed: of everything random in the agent.
+    """
+
+    label: ClassVar[str]
+    """Short name in tables and files: ``ppo``, ``random``."""
+
+    learns: ClassVar[bool] = False
+    """Whether stage II has anything to do."""
+
+    stochastic: ClassVar[bool] = False
+    """Whether evaluation should average over several visits of each video."""
+
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0) -> None:
+        self.env = env
+        self.seed = seed
+        self.device = env.source.device
+        self.num_actions = env.source.grid.num_actions
+
+    @abstractmethod
+    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """Actions of whole episodes from observations (B, T, C, h, w): the :class:`~adafocus_rl.envs.Policy` protocol."""
+
+    @abstractmethod
+    def predict(
+        self,
+        observation: Tensor,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Actions (B,) for one step's observations (B, C, h, w).
+
+        Args:
+            state: what the call before returned; None at the start.
+            episode_start: (B,) bool, environments whose episode begins with this observation; their state is reset.
+            deterministic: the best action instead of a sample.
+        """
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """Hears ``info`` of ``env.reset()``. Only privileged agents (random by video, oracle) need it."""
+
+    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> Agent:
+        """Trains for passes ``start_epoch … epochs − 1`` over the environment's videos; does nothing if it cannot learn."""
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything :meth:`save` stores as tensors; the inverse is :meth:`load_tensors`."""
+        return {}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores what :meth:`tensors` gave; ``what`` names the file in messages."""
+
+    def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values that learning needs to go on exactly where it is (optimiser included)."""
+        return self.tensors(), {}
+
+    def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
+        """The inverse of :meth:`training_state`."""
+        self.load_tensors(tensors, what=what)
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments to build the same agent again, plain values only."""
+        return {"seed": self.seed}
+
+    def macs_per_step(self) -> int:
+        """Multiply-accumulates of one decision; 0 for agents without a network."""
+        return 0
+
+    def save(self, path: str | Path) -> None:
+        """One safetensors file with a JSON manifest; written whole or not at all."""
+        manifest = {"kind": "agent", "agent": type(self).__name__, "options": self.options()}
+        checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
+
+    @classmethod
+    def load(cls, path: str | Path, env: PatchSelectionVectorEnv) -> Agent:
+        """An agent as it was saved, of whatever class, on ``env``.
+
+        Raises:
+            UserError: when the file is no agent's, or was saved by a class other than ``cls`` (unless ``cls`` is Agent).
+        """
+        tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
+        if manifest.get("kind") != "agent":
+            raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of an agent")
+        found = AGENTS.get(manifest["agent"])
+        if not issubclass(found, cls):
+            raise UserError(f"{path} holds a {manifest['agent']}; load it with {manifest['agent']}.load or Agent.load")
+        agent = found(env, **manifest["options"])
+        agent.load_tensors(tensors, what=str(path))
+        return agent
+
+
+class PlannedAgent(Agent):
+    """An agent whose actions do not depend on what it sees: it plans a whole episode from ``info``."""
+
+    @abstractmethod
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Actions (B, T) int64."""
+
+    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        return PolicyOutput(action=self.plan(info, observation.shape[1]))
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        self._planned = self.plan(info, self.env.source.num_frames)
+
+    def predict(
+        self,
+        observation: Tensor,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The state is the number of the frame in its episode, (B,) int64."""
+        if not hasattr(self, "_planned"):
+            raise RuntimeError(
+                f"{type(self).__name__} plans from privileged facts: call begin(info) with reset()'s info"
+            )
+        step = torch.zeros(len(observation), dtype=torch.long, device=self.device) if state is None else state
+        if episode_start is not None:
+            step = torch.where(torch.as_tensor(episode_start, device=self.device), 0, step)
+        return self._planned.gather(1, step[:, None])[:, 0], step + 1

@@ -1,0 +1,95 @@
+"""Agents that do not learn: what a policy has to beat, and what it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.base import AGENTS, PlannedAgent
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.errors import UserError
+from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
+
+
+def _counters(info: Mapping[str, Any], num_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    video, visit = info["video"][:, None], info["visit"][:, None]
+    return video, visit, torch.arange(num_frames, device=video.device)[None]
+
+
+@AGENTS.register("RandomAgent")
+class RandomAgent(PlannedAgent):
+    """A uniformly random grid position in every frame; a function of (seed, video, visit, frame)."""
+
+    label = "random"
+    stochastic = True
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        return hash_randint(self.num_actions, derive_seed(self.seed, "random agent"), *_counters(info, num_frames))
+
+
+@AGENTS.register("CenterAgent")
+class CenterAgent(PlannedAgent):
+    """The grid position nearest to the centre, always."""
+
+    label = "center"
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        center = torch.full((2,), 0.5, device=self.device)
+        return self.env.source.grid.action(center).expand(len(info["video"]), num_frames)
+
+
+@AGENTS.register("GaussianAgent")
+class GaussianAgent(PlannedAgent):
+    """Positions drawn from a normal distribution around the centre, clipped to the frame, rounded to the grid.
+
+    Args:
+        env: where it acts.
+        seed: of the positions, which are functions of (seed, video, visit, frame).
+        std: standard deviation as a share of the range of positions, above 0.
+    """
+
+    label = "gaussian"
+    stochastic = True
+
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, std: float = 0.25) -> None:
+        super().__init__(env, seed=seed)
+        if std <= 0:
+            raise UserError(f"GaussianAgent's std is {std}; give a number above 0")
+        self.std = std
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "std": self.std}
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        counters = [part[..., None] for part in _counters(info, num_frames)]
+        axis = torch.arange(2, device=self.device)
+        uniform = hash_uniform(derive_seed(self.seed, "gaussian agent"), *counters, axis)
+        normal = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
+        return self.env.source.grid.action((0.5 + self.std * normal).clamp(0, 1))
+
+
+@AGENTS.register("OracleAgent")
+class OracleAgent(PlannedAgent):
+    """The grid patch nearest to the true box, which only embedded data knows: an upper reference, not a rival.
+
+    In frames without the object it takes the patch of the nearest frame with it, and the centre when no frame has one.
+    """
+
+    label = "oracle"
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        boxes: Tensor = info["true_box"]
+        present = ~boxes.isnan().any(-1)
+        if not present.any():
+            raise UserError(
+                "OracleAgent needs true boxes, and this data has none: give <list>_boxes.csv beside the list file"
+            )
+        frames = torch.arange(num_frames, device=boxes.device)
+        distance = (frames[:, None] - frames[None]).abs()[None] + num_frames * (~present)[:, None]
+        nearest = distance.argmin(-1)
+        filled = boxes.gather(1, nearest[..., None].expand(-1, -1, 4))
+        position = self.env.source.grid.centered_position(filled)
+        return self.env.source.grid.action(torch.where(position.isnan(), 0.5, position))

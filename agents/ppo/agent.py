@@ -1,0 +1,243 @@
+"""PPO over whole episodes: sample with one sequence call, update with one sequence call.
+
+Defaults are those of GFNet, which AdaFocus takes over (appendix B.1, "the same training hyper-parameters as [8]"):
+with one epoch over one full batch the probability ratio is 1 throughout. More epochs, minibatches over videos, GAE,
+gradient clipping and an entropy schedule are there and off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback
+from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
+from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
+from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollout
+from adafocus_rl.errors import UserError
+from adafocus_rl.flops import macs
+from adafocus_rl.seeding import derive_seed, seed_all
+
+
+@AGENTS.register("PPOAgent")
+class PPOAgent(Agent):
+    """Recurrent PPO for π.
+
+    Args:
+        env: where it acts and learns.
+        seed: of the initial weights, the sampled actions and the minibatches.
+        learning_rate: Adam's, above 0.
+        beta1: Adam's first moment decay.
+        beta2: Adam's second moment decay.
+        gamma: discount γ in [0, 1].
+        n_epochs: updates over each batch of episodes, at least 1.
+        n_minibatches: parts, by video, that each update epoch is split into, at least 1.
+        clip_range: ε of the clipped ratio, above 0.
+        vf_coef: weight of the value loss.
+        ent_coef: weight of the entropy bonus in the first epoch.
+        ent_coef_final: its weight in the last epoch, reached linearly; None keeps ``ent_coef``.
+        gae_lambda: λ of generalised advantages; None uses normalised returns minus values.
+        max_grad_norm: clips the gradient's norm; 0 disables.
+        reduced_channels: outputs of π's 1×1 convolution.
+        hidden: width of π's linear layer and GRU.
+
+    Raises:
+        UserError: an option outside its range.
+    """
+
+    label = "ppo"
+    learns = True
+
+    def __init__(
+        self,
+        env: PatchSelectionVectorEnv,
+        *,
+        seed: int = 0,
+        learning_rate: float = 3e-4,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        gamma: float = 0.7,
+        n_epochs: int = 1,
+        n_minibatches: int = 1,
+        clip_range: float = 0.2,
+        vf_coef: float = 0.5,
+        ent_coef: float = 0.01,
+        ent_coef_final: float | None = None,
+        gae_lambda: float | None = None,
+        max_grad_norm: float = 0.0,
+        reduced_channels: int = 32,
+        hidden: int = 1024,
+    ) -> None:
+        super().__init__(env, seed=seed)
+        self._options: dict[str, Any] = {
+            "learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "gamma": gamma, "n_epochs": n_epochs,
+            "n_minibatches": n_minibatches, "clip_range": clip_range, "vf_coef": vf_coef, "ent_coef": ent_coef,
+            "ent_coef_final": ent_coef_final, "gae_lambda": gae_lambda, "max_grad_norm": max_grad_norm,
+            "reduced_channels": reduced_channels, "hidden": hidden,
+        }  # fmt: skip
+        for name, valid, wanted in (
+            ("learning_rate", learning_rate > 0, "a number above 0"),
+            ("gamma", 0 <= gamma <= 1, "a number in [0, 1]"),
+            ("n_epochs", n_epochs >= 1, "at least 1"),
+            ("n_minibatches", n_minibatches >= 1, "at least 1"),
+            ("clip_range", clip_range > 0, "a number above 0"),
+            ("gae_lambda", gae_lambda is None or 0 <= gae_lambda <= 1, "a number in [0, 1], or null"),
+            ("max_grad_norm", max_grad_norm >= 0, "0 (off) or a number above it"),
+        ):
+            if not valid:
+                raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")
+        self.gamma = gamma
+        self.n_epochs = n_epochs
+        self.n_minibatches = n_minibatches
+        self.clip_range = clip_range
+        self.vf_coef = vf_coef
+        self.ent_coef = ent_coef
+        self.ent_coef_final = ent_coef if ent_coef_final is None else ent_coef_final
+        self.gae_lambda = gae_lambda
+        self.max_grad_norm = max_grad_norm
+        with torch.random.fork_rng():
+            seed_all(seed, "ppo weights")
+            self.network = RecurrentActorCritic(
+                map_shape=env.source.map_shape,
+                num_actions=self.num_actions,
+                reduced_channels=reduced_channels,
+                hidden=hidden,
+            ).to(self.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, betas=(beta1, beta2))
+        self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "ppo actions"))
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), **self._options}
+
+    def macs_per_step(self) -> int:
+        network = RecurrentActorCritic(
+            map_shape=self.env.source.map_shape,
+            num_actions=self.num_actions,
+            reduced_channels=self._options["reduced_channels"],
+            hidden=self.network.hidden,
+        )
+        return macs(network.step, torch.zeros(1, *self.env.source.map_shape), network.initial_state(1))
+
+    # ---- acting -------------------------------------------------------------------------------------------------
+
+    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
+        if deterministic:
+            return logits.argmax(-1)
+        # Gumbel-max: one draw for all steps, without flattening to multinomial's two dimensions.
+        uniform = torch.rand(logits.shape, generator=self.generator, device=self.device).clamp_min(1e-20)
+        return (logits - (-uniform.log()).clamp_min(1e-20).log()).argmax(-1)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        logits, value = self.network.sequence(observation)
+        action = self._choose(logits, deterministic)
+        log_prob = logits.log_softmax(-1).gather(-1, action[..., None]).squeeze(-1)
+        return PolicyOutput(action=action, log_prob=log_prob, value=value)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: Tensor,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        state = self.network.initial_state(len(observation)) if state is None else state
+        if episode_start is not None:
+            state = state * ~torch.as_tensor(episode_start, device=self.device)[:, None]
+        logits, _, state = self.network.step(observation, state)
+        return self._choose(logits, deterministic), state
+
+    # ---- learning -----------------------------------------------------------------------------------------------
+
+    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> PPOAgent:
+        """Trains for passes ``start_epoch … epochs − 1`` over the videos, in batches of the environment's size.
+
+        The random numbers of a pass depend on (seed, pass) alone, so that training resumed from a pass's checkpoint
+        goes on as if it had not stopped.
+        """
+        for epoch in range(start_epoch, epochs):
+            self.generator.manual_seed(derive_seed(self.seed, "ppo actions", epoch))
+            progress = epoch / max(1, epochs - 1)
+            ent_coef = self.ent_coef + progress * (self.ent_coef_final - self.ent_coef)
+            history: list[dict[str, Tensor]] = [
+                self.update(rollout, ent_coef=ent_coef) for rollout in self.env.rollouts(self, epoch=epoch)
+            ]
+            if callback:
+                scalars = {name: float(torch.stack([part[name] for part in history]).mean()) for name in history[0]}
+                callback(epoch + 1, {**scalars, "train/ent_coef": ent_coef})
+        return self
+
+    def update(self, rollout: Rollout, *, ent_coef: float) -> dict[str, Tensor]:
+        """One PPO update on B whole episodes; returns scalars named as in Stable-Baselines3."""
+        output = rollout.output
+        assert output.log_prob is not None and output.value is not None
+        advantage, target = self._advantage(rollout.reward, output.value)
+        parts: list[PPOTerms] = []
+        for _ in range(self.n_epochs):
+            for rows in self._minibatches(len(rollout.reward)):
+                logits, value = self.network.sequence(rollout.observation[rows])
+                log_probs = logits.log_softmax(-1)
+                terms = ppo_loss(
+                    log_prob=log_probs.gather(-1, output.action[rows][..., None]).squeeze(-1),
+                    old_log_prob=output.log_prob[rows],
+                    advantage=advantage[rows],
+                    value=value,
+                    value_target=target[rows],
+                    entropy=-(log_probs.exp() * log_probs).sum(-1),
+                    clip_range=self.clip_range,
+                    vf_coef=self.vf_coef,
+                    ent_coef=ent_coef,
+                )
+                self.optimizer.zero_grad(set_to_none=True)
+                terms.loss.backward()  # type: ignore[no-untyped-call]
+                if self.max_grad_norm:
+                    torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
+                self.optimizer.step()
+                parts.append(terms)
+        scalars = {
+            f"train/{field.name}": torch.stack([getattr(part, field.name).detach() for part in parts]).mean()
+            for field in fields(PPOTerms)
+        }
+        scalars["train/explained_variance"] = explained_variance(output.value, target)
+        scalars["rollout/ep_rew_mean"] = rollout.reward.sum(1).mean()
+        return scalars
+
+    def _advantage(self, reward: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Advantages and value targets, (B, T) each."""
+        if self.gae_lambda is None:
+            target = normalise(discounted_returns(reward, self.gamma))
+            return target - value, target
+        advantage = gae(reward, value, self.gamma, self.gae_lambda)
+        return normalise(advantage), advantage + value
+
+    def _minibatches(self, count: int) -> tuple[Tensor, ...]:
+        """Row indices of each part; a single part keeps the order, so that nothing is copied for nothing."""
+        if self.n_minibatches == 1:
+            return (torch.arange(count, device=self.device),)
+        order = torch.randperm(count, generator=self.generator, device=self.device)
+        return order.chunk(min(self.n_minibatches, count))
+
+    # ---- saving -------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"policy.{name}": value for name, value in self.network.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        checkpoint.load_into(self.network, tensors, prefix="policy.", what=what)
+
+    def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        optimizer, plain = checkpoint.optimizer_tensors(self.optimizer)
+        return {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}, plain
+
+    def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
+        self.load_tensors(tensors, what=what)
+        own = {
+            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
+        }
+        checkpoint.restore_optimizer(self.optimizer, own, plain)

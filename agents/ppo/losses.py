@@ -1,0 +1,98 @@
+"""The arithmetic of PPO as pure functions on tensors; time is the second axis, (B, T).
+
+Every episode ends at T (termination, not truncation), so nothing is bootstrapped past the last frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def discounted_returns(reward_bt: Tensor, gamma: float) -> Tensor:
+    """R_t = r_t + γ R_{t+1}, with R_T = 0; (B, T).
+
+    One product with the triangular matrix of γ^(s−t): T is small, and a loop over time would cost T launches.
+    """
+    weights = _decay(reward_bt, gamma)
+    return reward_bt @ weights
+
+
+def gae(reward_bt: Tensor, value_bt: Tensor, gamma: float, lam: float) -> Tensor:
+    """Generalised advantages (B, T): Σ_s (γλ)^(s−t) δ_s with δ_t = r_t + γ V_{t+1} − V_t (Schulman et al. 2016, eq. 16)."""
+    following = torch.cat((value_bt[:, 1:], torch.zeros_like(value_bt[:, :1])), dim=1)
+    delta = reward_bt + gamma * following - value_bt
+    return delta @ _decay(delta, gamma * lam)
+
+
+def _decay(like_bt: Tensor, factor: float) -> Tensor:
+    """(T, T) matrix W with W[s, t] = factor^(s−t) for s ≥ t, else 0."""
+    step = torch.arange(like_bt.shape[1], device=like_bt.device, dtype=like_bt.dtype)
+    exponent = step[:, None] - step[None, :]
+    base = torch.tensor(factor, device=like_bt.device, dtype=like_bt.dtype)
+    return torch.where(exponent >= 0, base ** exponent.clamp(min=0), 0.0)
+
+
+def normalise(values: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch."""
+    return (values - values.mean()) / (values.std() + eps)
+
+
+@dataclass(kw_only=True)
+class PPOTerms:
+    """The loss and what it is made of; scalars as tensors, so that nothing waits for the device.
+
+    Attributes:
+        loss: policy + vf_coef · value + ent_coef · entropy_loss.
+        policy_gradient_loss: −mean min(ratio · A, clip(ratio) · A).
+        value_loss: mean (V − target)².
+        entropy_loss: −mean entropy.
+        approx_kl: mean (ratio − 1 − log ratio).
+        clip_fraction: share of ratios outside [1 − ε, 1 + ε].
+    """
+
+    loss: Tensor
+    policy_gradient_loss: Tensor
+    value_loss: Tensor
+    entropy_loss: Tensor
+    approx_kl: Tensor
+    clip_fraction: Tensor
+
+
+def ppo_loss(
+    *,
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantage: Tensor,
+    value: Tensor,
+    value_target: Tensor,
+    entropy: Tensor,
+    clip_range: float,
+    vf_coef: float,
+    ent_coef: float,
+) -> PPOTerms:
+    """The clipped surrogate objective (Schulman et al. 2017, eq. 7 and 9); all tensors (B, T)."""
+    log_ratio = log_prob - old_log_prob
+    ratio = log_ratio.exp()
+    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
+    policy_gradient_loss = -surrogate.mean()
+    value_loss = (value - value_target).square().mean()
+    entropy_loss = -entropy.mean()
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - log_ratio).mean()
+        clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
+    return PPOTerms(
+        loss=policy_gradient_loss + vf_coef * value_loss + ent_coef * entropy_loss,
+        policy_gradient_loss=policy_gradient_loss,
+        value_loss=value_loss,
+        entropy_loss=entropy_loss,
+        approx_kl=approx_kl,
+        clip_fraction=clip_fraction,
+    )
+
+
+def explained_variance(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 − Var(target − predicted) / Var(target); 1 is perfect, 0 no better than the mean."""
+    return 1 - (target - predicted).var() / target.var().clamp_min(1e-12)

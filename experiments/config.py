@@ -1,0 +1,221 @@
+"""What a recipe says: keyword-only dataclasses, one per concern. Defaults are the paper's (appendix B.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from adafocus_rl.envs import RewardConfig
+from adafocus_rl.models.recognizer import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which videos, and how a clip is made of one."""
+
+    embedded: str | None = None
+    """Name of a dataset that the project makes itself (``adafocus list``); null for one's own list files."""
+
+    embedded_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the embedded dataset; see ``adafocus data make NAME --help``."""
+
+    root: str | None = None
+    """Folder that relative paths in the lists start from; null is the list's own folder. For an embedded dataset, the
+    folder it is made in (null is ``data/NAME``)."""
+
+    train_list: str | None = None
+    """Training list file (CSV with ``path,label``); not needed with an embedded dataset."""
+
+    val_list: str | None = None
+    """Validation list file."""
+
+    classes: str | None = None
+    """File of class names, one per line; null takes ``classes.txt`` beside the list, if there is one."""
+
+    num_frames: int = 16
+    """T, frames sampled from a video; at least 1."""
+
+    resize_short: int | None = None
+    """Short side in pixels before cropping to ``model.frame_size``; null is 256/224 of it, 0 keeps the size."""
+
+    crop: Literal["multiscale", "none"] = "multiscale"
+    """Training crop; evaluation crops the centre."""
+
+    flip: bool = True
+    """Mirror half of the training clips; false where left and right matter."""
+
+    workers: int = 2
+    """Decoding processes; 0 decodes in the main process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDConfig:
+    """SGD with Nesterov momentum and one cosine from the initial learning rate to 0 over all steps of a stage."""
+
+    batch_size: int = 64
+    """Videos in a minibatch; at least 1."""
+
+    momentum: float = 0.9
+    """Nesterov momentum in [0, 1)."""
+
+    weight_decay: float = 1e-4
+    """L2 regularisation coefficient; 0 disables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage0Config:
+    """Initialise f_G and f_L on whole frames."""
+
+    epochs: int = 15
+    """Passes over the training list; 0 keeps the encoders as they are."""
+
+    learning_rate: float = 0.01
+    """Initial learning rate of f_G and f_L."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1Config:
+    """Train f_L and f_C on random patches; f_G is frozen and in evaluation mode."""
+
+    epochs: int = 50
+    """Passes over the training list."""
+
+    focus_learning_rate: float = 5e-4
+    """Initial learning rate of f_L."""
+
+    classifier_learning_rate: float = 0.05
+    """Initial learning rate of f_C."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Config:
+    """Train π by reinforcement learning; f_G, f_L and f_C are frozen."""
+
+    epochs: int = 50
+    """Passes over the training videos."""
+
+    batch_size: int = 64
+    """Videos (environments) per policy update."""
+
+    features: Literal["bank", "live"] = "bank"
+    """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders, with augmentation, every time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage3Config:
+    """Fine-tune f_C with the patches of the learnt policy; everything else is frozen."""
+
+    epochs: int = 10
+    """Passes over the training videos."""
+
+    learning_rate: float = 5e-3
+    """Initial learning rate of f_C (5e-3 on ActivityNet and FCVID, 5e-4 on Mini-Kinetics)."""
+
+    features: Literal["bank", "live"] = "bank"
+    """As in stage II."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankConfig:
+    """The feature bank."""
+
+    shard_videos: int = 64
+    """Videos per shard, the unit of resuming."""
+
+    chunk_videos: int = 4
+    """Videos encoded at once; bounds memory."""
+
+    resident: Literal["auto", "always", "never"] = "auto"
+    """Whether tables are held on the device whole; ``auto`` does so when they take at most half of its free memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """The final table."""
+
+    batch_size: int = 64
+    """Videos evaluated at once."""
+
+    repeats: int = 10
+    """Visits of every video over which random agents are averaged."""
+
+    timed_videos: int = 8
+    """Videos, one at a time, whose recognition from decoded frames is timed (median of three rounds)."""
+
+    full_frame_epochs: int | None = None
+    """Passes to train the whole-frame row's f_C; null is as many as stages I and III together."""
+
+    sheet_videos: int = 6
+    """Rows of ``patches.png``; 0 writes none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The environment of stage II."""
+
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """What a choice of patch is paid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """A whole run, but for its agent, which is chosen with ``agent`` beside these."""
+
+    name: str = "run"
+    """Name of the run; its folder is ``runs/NAME`` unless ``--out`` says otherwise."""
+
+    seed: int = 0
+    """Everything random follows from it."""
+
+    device: str = "auto"
+    """``auto`` (CUDA when there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+
+    threads: int = 0
+    """CPU threads of the main process; 0 leaves it to torch."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Videos and clips."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """f_G, f_L, f_C and sizes. ``num_classes`` 0 takes the number from the training list."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The decision problem."""
+
+    stage0: Stage0Config = field(default_factory=Stage0Config)
+    """Initialise f_G and f_L."""
+
+    stage1: Stage1Config = field(default_factory=Stage1Config)
+    """f_L and f_C on random patches."""
+
+    stage2: Stage2Config = field(default_factory=Stage2Config)
+    """π."""
+
+    stage3: Stage3Config = field(default_factory=Stage3Config)
+    """f_C with π."""
+
+    bank: BankConfig = field(default_factory=BankConfig)
+    """Precomputed features."""
+
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """The final table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """Which agent, by registered class name, and its keyword arguments."""
+
+    name: str = "PPOAgent"
+    """Class name."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the class, ``env`` and ``seed`` left out."""

@@ -1,0 +1,114 @@
+"""``patches.png``: a few validation clips, frames in a row, the chosen patch outlined on each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from adafocus_rl.agents import Agent
+from adafocus_rl.data.dataset import make_loader
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.experiments.context import Context
+from adafocus_rl.features import FeatureSource
+from adafocus_rl.models.classifiers import Classifier
+
+FRAME_SIDE = 112
+"""Side of a drawn frame in pixels at least; small frames are enlarged by a whole factor."""
+
+PATCH_COLOR = (255, 176, 0)
+TRUE_COLOR = (0, 158, 255)
+RIGHT_COLOR = (46, 160, 67)
+WRONG_COLOR = (215, 58, 73)
+
+
+def write_contact_sheet(
+    context: Context, agent: Agent, classifier: Classifier, validation: FeatureSource, *, count: int
+) -> Path:
+    """Draws videos spread evenly over the validation list, with the agent's boxes and the classifier's prediction.
+
+    Returns:
+        The path of the picture.
+    """
+    usable = validation.videos
+    chosen = usable[torch.linspace(0, len(usable) - 1, min(count, len(usable))).round().long()]
+    episodes = validation.episodes(chosen)
+    env = PatchSelectionVectorEnv(validation, classifier, num_envs=len(chosen))
+    rollout = env.rollout(agent, episodes=episodes, deterministic=True, with_reward=False)
+    boxes = validation.grid.box(validation.grid.action_origin(rollout.output.action)).cpu()
+    probability = rollout.logits[:, -1].softmax(-1).cpu()
+    (batch,) = make_loader(context.val, batches=[chosen.tolist()])
+    names = context.val.index.class_names or [str(number) for number in range(context.val.num_classes)]
+    rows = []
+    for row in range(len(batch)):
+        predicted = int(probability[row].argmax())
+        true = [int(label) for label in batch.multi_hot[row].nonzero()]
+        rows.append(
+            _row(
+                batch.clips[row],
+                boxes[row],
+                batch.boxes[row],
+                true_name=", ".join(names[label] for label in true),
+                predicted_name=f"{names[predicted]} ({probability[row, predicted]:.0%})",
+                right=predicted in true,
+            )
+        )
+    title = f"{context.config.name}: patches chosen by {agent.label} (orange); true boxes, where known (blue)"
+    sheet = _stack(rows, title)
+    sheet.save(context.run.sheet)
+    return context.run.sheet
+
+
+def _row(
+    clip: Tensor, boxes: Tensor, true_boxes: Tensor, *, true_name: str, predicted_name: str, right: bool
+) -> Image.Image:
+    """One clip (T, 3, S, S): a text column, then its frames."""
+    side = clip.shape[-1]
+    scale = max(1, -(-FRAME_SIDE // side))
+    size = side * scale
+    text_width, gap = 170, 4
+    picture = Image.new("RGB", (text_width + len(clip) * (size + gap), size + gap), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.text((8, 8), _fit(f"true: {true_name}"), fill="black", font=ImageFont.load_default(15))
+    draw.text(
+        (8, 32),
+        _fit(f"said: {predicted_name}"),
+        fill=RIGHT_COLOR if right else WRONG_COLOR,
+        font=ImageFont.load_default(15),
+    )
+    draw.text(
+        (8, 56),
+        "right" if right else "wrong",
+        fill=RIGHT_COLOR if right else WRONG_COLOR,
+        font=ImageFont.load_default(15),
+    )
+    for step, frame in enumerate(clip):
+        image = Image.fromarray(frame.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.NEAREST)
+        pen = ImageDraw.Draw(image)
+        if not true_boxes[step].isnan().any():
+            _outline(pen, true_boxes[step] * scale, TRUE_COLOR, 1)
+        _outline(pen, boxes[step] * scale, PATCH_COLOR, max(2, size // 80))
+        picture.paste(image, (text_width + step * (size + gap), 0))
+    return picture
+
+
+def _outline(pen: ImageDraw.ImageDraw, box: Tensor, color: tuple[int, int, int], width: int) -> None:
+    top, left, height, width_ = (float(value) for value in box)
+    pen.rectangle((left, top, left + width_ - 1, top + height - 1), outline=color, width=width)
+
+
+def _fit(text: str, limit: int = 22) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _stack(rows: list[Image.Image], title: str) -> Image.Image:
+    header = 30
+    sheet = Image.new("RGB", (max(row.width for row in rows), header + sum(row.height for row in rows)), "white")
+    ImageDraw.Draw(sheet).text((8, 6), title, fill="black", font=ImageFont.load_default(15))
+    top = header
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet

@@ -1,0 +1,92 @@
+"""Stage III: fine-tune f_C on the learnt policy's patches; also the whole-frame row's own f_C, by the same loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents import Agent
+from adafocus_rl.experiments.config import SGDConfig
+from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
+from adafocus_rl.experiments.stages.progress import Mean, StageProgress
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.models.classifiers import Classifier, sequence_loss
+
+LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
+"""From episodes and the epoch to f_L features (B, T, D_L)."""
+
+
+def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, source: FeatureSource) -> float:
+    """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
+
+    Returns:
+        Seconds of training.
+    """
+    config = context.config.stage3
+
+    def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
+        visit = torch.full_like(episodes.videos, epoch)
+        action = agent.act(episodes.global_map, agent.env.info(episodes, visit), deterministic=True).action
+        return episodes.local(action)
+
+    return _train_classifier(
+        context, "stage3", classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
+    )
+
+
+def train_full_frame_classifier(context: Context, classifier: Classifier, source: FeatureSource) -> float:
+    """Trains an f_C of its own on f_L's features of whole frames, at stage I's rate: the reference row.
+
+    Returns:
+        Seconds of training.
+    """
+    config = context.config
+    epochs = config.evaluation.full_frame_epochs
+    return _train_classifier(
+        context,
+        "full_frame",
+        classifier,
+        source,
+        lambda episodes, epoch: episodes.full(),
+        epochs=config.stage1.epochs + config.stage3.epochs if epochs is None else epochs,
+        rate=config.stage1.classifier_learning_rate,
+        sgd=config.stage1.sgd,
+    )
+
+
+def _train_classifier(
+    context: Context,
+    stage: Literal["stage3", "full_frame"],
+    classifier: Classifier,
+    source: FeatureSource,
+    local: LocalFeatures,
+    *,
+    epochs: int,
+    rate: float,
+    sgd: SGDConfig,
+) -> float:
+    optimizer = nesterov_sgd([(classifier, rate)], sgd)
+    progress = StageProgress(context, stage, modules={"classifier": classifier}, optimizer=optimizer, signature={})
+    steps = -(-len(source.videos) // sgd.batch_size)
+    for epoch, ticker in progress.epochs(epochs, steps):
+        classifier.train()
+        mean = Mean()
+        for step, episodes in enumerate(source.batches(sgd.batch_size, epoch=epoch)):
+            set_cosine_rate(optimizer, epoch * steps + step, epochs * steps)
+            logits = classifier(torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1))
+            loss = sequence_loss(logits, episodes.labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            mean.add(len(episodes), loss=loss, top1=(logits[:, -1].argmax(-1) == episodes.labels).float().mean())
+            ticker.advance()
+        scalars = mean.values()
+        ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
+        progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
+    classifier.eval()
+    progress.finish()
+    return progress.seconds

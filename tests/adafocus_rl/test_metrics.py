@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score
+
+from adafocus_rl.metrics import MeanAP, average_precision, mean_average_precision, top1
+
+Array = npt.NDArray[Any]
+
+
+def test_top1_counts_the_highest_class() -> None:
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]])
+    assert top1(scores, np.array([1, 0, 0, 0])) == 0.75
+    assert top1(scores - 100, np.array([1, 0, 0, 1])) == 0.5
+
+
+def test_top1_of_several_labels_asks_whether_the_highest_is_among_them() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
+    multi_hot = np.array([[1, 1, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]])
+    assert top1(scores, multi_hot) == 0.5
+
+
+def test_average_precision_by_hand() -> None:
+    # Ranked: + - + - : recall steps of ½ at precisions 1 and 2/3.
+    assert average_precision(np.array([4.0, 3, 2, 1]), np.array([1, 0, 1, 0])) == pytest.approx(5 / 6)
+    # One positive among four equal scores: precision ¼ whichever comes first.
+    assert average_precision(np.ones(4), np.array([1, 0, 0, 0])) == 0.25
+    assert np.isnan(average_precision(np.ones(2), np.zeros(2)))
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[Array, Array]:
+    """(N, K) scores, with many ties or none, and (N, K) multi-hot labels, with absent classes."""
+    shape = (draw(st.integers(1, 30)), draw(st.integers(1, 6)))
+    values = draw(st.sampled_from([st.integers(-2, 2).map(float), st.floats(-1e6, 1e6)]))
+    return draw(hnp.arrays(np.float64, shape, elements=values)), draw(hnp.arrays(np.bool_, shape))
+
+
+@given(scored())
+def test_equal_to_scikit_learn_with_ties_and_absent_classes(data: tuple[Array, Array]) -> None:
+    scores, multi_hot = data
+    expected = [
+        average_precision_score(multi_hot[:, k], scores[:, k]) if multi_hot[:, k].any() else np.nan
+        for k in range(scores.shape[1])
+    ]
+    got = [average_precision(scores[:, k], multi_hot[:, k]) for k in range(scores.shape[1])]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+    absent = int(np.isnan(expected).sum())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, on the mean of nothing
+        mean = float(np.nanmean(expected))
+    result = mean_average_precision(scores, multi_hot)
+    assert (result.classes_used, result.classes_absent) == (scores.shape[1] - absent, absent)
+    np.testing.assert_allclose(result.value, mean, rtol=0, atol=1e-12)
+
+
+def test_an_absent_class_keeps_the_numbers_of_the_others() -> None:
+    # Class 1 has no positive: classes 0 and 2 must be judged by their own scores.
+    scores = np.array([[0.9, 0.0, 0.1], [0.2, 0.5, 0.8]])
+    multi_hot = np.array([[1, 0, 0], [0, 0, 1]])
+    assert mean_average_precision(scores, multi_hot) == MeanAP(value=1.0, classes_used=2, classes_absent=1)
+
+
+def test_nothing_to_judge_is_nan_not_zero() -> None:
+    result = mean_average_precision(np.zeros((2, 3)), np.zeros((2, 3)))
+    assert np.isnan(result.value)
+    assert (result.classes_used, result.classes_absent) == (0, 3)
+    assert np.isnan(top1(np.zeros((0, 3)), np.zeros(0, dtype=np.int64)))
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    good = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        top1(np.full((2, 3), np.nan), np.array([0, 1]))
+    with pytest.raises(ValueError, match="labels span 0 to 3; expected 0 to 2"):
+        top1(good, np.array([0, 3]))
+    with pytest.raises(ValueError, match=r"labels have shape \(3,\); expected \(2,\) or \(2, 3\)"):
+        top1(good, np.zeros(3, dtype=np.int64))
+    with pytest.raises(ValueError, match=r"multi_hot has shape \(3, 2\); expected \(2, 3\)"):
+        mean_average_precision(good, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"positives have shape \(3,\); expected \(2,\)"):
+        average_precision(np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match="expected 1 axes"):
+        average_precision(good, np.zeros(2))

@@ -1,0 +1,194 @@
+"""The repository itself: imports go down, packages are declared and pinned, a built wheel works elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# From the ground floor up; folder at the top of the repository and the name it is imported by.
+FLOORS = {
+    "adafocus_rl": "adafocus_rl",
+    "envs": "adafocus_rl.envs",
+    "agents": "adafocus_rl.agents",
+    "experiments": "adafocus_rl.experiments",
+}
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def floor_of(module: str) -> str:
+    """The folder that a module of ours belongs to."""
+    upper = [folder for folder, name in FLOORS.items() if f"{module}.".startswith(f"{name}.")]
+    return upper[-1]
+
+
+def imported_modules(source: str) -> list[tuple[int, str]]:
+    """(line, module) of each import statement, those inside functions and under TYPE_CHECKING included.
+
+    ``from a import b`` counts as ``a.b``, because b may be a module; relative imports keep their dots.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            found += [(node.lineno, f"{start}.{alias.name}") for alias in node.names]
+    return found
+
+
+def import_faults(folder: str, source: str) -> list[str]:
+    """What is wrong with the imports of a file in one of the four folders."""
+    order = list(FLOORS)
+    faults = []
+    for line, module in imported_modules(source):
+        top = module.split(".")[0]
+        if module.startswith("."):
+            faults.append(f"{line}: relative import {module}, write the long name")
+        elif top in FLOORS and top != "adafocus_rl":
+            faults.append(f"{line}: {module}, write adafocus_rl.{module}")
+        elif top == "adafocus_rl" and order.index(floor_of(module)) > order.index(folder):
+            faults.append(f"{line}: {folder} imports {module} from a floor above")
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "fault"),
+    [
+        (
+            "envs",
+            "from adafocus_rl.agents.base import Agent",
+            "1: envs imports adafocus_rl.agents.base.Agent",
+        ),
+        ("adafocus_rl", "def f():\n    import adafocus_rl.envs", "2: adafocus_rl imports adafocus_rl.envs"),
+        ("agents", "from adafocus_rl import experiments", "1: agents imports adafocus_rl.experiments"),
+        ("agents", "from envs import rewards", "1: envs.rewards, write adafocus_rl.envs.rewards"),
+        ("experiments", "from . import cli", "1: relative import ..cli"),
+        (
+            "agents",
+            "from adafocus_rl.envs import rewards\nimport adafocus_rl.environment\nimport torch",
+            None,
+        ),
+        ("experiments", "import adafocus_rl.experiments.cli, adafocus_rl.agents, adafocus_rl.models", None),
+    ],
+)
+def test_the_import_check_sees_what_it_should(folder: str, source: str, fault: str | None) -> None:
+    faults = import_faults(folder, source)
+    if fault is None:
+        assert faults == []
+    else:
+        assert len(faults) == 1
+        assert faults[0].startswith(fault)
+
+
+def test_imports_between_the_floors_only_go_down() -> None:
+    faults = []
+    for folder in FLOORS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            found = import_faults(folder, path.read_text(encoding="utf-8"))
+            faults += [f"{path.relative_to(ROOT)}:{fault}" for fault in found]
+    assert faults == []
+
+
+def test_every_package_is_declared() -> None:
+    folders = {path.parent.relative_to(ROOT) for folder in FLOORS for path in (ROOT / folder).rglob("*.py")}
+    expected = {
+        ".".join([FLOORS[folder.parts[0]], *folder.parts[1:]]): (ROOT / folder / "__init__.py").is_file()
+        for folder in folders
+    }
+    assert [name for name, has_init in expected.items() if not has_init] == []
+    declared = setup_cfg()["options"]["packages"].split()
+    assert sorted(declared) == sorted(expected)
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    config = setup_cfg()
+    wanted = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    names = {re.split(r"[\[<>=!~; ]", line)[0].lower() for line in wanted.split("\n") if line}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {line.split("==")[0].lower() for line in lines if "==" in line}
+    assert names - pins == set()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, by way of a source distribution, from a copy: a build must not write into the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in FLOORS:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    built = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_and_claims_one_name(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"adafocus_rl"}
+    expected = {
+        "/".join([*FLOORS[folder].split("."), *path.relative_to(ROOT / folder).parts])
+        for folder in FLOORS
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if not name.split("/")[0].endswith(".dist-info")} == expected
+    assert {f"{name.replace('.', '/')}/py.typed" for name in FLOORS.values()} <= names
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    binaries = environment / ("Scripts" if os.name == "nt" else "bin")
+    # Before any other path is added, so that pip finds the environment empty.
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet"),
+            *("--disable-pip-version-check", "--no-deps", "--no-index", str(wheel)),
+        ],
+        check=True,
+    )
+    # The dependencies (gigabytes) are borrowed from where the tests run. A folder named in a .pth file has
+    # its own .pth files ignored, so this checkout's editable installation stays invisible.
+    (packages,) = {path.parent for path in environment.rglob("adafocus_rl") if path.parent.name == "site-packages"}
+    borrowed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))}
+
+    def output(*command: str) -> str:
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=clean, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = output(str(binaries / "python"), "-c", "import adafocus_rl.envs as e; print(e.__file__)")
+    assert Path(where.strip()).is_relative_to(environment)
+    adafocus = str(binaries / "adafocus")
+    usage = output(adafocus, "--help")
+    assert "train" in usage
+    listed = output(adafocus, "list")
+    recipes = sorted(path.stem for path in (ROOT / "experiments" / "recipes").glob("*.yaml"))
+    assert "moving_digits" in recipes
+    assert [recipe for recipe in recipes if recipe not in listed] == []
