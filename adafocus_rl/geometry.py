@@ -33,7 +33,8 @@ class PatchGrid:
             raise UserError(f"grid is {grid}; a patch grid needs at least 1 position per side")
         if not 1 <= patch_size <= frame_size:
             raise UserError(
-                f"patch_size {patch_size} does not fit in frame_size {frame_size}; give a patch of 1 to {frame_size} pixels"
+                f"patch_size {patch_size} does not fit in frame_size {frame_size}; "
+                f"give a patch of 1 to {frame_size} pixels"
             )
         self.grid = grid
         self.frame_size = frame_size
@@ -53,20 +54,20 @@ class PatchGrid:
         return self.frame_size - self.patch_size
 
     def position(self, action: Tensor) -> Tensor:
-        """Relative positions (…, 2) in [0, 1] of grid actions (…), int64."""
-        row_col = torch.stack((action // self.grid, action % self.grid), dim=-1)
+        """Relative positions (…, 2), float32 in [0, 1], of grid actions (…), int64."""
+        row_col = self._row_col(action)
         if self.grid == 1:
             return torch.full(row_col.shape, 0.5, device=action.device)
         return row_col / (self.grid - 1)
 
     def action(self, position: Tensor) -> Tensor:
         """The grid action (…), int64, nearest to each relative position (…, 2)."""
-        row_col = (position.clamp(0, 1) * (self.grid - 1)).round().long()
+        row_col = (_wide(position).clamp(0, 1) * (self.grid - 1)).round().long()
         return row_col[..., 0] * self.grid + row_col[..., 1]
 
     def origin(self, position: Tensor) -> Tensor:
         """Crop origins (…, 2), int64 pixels in [0, S − P], of relative positions (…, 2)."""
-        return (position.clamp(0, 1) * self.last_offset).floor().long()
+        return (_wide(position).clamp(0, 1) * self.last_offset).floor().long()
 
     def action_origin(self, action: Tensor) -> Tensor:
         """Crop origins (…, 2), int64 pixels, of grid actions (…).
@@ -75,12 +76,12 @@ class PatchGrid:
         """
         if self.grid == 1:
             return self.origin(self.position(action))
-        row_col = torch.stack((action // self.grid, action % self.grid), dim=-1)
-        return row_col * self.last_offset // (self.grid - 1)
+        return self._row_col(action) * self.last_offset // (self.grid - 1)
 
     def uniform_origin(self, uniform: Tensor) -> Tensor:
         """Crop origins (…, 2), int64, from uniform numbers (…, 2) in [0, 1): every offset 0 … S − P is as likely."""
-        return (uniform * (self.last_offset + 1)).floor().long().clamp(max=self.last_offset)
+        # Clamped, because the product with a number just below 1 may round up to S − P + 1.
+        return (_wide(uniform) * (self.last_offset + 1)).floor().long().clamp(max=self.last_offset)
 
     def box(self, origin: Tensor) -> Tensor:
         """Pixel boxes (…, 4) as (top, left, height, width), int64, of crop origins (…, 2)."""
@@ -88,7 +89,10 @@ class PatchGrid:
         return torch.cat((origin, side), dim=-1)
 
     def centered_position(self, box: Tensor) -> Tensor:
-        """Relative positions (…, 2) whose patch is centred as nearly as possible on pixel boxes (…, 4)."""
+        """Relative positions (…, 2) whose patch is centred as nearly as possible on pixel boxes (…, 4).
+
+        Where a box is NaN, so is its position, unless the patch is the whole frame.
+        """
         if self.last_offset == 0:
             return torch.full((*box.shape[:-1], 2), 0.5, device=box.device)
         center = box[..., :2] + box[..., 2:] / 2
@@ -99,7 +103,9 @@ class PatchGrid:
 
         Args:
             frames: (N, C, S, S), any dtype and device.
-            origin: (N, 2) for one patch a frame or (N, K, 2) for K patches a frame; int64, on the frames' device.
+            origin: (N, 2) for one patch a frame or (N, K, 2) for K patches a frame; int64 in [0, S − P], on the
+                frames' device. Their range is not checked, which would have to wait for the device; every origin
+                that this class computes is inside.
 
         Returns:
             (N, C, P, P) or (N, K, C, P, P), in the frames' dtype; the memory is laid out channels-last, which is
@@ -115,12 +121,21 @@ class PatchGrid:
             raise ValueError(
                 f"origins {tuple(origin.shape)} do not fit frames {tuple(frames.shape)}: give (N, 2) or (N, K, 2)"
             )
-        single = origin.ndim == 2
-        if single:
-            origin = origin[:, None]
-        offset = torch.arange(self.patch_size, device=frames.device)
-        rows = (origin[..., 0, None] + offset)[..., :, None]
-        columns = (origin[..., 1, None] + offset)[..., None, :]
-        sample = torch.arange(frames.shape[0], device=frames.device)[:, None, None, None]
-        patches = frames.permute(0, 2, 3, 1)[sample, rows, columns].movedim(-1, 2)
-        return patches[:, 0] if single else patches
+        pixels = frames.permute(0, 2, 3, 1)
+        sample = torch.arange(frames.shape[0], device=frames.device)
+        if origin.ndim == 3:
+            sample = sample[:, None]
+            pixels = pixels.contiguous()  # worth a copy when every frame is read K times
+        # A view of every window of the frame: picking whole windows copies rows of pixels, where an index for every
+        # pixel would cost several times as much.
+        windows = pixels.unfold(1, self.patch_size, 1).unfold(2, self.patch_size, 1).movedim(3, -1)
+        return windows[sample, origin[..., 0], origin[..., 1]].contiguous().movedim(-1, -3)
+
+    def _row_col(self, action: Tensor) -> Tensor:
+        """Grid rows and columns (…, 2) of grid actions (…), int64."""
+        return torch.stack((action // self.grid, action % self.grid), dim=-1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: a pixel number does not fit in bfloat16's eight bits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

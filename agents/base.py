@@ -50,7 +50,7 @@ class Agent(ABC):
 
     @abstractmethod
     def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Actions of whole episodes from observations (B, T, C, h, w): the :class:`~adafocus_rl.envs.Policy` protocol."""
+        """Actions (B, T) of whole episodes from observations (B, T, C, h, w); :class:`~adafocus_rl.envs.Policy`."""
 
     @abstractmethod
     def predict(
@@ -60,26 +60,42 @@ class Agent(ABC):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Actions (B,) for one step's observations (B, C, h, w).
+        """Actions (B,) for one step's observations.
 
         Args:
+            observation: (B, C, h, w).
             state: what the call before returned; None at the start.
             episode_start: (B,) bool, environments whose episode begins with this observation; their state is reset.
             deterministic: the best action instead of a sample.
+
+        Returns:
+            Actions (B,) int64, and the state for the next call.
         """
 
-    def begin(self, info: Mapping[str, Any]) -> None:
-        """Hears ``info`` of ``env.reset()``. Only privileged agents (random by video, oracle) need it."""
+    def begin(self, info: Mapping[str, Any]) -> None:  # noqa: B027  # most agents need not hear it
+        """Hears ``info`` of ``env.reset()``, and of each ``env.step()`` that begins new episodes.
+
+        Only privileged agents (random by video, oracle) need it.
+        """
 
     def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> Agent:
-        """Trains for passes ``start_epoch … epochs − 1`` over the environment's videos; does nothing if it cannot learn."""
+        """Trains for passes ``start_epoch … epochs − 1`` over the environment's videos, if there is anything to learn.
+
+        Args:
+            epochs: passes in all, those before ``start_epoch`` included.
+            callback: hears each pass's scalars.
+            start_epoch: the first pass, when training goes on from a checkpoint.
+
+        Returns:
+            The agent itself.
+        """
         return self
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything :meth:`save` stores as tensors; the inverse is :meth:`load_tensors`."""
         return {}
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:  # noqa: B027  # nothing to restore
         """Restores what :meth:`tensors` gave; ``what`` names the file in messages."""
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -107,8 +123,13 @@ class Agent(ABC):
     def load(cls, path: str | Path, env: PatchSelectionVectorEnv) -> Agent:
         """An agent as it was saved, of whatever class, on ``env``.
 
+        Args:
+            path: what :meth:`save` wrote.
+            env: where the agent shall act; with the same map and grid as where it was saved.
+
         Raises:
-            UserError: when the file is no agent's, or was saved by a class other than ``cls`` (unless ``cls`` is Agent).
+            UserError: when the file is no agent's, was saved by a class that is no ``cls`` (``Agent.load`` takes
+                any), or when the agent does not fit ``env``.
         """
         tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
         if manifest.get("kind") != "agent":
@@ -124,15 +145,19 @@ class Agent(ABC):
 class PlannedAgent(Agent):
     """An agent whose actions do not depend on what it sees: it plans a whole episode from ``info``."""
 
+    _planned: Tensor | None = None
+
     @abstractmethod
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Actions (B, T) int64."""
+        """Actions (B, T) int64, on the device of ``info``, which may be that of another environment."""
 
     def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """The plan; what is observed gives the number of frames only."""
         return PolicyOutput(action=self.plan(info, observation.shape[1]))
 
     def begin(self, info: Mapping[str, Any]) -> None:
-        self._planned = self.plan(info, self.env.source.num_frames)
+        """Plans the episodes that begin."""
+        self._planned = self.plan(info, info["true_box"].shape[1])
 
     def predict(
         self,
@@ -141,12 +166,16 @@ class PlannedAgent(Agent):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The state is the number of the frame in its episode, (B,) int64."""
-        if not hasattr(self, "_planned"):
+        """The next action of the plan; the state is the number of the frame in its episode, (B,) int64.
+
+        Raises:
+            RuntimeError: before :meth:`begin`.
+        """
+        if self._planned is None:
             raise RuntimeError(
                 f"{type(self).__name__} plans from privileged facts: call begin(info) with reset()'s info"
             )
-        step = torch.zeros(len(observation), dtype=torch.long, device=self.device) if state is None else state
+        step = torch.zeros_like(self._planned[:, 0]) if state is None else state
         if episode_start is not None:
-            step = torch.where(torch.as_tensor(episode_start, device=self.device), 0, step)
+            step = torch.where(torch.as_tensor(episode_start, device=step.device), 0, step)
         return self._planned.gather(1, step[:, None])[:, 0], step + 1

@@ -27,6 +27,7 @@ class RandomAgent(PlannedAgent):
     stochastic = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Counter-based random numbers: the same whatever the batch size and the order."""
         return hash_randint(self.num_actions, derive_seed(self.seed, "random agent"), *_counters(info, num_frames))
 
 
@@ -37,7 +38,8 @@ class CenterAgent(PlannedAgent):
     label = "center"
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        center = torch.full((2,), 0.5, device=self.device)
+        """One action for all."""
+        center = torch.full((2,), 0.5, device=info["video"].device)
         return self.env.source.grid.action(center).expand(len(info["video"]), num_frames)
 
 
@@ -56,18 +58,21 @@ class GaussianAgent(PlannedAgent):
 
     def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, std: float = 0.25) -> None:
         super().__init__(env, seed=seed)
-        if std <= 0:
+        if not std > 0:
             raise UserError(f"GaussianAgent's std is {std}; give a number above 0")
         self.std = std
 
     def options(self) -> dict[str, Any]:
+        """``std`` beside the seed."""
         return {**super().options(), "std": self.std}
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Uniform numbers through the inverse of the normal distribution function."""
         counters = [part[..., None] for part in _counters(info, num_frames)]
-        axis = torch.arange(2, device=self.device)
+        axis = torch.arange(2, device=info["video"].device)
         uniform = hash_uniform(derive_seed(self.seed, "gaussian agent"), *counters, axis)
-        normal = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
+        # Away from 0, where the inverse is −∞; 1 is never drawn.
+        normal = torch.special.ndtri(uniform.clamp_min(1e-12))
         return self.env.source.grid.action((0.5 + self.std * normal).clamp(0, 1))
 
 
@@ -81,15 +86,21 @@ class OracleAgent(PlannedAgent):
     label = "oracle"
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Grid positions nearest to the boxes.
+
+        Raises:
+            UserError: when neither these episodes' data nor the environment's own has true boxes.
+        """
         boxes: Tensor = info["true_box"]
-        present = ~boxes.isnan().any(-1)
-        if not present.any():
+        # The source knows whether it has boxes; these videos alone may have none, and asking would wait for the device.
+        if not self.env.source.has_boxes and bool(boxes.isnan().all()):
             raise UserError(
                 "OracleAgent needs true boxes, and this data has none: give <list>_boxes.csv beside the list file"
             )
+        present = ~boxes.isnan().any(-1)
         frames = torch.arange(num_frames, device=boxes.device)
-        distance = (frames[:, None] - frames[None]).abs()[None] + num_frames * (~present)[:, None]
+        distance = (frames[:, None] - frames).abs() + num_frames * (~present)[:, None]
         nearest = distance.argmin(-1)
         filled = boxes.gather(1, nearest[..., None].expand(-1, -1, 4))
         position = self.env.source.grid.centered_position(filled)
-        return self.env.source.grid.action(torch.where(position.isnan(), 0.5, position))
+        return self.env.source.grid.action(position.nan_to_num(0.5))

@@ -7,9 +7,10 @@ takes whole episodes without a Python loop over time or batch.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,72 +19,42 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from adafocus_rl.envs.order import VideoOrder
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
+from adafocus_rl.envs.rollout import Info, Policy, Rollout
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.source import EpisodeFeatures, FeatureSource, video_order
+from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.seeding import derive_seed, hash_randint
 
-Info = dict[str, Tensor]
-"""Privileged facts about the episodes at hand: ``video (B,)``, ``label (B,)``, ``true_box (B, T, 4)``, ``visit (B,)``."""
-
 
 @dataclass(kw_only=True)
-class PolicyOutput:
-    """What a policy says of whole episodes.
-
-    Attributes:
-        action: (B, T) int64.
-        log_prob: (B, T) of the actions, for agents that learn; else None.
-        value: (B, T) state values; else None.
-    """
-
-    action: Tensor
-    log_prob: Tensor | None = None
-    value: Tensor | None = None
-
-
-class Policy(Protocol):
-    """Anything that can act on whole episodes; every agent of the project is one."""
-
-    def act(self, observation: Tensor, info: Info, *, deterministic: bool) -> PolicyOutput:
-        """Actions (B, T) for observations (B, T, C, h, w)."""
-        ...
-
-
-@dataclass(kw_only=True)
-class Rollout:
-    """B whole episodes.
-
-    Attributes:
-        episodes: the features behind them.
-        info: as :meth:`PatchSelectionVectorEnv.reset` returns it.
-        observation: (B, T, C, h, w).
-        output: what the policy said, actions included.
-        reward: (B, T); empty (B, 0) when it was not asked for.
-        logits: (B, T, K) of f_C after every step; the last step is the prediction.
-    """
+class _Running:
+    """The episodes that :meth:`PatchSelectionVectorEnv.step` is in the middle of."""
 
     episodes: EpisodeFeatures
     info: Info
-    observation: Tensor
-    output: PolicyOutput
-    reward: Tensor
-    logits: Tensor
+    baseline: Tensor
+    state: Tensor
+    step: int = 0
 
 
 class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
     """B videos side by side; one step is one frame; an episode is the T frames of a clip.
 
     Observation: e^G of the current frame, (B, C, h, w) float32. Action: grid position, (B,) int64 in [0, A).
-    Reward: see :mod:`adafocus_rl.envs.rewards`, (B,) float32. Termination: after the last frame; never truncated.
-    Everything is a torch tensor on the features' device. When a pass over the videos is over, the next begins, in
-    another order if ``shuffle``; the last batch of a pass is filled up with the first videos of the next.
+    Reward: see :mod:`adafocus_rl.envs.rewards`, (B,) float32. Termination: after the last frame, of all B at once;
+    never truncated. Everything is a torch tensor on the features' device, and nothing waits for it. When a pass over
+    the videos is over, the next begins, in another order if ``shuffle``; the last batch of a pass is filled up with
+    the first videos of the next.
+
+    Infos are laid out as Gymnasium's vector environments do it: a tensor (B, …) per name, and under ``_name`` which
+    environments have it (B,).
 
     Args:
         source: frozen features.
         classifier: frozen f_C, moved to the features' device and put in eval mode.
-        num_envs: B.
+        num_envs: B, at least 1.
         reward: which reward is paid.
         shuffle: a new order of videos in every pass; otherwise index order.
         seed: of the order and of the baseline's random patches.
@@ -91,7 +62,7 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
             ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
 
     Raises:
-        UserError: unknown reward (with a suggestion), or no usable video.
+        UserError: unknown reward (with a suggestion), no usable video, or a number out of range.
     """
 
     def __init__(
@@ -105,32 +76,32 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
     ) -> None:
+        self.reward_config = reward or RewardConfig()
+        if num_envs < 1:
+            raise UserError(f"num_envs is {num_envs}; give at least 1 video at a time")
         if len(source.videos) == 0:
             raise UserError(
                 "there is no usable video to build episodes from; `adafocus train` lists the ones it skipped"
             )
-        self.source = source
-        self.classifier = classifier.to(source.device).eval()
-        self.num_envs = num_envs
-        self.reward_config = reward or RewardConfig()
-        self._reward = REWARDS.get(self.reward_config.kind)
         if self.reward_config.baseline_positions < 0:
             raise UserError(
                 f"env.reward.baseline_positions is {self.reward_config.baseline_positions}; give 0 (all) or a count"
             )
+        self._reward = REWARDS.get(self.reward_config.kind)
+        self.source = source
+        self.classifier = classifier.to(source.device).eval()
+        self._dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        self.num_envs = num_envs
         self.shuffle = shuffle
         self.seed = seed
-        self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": []}
-        self.autoreset_mode = autoreset_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, source.map_shape, np.float32)
         self.single_action_space = gym.spaces.Discrete(source.grid.num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._pass = -1
-        self._queue = torch.empty(0, dtype=torch.long)
-        self._visits = torch.empty(0, dtype=torch.long)
-        self._episodes: EpisodeFeatures | None = None
-        self._step = 0
+        self._order = VideoOrder(source, seed=seed, shuffle=shuffle)
+        self._running: _Running | None = None
 
     # ---- step by step -------------------------------------------------------------------------------------------
 
@@ -141,79 +112,103 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
         Args:
             seed: an int starts the order of videos and the baseline's random numbers anew.
-            options: ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order.
+            options: ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order (they
+                count as never seen before); ``{"reset_mask": (B,)}`` must be true everywhere, since all episodes end
+                together.
 
         Returns:
-            First observations (B, C, h, w) and the episodes' :data:`Info`.
+            First observations (B, C, h, w), and an info with the names of :data:`~adafocus_rl.envs.rollout.Info`.
+
+        Raises:
+            UserError: a list of seeds, a partial mask, or not B videos.
         """
+        options = options or {}
         if seed is not None:
-            if not isinstance(seed, int):
-                raise UserError("reset(seed=…) takes one int: the episodes of all environments come from one order")
+            try:
+                seed = operator.index(seed)  # type: ignore[arg-type]  # NumPy's integers, too
+            except TypeError:
+                raise UserError(
+                    f"reset(seed={seed!r}): give one int, the episodes of all environments come from one order"
+                ) from None
+            super().reset(seed=seed)
             self.seed = seed
-            self._pass = -1
-            self._queue = self._queue[:0]
-            self._visits = self._visits[:0]
-        if options and "videos" in options:
+            self._order.restart(seed)
+        if "reset_mask" in options and not bool(torch.as_tensor(options["reset_mask"]).all()):
+            raise UserError("options['reset_mask'] leaves environments out; all of them end, and reset, together")
+        if "videos" in options:
             videos = torch.as_tensor(options["videos"], dtype=torch.long)
             if videos.shape != (self.num_envs,):
                 raise UserError(
                     f"options['videos'] has shape {tuple(videos.shape)}; this environment needs ({self.num_envs},)"
                 )
-            self._start(videos, torch.zeros_like(videos))
+            visits = torch.zeros_like(videos)
         else:
-            self._start(*self._next_videos())
-        assert self._episodes is not None
-        return self._episodes.global_map[:, 0], dict(self.info(self._episodes, self._visit))
+            videos, visits = self._order.take(self.num_envs)
+        return self._start(videos, visits)
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Takes one patch in each video: actions (B,) int64.
 
         Returns:
-            observation (B, C, h, w), reward (B,), terminated (B,), truncated (B,), info. ``info["logits"]`` (B, K) is
-            f_C's output after the step.
+            observation (B, C, h, w), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
+            info are f_C's output after the step (with SAME_STEP, the last ones are in ``final_info``). There is no
+            frame after the last, so the last step's observation is the last frame's again.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset, or after an episode's end with DISABLED.
+            ValueError: actions of another shape.
         """
-        episodes = self._episodes
-        if episodes is None or (self._step >= episodes.num_frames and self.autoreset_mode == AutoresetMode.DISABLED):
-            raise gym.error.ResetNeeded("call reset() first: there is no running episode")
-        if self._step >= episodes.num_frames:  # NEXT_STEP: this call's actions belong to no episode
+        running = self._running
+        if running is None:
+            raise gym.error.ResetNeeded("call reset() before the first step()")
+        frames = running.episodes.num_frames
+        if running.step == frames:
+            if self.autoreset_mode != AutoresetMode.NEXT_STEP:
+                raise gym.error.ResetNeeded("the episodes are over; call reset() to start the next")
+            # This call's actions belong to no episode.
             observation, info = self.reset()
             zero = torch.zeros(self.num_envs, device=self.source.device)
             return observation, zero, zero.bool(), zero.bool(), info
         actions = torch.as_tensor(actions, device=self.source.device).long()
-        when = torch.full((self.num_envs, 1), self._step, device=self.source.device)
-        vector = episodes.global_vector[:, self._step]
-        with torch.no_grad():
-            local = episodes.local_at(when, actions[:, None])[:, 0]
-            state = self.classifier.cell(torch.cat((vector, local), dim=-1), self._state)
-            context = RewardContext(
-                classifier=self.classifier,
-                labels=episodes.labels,
-                history=self._state,
-                state=state,
-                global_vector=vector,
-                local=lambda options: episodes.local_at(when, options[:, None])[:, 0],
-                local_dim=local.shape[-1],
-                baseline_actions=self._baseline[:, self._step],
-            )
-            reward = self._reward(context)
-            info: dict[str, Any] = {"logits": self.classifier.logits(state)}
-        self._state = state
-        self._step += 1
-        ended = self._step == episodes.num_frames
+        if actions.shape != (self.num_envs,):
+            raise ValueError(f"actions have shape {tuple(actions.shape)}; this environment takes ({self.num_envs},)")
+        reward, logits = self._advance(running, actions)
+        ended = running.step == frames
         terminated = torch.full((self.num_envs,), ended, device=self.source.device)
-        last = min(self._step, episodes.num_frames - 1)
-        observation = episodes.global_map[:, last]
-        info.update(self.info(episodes, self._visit))
+        observation = running.episodes.global_map[:, min(running.step, frames - 1)]
+        info = self._vector_info({**running.info, "logits": logits})
         if ended and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = info
-            final_observation = observation
+            final = {"final_obs": observation, "final_info": info}
             observation, info = self.reset()
-            info.update(final_obs=final_observation, final_info=final, _final_obs=terminated, _final_info=terminated)
-            info["logits"] = final["logits"]
+            info = {**info, **self._vector_info(final)}
         return observation, reward, terminated, torch.zeros_like(terminated), info
+
+    def _start(self, videos: Tensor, visits: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        episodes = self.source.episodes(videos, epoch=int(visits.max()))
+        visits = visits.to(self.source.device)
+        self._running = _Running(
+            episodes=episodes,
+            info=self.info(episodes, visits),
+            baseline=self._baseline_actions(episodes, visits),
+            state=self._initial_state(len(videos)),
+        )
+        return episodes.global_map[:, 0], self._vector_info(self._running.info)
+
+    @torch.no_grad()
+    def _advance(self, running: _Running, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Moves f_C one frame on; reward (B,) and logits (B, K)."""
+        at = slice(running.step, running.step + 1)
+        when = torch.full((self.num_envs, 1), running.step, device=self.source.device)
+        local = running.episodes.local_at(when, actions[:, None])
+        state = self.classifier.cell(self._inputs(running.episodes.global_vector[:, at], local)[:, 0], running.state)
+        reward = self._rewards(running.episodes, at, running.state[:, None], state[:, None], running.baseline)
+        running.state = state
+        running.step += 1
+        return reward[:, 0], self.classifier.logits(state)
+
+    def _vector_info(self, values: dict[str, Any]) -> dict[str, Any]:
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.source.device)
+        return {**values, **{f"_{name}": everyone for name in values}}
 
     # ---- whole episodes -----------------------------------------------------------------------------------------
 
@@ -230,41 +225,32 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """B whole episodes at once, the same numbers as :meth:`step` gives.
 
         One sequence call of the policy, one of f_C, and one batched cell call for all baselines on the states before
-        each step. The running step-by-step episode is not touched, unless ``episodes`` is None: then the next videos
-        in order are taken.
+        each step. The running step-by-step episode is not touched; without ``episodes``, the next videos in order
+        are taken.
 
         Args:
-            policy: samples, or takes its best actions if ``deterministic``.
+            policy: who chooses.
             episodes: features to act on; any B.
-            visit: counts the times a video is seen; other visits have other random patches.
+            visit: how often these episodes were seen before; other visits have other random patches.
+            deterministic: the policy's best actions instead of samples.
             with_reward: False skips the reward and its baselines (evaluation).
         """
         if episodes is None:
-            videos, visits = self._next_videos()
-            episodes = self.source.episodes(videos)
+            videos, order = self._order.take(self.num_envs)
+            episodes = self.source.episodes(videos, epoch=int(order.max()))
+            visits = order.to(self.source.device)
         else:
-            visits = torch.full((len(episodes),), visit)
-        visits = visits.to(self.source.device)
+            visits = torch.full((len(episodes),), visit, device=self.source.device)
         info = self.info(episodes, visits)
         observation = episodes.global_map
         output = policy.act(observation, info, deterministic=deterministic)
         local = episodes.local(output.action)
-        states = self.classifier.sequence(torch.cat((episodes.global_vector, local), dim=-1))
+        states = self.classifier.sequence(self._inputs(episodes.global_vector, local))
         reward = observation.new_zeros(len(episodes), 0)
         if with_reward:
-            count, frames = output.action.shape
-            initial = self.classifier.initial_state(count, device=local.device, dtype=states.dtype)
-            context = RewardContext(
-                classifier=self.classifier,
-                labels=episodes.labels.repeat_interleave(frames),
-                history=torch.cat((initial[:, None], states[:, :-1]), dim=1).flatten(0, 1),
-                state=states.flatten(0, 1),
-                global_vector=episodes.global_vector.flatten(0, 1),
-                local=lambda options: episodes.local(options.unflatten(0, (count, frames))).flatten(0, 1),
-                local_dim=local.shape[-1],
-                baseline_actions=self._baseline_actions(episodes, visits).flatten(0, 1),
-            )
-            reward = self._reward(context).unflatten(0, (count, frames))
+            history = torch.cat((self._initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
+            baseline = self._baseline_actions(episodes, visits)
+            reward = self._rewards(episodes, slice(None), history, states, baseline)
         return Rollout(
             episodes=episodes,
             info=info,
@@ -275,34 +261,41 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         )
 
     def rollouts(self, policy: Policy, *, epoch: int) -> Iterator[Rollout]:
-        """One pass over all videos in batches of at most B, sampled; the order and baselines belong to ``epoch``."""
+        """One pass over all videos in batches of at most B, sampled.
+
+        The order (the source's own, by its seed) and the baselines belong to ``epoch``.
+        """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
             yield self.rollout(policy, episodes=episodes, visit=epoch)
 
-    # ---- episodes -----------------------------------------------------------------------------------------------
+    # ---- both ---------------------------------------------------------------------------------------------------
 
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
         """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
         return {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
 
-    def _start(self, videos: Tensor, visits: Tensor) -> None:
-        self._episodes = self.source.episodes(videos)
-        self._visit = visits.to(self.source.device)
-        self._baseline = self._baseline_actions(self._episodes, self._visit)
-        self._state = self.classifier.initial_state(len(videos), device=self.source.device, dtype=torch.float32)
-        self._step = 0
+    def _inputs(self, vector: Tensor, local: Tensor) -> Tensor:
+        return torch.cat((vector, local), dim=-1).to(self._dtype)
 
-    def _next_videos(self) -> tuple[Tensor, Tensor]:
-        """The next B index rows and the pass each belongs to."""
-        while len(self._queue) < self.num_envs:
-            self._pass += 1
-            epoch = self._pass if self.shuffle else None
-            videos = video_order(self.source.videos, seed=self.seed, epoch=epoch)
-            self._queue = torch.cat((self._queue, videos))
-            self._visits = torch.cat((self._visits, torch.full_like(videos, self._pass)))
-        videos, self._queue = self._queue[: self.num_envs], self._queue[self.num_envs :]
-        visits, self._visits = self._visits[: self.num_envs], self._visits[self.num_envs :]
-        return videos, visits
+    def _initial_state(self, count: int) -> Tensor:
+        return self.classifier.initial_state(count, device=self.source.device, dtype=self._dtype)
+
+    def _rewards(
+        self, episodes: EpisodeFeatures, at: slice, history: Tensor, states: Tensor, baseline: Tensor
+    ) -> Tensor:
+        """Rewards (B, M) of the M frames ``at``: states before and after (B, M, H), baseline actions (B, T, k)."""
+        when = torch.arange(episodes.num_frames, device=self.source.device)[at].expand(len(episodes), -1)
+        context = RewardContext(
+            classifier=self.classifier,
+            labels=episodes.labels[:, None].expand_as(when).flatten(),
+            history=history.flatten(0, 1),
+            state=states.flatten(0, 1),
+            global_vector=episodes.global_vector[:, at].flatten(0, 1),
+            local=lambda options: episodes.local_at(when, options.view(*when.shape, -1)).flatten(0, 1),
+            local_dim=self.source.local_dim,
+            baseline_actions=baseline[:, at].flatten(0, 1),
+        )
+        return self._reward(context).view(when.shape).float()
 
     def _baseline_actions(self, episodes: EpisodeFeatures, visits: Tensor) -> Tensor:
         """(B, T, k) grid actions of the ``random`` reward's baseline.
@@ -312,7 +305,7 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """
         positions = self.reward_config.baseline_positions
         total = self.source.grid.num_actions
-        frames = torch.arange(episodes.num_frames, device=visits.device)[None, :, None]
+        frames = torch.arange(episodes.num_frames, device=visits.device)[:, None]
         if positions == 0:
             every = torch.arange(total, device=visits.device)
             return every.expand(len(episodes), episodes.num_frames, total)

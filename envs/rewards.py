@@ -18,10 +18,10 @@ from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.registry import Registry
 
 MAX_CELL_ROWS = 1 << 16
-"""Baseline cells evaluated at once; bounds the memory of the ``random`` reward with many positions."""
+"""Cells evaluated at once, if there are several positions to average: it bounds their memory."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """Which reward the environment pays."""
 
@@ -38,7 +38,7 @@ class RewardContext:
     Args:
         classifier: frozen f_C.
         labels: (N,) int64 true classes.
-        history: (N, H) classifier states before the step.
+        history: (N, H) classifier states before the step, in the classifier's floating-point type.
         state: (N, H) classifier states after it.
         global_vector: (N, D_G) features of the step's frame.
         local: reads f_L features (N, K, D_L) of other grid actions (N, K) in the same frames.
@@ -83,21 +83,18 @@ class RewardContext:
         return self.probability(self.history, self.labels)
 
     def with_local(self, local: Tensor) -> Tensor:
-        """p (N, K) had the frame's local features been (N, K, D_L), from the same history: one batched cell call."""
-        count, options = local.shape[:2]
-        values = []
-        rows = max(1, MAX_CELL_ROWS // options)
-        for part in torch.arange(count, device=local.device).split(rows):
-            vector = self.global_vector[part, None].expand(-1, options, -1)
-            inputs = torch.cat((vector, local[part]), dim=-1).flatten(0, 1)
-            history = self.history[part, None].expand(-1, options, -1).flatten(0, 1)
-            states = self.classifier.cell(inputs, history).unflatten(0, (len(part), options))
-            values.append(self.probability(states, self.labels[part, None].expand(-1, options)))
-        return torch.cat(values)
+        """(N, K) p had the frame's local features been (N, K, D_L), from the same history: one batched cell call."""
+        options = local.shape[1]
+        vector = self.global_vector[:, None].expand(-1, options, -1)
+        history = self.history[:, None].expand(-1, options, -1)
+        inputs = torch.cat((vector, local), dim=-1).to(history.dtype)
+        states = self.classifier.cell(inputs.flatten(0, 1), history.flatten(0, 1))
+        return self.probability(states.view(*local.shape[:2], -1), self.labels[:, None].expand(-1, options))
 
     def with_actions(self, actions: Tensor) -> Tensor:
-        """p (N, K) had the grid actions (N, K) been chosen, from the same history."""
-        return self.with_local(self.local(actions))
+        """(N, K) p had the grid actions (N, K) been chosen, from the same history."""
+        options = max(1, MAX_CELL_ROWS // max(1, len(actions)))
+        return torch.cat([self.with_local(self.local(part)) for part in actions.split(options, dim=1)], dim=1)
 
 
 Reward = Callable[[RewardContext], Tensor]

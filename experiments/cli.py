@@ -2,100 +2,67 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from importlib import import_module
 
 from adafocus_rl import __version__
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.command_line import CommandParser, one_line
+
+COMMANDS = {
+    "train": ("commands:train", "run the stages of a recipe and print the results table"),
+    "evaluate": ("commands:evaluate", "evaluate a run again, or another agent on it"),
+    "features": ("commands:features", "build or check a run's feature bank"),
+    "data": ("data_commands:data", "make embedded data"),
+    "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),
+    "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
+}
+"""By name: the function, imported only when it is asked for because torch takes seconds, and one line of help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; a user's mistake is one sentence on stderr and exit code 2."""
+    """Runs a command; a user's mistake is one sentence on stderr and exit code 2.
+
+    Args:
+        argv: command and arguments; None takes the process's.
+
+    Returns:
+        The exit code.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    try:
+        return _command(arguments[:1])(arguments[1:])
+    except UserError as error:
+        return _fail(str(error))
+    except OSError as error:
+        # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
+        if error.filename is None or error.strerror is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
+    except KeyboardInterrupt:
+        hint = "; the same command with --resume goes on" if arguments[:1] == ["train"] else ""
+        sys.stderr.write(f"adafocus: interrupted{hint}\n")
+        return 130
+
+
+def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
+    """The function of the command named in the first argument; ``--help`` and ``--version`` are answered here."""
+    parser = CommandParser(
         prog="adafocus", description="Adaptive patch selection for video recognition: train, evaluate, look."
     )
     parser.add_argument("--version", action="version", version=f"adafocus_rl {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
-    chosen, rest = parser.parse_known_args(arguments[:1]), arguments[1:]
-    try:
-        return COMMANDS[chosen[0].command][0](rest)
-    except UserError as error:
-        print(f"adafocus: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("adafocus: interrupted; add --resume to the same command to go on", file=sys.stderr)
-        return 130
+    module, function = COMMANDS[parser.parse_args(first).command][0].split(":")
+    command: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.{module}"), function)
+    return command
 
 
-def _train(argv: list[str]) -> int:
-    from adafocus_rl.experiments.commands import train_command
-
-    return train_command(argv)
-
-
-def _evaluate(argv: list[str]) -> int:
-    from adafocus_rl.experiments.commands import evaluate_command
-
-    return evaluate_command(argv)
-
-
-def _features(argv: list[str]) -> int:
-    from adafocus_rl.experiments.commands import features_command
-
-    return features_command(argv)
-
-
-def _data(argv: list[str]) -> int:
-    from adafocus_rl.experiments.commands import data_command
-
-    return data_command(argv)
-
-
-def _list(argv: list[str]) -> int:
-    from adafocus_rl.experiments.commands import list_command
-
-    return list_command(argv)
-
-
-def _bench(argv: list[str]) -> int:
-    from adafocus_rl.experiments.bench import bench_command
-
-    return bench_command(argv)
-
-
-COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (_train, "run the stages of a recipe and print the results table"),
-    "evaluate": (_evaluate, "evaluate a run, or other agents on it"),
-    "features": (_features, "build or check a run's feature bank"),
-    "data": (_data, "make embedded data"),
-    "list": (_list, "recipes, agents, encoders, datasets and rewards that can be named"),
-    "bench": (_bench, "measure what the project claims to be fast, as ratios"),
-}
-
-
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=1)
-    print()
-
-
-def existing_file(path: str) -> Path:
-    """A path that must be a file.
-
-    Raises:
-        UserError: there is none.
-    """
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise UserError(f"there is no file {path}")
-    return found
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"adafocus: {one_line(sentence)}\n")
+    return UserError.exit_code
 
 
 if __name__ == "__main__":

@@ -6,7 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adafocus_rl.envs import RewardConfig
+from adafocus_rl.errors import UserError
 from adafocus_rl.models.recognizer import ModelConfig
+
+
+def _at_least(minimum: int, where: str, config: object, *names: str) -> None:
+    """Checks number fields, None left out.
+
+    Raises:
+        UserError: one is below the minimum; the message names its key.
+    """
+    for name in names:
+        value = getattr(config, name)
+        # Not `value < minimum`: NaN is below nothing and above nothing.
+        if value is not None and not value >= minimum:
+            raise UserError(f"{where}.{name} is {value}; give at least {minimum}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +43,10 @@ class DataConfig:
     val_list: str | None = None
     """Validation list file."""
 
+    stills_list: str | None = None
+    """List of close-ups with the same classes, on which stage 0 first trains encoders that have no published weights;
+    frames of at least ``model.patch_size``. Null for none; an embedded dataset brings its own."""
+
     classes: str | None = None
     """File of class names, one per line; null takes ``classes.txt`` beside the list, if there is one."""
 
@@ -47,6 +65,10 @@ class DataConfig:
     workers: int = 2
     """Decoding processes; 0 decodes in the main process."""
 
+    def __post_init__(self) -> None:
+        _at_least(1, "data", self, "num_frames")
+        _at_least(0, "data", self, "resize_short", "workers")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig:
@@ -61,6 +83,12 @@ class SGDConfig:
     weight_decay: float = 1e-4
     """L2 regularisation coefficient; 0 disables."""
 
+    def __post_init__(self) -> None:
+        _at_least(1, "sgd", self, "batch_size")
+        _at_least(0, "sgd", self, "momentum", "weight_decay")
+        if self.momentum >= 1:
+            raise UserError(f"sgd.momentum is {self.momentum}; give at least 0 and less than 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage0Config:
@@ -72,8 +100,17 @@ class Stage0Config:
     learning_rate: float = 0.01
     """Initial learning rate of f_G and f_L."""
 
+    still_epochs: int = 0
+    """Passes over the list of stills before that; 0 leaves them out, as encoders with published weights do."""
+
+    still_learning_rate: float = 0.1
+    """Initial learning rate on stills."""
+
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, "stage0", self, "epochs", "learning_rate", "still_epochs", "still_learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +129,9 @@ class Stage1Config:
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
+    def __post_init__(self) -> None:
+        _at_least(0, "stage1", self, "epochs", "focus_learning_rate", "classifier_learning_rate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2Config:
@@ -104,7 +144,11 @@ class Stage2Config:
     """Videos (environments) per policy update."""
 
     features: Literal["bank", "live"] = "bank"
-    """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders, with augmentation, every time."""
+    """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders every time, with augmentation."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, "stage2", self, "epochs")
+        _at_least(1, "stage2", self, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +167,9 @@ class Stage3Config:
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
+    def __post_init__(self) -> None:
+        _at_least(0, "stage3", self, "epochs", "learning_rate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BankConfig:
@@ -136,6 +183,9 @@ class BankConfig:
 
     resident: Literal["auto", "always", "never"] = "auto"
     """Whether tables are held on the device whole; ``auto`` does so when they take at most half of its free memory."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "bank", self, "shard_videos", "chunk_videos")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +206,10 @@ class EvaluationConfig:
 
     sheet_videos: int = 6
     """Rows of ``patches.png``; 0 writes none."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "evaluation", self, "batch_size", "repeats")
+        _at_least(0, "evaluation", self, "timed_videos", "full_frame_epochs", "sheet_videos")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +262,10 @@ class ExperimentConfig:
 
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """The final table."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise UserError(f"threads is {self.threads}; give at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

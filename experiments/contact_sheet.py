@@ -24,15 +24,20 @@ RIGHT_COLOR = (46, 160, 67)
 WRONG_COLOR = (215, 58, 73)
 
 
-def write_contact_sheet(
-    context: Context, agent: Agent, classifier: Classifier, validation: FeatureSource, *, count: int
-) -> Path:
+def write_contact_sheet(context: Context, agent: Agent, classifier: Classifier, validation: FeatureSource) -> Path:
     """Draws videos spread evenly over the validation list, with the agent's boxes and the classifier's prediction.
+
+    Args:
+        context: the run.
+        agent: who chooses the patches.
+        classifier: f_C.
+        validation: features of the validation videos.
 
     Returns:
         The path of the picture.
     """
     usable = validation.videos
+    count = context.config.evaluation.sheet_videos
     chosen = usable[torch.linspace(0, len(usable) - 1, min(count, len(usable))).round().long()]
     episodes = validation.episodes(chosen)
     env = PatchSelectionVectorEnv(validation, classifier, num_envs=len(chosen))
@@ -40,7 +45,8 @@ def write_contact_sheet(
     boxes = validation.grid.box(validation.grid.action_origin(rollout.output.action)).cpu()
     probability = rollout.logits[:, -1].softmax(-1).cpu()
     (batch,) = make_loader(context.val, batches=[chosen.tolist()])
-    names = context.val.index.class_names or [str(number) for number in range(context.val.num_classes)]
+    given = context.val.index.class_names or ()
+    names = [*given, *(str(number) for number in range(len(given), context.val.num_classes))]
     rows = []
     for row in range(len(batch)):
         predicted = int(probability[row].argmax())
@@ -55,7 +61,9 @@ def write_contact_sheet(
                 right=predicted in true,
             )
         )
-    title = f"{context.config.name}: patches chosen by {agent.label} (orange); true boxes, where known (blue)"
+    title = f"{context.config.name}: patches chosen by {agent.label} (orange)"
+    if validation.has_boxes:
+        title += ", true boxes (blue)"
     sheet = _stack(rows, title)
     sheet.save(context.run.sheet)
     return context.run.sheet
@@ -71,19 +79,11 @@ def _row(
     text_width, gap = 170, 4
     picture = Image.new("RGB", (text_width + len(clip) * (size + gap), size + gap), "white")
     draw = ImageDraw.Draw(picture)
-    draw.text((8, 8), _fit(f"true: {true_name}"), fill="black", font=ImageFont.load_default(15))
-    draw.text(
-        (8, 32),
-        _fit(f"said: {predicted_name}"),
-        fill=RIGHT_COLOR if right else WRONG_COLOR,
-        font=ImageFont.load_default(15),
-    )
-    draw.text(
-        (8, 56),
-        "right" if right else "wrong",
-        fill=RIGHT_COLOR if right else WRONG_COLOR,
-        font=ImageFont.load_default(15),
-    )
+    font = ImageFont.load_default(15)
+    verdict = RIGHT_COLOR if right else WRONG_COLOR
+    draw.text((8, 8), _fit(f"true: {true_name}"), fill="black", font=font)
+    draw.text((8, 32), _fit(f"said: {predicted_name}"), fill=verdict, font=font)
+    draw.text((8, 56), "right" if right else "wrong", fill=verdict, font=font)
     for step, frame in enumerate(clip):
         image = Image.fromarray(frame.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.NEAREST)
         pen = ImageDraw.Draw(image)

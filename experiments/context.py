@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from adafocus_rl.agents import AGENTS, Agent
-from adafocus_rl.data import DATASETS
-from adafocus_rl.data.dataset import ClipBatch, ClipDataset, make_loader
+from adafocus_rl.data.clips import BadClip, ClipBatch
+from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
 from adafocus_rl.data.transforms import TransformConfig
-from adafocus_rl.envs import PatchSelectionVectorEnv, RewardConfig
+from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, DataConfig, ExperimentConfig
-from adafocus_rl.experiments.reporting import MetricsLog, Ticker, say
+from adafocus_rl.experiments.embedded import make_embedded
+from adafocus_rl.experiments.reporting import MetricsLog, say
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.features import FeatureSource
+from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.recognizer import EncoderConfig, Recognizer
 from adafocus_rl.seeding import seed_all
 
 
@@ -40,8 +39,9 @@ class Context:
         train: training clips, augmented.
         train_still: the training videos with the evaluation transforms, one fixed clip each.
         val: validation clips.
+        stills: close-ups for stage 0, augmented; None when there are none, or none are wanted.
         log: scalars.
-        resume: whether stages go on from their last epoch.
+        resume: whether finished stages are kept and others go on from their last epoch.
         strict: whether the first undecodable video ends the command.
         failed: undecodable videos by path, with the reason.
     """
@@ -53,11 +53,11 @@ class Context:
     train: ClipDataset
     train_still: ClipDataset
     val: ClipDataset
+    stills: ClipDataset | None
     log: MetricsLog
     resume: bool = False
     strict: bool = False
     failed: dict[str, str] = field(default_factory=dict)
-    _loader: Iterable[ClipBatch] | None = None
 
     def note_failures(self, failed: list[tuple[str, str]]) -> None:
         """Remembers and says, once each, which videos could not be decoded.
@@ -70,49 +70,60 @@ class Context:
                 continue
             self.failed[path] = reason
             if self.strict:
-                raise UserError(f"cannot decode {path}: {reason}; leave --strict out to train without it")
+                raise UserError(f"cannot decode {path}: {reason}; leave --strict out to go on without it")
             say(f"warning: left out {path}: {reason}")
 
-    def batches(self, dataset: ClipDataset, *, batch_size: int, epoch: int) -> Iterator[ClipBatch]:
-        """One shuffled pass over a dataset; undecodable videos are noted and left out.
+    @property
+    def index_hashes(self) -> list[str]:
+        """What training lists are made of: a run cannot go on with others."""
+        return [clips.index.hash() for clips in (self.train, self.stills) if clips is not None]
 
-        The loader, and with it the worker processes, lives until :meth:`end_loading`.
+    def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch]]:
+        """Shuffled passes over a dataset, by epoch; undecodable videos are noted and left out.
+
+        The worker processes live as long as the function that is returned.
         """
-        dataset.set_epoch(epoch)
-        if self._loader is None:
-            self._loader = make_loader(dataset, batch_size=batch_size, shuffle=True, workers=self.config.data.workers)
-        for batch in self._loader:
-            self.note_failures(batch.failed)
-            if len(self.failed) >= len(dataset):
-                raise UserError(
-                    f"none of the {len(dataset)} training videos can be decoded; the reasons are listed above"
-                )
-            if len(batch):
-                yield batch
+        pin = self.device.type == "cuda"
+        loader = make_loader(dataset, batch_size=batch_size, shuffle=True, workers=self.config.data.workers, pin=pin)
 
-    def end_loading(self) -> None:
-        """Lets the worker processes of :meth:`batches` go."""
-        self._loader = None
+        def one_pass(epoch: int) -> Iterator[ClipBatch]:
+            dataset.set_epoch(epoch)
+            clips = 0
+            for batch in loader:
+                self.note_failures(batch.failed)
+                clips += len(batch)
+                if len(batch):
+                    yield batch
+            if not clips:
+                raise UserError(f"none of the {len(dataset)} training videos can be decoded; see the reasons above")
 
-    def recognizer(self) -> Recognizer:
-        """A fresh recognizer with weights that belong to the run's seed."""
+        return one_pass
+
+    def recognizer(self, *, with_weights: bool = True) -> Recognizer:
+        """A new recognizer, its random weights those of the run's seed.
+
+        Args:
+            with_weights: False leaves out the encoders' weights files, for weights that a checkpoint brings.
+        """
+        model = self.config.model
+        if not with_weights:
+            glance, focus = EncoderConfig(name=model.glance.name), EncoderConfig(name=model.focus.name)
+            model = dataclasses.replace(model, glance=glance, focus=focus)
         seed_all(self.config.seed, "recognizer")
-        return Recognizer(self.config.model).to(self.device)
+        return Recognizer(model).to(self.device)
 
-    def env(
-        self, source: FeatureSource, classifier: Classifier, *, reward: RewardConfig | None = None
-    ) -> PatchSelectionVectorEnv:
+    def env(self, source: FeatureSource, classifier: Classifier) -> PatchSelectionVectorEnv:
         """The environment of stage II on these features."""
         return PatchSelectionVectorEnv(
             source,
             classifier,
             num_envs=self.config.stage2.batch_size,
-            reward=reward or self.config.env.reward,
+            reward=self.config.env.reward,
             seed=self.config.seed,
         )
 
     def agent(self, env: PatchSelectionVectorEnv, name: str | None = None) -> Agent:
-        """The run's agent, or one of another class with its default options."""
+        """The run's agent, untrained, or one of another class with its default options."""
         chosen = AgentConfig(name=name) if name and name != self.agent_config.name else self.agent_config
         return AGENTS.get(chosen.name)(env, seed=self.config.seed, **chosen.options)
 
@@ -120,103 +131,98 @@ class Context:
 def make_context(
     config: ExperimentConfig, agent: AgentConfig, run: RunFolder, *, resume: bool = False, strict: bool = False
 ) -> Context:
-    """Finds, or makes, the data and sets the run up.
+    """Finds, or makes, the data. Nothing is written into the run folder.
 
     Raises:
-        UserError: unknown device, missing lists, no video there at all, or more classes than labels allow.
+        UserError: unknown device, missing lists, no usable video, or a label beyond the number of classes.
     """
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    # Its own checks come first: that a patch is larger than the frame should not show as videos that are too small.
+    PatchGrid(grid=config.model.grid, frame_size=config.model.frame_size, patch_size=config.model.patch_size)
     lists = find_lists(config.data)
-    root = Path(config.data.root).expanduser() if config.data.root and not config.data.embedded else None
-    classes = Path(config.data.classes).expanduser() if config.data.classes else None
-    train_index, val_index = (VideoIndex.read(lists[split], root=root, classes=classes) for split in ("train", "val"))
+    root = Path(config.data.root) if config.data.root and not config.data.embedded else None
+    classes = Path(config.data.classes) if config.data.classes else None
+    indices = {split: VideoIndex.read(path, root=root, classes=classes) for split, path in lists.items()}
     if config.model.num_classes == 0:
-        model = dataclasses.replace(config.model, num_classes=train_index.num_classes)
+        model = dataclasses.replace(config.model, num_classes=indices["train"].num_classes)
         config = dataclasses.replace(config, model=model)
-    transform = TransformConfig(
-        frame_size=config.model.frame_size,
-        resize_short=config.data.resize_short,
-        crop=config.data.crop,
-        flip=config.data.flip,
-    )
 
-    def dataset(index: VideoIndex, *, train: bool) -> ClipDataset:
+    def dataset(split: str, *, train: bool, side: int = config.model.frame_size) -> ClipDataset:
         return ClipDataset(
-            index,
+            indices[split],
             num_frames=config.data.num_frames,
-            transform=transform,
+            transform=TransformConfig(
+                frame_size=side,
+                resize_short=config.data.resize_short,
+                crop=config.data.crop,
+                flip=config.data.flip,
+            ),
             train=train,
             seed=config.seed,
             num_classes=config.model.num_classes,
         )
 
+    wants_stills = "stills" in lists and config.stage0.still_epochs
     context = Context(
         config=config,
         agent_config=agent,
         run=run,
         device=device,
-        train=dataset(train_index, train=True),
-        train_still=dataset(train_index, train=False),
-        val=dataset(val_index, train=False),
+        train=dataset("train", train=True),
+        train_still=dataset("train", train=False),
+        val=dataset("val", train=False),
+        stills=dataset("stills", train=True, side=config.model.patch_size) if wants_stills else None,
         log=MetricsLog(run.metrics, run.path / "tensorboard"),
         resume=resume,
         strict=strict,
     )
-    for split, index in (("train", train_index), ("val", val_index)):
-        absent = missing(index)
-        if len(absent) == len(index):
-            path, reason = absent[0]
-            raise UserError(
-                f"none of the {len(index)} videos of {lists[split]} is there (the first: {index.root / path}: {reason}); "
-                "give their folder with --data.root"
-            )
-        context.note_failures(absent)
+    for split, clips in (("train", context.train_still), ("val", context.val), ("stills", context.stills)):
+        if clips is not None:
+            context.note_failures(check_videos(clips, lists[split]))
     return context
 
 
+def check_videos(clips: ClipDataset, listed_in: Path) -> list[tuple[str, str]]:
+    """Looks whether every video is there, and decodes them in order until one can be.
+
+    Returns:
+        (path, reason) of the videos that are missing, or were found undecodable on the way.
+
+    Raises:
+        UserError: none can be used.
+    """
+    failed = dict(missing(clips.index))
+    for row, record in enumerate(clips.index):
+        if record.path in failed:
+            continue
+        clip = clips[row]
+        if not isinstance(clip, BadClip):
+            return list(failed.items())
+        failed[record.path] = clip.reason
+    path, reason = next(iter(failed.items()))
+    raise UserError(
+        f"none of the {len(clips)} videos of {listed_in} can be used (the first: {clips.index.root / path}: {reason}); "
+        "correct the list, or give their folder with --data.root"
+    )
+
+
 def find_lists(config: DataConfig) -> dict[str, Path]:
-    """The list files of both splits; an embedded dataset is made first when it is not there.
+    """The list files by split; an embedded dataset is made first when it is not there.
 
     Raises:
         UserError: neither an embedded dataset nor list files are given.
     """
     if config.embedded:
-        out = Path(config.root or f"data/{config.embedded}").expanduser()
-        return make_embedded(config.embedded, out, config.embedded_options)
+        return make_embedded(config.embedded, Path(config.root or f"data/{config.embedded}"), config.embedded_options)
     if not config.train_list or not config.val_list:
         raise UserError(
             "the recipe names no data; give data.train_list and data.val_list (CSV files with the columns path,label), "
             "or data.embedded"
         )
-    return {"train": Path(config.train_list).expanduser(), "val": Path(config.val_list).expanduser()}
-
-
-def make_embedded(name: str, out: Path, options: dict[str, Any]) -> dict[str, Path]:
-    """Makes an embedded dataset, with a progress bar, or finds it complete."""
-    maker = DATASETS.get(name)
-    settings = None
-    if options:
-        kind = maker_config(name)
-        try:
-            settings = kind(**options)
-        except TypeError as error:
-            raise UserError(f"data.embedded_options of {name}: {str(error).split('() ')[-1]}") from None
-    with Ticker(f"making {name}", 0) as ticker:
-        return maker(out, settings, ticker.to)
-
-
-def maker_config(name: str) -> type[Any]:
-    """The dataclass of options that a dataset maker's ``config`` argument is annotated with."""
-    maker = DATASETS.get(name)
-    annotation = typing.get_type_hints(maker)["config"]
-    kinds = [
-        kind
-        for kind in typing.get_args(annotation) or (annotation,)
-        if inspect.isclass(kind) and kind is not type(None)
-    ]
-    return kinds[0]
+    named = {"train": config.train_list, "val": config.val_list, "stills": config.stills_list}
+    return {split: Path(name) for split, name in named.items() if name}
 
 
 def find_device(name: str) -> torch.device:

@@ -1,50 +1,48 @@
-"""Numbers of the results table: accuracy on the bank, compute counted, time measured on decoded frames."""
+"""The results table: one row per agent and f_C on the same f_G and f_L, and one for f_L on whole frames."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from adafocus_rl.agents import Agent
-from adafocus_rl.data.dataset import ClipDataset, make_loader
-from adafocus_rl.envs import PatchSelectionVectorEnv
-from adafocus_rl.features import FeatureSource
-from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.checkpoint import tensors_hash
+from adafocus_rl.experiments.contact_sheet import write_contact_sheet
+from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.features import RunFeatures
+from adafocus_rl.experiments.handover import (
+    is_finished,
+    load_agent,
+    load_classifier,
+    save_classifier,
+)
+from adafocus_rl.experiments.measure import Accuracy, clips_to_time, evaluate_agent, evaluate_full_frames, milliseconds
+from adafocus_rl.experiments.reporting import say
+from adafocus_rl.experiments.stages import train_full_frame_classifier
 from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.metrics import mean_average_precision, top1
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.seeding import seed_all
 
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Accuracy over a set of videos.
-
-    Attributes:
-        top1: share of videos whose best class is a true one, in [0, 1].
-        map: mean average precision over the classes that have a positive, in [0, 1].
-        videos: number of videos.
-        scores: (N, K) probabilities of the last visit.
-        rows: (N,) index rows of the videos.
-    """
-
-    top1: float
-    map: float
-    videos: int
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
+REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
+"""Stand in every table, the oracle where the data has true boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the results table; accuracies in [0, 1], GMACs per video by the conv+fc convention."""
+    """One line of the results table.
+
+    Attributes:
+        agent: its label; ``full_frame`` for f_L on whole frames.
+        after_stage: 2 for the f_C of stage I that the agent was trained with, 3 for the fine-tuned one.
+        top1: share of videos whose best class is a true one, in [0, 1].
+        map: mean average precision, in [0, 1].
+        gmacs_per_video: 10⁹ multiply-accumulates of a video, policy and f_C included; conv+fc convention.
+        local_gmacs_per_video: those of f_L.
+        ms_per_video: median milliseconds of a video from decoded frames, alone in its batch; None if not measured.
+        videos: number of videos.
+    """
 
     agent: str
     after_stage: int
@@ -52,123 +50,157 @@ class Row:
     map: float
     gmacs_per_video: float
     local_gmacs_per_video: float
-    ms_per_video: float
+    ms_per_video: float | None
     videos: int
 
-    def as_dict(self) -> dict[str, object]:
-        """Plain values."""
-        return asdict(self)
+
+class Evaluation:
+    """A trained run, ready to be measured.
+
+    Args:
+        context: the run.
+        features: of its videos, by the recognizer after stage I.
+    """
+
+    def __init__(self, context: Context, features: RunFeatures) -> None:
+        self.context = context
+        self.features = features
+        recognizer = self.recognizer = features.recognizer
+        self.validation = features.validation()
+        self.env = context.env(self.validation, recognizer.classifier)
+        self.classifiers: dict[int, Classifier] = {2: recognizer.classifier}
+        if is_finished(context, "stage3"):
+            self.classifiers[3], _ = load_classifier(context, "stage3", recognizer.classifier)
+        self._macs = component_macs(recognizer)
+        self._clips = clips_to_time(context.val, context.config.evaluation.timed_videos)
+
+    def own_agent(self, name: str | None = None) -> Agent:
+        """The run's trained agent; or one of another class that needs no training.
+
+        Raises:
+            UserError: the agent has to be trained, and this run trained none or another.
+        """
+        return load_agent(self.context, self.context.agent(self.env, name))
+
+    def references(self, own: Agent) -> list[Agent]:
+        """The agents to compare with."""
+        kinds = [kind for kind in REFERENCE_AGENTS if kind is not type(own)]
+        if not self.validation.has_boxes:
+            kinds = [kind for kind in kinds if kind is not OracleAgent]
+        return [kind(self.env, seed=self.context.config.seed) for kind in kinds]
+
+    def agent_rows(self, agents: Sequence[Agent]) -> list[Row]:
+        """A row for each agent with each f_C, in the order of the stages."""
+        config = self.context.config.evaluation
+        rows = []
+        for agent in agents:
+            costs = self._gmacs(policy_macs=agent.macs_per_step(), full_frames=False)
+            spent = self._milliseconds(self.recognizer.classifier, agent)
+            for stage, classifier in self.classifiers.items():
+                found = evaluate_agent(
+                    agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats
+                )
+                rows.append(_row(agent.label, stage, found, costs, spent))
+        return sorted(rows, key=lambda row: row.after_stage)
+
+    def full_frame_row(self) -> Row:
+        """f_L on every whole frame, with an f_C trained on those features: what the patches save compute against."""
+        classifier = self._full_frame_classifier()
+        costs = self._gmacs(policy_macs=0, full_frames=True)
+        spent = self._milliseconds(classifier, None)
+        found = evaluate_full_frames(classifier, self.validation, batch_size=self.context.config.evaluation.batch_size)
+        return _row("full_frame", max(self.classifiers), found, costs, spent)
+
+    def _milliseconds(self, classifier: Classifier, agent: Agent | None) -> float | None:
+        return milliseconds(self.recognizer, classifier, agent, self._clips, device=self.context.device)
+
+    def _gmacs(self, *, policy_macs: int, full_frames: bool) -> tuple[float, float]:
+        """(all, f_L's) per video."""
+        costs = video_macs(
+            self._macs,
+            num_frames=self.context.config.data.num_frames,
+            policy_macs=policy_macs,
+            uses_patch=not full_frames,
+            uses_full=full_frames,
+        )
+        return costs["total"] / 1e9, costs["local"] / 1e9
+
+    def _full_frame_classifier(self) -> Classifier:
+        """Trained once; again when anything it depends on has changed."""
+        context = self.context
+        config = context.config
+        epochs = config.evaluation.full_frame_epochs
+        epochs = config.stage1.epochs + config.stage3.epochs if epochs is None else epochs
+        rate, sgd = config.stage1.classifier_learning_rate, config.stage1.sgd
+        manifest = {
+            "glance": tensors_hash(self.recognizer.glance), "focus": tensors_hash(self.recognizer.focus),
+            "index": context.train.index.hash(), "epochs": epochs, "rate": rate, "sgd": asdict(sgd),
+        }  # fmt: skip
+        if is_finished(context, "full_frame"):
+            classifier, found = load_classifier(context, "full_frame", self.recognizer.classifier)
+            if all(found.get(key) == value for key, value in manifest.items()):
+                return classifier
+        seed_all(config.seed, "full_frame")
+        classifier = context.recognizer(with_weights=False).classifier
+        source = self.features.training(config.stage3.features)
+        train_full_frame_classifier(context, classifier, source, epochs=epochs, rate=rate, sgd=sgd)
+        save_classifier(context, "full_frame", classifier, manifest)
+        return classifier.eval()
 
 
-def _accuracy(source: FeatureSource, batch_size: int, predict: Callable[..., Tensor], visits: int) -> Accuracy:
-    """Averages the metrics over ``visits`` passes of ``predict(episodes, visit) -> logits (B, K)``."""
-    values = []
-    for visit in range(visits):
-        scores, truth, rows = [], [], []
-        for episodes in source.batches(batch_size):
-            scores.append(predict(episodes, visit).softmax(-1).float().cpu())
-            truth.append(episodes.multi_hot.cpu())
-            rows.append(episodes.videos.cpu())
-        table, labels = torch.cat(scores).numpy(), torch.cat(truth).numpy()
-        values.append((top1(table, labels), mean_average_precision(table, labels).value))
-    return Accuracy(
-        top1=statistics.fmean(value[0] for value in values),
-        map=statistics.fmean(value[1] for value in values),
-        videos=len(labels),
-        scores=table,
-        rows=torch.cat(rows).numpy(),
+def _row(agent: str, stage: int, found: Accuracy, gmacs: tuple[float, float], spent: float | None) -> Row:
+    return Row(
+        agent=agent,
+        after_stage=stage,
+        top1=found.top1,
+        map=found.map,
+        gmacs_per_video=gmacs[0],
+        local_gmacs_per_video=gmacs[1],
+        ms_per_video=spent,
+        videos=found.videos,
     )
 
 
-def evaluate_agent(
-    agent: Agent, classifier: Classifier, source: FeatureSource, *, batch_size: int, repeats: int = 1
-) -> Accuracy:
-    """Runs the agent's best actions on all videos of a source; a random agent ``repeats`` times.
+def evaluate(context: Context, features: RunFeatures) -> dict[str, Any]:
+    """Measures a trained run; the table and the contact sheet are written to its folder.
 
     Args:
-        agent: who chooses.
-        classifier: f_C.
-        source: features of the videos.
-        batch_size: videos at once; does not change the result.
-        repeats: visits of each video over which the metrics of stochastic agents are averaged.
+        context: the run.
+        features: of its videos, by the recognizer after stage I.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        UserError: a checkpoint is missing or of another architecture, or the bank is stale.
     """
-    env = PatchSelectionVectorEnv(source, classifier, num_envs=batch_size)
-
-    @torch.no_grad()
-    def predict(episodes, visit):  # type: ignore[no-untyped-def]
-        rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
-        return rollout.logits[:, -1]
-
-    return _accuracy(source, batch_size, predict, repeats if agent.stochastic else 1)
-
-
-def evaluate_full_frames(classifier: Classifier, source: FeatureSource, *, batch_size: int) -> Accuracy:
-    """f_L on every whole frame (bank table ``full``) with an f_C trained on those features."""
-
-    @torch.no_grad()
-    def predict(episodes, visit):  # type: ignore[no-untyped-def]
-        logits: Tensor = classifier(torch.cat((episodes.global_vector, episodes.full()), dim=-1))
-        return logits[:, -1]
-
-    return _accuracy(source, batch_size, predict, 1)
+    say("evaluating")
+    started, opened = time.monotonic(), features.seconds
+    evaluation = Evaluation(context, features)
+    agent = evaluation.own_agent()
+    rows = evaluation.agent_rows([agent, *evaluation.references(agent)])
+    rows.append(evaluation.full_frame_row())
+    if context.config.evaluation.sheet_videos:
+        last = evaluation.classifiers[max(evaluation.classifiers)]
+        write_contact_sheet(context, agent, last, evaluation.validation)
+    seconds = context.run.read_seconds()
+    seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
+    seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
+    content = results(context, rows, seconds)
+    context.run.write_results(content)
+    return content
 
 
-def gmacs(recognizer: Recognizer, *, num_frames: int, policy_macs: int, full_frames: bool) -> tuple[float, float]:
-    """(all, f_L's) GMACs of one video, counted on CPU; conv+fc convention."""
-    costs = video_macs(
-        component_macs(recognizer),
-        num_frames=num_frames,
-        policy_macs=policy_macs,
-        uses_patch=not full_frames,
-        uses_full=full_frames,
-    )
-    return costs["total"] / 1e9, costs["local"] / 1e9
+def evaluate_one(context: Context, features: RunFeatures, agent_name: str) -> dict[str, Any]:
+    """Measures one agent on a trained run and writes nothing; as :func:`evaluate` otherwise."""
+    evaluation = Evaluation(context, features)
+    return results(context, evaluation.agent_rows([evaluation.own_agent(agent_name)]), {})
 
 
-def milliseconds(
-    recognizer: Recognizer,
-    classifier: Classifier,
-    agent: Agent | None,
-    dataset: ClipDataset,
-    *,
-    device: torch.device,
-    videos: int,
-) -> float:
-    """Median time to recognise one video from decoded frames: f_G, the agent, f_L and f_C, batch size 1.
-
-    Args:
-        recognizer: f_G and f_L.
-        classifier: f_C.
-        agent: chooses patches; None runs f_L on whole frames.
-        dataset: where the videos come from; decoding is not part of the time.
-        device: where it runs.
-        videos: how many videos, three rounds each, after one round to warm up; 0 measures nothing and gives NaN.
-    """
-    loader = make_loader(dataset, batches=[[row] for row in range(min(videos, len(dataset)))])
-    clips = [clip for clip in loader if len(clip)]
-    if not clips:
-        return float("nan")
-    env = agent.env if agent else None
-    times = []
-    with torch.no_grad():
-        for round_ in range(4):
-            for clip in clips:
-                _synchronize(device)
-                started = time.perf_counter()
-                episodes = LiveEpisodes(recognizer, clip, device=device)
-                if agent and env:
-                    visits = torch.zeros_like(episodes.videos)
-                    action = agent.act(episodes.global_map, env.info(episodes, visits), deterministic=True).action
-                    local = episodes.local(action)
-                else:
-                    local = episodes.full()
-                classifier(torch.cat((episodes.global_vector, local), dim=-1))
-                _synchronize(device)
-                if round_:
-                    times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def results(context: Context, rows: Sequence[Row], seconds: dict[str, float]) -> dict[str, Any]:
+    """What results.json holds."""
+    return {
+        "rows": [asdict(row) for row in rows],
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "failed": [{"path": path, "reason": reason} for path, reason in context.failed.items()],
+    }

@@ -1,16 +1,14 @@
-"""Recipes and command lines to configurations; every mistake becomes one sentence."""
+"""Recipes and command lines to typed configurations, and back to YAML."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
+from dataclasses import dataclass, is_dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
@@ -18,35 +16,31 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.parser_errors import explain
+from adafocus_rl.experiments.recipe_files import check_recipe
+from adafocus_rl.models.weights import FILE_SUFFIXES
 
-RECIPES = files("adafocus_rl.experiments") / "recipes"
+KEYS = (*ExperimentConfig.__dataclass_fields__, "agent")
+"""The top-level keys of a recipe."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A whole configuration."""
 
+    config: ExperimentConfig
+    """Everything but the agent."""
 
-def find_recipe(name: str) -> Path:
-    """The YAML file of a recipe given by name or by path.
+    agent: AgentConfig
+    """The agent."""
 
-    Raises:
-        UserError: when there is neither; the nearest name is suggested.
-    """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise UserError(
-                f"there is no recipe file {name}; check the path, or name one of: {', '.join(recipe_names())}"
-            )
-        return path
-    if name not in recipe_names():
-        near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
-        meant = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(
-            f"unknown recipe {name!r}; {meant}Choose one of: {', '.join(recipe_names())}; or give the path of a YAML file"
-        )
-    return Path(str(RECIPES / f"{name}.yaml"))
+    values: dict[str, Any]
+    """Both as plain nested values: what ``config.yaml`` holds, defaults written out."""
+
+    @property
+    def text(self) -> str:
+        """YAML that :func:`load_settings` reads back equal."""
+        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
 
 
 def experiment_parser(prog: str) -> ArgumentParser:
@@ -68,88 +62,78 @@ def experiment_parser(prog: str) -> ArgumentParser:
     return parser
 
 
-def to_config(parser: ArgumentParser, parsed: Namespace) -> tuple[ExperimentConfig, AgentConfig]:
-    """The typed configuration in a parsed command line."""
-    names = set(ExperimentConfig.__dataclass_fields__)
-    values = parser.instantiate(parsed)
-    config = ExperimentConfig(**{name: values[name] for name in names})
-    agent = parsed.agent
-    options = vars(agent.get("init_args") or Namespace())
-    return config, AgentConfig(name=agent.class_path.rsplit(".", 1)[-1], options=dict(options))
+def parse_settings(parser: ArgumentParser, argv: Sequence[str]) -> Settings:
+    """Settings from a command line of ``--config FILE`` and ``--KEY=VALUE``.
 
+    Paths become absolute, so that a run can be evaluated from any folder.
 
-def config_text(parser: ArgumentParser, parsed: Namespace) -> str:
-    """The configuration as YAML that :func:`load_config` reads back."""
-    keep = {*ExperimentConfig.__dataclass_fields__, "agent"}
-    only = Namespace(**{name: value for name, value in vars(parsed).items() if name in keep})
-    text = parser.dump(only, skip_validation=True)
-    content = yaml.safe_load(text)
-    content["agent"]["class_path"] = content["agent"]["class_path"].rsplit(".", 1)[-1]
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    Args:
+        parser: from :func:`experiment_parser`.
+        argv: the arguments.
 
-
-def load_config(path: Path) -> tuple[ExperimentConfig, AgentConfig]:
-    """A configuration file on its own, without a command line."""
-    parser = experiment_parser("adafocus")
+    Raises:
+        UserError: unknown key, wrong type, value out of range, or a file that is no recipe.
+    """
+    for argument, following in pairwise([*argv, ""]):
+        name, _, value = argument.partition("=")
+        if name == "--config" and (value or following):
+            check_recipe(Path(value or following).expanduser())
     with one_sentence(parser):
-        parsed = parser.parse_args(["--config", str(path)])
-    return to_config(parser, parsed)
+        parsed = parser.parse_args(list(argv))
+    name = parsed.agent.class_path.rsplit(".", 1)[-1]
+    options = vars(parsed.agent.get("init_args") or Namespace())
+    _refuse_nulls(parsed, ExperimentConfig, "")
+    _refuse_null_options(options, AGENTS.get(name))
+    _make_absolute(parsed)
+    values = parser.instantiate(parsed)
+    config = ExperimentConfig(**{key: values[key] for key in ExperimentConfig.__dataclass_fields__})
+    content = yaml.safe_load(parser.dump(parsed, skip_validation=True, skip_unset=False))
+    plain = {key: content[key] for key in KEYS}
+    plain["agent"] = {"class_path": name, "init_args": dict(content["agent"].get("init_args") or {})}
+    return Settings(config=config, agent=AgentConfig(name=name, options=dict(options)), values=plain)
+
+
+def load_settings(path: Path) -> Settings:
+    """Settings from one file, without a command line.
+
+    Raises:
+        UserError: as :func:`parse_settings`.
+    """
+    return parse_settings(experiment_parser("adafocus"), ["--config", str(path)])
+
+
+def _refuse_nulls(values: Any, kind: type[Any], prefix: str) -> None:
+    """The parser lets a YAML null pass for any type; we do so only where the field says ``| None``."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            _refuse_nulls(values[name], cast("type[Any]", hint), f"{prefix}{name}.")
+        elif values[name] is None and type(None) not in get_args(hint):
+            raise UserError(f"{prefix}{name} is null; give a value, or leave the key out")
+
+
+def _refuse_null_options(options: Mapping[str, Any], agent: type[Agent]) -> None:
+    hints = get_type_hints(agent.__init__)
+    for name, value in options.items():
+        if value is None and type(None) not in get_args(hints.get(name)):
+            raise UserError(f"agent.{name} is null; give a value, or leave the key out")
+
+
+def _make_absolute(parsed: Namespace) -> None:
+    if parsed.data.embedded and parsed.data.root is None:
+        parsed.data.root = f"data/{parsed.data.embedded}"
+    for key in ("root", "train_list", "val_list", "stills_list", "classes"):
+        if parsed.data[key] is not None:
+            parsed.data[key] = str(Path(parsed.data[key]).expanduser().absolute())
+    for part in (parsed.model.glance, parsed.model.focus):
+        # It may be `none` or the name of published weights instead.
+        if Path(part.weights).suffix in FILE_SUFFIXES:
+            part.weights = str(Path(part.weights).expanduser().absolute())
 
 
 @contextmanager
-def one_sentence(parser: ArgumentParser, argv: Sequence[str] = ()) -> Iterator[None]:
-    """Turns the parser's errors into :class:`UserError` with a suggestion where a key is nearly right."""
+def one_sentence(parser: ArgumentParser) -> Iterator[None]:
+    """Turns the parser's errors into :class:`UserError`, with a suggestion where a key is nearly right."""
     try:
         yield
     except argparse.ArgumentError as error:
-        raise UserError(_explain(parser, str(error))) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"a configuration file is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _explain(parser: ArgumentParser, message: str) -> str:
-    message = " ".join(message.split())
-    if match := re.search(r"Expected a dot import path string: (\S+)", message):
-        try:
-            AGENTS.get(match[1])
-        except UserError as error:
-            return str(error)
-    if match := re.search(r"Group '(.*)' does not accept option '(.*)'", message):
-        return _unknown(f"{match[1]}.{match[2]}" if match[1] else match[2], _keys(parser))
-    if match := re.search(r"unrecognized arguments: (.*)", message):
-        option = match[1].split()[0]
-        known = [f"--{key}" for key in _keys(parser)]
-        return _unknown(option.split("=")[0], known) if option.startswith("-") else f"unexpected argument {option!r}"
-    if match := re.search(r"class_path '([^']*)': Option '(.*)' is not accepted", message):
-        name = match[1].rsplit(".", 1)[-1]
-        options = [key for key in _agent_options(name)]
-        return _unknown(f"agent.{match[2]}", [f"agent.{key}" for key in options], f" of {name}")
-    if match := re.search(r"""Key ['"]?([\w.]+)['"]? is not|No action for key ['"]?([\w.]+)""", message):
-        return _unknown(match[1] or match[2], _keys(parser))
-    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.", "")
-    return re.sub(r'^Parser key "([^"]*)": *', r"\1: ", message)
-
-
-def _unknown(key: str, known: Sequence[str], whose: str = "") -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    meant = f"did you mean {near[0]!r}?" if near else "`--print_config` shows all keys."
-    return f"unknown key {key!r}{whose}; {meant}"
-
-
-def _keys(parser: ArgumentParser) -> list[str]:
-    actions: list[Any] = parser._actions
-    return [action.dest for action in actions if action.dest not in ("help", "config", "print_config")]
-
-
-def _agent_options(name: str) -> list[str]:
-    import inspect
-
-    agent = AGENTS.get(name)
-    return [key for key in inspect.signature(agent.__init__).parameters if key not in ("self", "env", "seed")]
-
-
-def full_command() -> str:
-    """The command line as typed."""
-    import shlex
-
-    return shlex.join(["adafocus", *sys.argv[1:]])
+        raise UserError(explain(parser, str(error))) from None

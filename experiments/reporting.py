@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
-
-T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -25,7 +23,9 @@ def say(text: str) -> None:
 
 
 class MetricsLog:
-    """Writes every scalar twice: one JSON line per epoch, and TensorBoard.
+    """Writes every scalar twice: one JSON line per epoch, and TensorBoard, where every stage is a run of its own.
+
+    Nothing is written, and no folder made, before the first stage begins.
 
     Args:
         path: metrics.jsonl.
@@ -34,33 +34,40 @@ class MetricsLog:
 
     def __init__(self, path: Path, tensorboard: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = SummaryWriter(str(tensorboard))  # type: ignore[no-untyped-call]
+        self.tensorboard = tensorboard
+        self._writers: dict[str, SummaryWriter] = {}
 
-    def begin(self, stage: str, epoch: int) -> None:
-        """Forgets lines of this stage after ``epoch``: they belong to a run that was interrupted or is done anew."""
-        if not self.path.is_file():
-            return
-        lines = self.path.read_text().splitlines()
-        kept = [line for line in lines if not _superseded(json.loads(line), stage, epoch)]
-        self.path.write_text("".join(line + "\n" for line in kept))
+    def forget(self, stage: str, *, after: int = 0) -> None:
+        """Drops what was written of this stage after epoch ``after``: it was interrupted, or is done anew."""
+        if stage in self._writers:
+            self._writers.pop(stage).close()
+        if after == 0:
+            shutil.rmtree(self.tensorboard / stage, ignore_errors=True)
+        if self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _is_kept(line, stage, after)]
+            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, stage: str, epoch: int, scalars: Mapping[str, float]) -> None:
         """Adds the scalars of a finished epoch (counted from 1); NaN is written as null."""
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-        with self.path.open("a") as file:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "epoch": epoch, **finite}) + "\n")
+        if stage not in self._writers:
+            # purge_step hides what an interrupted run wrote of this epoch and later ones.
+            self._writers[stage] = SummaryWriter(str(self.tensorboard / stage), purge_step=epoch)
         for name, value in scalars.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, epoch)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Ends TensorBoard's writer."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+            self._writers[stage].add_scalar(name, value, epoch)
+        self._writers[stage].flush()
 
 
-def _superseded(line: Mapping[str, object], stage: str, epoch: int) -> bool:
-    return line["stage"] == stage and isinstance(line["epoch"], int) and line["epoch"] > epoch
+def _is_kept(line: str, stage: str, after: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # the last line of a process that was killed while writing it
+    return bool(entry["stage"] != stage or entry["epoch"] <= after)
 
 
 class Ticker:
@@ -92,8 +99,8 @@ class Ticker:
     def __exit__(self, *exc: object) -> None:
         if self._bar:
             self._bar.stop()
-        elif exc[0] is None:
-            say(f"{self.title}: {self.count}/{self.total} {self.note}".rstrip())
+        elif exc[0] is None and self.total:
+            self._say()
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         """Some steps are done; the note (a loss, say) stays until the next one."""
@@ -103,7 +110,7 @@ class Ticker:
             self._bar.update(self._task, advance=steps, note=self.note)
         elif time.monotonic() - self._said > 10:
             self._said = time.monotonic()
-            say(f"{self.title}: {self.count}/{self.total} {self.note}".rstrip())
+            self._say()
 
     def to(self, count: int, total: int) -> None:
         """Sets the count; the signature of the progress callbacks of the lower floors."""
@@ -112,8 +119,5 @@ class Ticker:
             self._bar.update(self._task, total=total)
         self.advance(count - self.count)
 
-    def over(self, items: Iterable[T]) -> Iterator[T]:
-        """Advances by one per item."""
-        for item in items:
-            yield item
-            self.advance()
+    def _say(self) -> None:
+        say(f"{self.title}: {self.count}/{self.total} {self.note}".rstrip())

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,12 @@ import torch
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.shards import write_json
+
+CONTENT = (
+    "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
+    "results.json", "patches.png",
+)  # fmt: skip
+"""Everything that a run writes."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +31,37 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """The whole configuration, defaults written out."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def results(self) -> Path:
+        """The results table."""
         return self.path / "results.json"
 
     @property
     def metrics(self) -> Path:
+        """Scalars, one line per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
+    def tensorboard(self) -> Path:
+        """Scalars as event files, one folder per stage."""
+        return self.path / "tensorboard"
+
+    @property
+    def features(self) -> Path:
+        """Folder of feature banks."""
+        return self.path / "features"
+
+    @property
     def sheet(self) -> Path:
+        """The contact sheet."""
         return self.path / "patches.png"
 
     def checkpoint(self, name: str) -> Path:
@@ -49,33 +70,48 @@ class RunFolder:
 
     def bank(self, split: str) -> Path:
         """The feature bank of ``train`` or ``val``."""
-        return self.path / "features" / split
+        return self.features / split
 
     def describe(self, *, config_text: str, command: str) -> None:
         """Writes config.yaml, command.txt (one line per command) and environment.json."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(config_text)
-        with (self.path / "command.txt").open("a") as file:
+        self.config.write_text(config_text, encoding="utf-8")
+        with (self.path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(command + "\n")
         write_json(self.path / "environment.json", environment())
 
-    def clear(self) -> None:
+    def discard(self) -> None:
         """Removes what a run writes, and nothing else that may lie in the folder."""
-        for name in ("checkpoints", "features", "tensorboard"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for path in (self.config, self.results, self.metrics, self.sheet, self.path / "command.txt"):
-            path.unlink(missing_ok=True)
+        for name in CONTENT:
+            _remove(self.path / name)
+
+    def discard_from(self, stage: int) -> list[str]:
+        """Removes what ``stage`` and those after it left: all of it is stale once the stage is done anew.
+
+        Returns:
+            The names under which these stages log.
+        """
+        names = [f"stage{number}" for number in range(stage, 4)]
+        if stage < 2:
+            names.append("full_frame")
+            _remove(self.features)
+        for name in names:
+            for path in self.checkpoints.glob(f"{name}.*"):
+                path.unlink()
+        _remove(self.sheet)
+        return [*names, *(["stage0.stills"] if stage == 0 else [])]
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Replaces results.json."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.results, results)
 
-    def read_results(self) -> dict[str, Any]:
-        """results.json as far as it is written; empty when there is none."""
+    def read_seconds(self) -> dict[str, float]:
+        """Seconds per stage so far, from results.json; empty when there is none."""
         if not self.results.is_file():
             return {}
-        content: dict[str, Any] = json.loads(self.results.read_text())
-        return content
+        seconds: dict[str, float] = json.loads(self.results.read_text(encoding="utf-8"))["seconds"]
+        return seconds
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -108,5 +144,13 @@ def environment() -> dict[str, Any]:
 def _version(name: str) -> str | None:
     try:
         return version(name)
-    except ModuleNotFoundError:
+    except PackageNotFoundError:
+        # OpenCV, for one, may be there under another package's name.
         return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,12 +1,17 @@
-"""Rules for all tests: the `gpu` marker, few threads, the same examples for everyone."""
+"""For all tests: the `gpu` marker, few threads, the same examples for everyone, features without videos."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from torch import Tensor
+
+from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.geometry import PatchGrid
 
 # Two test processes on two cores: torch's own threads would only fight over them.
 torch.set_num_threads(1)
@@ -30,3 +35,68 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") is not None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+class MadeUpEpisodes(EpisodeFeatures):
+    """Rows of a :class:`MadeUpFeatures`."""
+
+    def __init__(self, source: MadeUpFeatures, videos: Tensor) -> None:
+        self.source = source
+        self.videos = videos.to(source.device)
+        self.labels = source.labels[self.videos]
+        self.multi_hot = torch.nn.functional.one_hot(self.labels, source.num_classes).float()
+        self.boxes = source.boxes[self.videos]
+        self.global_map = source.maps[self.videos]
+        self.global_vector = source.vectors[self.videos]
+
+    def local_at(self, step: Tensor, action: Tensor) -> Tensor:
+        """Rows of the table of patches."""
+        videos = self.videos[:, None].expand_as(step)
+        if action.ndim > step.ndim:
+            videos, step = videos[..., None], step[..., None]
+        return self.source.patches[videos, step, action]
+
+    def full(self) -> Tensor:
+        """The mean over all patches."""
+        return self.source.patches[self.videos].mean(2)
+
+
+class MadeUpFeatures:
+    """A FeatureSource without videos and networks: tables of random numbers, which a test may overwrite."""
+
+    def __init__(
+        self, *, videos: int = 7, frames: int = 4, grid: int = 3, classes: int = 3, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.seed = seed
+        self.grid = PatchGrid(grid=grid, frame_size=12, patch_size=4)
+        self.num_frames, self.num_classes = frames, classes
+        self.map_shape, self.vector_dim, self.local_dim = (2, 3, 3), 5, 6
+        draw = torch.Generator().manual_seed(seed)
+        self.maps = torch.randn(videos, frames, *self.map_shape, generator=draw).to(device)
+        self.vectors = torch.randn(videos, frames, self.vector_dim, generator=draw).to(device)
+        self.patches = torch.randn(videos, frames, grid * grid, self.local_dim, generator=draw).to(device)
+        self.labels = torch.randint(classes, (videos,), generator=draw).to(device)
+        self.boxes = torch.full((videos, frames, 4), float("nan"), device=device)
+        self.has_boxes = False
+        self._videos = torch.arange(videos)
+
+    @property
+    def videos(self) -> Tensor:
+        """All rows."""
+        return self._videos
+
+    def episodes(self, videos: Tensor, *, epoch: int = 0) -> MadeUpEpisodes:
+        """The same in every epoch."""
+        return MadeUpEpisodes(self, videos)
+
+    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[MadeUpEpisodes]:
+        """All videos once."""
+        for videos in video_order(self.videos, seed=self.seed, epoch=epoch).split(batch_size):
+            yield self.episodes(videos)
+
+
+@pytest.fixture(scope="session")
+def made_up() -> type[MadeUpFeatures]:
+    """The class :class:`MadeUpFeatures`, for tests of environments and agents."""
+    return MadeUpFeatures

@@ -20,7 +20,7 @@ class DatasetMaker(Protocol):
     """
 
     def __call__(self, out: Path, config: Any = None, progress: Progress | None = None) -> dict[str, Path]:
-        """Write the dataset into `out`; returns {"train": list file, "val": list file}."""
+        """Write the dataset into `out`; returns {"train": list file, "val": list file}, and perhaps "stills"."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,11 @@ class MovingDigitsConfig:
     """Clips in the training list, ≥ 1."""
     val_videos: int = 300
     """Clips in the validation list, ≥ 1."""
+    still_videos: int = 120
+    """Clips in the list of stills, each of one class and with another handwriting sample in every frame; 0 writes no
+    such list."""
+    still_side: int = 28
+    """Side of the square frames of stills, which show one digit, nearly filling them, and no distractor; even."""
     frames: int = 24
     """Frames per clip, ≥ 2."""
     side: int = 96
@@ -65,6 +70,8 @@ class MovingDigitsConfig:
         rules = {
             "train_videos": (self.train_videos >= 1, "at least 1"),
             "val_videos": (self.val_videos >= 1, "at least 1"),
+            "still_videos": (self.still_videos >= 0, "0 or more"),
+            "still_side": (self.still_side % 2 == 0 and self.still_side > self.digit, "an even number above digit"),
             "frames": (self.frames >= 2, "at least 2"),
             "side": (self.side % 2 == 0 and self.side > 8, "an even number above 8"),
             "digit": (CELLS <= self.digit < self.side, f"{CELLS} to side − 1 = {self.side - 1}"),
@@ -149,6 +156,18 @@ def render_clip(
     boxes[present, :2] = origins[present]
     boxes[present, 2:] = config.digit
     return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), boxes
+
+
+def render_stills(
+    config: MovingDigitsConfig, handwriting: Handwriting, label: int, number: int
+) -> NDArray[np.uint8]:
+    """Frames (T, still_side, still_side) uint8 of one class: each another sample on another background.
+
+    What photographs are to ImageNet weights: close-ups on which encoders learn shapes before they see videos.
+    """
+    still = replace(config, side=config.still_side, distractors=0, presence=(1.0, 1.0), frames=2, still_videos=0)
+    numbers = range(number * config.frames, (number + 1) * config.frames)
+    return np.stack([render_clip(still, handwriting, label, "stills", frame)[0][0] for frame in numbers])
 
 
 @lru_cache(maxsize=4)

@@ -5,8 +5,8 @@ Handwriting is scikit-learn's `load_digits` (1,797 real 8×8 digits, UCI ML repo
 distractor is another digit of the same size whose pixels are scrambled in blocks, so that ink and motion are
 a digit's and only the shape is not: a blurred glance finds digits among distractors, a full-resolution patch
 reads which digit it is. The digit is there only for a contiguous stretch of the clip, so frames differ in
-value. Frame lists and boxes are byte-identical for a seed; training and validation share no handwriting
-sample.
+value. Close-ups of single digits lie beside them, for encoders without published weights to start on. Frame lists
+and boxes are byte-identical for a seed; training and validation share no handwriting sample.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.datasets import DATASETS, Progress
-from adafocus_rl.data.digit_clips import MovingDigitsConfig, plan_labels, render_clip, split_handwriting
+from adafocus_rl.data.digit_clips import MovingDigitsConfig, plan_labels, render_clip, render_stills, split_handwriting
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.folder import write_once
 
 __all__ = ["MovingDigitsConfig", "make_moving_digits"]
 
 # Goes up when the same configuration gives other pixels, so that old folders are not mistaken for new ones.
-GENERATOR = 1
+GENERATOR = 2
 
 
 @DATASETS.register("moving_digits")
@@ -40,7 +40,7 @@ def make_moving_digits(
     *,
     workers: int | None = None,
 ) -> dict[str, Path]:
-    """Write the dataset: ``{train,val}/NNNNN.mp4``, ``{train,val}.csv``, ``{train,val}_boxes.csv``,
+    """Write the dataset: ``{train,val,stills}/NNNNN.mp4``, ``{train,val,stills}.csv``, ``{train,val}_boxes.csv``,
     ``classes.txt``.
 
     A complete folder made with the same configuration is left as it is.
@@ -53,7 +53,7 @@ def make_moving_digits(
             alone, None for one per processor.
 
     Returns:
-        {"train": list file, "val": list file}.
+        {"train": list file, "val": list file, "stills": list file}; without "stills" when there are none.
 
     Raises:
         UserError: `out` holds something else, or was made with another configuration.
@@ -65,12 +65,15 @@ def make_moving_digits(
         description={"name": "moving_digits", "generator": GENERATOR, "config": dataclasses.asdict(settings)},
         write=lambda folder: _write_all(folder, settings, progress, workers),
     )
-    return {"train": out / "train.csv", "val": out / "val.csv"}
+    splits = ("train", "val", "stills") if settings.still_videos else ("train", "val")
+    return {split: out / f"{split}.csv" for split in splits}
 
 
 def _write_all(folder: Path, config: MovingDigitsConfig, progress: Progress | None, workers: int | None) -> None:
     (folder / "classes.txt").write_text("".join(f"{digit}\n" for digit in range(10)), encoding="utf-8")
     counts = {"train": config.train_videos, "val": config.val_videos}
+    if config.still_videos:
+        counts["stills"] = config.still_videos
     labels = {split: plan_labels(config, split, count).tolist() for split, count in counts.items()}
     jobs = [(folder, config, label, split, number) for split in counts for number, label in enumerate(labels[split])]
     rows: dict[str, list[str]] = {split: [] for split in counts}
@@ -87,6 +90,7 @@ def _write_all(folder: Path, config: MovingDigitsConfig, progress: Progress | No
                 progress(done, len(jobs))
     for split in counts:
         _write_text(folder / f"{split}.csv", "path,label,num_frames\n", rows[split])
+    for split in ("train", "val"):
         _write_text(folder / f"{split}_boxes.csv", "path,frame,top,left,height,width\n", boxes[split])
 
 
@@ -108,9 +112,13 @@ def _mapped(jobs: list[Job], workers: int | None) -> Iterator[Iterator[NDArray[n
 
 
 def _write_clip(job: Job) -> NDArray[np.float64]:
-    """Write one clip; returns its boxes (T, 4)."""
+    """Write one clip; returns its boxes (T, 4), or none (0, 4) for stills."""
     folder, config, label, split, number = job
-    frames, boxes = render_clip(config, split_handwriting(config)[split], label, split, number)
+    handwriting = split_handwriting(config)
+    if split == "stills":
+        frames, boxes = render_stills(config, handwriting["train"], label, number), np.empty((0, 4))
+    else:
+        frames, boxes = render_clip(config, handwriting[split], label, split, number)
     # Noise does not compress: the slower presets take twice the time for as many bytes at the same error.
     write_video(folder / _name(split, number), frames, fps=config.fps, crf=config.crf, preset="ultrafast")
     return boxes

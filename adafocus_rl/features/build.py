@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,57 +20,94 @@ from adafocus_rl.features.shards import (
     check_manifest,
     finished_shards,
     read_manifest,
+    remove_bank,
+    shard_count,
     write_json,
 )
 from adafocus_rl.models.recognizer import Recognizer
 
-TableFunction = Callable[[Recognizer, Tensor], Tensor]
-"""From the recognizer and prepared frames (N, 3, S, S) to one row per frame (N, …)."""
+TableFunction = Callable[[Recognizer, Tensor], Mapping[str, Tensor]]
+"""From the recognizer and prepared frames (N, 3, S, S) to one row per frame (N, …) of each table it fills."""
+
+MAX_PATCH_PIXELS = 1 << 22
+"""Pixels of the patches that f_L sees at once (256 patches of 128²); bounds memory, whatever the grid."""
 
 
-def _local(recognizer: Recognizer, frames: Tensor) -> Tensor:
-    actions = torch.arange(recognizer.grid.num_actions, device=frames.device)
-    origins = recognizer.grid.action_origin(actions).expand(len(frames), -1, -1)
-    patches = recognizer.grid.crop(frames, origins)
-    return recognizer.focus_features(patches.flatten(0, 1)).unflatten(0, origins.shape[:2])
+def glance_tables(recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
+    """``global_map`` (N, C, h, w) and ``global_vector`` (N, D_G): f_G on whole frames."""
+    maps, vectors = recognizer.glance_features(frames)
+    return {"global_map": maps, "global_vector": vectors}
 
 
-DEFAULT_TABLES: Mapping[str, TableFunction] = {
-    "global_map": lambda recognizer, frames: recognizer.glance_features(frames)[0],
-    "global_vector": lambda recognizer, frames: recognizer.glance_features(frames)[1],
-    "local": _local,
-    "full": lambda recognizer, frames: recognizer.full_features(frames),
-}
+def local_table(recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
+    """``local`` (N, A, D_L): f_L on the patch at every grid position."""
+    grid = recognizer.grid
+    origins = grid.action_origin(torch.arange(grid.num_actions, device=frames.device))
+    rows = max(1, MAX_PATCH_PIXELS // (grid.num_actions * grid.patch_size**2))
+    parts = []
+    for part in frames.split(rows):
+        patches = grid.crop(part, origins.expand(len(part), -1, -1))
+        parts.append(recognizer.focus_features(patches.flatten(0, 1)).unflatten(0, (len(part), -1)))
+    return {"local": torch.cat(parts)}
 
 
+def full_table(recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
+    """``full`` (N, D_L): f_L on whole frames."""
+    return {"full": recognizer.full_features(frames)}
+
+
+DEFAULT_TABLES: tuple[TableFunction, ...] = (glance_tables, local_table, full_table)
+"""What every bank holds."""
+
+
+def _fill(tables: Iterable[TableFunction], recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
+    return {name: rows for function in tables for name, rows in function(recognizer, frames).items()}
+
+
+@torch.no_grad()
 def expected_manifest(
     recognizer: Recognizer,
     dataset: ClipDataset,
     *,
-    tables: Mapping[str, TableFunction] = DEFAULT_TABLES,
+    tables: Iterable[TableFunction] = DEFAULT_TABLES,
     shard_videos: int = 64,
 ) -> dict[str, Any]:
-    """What a bank of this recognizer on this dataset says of itself; any difference on disk makes a bank stale."""
-    side = recognizer.grid.frame_size
+    """What a bank of this recognizer on this dataset says of itself; any difference on disk makes a bank stale.
+
+    It names all that the features depend on: weights, sizes, normalisation, the list, the true boxes and the
+    transforms. The videos' own bytes are not read: a video replaced under its name needs a rebuild by hand.
+
+    Raises:
+        ValueError: when the dataset has training transforms, which give a video other features at every visit.
+    """
+    if dataset.train:
+        raise ValueError("a bank holds one set of features per video; give the dataset with the evaluation transforms")
+    config, grid = recognizer.config, recognizer.grid
     device = next(recognizer.parameters()).device
-    with torch.no_grad():
-        frame = torch.zeros(1, 3, side, side, device=device)
-        shapes = {name: list(function(recognizer, frame).shape[1:]) for name, function in tables.items()}
-    parts = recognizer.parts()
+    with recognizer.freeze("glance", "focus"):
+        frame = torch.zeros(1, 3, grid.frame_size, grid.frame_size, device=device)
+        rows = _fill(tables, recognizer, recognizer.prepare(frame))
+    boxes = dataset.index.boxes
     return {
         "format": BANK_FORMAT,
         "format_version": BANK_VERSION,
         "videos": len(dataset),
         "frames": dataset.num_frames,
         "classes": dataset.num_classes,
-        "grid": recognizer.grid.grid,
-        "frame_size": side,
-        "patch_size": recognizer.grid.patch_size,
+        "grid": grid.grid,
+        "frame_size": grid.frame_size,
+        "patch_size": grid.patch_size,
         "shard_videos": shard_videos,
-        "tables": {name: {"shape": shape, "dtype": "float16"} for name, shape in shapes.items()},
-        "glance_weights": tensors_hash(parts["glance"]),
-        "focus_weights": tensors_hash(parts["focus"]),
+        "tables": {name: {"shape": list(row.shape[1:]), "dtype": "float16"} for name, row in rows.items()},
+        "glance_encoder": config.glance.name,
+        "glance_size": config.glance_size,
+        "glance_weights": tensors_hash(recognizer.glance),
+        "focus_encoder": config.focus.name,
+        "focus_weights": tensors_hash(recognizer.focus),
+        "mean": list(config.mean),
+        "std": list(config.std),
         "index": dataset.index.hash(),
+        "boxes": hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else None,
         "transforms": asdict(dataset.config),
     }
 
@@ -85,55 +122,66 @@ def build_bank(
     workers: int = 0,
     shard_videos: int = 64,
     chunk_videos: int = 4,
-    tables: Mapping[str, TableFunction] = DEFAULT_TABLES,
+    tables: Iterable[TableFunction] = DEFAULT_TABLES,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Builds, or finishes building, the bank in ``folder``.
 
+    A video that cannot be decoded is left out and named in its shard's done mark; once mended, it comes in with
+    ``overwrite``.
+
     Args:
         folder: the bank's own folder; made when missing.
-        recognizer: frozen f_G and f_L.
+        recognizer: frozen f_G and f_L; moved to the device and put in evaluation mode.
         dataset: clips with the evaluation transforms, so that a video has one set of features.
         device: where the encoders run.
         workers: decoding processes.
         shard_videos: videos in one shard, the unit of resuming.
-        chunk_videos: videos encoded at once; bounds memory: chunk·T·A patches of P×P.
-        tables: name → function of frames; a method adds its own to :data:`DEFAULT_TABLES`.
-        overwrite: discard a bank that was built from something else, instead of refusing.
+        chunk_videos: videos encoded at once; bounds memory.
+        tables: functions that fill the tables; a method adds its own to :data:`DEFAULT_TABLES`.
+        overwrite: discard the bank that is there and build anew.
         progress: called with (videos done, videos in all).
 
     Raises:
-        UserError: when the folder holds a bank built from something else; the differing field is named.
+        UserError: when the folder holds a bank built from something else (the differing field is named), when
+            overwriting would remove files that are no bank's, or when features do not fit in float16.
     """
     recognizer.to(device).eval()
     manifest = expected_manifest(recognizer, dataset, tables=tables, shard_videos=shard_videos)
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
+    if overwrite:
+        remove_bank(folder)
     if (folder / "manifest.json").exists():
         check_manifest(folder, read_manifest(folder), manifest)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "manifest.json", manifest)
-    done = finished_shards(folder, manifest)
     total = len(dataset)
-    shards = {n: range(n * shard_videos, min((n + 1) * shard_videos, total)) for n in range(-(-total // shard_videos))}
+    shards = {
+        number: range(number * shard_videos, min((number + 1) * shard_videos, total))
+        for number in range(shard_count(manifest))
+    }
+    done = finished_shards(folder, manifest)
     finished = sum(len(shards[number]) for number in done)
+    if progress:
+        progress(finished, total)
     chunks = [
         (number, list(rows[start : start + chunk_videos]))
         for number, rows in shards.items()
         if number not in done
         for start in range(0, len(rows), chunk_videos)
     ]
-    loader = make_loader(dataset, batches=[rows for _, rows in chunks], workers=workers)
+    if not chunks:
+        return
+    loader = make_loader(dataset, batches=[rows for _, rows in chunks], workers=workers, pin=device.type == "cuda")
     writer: ShardWriter | None = None
     for (number, rows), batch in zip(chunks, loader, strict=True):
         if writer is None or writer.number != number:
             writer = ShardWriter(folder, number, shards[number], manifest)
-        if len(batch.videos):
-            frames = recognizer.prepare(batch.clips.to(device)).flatten(0, 1)
-            features = {name: function(recognizer, frames) for name, function in tables.items()}
-            writer.add(batch, {name: rows_.unflatten(0, batch.clips.shape[:2]) for name, rows_ in features.items()})
+        if len(batch):
+            frames = recognizer.prepare(batch.clips.to(device, non_blocking=True)).flatten(0, 1)
+            features = _fill(tables, recognizer, frames)
+            writer.add(batch, {name: values.unflatten(0, batch.clips.shape[:2]) for name, values in features.items()})
         writer.failed.extend(batch.failed)
         if rows[-1] == shards[number][-1]:
             writer.finish()

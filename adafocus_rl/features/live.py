@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipBatch, ClipDataset, make_loader
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.source import EpisodeFeatures
+from adafocus_rl.features.source import EpisodeFeatures, video_order
 from adafocus_rl.models.recognizer import Recognizer
 
 
@@ -17,26 +17,26 @@ class LiveEpisodes(EpisodeFeatures):
     """A batch of clips with the frozen recognizer that encodes them.
 
     Args:
-        recognizer: frozen f_G, f_L; in eval mode.
+        recognizer: frozen f_G, f_L; in eval mode, in any floating-point type.
         batch: clips (B, T, 3, S, S) and their labels, on any device.
-        device: where features are computed.
+        device: where features are computed; the recognizer's.
     """
 
     def __init__(self, recognizer: Recognizer, batch: ClipBatch, *, device: torch.device) -> None:
+        batch = batch.to(device, non_blocking=True)
         self.recognizer = recognizer
-        self.videos = batch.videos.to(device)
-        self.labels = batch.labels.to(device)
-        self.multi_hot = batch.multi_hot.to(device)
-        self.boxes = batch.boxes.to(device)
-        clips = recognizer.prepare(batch.clips.to(device, non_blocking=True))
-        self.frames = clips.flatten(0, 1)
+        self.videos = batch.videos
+        self.labels = batch.labels
+        self.multi_hot = batch.multi_hot
+        self.boxes = batch.boxes
+        self.frames = recognizer.prepare(batch.clips).flatten(0, 1)
         with torch.no_grad():
             maps, vectors = recognizer.glance_features(self.frames)
-        self.global_map = maps.unflatten(0, clips.shape[:2]).float()
-        self.global_vector = vectors.unflatten(0, clips.shape[:2]).float()
+        self.global_map = maps.unflatten(0, batch.clips.shape[:2]).float()
+        self.global_vector = vectors.unflatten(0, batch.clips.shape[:2]).float()
 
-    @torch.no_grad()
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
+        """Crops and encodes the patches now."""
         return self.local_at_origin(step, self.recognizer.grid.action_origin(action))
 
     @torch.no_grad()
@@ -44,22 +44,26 @@ class LiveEpisodes(EpisodeFeatures):
         """f_L features (B, M[, K], D_L) of patches at pixel origins (B, M[, K], 2) of the frames ``step`` (B, M)."""
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
         patches = self.recognizer.grid.crop(self.frames[rows.flatten()], origin.flatten(0, 1))
-        features = self.recognizer.focus_features(patches.flatten(0, -4))
-        return features.unflatten(0, origin.shape[:-1]).float()
+        features = self.recognizer.focus_features(patches.flatten(0, -4)).float()
+        return features.view(*origin.shape[:-1], -1)
 
     @torch.no_grad()
     def full(self) -> Tensor:
-        return self.recognizer.full_features(self.frames).unflatten(0, (len(self), -1)).float()
+        """Encodes the whole frames now."""
+        return self.recognizer.full_features(self.frames).float().view(len(self), self.num_frames, -1)
 
 
 class LiveFeatures:
-    """A :class:`FeatureSource` that decodes and encodes on demand.
+    """A :class:`~adafocus_rl.features.source.FeatureSource` that decodes and encodes on demand.
 
     Args:
-        recognizer: f_G, f_L and the patch grid. It is used in eval mode and without gradients.
-        dataset: clips; its transforms (random or not) are applied anew at every visit.
+        recognizer: f_G, f_L and the patch grid; moved to the device and put in eval mode, used without gradients.
+        dataset: clips; its seed orders them, its random transforms (if it has any) follow the epoch.
         device: where the encoders run.
         workers: decoding processes of :meth:`batches`.
+
+    Attributes:
+        failed: (path, reason) of each video found undecodable so far.
     """
 
     def __init__(self, recognizer: Recognizer, dataset: ClipDataset, *, device: torch.device, workers: int = 0) -> None:
@@ -70,28 +74,36 @@ class LiveFeatures:
         self.grid = recognizer.grid
         self.num_frames = dataset.num_frames
         self.num_classes = dataset.num_classes
+        self.has_boxes = dataset.index.boxes is not None
         self.failed: list[tuple[str, str]] = []
-        self._loaders: dict[tuple[int, bool], Iterable[ClipBatch]] = {}
         side = recognizer.grid.frame_size
         with torch.no_grad():
-            frame = torch.zeros(1, 3, side, side, device=device)
+            frame = recognizer.prepare(torch.zeros(1, 3, side, side, device=device))
             maps, vectors = recognizer.glance_features(frame)
             local = recognizer.full_features(frame)
         self.map_shape = (maps.shape[1], maps.shape[2], maps.shape[3])
         self.vector_dim = vectors.shape[1]
         self.local_dim = local.shape[1]
+        self._row = {record.path: row for row, record in enumerate(dataset.index)}
+        self._videos = torch.arange(len(dataset))
+        self._order: list[int] = []
+        self._loader: Iterable[ClipBatch] = ()
+        self._loader_batch_size = 0
 
     @property
     def videos(self) -> Tensor:
-        return torch.arange(len(self.dataset))
+        """(N,) int64 on CPU, all rows but those found undecodable so far."""
+        return self._videos
 
-    def episodes(self, videos: Tensor) -> LiveEpisodes:
-        """Decodes and encodes these videos now.
+    def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
+        """Decodes and encodes these videos now, in this process; not while a pass of :meth:`batches` is under way.
 
         Raises:
             UserError: if one of them cannot be decoded (named, with the reason).
         """
+        self.dataset.set_epoch(epoch)
         (batch,) = make_loader(self.dataset, batches=[videos.tolist()])
+        self._note(batch)
         if batch.failed:
             path, reason = batch.failed[0]
             raise UserError(f"cannot decode {path}: {reason}")
@@ -100,12 +112,25 @@ class LiveFeatures:
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
         """Clips come from worker processes; a video that cannot be decoded is left out and noted in ``failed``."""
         self.dataset.set_epoch(epoch or 0)
-        key = (batch_size, epoch is not None)
-        if key not in self._loaders:
-            self._loaders[key] = make_loader(
-                self.dataset, batch_size=batch_size, shuffle=epoch is not None, workers=self.workers
+        if self._loader_batch_size != batch_size:
+            # One loader at a time, or the worker processes of all would live on side by side.
+            self._loader = make_loader(
+                self.dataset,
+                batch_size=batch_size,
+                order=self._order,
+                workers=self.workers,
+                pin=self.device.type == "cuda",
             )
-        for batch in self._loaders[key]:
-            self.failed.extend(item for item in batch.failed if item not in self.failed)
+            self._loader_batch_size = batch_size
+        # In place: the loader, whose workers outlive a pass, reads this list at the start of the next.
+        self._order[:] = video_order(self._videos, seed=self.dataset.seed, epoch=epoch).tolist()
+        for batch in self._loader:
+            self._note(batch)
             if len(batch):
                 yield LiveEpisodes(self.recognizer, batch, device=self.device)
+
+    def _note(self, batch: ClipBatch) -> None:
+        if batch.failed:
+            self.failed.extend(item for item in batch.failed if item not in self.failed)
+            bad = torch.tensor([self._row[path] for path, _ in batch.failed])
+            self._videos = self._videos[~torch.isin(self._videos, bad)]

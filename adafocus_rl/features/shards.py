@@ -5,13 +5,15 @@ Layout::
     manifest.json                what the bank was built from
     shard_00000/<table>.npy      float16 (videos of the shard, T, …)
     shard_00000/label.npy        int64 (videos,);  multi_hot.npy uint8;  boxes.npy float32;  valid.npy bool
-    shard_00000/done.json        the done mark: file sizes, and the videos that could not be decoded
+    shard_00000/done.json        the done mark: the manifest's hash, file sizes, and the videos that gave no clip
 
-A shard is written under a temporary name and renamed, so a folder ``shard_…`` with its done mark is whole.
+A shard is written under a temporary name and renamed, so a folder ``shard_…`` with its done mark is whole. The mark
+names the manifest that the shard was built from, so a shard that outlives its manifest is not taken for another's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +30,8 @@ from adafocus_rl.errors import UserError
 
 BANK_FORMAT = "adafocus_rl.feature_bank"
 BANK_VERSION = 1
+SIDE_TABLES = ("label", "multi_hot", "boxes", "valid")
+"""What a shard holds beside the features."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -55,9 +59,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a feature bank's manifest; delete {folder} and build the bank again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != BANK_FORMAT:
         raise UserError(f"{path} is not a feature bank's manifest; delete {folder} and build the bank again")
-    if manifest["format_version"] != BANK_VERSION:
+    if manifest.get("format_version") != BANK_VERSION:
         raise UserError(
-            f"the feature bank in {folder} has format version {manifest['format_version']}, this release reads "
+            f"the feature bank in {folder} has format version {manifest.get('format_version')}, this release reads "
             f"{BANK_VERSION}; build it again with `adafocus features build RUN --overwrite`"
         )
     return manifest
@@ -69,12 +73,22 @@ def check_manifest(folder: Path, found: Mapping[str, Any], expected: Mapping[str
     Raises:
         UserError: naming the first field that differs and both values.
     """
-    for field in sorted(set(found) | set(expected)):
-        if found.get(field) != json.loads(json.dumps(expected.get(field))):
+    then, now = _leaves(found), _leaves(json.loads(json.dumps(expected)))
+    for field in sorted(set(then) | set(now)):
+        if then.get(field) != now.get(field):
             raise UserError(
-                f"the feature bank in {folder} is stale: {field} is {_short(found.get(field))} there and "
-                f"{_short(expected.get(field))} now; rebuild it with `adafocus features build RUN --overwrite`"
+                f"the feature bank in {folder} is stale: {field} is {_short(then.get(field))} there and "
+                f"{_short(now.get(field))} now; rebuild it with `adafocus features build RUN --overwrite`"
             )
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted name, so that a message can tell the very option that differs."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        leaves.update(nested)
+    return leaves
 
 
 def _short(value: Any) -> str:
@@ -93,18 +107,42 @@ def shard_count(manifest: Mapping[str, Any]) -> int:
 
 
 def finished_shards(folder: Path, manifest: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Done marks of the shards whose files all have the size they were written with."""
+    """Done marks of the shards that belong to this manifest and whose files have the sizes they were written with."""
+    wanted = {f"{name}.npy" for name in (*manifest["tables"], *SIDE_TABLES)}
+    digest = _manifest_hash(manifest)
     finished = {}
     for number in range(shard_count(manifest)):
         path = shard_folder(folder, number)
         try:
             mark = json.loads((path / "done.json").read_text())
-            whole = all((path / name).stat().st_size == size for name, size in mark["bytes"].items())
-        except (OSError, json.JSONDecodeError, KeyError):
+            whole = (
+                mark["manifest"] == digest
+                and set(mark["bytes"]) == wanted
+                and all((path / name).stat().st_size == size for name, size in mark["bytes"].items())
+            )
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         if whole:
             finished[number] = mark
     return finished
+
+
+def remove_bank(folder: Path) -> None:
+    """Removes a bank, whole or not; nothing happens where there is none.
+
+    Raises:
+        UserError: when the folder holds anything else, which is not ours to remove.
+    """
+    if not folder.exists():
+        return
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(("manifest.json", "shard_", ".part_")):
+            raise UserError(f"{folder} holds {path.name}, which is no part of a feature bank; give another folder")
+    shutil.rmtree(folder)
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class ShardWriter:
@@ -122,6 +160,7 @@ class ShardWriter:
         self.number = number
         self.rows = rows
         self.failed: list[tuple[str, str]] = []
+        self._manifest = manifest
         self._part = folder / f".part_{number:05d}"
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir()
@@ -130,19 +169,31 @@ class ShardWriter:
             name: self._table(name, np.dtype(table["dtype"]), (videos, frames, *table["shape"]))
             for name, table in manifest["tables"].items()
         }
+        classes = int(manifest["classes"])
         self._tables["label"] = self._table("label", np.dtype(np.int64), (videos,))
-        self._tables["multi_hot"] = self._table("multi_hot", np.dtype(np.uint8), (videos, int(manifest["classes"])))
+        self._tables["multi_hot"] = self._table("multi_hot", np.dtype(np.uint8), (videos, classes))
         self._tables["boxes"] = self._table("boxes", np.dtype(np.float32), (videos, frames, 4))
         self._tables["valid"] = self._table("valid", np.dtype(np.bool_), (videos,))
+        self._tables["boxes"][:] = np.nan  # also where no clip comes
 
     def _table(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
         return open_memmap(self._part / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
     def add(self, batch: ClipBatch, features: Mapping[str, Tensor]) -> None:
-        """Writes the rows of a batch: features (B, T, …) by table name."""
+        """Writes the rows of a batch: features (B, T, …) by table name.
+
+        Raises:
+            UserError: when a feature is NaN or too large for float16.
+        """
         at = batch.videos.numpy() - self.rows.start
         for name, values in features.items():
-            self._tables[name][at] = values.to("cpu").half().numpy()
+            rows = values.half().cpu().numpy()
+            if not np.isfinite(rows).all():
+                raise UserError(
+                    f"the {name} features of {len(rows)} videos are not all finite in float16 (largest: "
+                    f"{float(values.abs().max()):.3g}); the encoder's training diverged: train it with a lower rate"
+                )
+            self._tables[name][at] = rows
         self._tables["label"][at] = batch.labels.numpy()
         self._tables["multi_hot"][at] = batch.multi_hot.numpy()
         self._tables["boxes"][at] = batch.boxes.numpy()
@@ -154,7 +205,8 @@ class ShardWriter:
             table.flush()
         self._tables.clear()
         sizes = {path.name: path.stat().st_size for path in sorted(self._part.glob("*.npy"))}
-        write_json(self._part / "done.json", {"bytes": sizes, "failed": self.failed})
+        mark = {"manifest": _manifest_hash(self._manifest), "bytes": sizes, "failed": self.failed}
+        write_json(self._part / "done.json", mark)
         final = shard_folder(self.folder, self.number)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(self._part, final)

@@ -53,7 +53,7 @@ class EpisodeFeatures(ABC):
         """
 
     def local(self, action: Tensor) -> Tensor:
-        """f_L features (B, T, D_L) or (B, T, K, D_L) of one or K patches in every frame; action (B, T) or (B, T, K)."""
+        """f_L features of patches in every frame: (B, T, D_L) of actions (B, T), (B, T, K, D_L) of (B, T, K)."""
         steps = torch.arange(self.num_frames, device=action.device).expand(len(self), -1)
         return self.local_at(steps, action)
 
@@ -64,7 +64,11 @@ class EpisodeFeatures(ABC):
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Frozen features of a set of videos: :class:`LiveFeatures` runs the encoders, :class:`FeatureBank` reads tables."""
+    """Frozen features of a set of videos.
+
+    :class:`LiveFeatures` runs the encoders, :class:`FeatureBank` reads tables. On the same weights, clips and seed
+    they give the same batches in the same order, to the tolerance of fp16.
+    """
 
     grid: PatchGrid
     num_frames: int
@@ -73,14 +77,22 @@ class FeatureSource(Protocol):
     vector_dim: int
     local_dim: int
     device: torch.device
+    has_boxes: bool
+    """Whether any frame of any video has a true box."""
+    failed: list[tuple[str, str]]
+    """(path, reason) of each video found undecodable so far."""
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64, the index rows that can be used (undecodable videos are left out)."""
+        """(N,) int64 on CPU, the index rows that can be used: those known to be undecodable are left out."""
         ...
 
-    def episodes(self, videos: Tensor) -> EpisodeFeatures:
-        """Features of the given index rows (B,)."""
+    def episodes(self, videos: Tensor, *, epoch: int = 0) -> EpisodeFeatures:
+        """Features of the given index rows (B,); ``epoch`` picks the augmentation, where a source has any.
+
+        Raises:
+            UserError: if one of the videos cannot be decoded.
+        """
         ...
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[EpisodeFeatures]:

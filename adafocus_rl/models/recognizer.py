@@ -132,15 +132,15 @@ class Recognizer(nn.Module):
         return torch.addcmul(self.shift, clips.to(dtype), self.scale)
 
     def glance_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """f_G on whole frames, resized to the glance size first where that differs.
+        """f_G on whole frames, first resized by the factor glance size / frame size.
 
         Args:
-            frames: (N, 3, S, S), prepared.
+            frames: (N, 3, S, S), prepared; or of another side, and then resized by the same factor.
 
         Returns:
             Maps (N, C, h, w) and vectors (N, D_G).
         """
-        size = self.config.glance_size
+        size = round(frames.shape[-1] * self.config.glance_size / self.config.frame_size)
         if frames.shape[-2:] != (size, size):
             # Anti-aliased, since plain bilinear sampling skips pixels when it shrinks; and in float32, since
             # the kernel for CPU knows no half precision.

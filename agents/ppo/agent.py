@@ -7,7 +7,8 @@ gradient clipping and an entropy schedule are there and off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -21,7 +22,7 @@ from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
-from adafocus_rl.seeding import derive_seed, seed_all
+from adafocus_rl.seeding import derive_seed
 
 
 @AGENTS.register("PPOAgent")
@@ -35,12 +36,12 @@ class PPOAgent(Agent):
         beta1: Adam's first moment decay.
         beta2: Adam's second moment decay.
         gamma: discount γ in [0, 1].
-        n_epochs: updates over each batch of episodes, at least 1.
-        n_minibatches: parts, by video, that each update epoch is split into, at least 1.
+        n_epochs: passes over each batch of episodes, at least 1.
+        n_minibatches: parts, by video, that each such pass is split into; one update each, at least 1.
         clip_range: ε of the clipped ratio, above 0.
         vf_coef: weight of the value loss.
-        ent_coef: weight of the entropy bonus in the first epoch.
-        ent_coef_final: its weight in the last epoch, reached linearly; None keeps ``ent_coef``.
+        ent_coef: weight of the entropy bonus in the first pass over the videos.
+        ent_coef_final: its weight in the last pass over the videos, reached linearly; None keeps ``ent_coef``.
         gae_lambda: λ of generalised advantages; None uses normalised returns minus values.
         max_grad_norm: clips the gradient's norm; 0 disables.
         reduced_channels: outputs of π's 1×1 convolution.
@@ -82,12 +83,16 @@ class PPOAgent(Agent):
         }  # fmt: skip
         for name, valid, wanted in (
             ("learning_rate", learning_rate > 0, "a number above 0"),
+            ("beta1", 0 <= beta1 < 1, "a number in [0, 1)"),
+            ("beta2", 0 <= beta2 < 1, "a number in [0, 1)"),
             ("gamma", 0 <= gamma <= 1, "a number in [0, 1]"),
             ("n_epochs", n_epochs >= 1, "at least 1"),
             ("n_minibatches", n_minibatches >= 1, "at least 1"),
             ("clip_range", clip_range > 0, "a number above 0"),
             ("gae_lambda", gae_lambda is None or 0 <= gae_lambda <= 1, "a number in [0, 1], or null"),
             ("max_grad_norm", max_grad_norm >= 0, "0 (off) or a number above it"),
+            ("reduced_channels", reduced_channels >= 1, "at least 1"),
+            ("hidden", hidden >= 1, "at least 1"),
         ):
             if not valid:
                 raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")
@@ -100,27 +105,26 @@ class PPOAgent(Agent):
         self.ent_coef_final = ent_coef if ent_coef_final is None else ent_coef_final
         self.gae_lambda = gae_lambda
         self.max_grad_norm = max_grad_norm
-        with torch.random.fork_rng():
-            seed_all(seed, "ppo weights")
-            self.network = RecurrentActorCritic(
+        with torch.random.fork_rng(devices=[]):
+            # Layers draw their weights from this generator, on CPU whatever the device; it is put back afterwards.
+            torch.default_generator.manual_seed(derive_seed(seed, "ppo weights"))
+            network = RecurrentActorCritic(
                 map_shape=env.source.map_shape,
                 num_actions=self.num_actions,
                 reduced_channels=reduced_channels,
                 hidden=hidden,
-            ).to(self.device)
+            )
+        self.network = network.to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, betas=(beta1, beta2))
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "ppo actions"))
 
     def options(self) -> dict[str, Any]:
+        """All of them."""
         return {**super().options(), **self._options}
 
     def macs_per_step(self) -> int:
-        network = RecurrentActorCritic(
-            map_shape=self.env.source.map_shape,
-            num_actions=self.num_actions,
-            reduced_channels=self._options["reduced_channels"],
-            hidden=self.network.hidden,
-        )
+        """Counted on one step of the network, critic included (one dot product)."""
+        network = copy.deepcopy(self.network).cpu()
         return macs(network.step, torch.zeros(1, *self.env.source.map_shape), network.initial_state(1))
 
     # ---- acting -------------------------------------------------------------------------------------------------
@@ -134,6 +138,7 @@ class PPOAgent(Agent):
 
     @torch.no_grad()
     def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """One sequence call; ``info`` is privileged and not looked at."""
         logits, value = self.network.sequence(observation)
         action = self._choose(logits, deterministic)
         log_prob = logits.log_softmax(-1).gather(-1, action[..., None]).squeeze(-1)
@@ -147,9 +152,10 @@ class PPOAgent(Agent):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        """One GRU step; the state is its hidden vector (B, H), zeros where an episode starts."""
         state = self.network.initial_state(len(observation)) if state is None else state
         if episode_start is not None:
-            state = state * ~torch.as_tensor(episode_start, device=self.device)[:, None]
+            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
         logits, _, state = self.network.step(observation, state)
         return self._choose(logits, deterministic), state
 
@@ -160,23 +166,35 @@ class PPOAgent(Agent):
 
         The random numbers of a pass depend on (seed, pass) alone, so that training resumed from a pass's checkpoint
         goes on as if it had not stopped.
+
+        Raises:
+            UserError: when not one of the videos can be decoded any more.
         """
         for epoch in range(start_epoch, epochs):
             self.generator.manual_seed(derive_seed(self.seed, "ppo actions", epoch))
             progress = epoch / max(1, epochs - 1)
             ent_coef = self.ent_coef + progress * (self.ent_coef_final - self.ent_coef)
-            history: list[dict[str, Tensor]] = [
-                self.update(rollout, ent_coef=ent_coef) for rollout in self.env.rollouts(self, epoch=epoch)
-            ]
+            history: list[dict[str, Tensor]] = []
+            videos: list[int] = []
+            for rollout in self.env.rollouts(self, epoch=epoch):
+                history.append(self.update(rollout, ent_coef=ent_coef))
+                videos.append(len(rollout.reward))
+            if not history:
+                raise UserError("none of the training videos can be decoded; there is nothing to learn from")
             if callback:
-                scalars = {name: float(torch.stack([part[name] for part in history]).mean()) for name in history[0]}
+                # A pass's last batch may be small: each video counts as much as any other.
+                share = torch.tensor(videos, device=self.device) / sum(videos)
+                scalars = {
+                    name: float((torch.stack([part[name] for part in history]) * share).sum()) for name in history[0]
+                }
                 callback(epoch + 1, {**scalars, "train/ent_coef": ent_coef})
         return self
 
     def update(self, rollout: Rollout, *, ent_coef: float) -> dict[str, Tensor]:
         """One PPO update on B whole episodes; returns scalars named as in Stable-Baselines3."""
         output = rollout.output
-        assert output.log_prob is not None and output.value is not None
+        assert output.log_prob is not None
+        assert output.value is not None
         advantage, target = self._advantage(rollout.reward, output.value)
         parts: list[PPOTerms] = []
         for _ in range(self.n_epochs):
@@ -195,7 +213,7 @@ class PPOAgent(Agent):
                     ent_coef=ent_coef,
                 )
                 self.optimizer.zero_grad(set_to_none=True)
-                terms.loss.backward()  # type: ignore[no-untyped-call]
+                terms.loss.backward()
                 if self.max_grad_norm:
                     torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
                 self.optimizer.step()
@@ -216,26 +234,39 @@ class PPOAgent(Agent):
         advantage = gae(reward, value, self.gamma, self.gae_lambda)
         return normalise(advantage), advantage + value
 
-    def _minibatches(self, count: int) -> tuple[Tensor, ...]:
-        """Row indices of each part; a single part keeps the order, so that nothing is copied for nothing."""
+    def _minibatches(self, count: int) -> Iterator[slice | Tensor]:
+        """Rows of each part; a single part is the whole batch in its order, and no copy of it."""
         if self.n_minibatches == 1:
-            return (torch.arange(count, device=self.device),)
-        order = torch.randperm(count, generator=self.generator, device=self.device)
-        return order.chunk(min(self.n_minibatches, count))
+            yield slice(None)
+        else:
+            order = torch.randperm(count, generator=self.generator, device=self.device)
+            yield from order.tensor_split(min(self.n_minibatches, count))
 
     # ---- saving -------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
+        """The network's, as ``policy.…``."""
         return {f"policy.{name}": value for name, value in self.network.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores the network.
+
+        Raises:
+            UserError: when it was saved with another map, grid or width.
+        """
         checkpoint.load_into(self.network, tensors, prefix="policy.", what=what)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The network and Adam's moments; a pass's random numbers follow from its number."""
         optimizer, plain = checkpoint.optimizer_tensors(self.optimizer)
         return {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}, plain
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
+        """Restores the network and the optimiser.
+
+        Raises:
+            UserError: when they were saved with another map, grid, width or optimiser.
+        """
         self.load_tensors(tensors, what=what)
         own = {
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")

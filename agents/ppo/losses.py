@@ -16,12 +16,14 @@ def discounted_returns(reward_bt: Tensor, gamma: float) -> Tensor:
 
     One product with the triangular matrix of γ^(s−t): T is small, and a loop over time would cost T launches.
     """
-    weights = _decay(reward_bt, gamma)
-    return reward_bt @ weights
+    return reward_bt @ _decay(reward_bt, gamma)
 
 
 def gae(reward_bt: Tensor, value_bt: Tensor, gamma: float, lam: float) -> Tensor:
-    """Generalised advantages (B, T): Σ_s (γλ)^(s−t) δ_s with δ_t = r_t + γ V_{t+1} − V_t (Schulman et al. 2016, eq. 16)."""
+    """Generalised advantages (B, T): Σ_{s≥t} (γλ)^(s−t) δ_s with δ_t = r_t + γ V_{t+1} − V_t.
+
+    Source: Schulman et al. 2016, equation 16.
+    """
     following = torch.cat((value_bt[:, 1:], torch.zeros_like(value_bt[:, :1])), dim=1)
     delta = reward_bt + gamma * following - value_bt
     return delta @ _decay(delta, gamma * lam)
@@ -31,13 +33,15 @@ def _decay(like_bt: Tensor, factor: float) -> Tensor:
     """(T, T) matrix W with W[s, t] = factor^(s−t) for s ≥ t, else 0."""
     step = torch.arange(like_bt.shape[1], device=like_bt.device, dtype=like_bt.dtype)
     exponent = step[:, None] - step[None, :]
-    base = torch.tensor(factor, device=like_bt.device, dtype=like_bt.dtype)
-    return torch.where(exponent >= 0, base ** exponent.clamp(min=0), 0.0)
+    return torch.pow(factor, exponent.clamp(min=0)).tril()
 
 
 def normalise(values: Tensor, eps: float = 1e-5) -> Tensor:
-    """(x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch."""
-    return (values - values.mean()) / (values.std() + eps)
+    """(x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch.
+
+    A single element (one video of one frame may end a pass) has no spread to divide by: it becomes 0, not NaN.
+    """
+    return (values - values.mean()) / (values.std(correction=min(1, values.numel() - 1)) + eps)
 
 
 @dataclass(kw_only=True)
@@ -95,4 +99,4 @@ def ppo_loss(
 
 def explained_variance(predicted: Tensor, target: Tensor) -> Tensor:
     """1 − Var(target − predicted) / Var(target); 1 is perfect, 0 no better than the mean."""
-    return 1 - (target - predicted).var() / target.var().clamp_min(1e-12)
+    return 1 - (target - predicted).var(correction=0) / target.var(correction=0).clamp_min(1e-12)

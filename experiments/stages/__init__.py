@@ -2,12 +2,11 @@
 
 from adafocus_rl.experiments.stages.stage0 import train_encoders
 from adafocus_rl.experiments.stages.stage1 import train_on_random_patches
-from adafocus_rl.experiments.stages.stage2 import open_features, train_policy
+from adafocus_rl.experiments.stages.stage2 import train_policy
 from adafocus_rl.experiments.stages.stage3 import finetune_classifier, train_full_frame_classifier
 
 __all__ = [
     "finetune_classifier",
-    "open_features",
     "train_encoders",
     "train_full_frame_classifier",
     "train_on_random_patches",

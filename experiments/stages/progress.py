@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.reporting import Ticker
 from adafocus_rl.seeding import seed_all
@@ -26,35 +26,34 @@ class StageProgress:
         stage: name of the stage and stem of its checkpoints.
         modules: what is trained or belongs with it, by name.
         optimizer: its optimiser.
-        signature: plain values that must be equal for a resume (the recognizer's signature).
+
+    Attributes:
+        done: epochs done.
+        seconds: time spent on them, in earlier processes too.
+
+    Raises:
+        UserError: the checkpoint to resume from is of another architecture or another training list.
     """
 
     def __init__(
-        self,
-        context: Context,
-        stage: str,
-        *,
-        modules: Mapping[str, nn.Module],
-        optimizer: torch.optim.Optimizer,
-        signature: Mapping[str, Any],
+        self, context: Context, stage: str, *, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
     ) -> None:
         self.context = context
         self.stage = stage
         self.modules = modules
         self.optimizer = optimizer
-        self.signature = dict(signature)
         self.rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
         self.seconds = 0.0
         self.done = 0
+        self._started = time.monotonic()
         latest = self.rotation.latest() if context.resume else None
-        if latest is None:
-            self.rotation.clear()
-        else:
+        if latest is not None:
             self._restore(str(latest))
-        context.log.begin(stage, self.done)
+        context.log.forget(stage, after=self.done)
 
     def _restore(self, path: str) -> None:
         tensors, manifest = checkpoint.load(path, device=self.context.device)
+        check_index(self.context, manifest, path)
         for name, module in self.modules.items():
             checkpoint.load_into(module, tensors, prefix=f"{name}.", what=path)
         own = {
@@ -69,27 +68,38 @@ class StageProgress:
         with Ticker(self.stage, total * steps) as ticker:
             ticker.advance(self.done * steps)
             for epoch in range(self.done, total):
-                started = time.monotonic()
+                self._started = time.monotonic()
                 seed_all(self.context.config.seed, self.stage, epoch)
                 yield epoch, ticker
+                # An undecodable video may have left the epoch a step short.
                 ticker.advance((epoch + 1) * steps - ticker.count)
-                self.seconds += time.monotonic() - started
 
     def end_epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
         """Logs the epoch (from 0) and writes the checkpoint to resume from."""
         self.done = epoch + 1
+        self.seconds += time.monotonic() - self._started
         self.context.log.write(self.stage, self.done, scalars)
         optimizer, plain = checkpoint.optimizer_tensors(self.optimizer)
         tensors: dict[str, Tensor] = {f"optimizer.{name}": value for name, value in optimizer.items()}
         for name, module in self.modules.items():
             tensors.update({f"{name}.{key}": value for key, value in module.state_dict().items()})
-        manifest = {"kind": "resume", "stage": self.stage, "optimizer": plain, "seconds": self.seconds}
+        manifest = {
+            "kind": "resume", "stage": self.stage, "optimizer": plain, "seconds": self.seconds,
+            "index": self.context.index_hashes,
+        }  # fmt: skip
         self.rotation.save(self.done, tensors, manifest)
 
-    def finish(self) -> None:
-        """The stage's own checkpoint is written: the one to resume from is no longer needed."""
-        self.rotation.clear()
-        self.context.end_loading()
+
+def check_index(context: Context, manifest: Mapping[str, object], path: str) -> None:
+    """Refuses to resume on another training list.
+
+    Raises:
+        UserError: the list's content is not what it was.
+    """
+    if manifest["index"] != context.index_hashes:
+        raise UserError(
+            f"a training list has changed since {path} was written; restore it, or begin anew with --overwrite"
+        )
 
 
 class Mean:
@@ -107,4 +117,4 @@ class Mean:
 
     def values(self) -> dict[str, float]:
         """The means so far."""
-        return {name: float(total) / max(1, self._count) for name, total in self._sums.items()}
+        return {name: float(total) / self._count for name, total in self._sums.items()}

@@ -2,77 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.data.dataset import ClipBatch
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.seeding import seed_all
 
 
 def train_encoders(context: Context, recognizer: Recognizer) -> float:
     """Trains f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
 
-    The prediction for a clip is the mean of its frames' logits; the loss is cross-entropy. The heads are thrown away.
+    Encoders without published weights see close-ups first, if the data has them: what ImageNet is to the others. The
+    heads are thrown away.
 
     Args:
         context: the run.
-        recognizer: changed in place; f_C is left alone.
+        recognizer: f_G and f_L are changed in place; f_C is left alone.
 
     Returns:
         Seconds of training.
     """
     config = context.config.stage0
     classes = recognizer.config.num_classes
+    seed_all(context.config.seed, "heads")
     heads = nn.ModuleDict(
         {
             "glance": nn.Linear(recognizer.glance.vector_dim, classes),
             "focus": nn.Linear(recognizer.focus.vector_dim, classes),
         }
     ).to(context.device)
-    encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
-    optimizer = nesterov_sgd([(encoders, config.learning_rate), (heads, config.learning_rate)], config.sgd)
-    progress = StageProgress(
-        context,
-        "stage0",
-        modules={"recognizer": recognizer, "heads": heads},
-        optimizer=optimizer,
-        signature=recognizer.signature(),
-    )
-    steps = -(-len(context.train) // config.sgd.batch_size)
+    modules = {"recognizer": recognizer, "heads": heads}
+    seconds = 0.0
+    if context.stills is not None:
+        # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
+        seconds += _classify(
+            context, modules, context.stills, "stage0.stills", config.still_epochs, config.still_learning_rate
+        )
+    seconds += _classify(context, modules, context.train, "stage0", config.epochs, config.learning_rate)
+    recognizer.eval()
+    return seconds
 
-    def logits(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
-        clips = recognizer.prepare(batch.clips.to(context.device, non_blocking=True))
+
+def _classify(
+    context: Context, modules: Mapping[str, nn.Module], dataset: ClipDataset, stage: str, epochs: int, rate: float
+) -> float:
+    """Both encoders on one dataset: the prediction is the mean of the frames' logits, the loss cross-entropy."""
+    recognizer, heads = modules["recognizer"], modules["heads"]
+    assert isinstance(recognizer, Recognizer)
+    assert isinstance(heads, nn.ModuleDict)
+    sgd = context.config.stage0.sgd
+    encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
+    optimizer = nesterov_sgd([(encoders, rate), (heads, rate)], sgd)
+    progress = StageProgress(context, stage, modules=modules, optimizer=optimizer)
+    batches = context.passes(dataset, sgd.batch_size)
+    steps = -(-len(dataset) // sgd.batch_size)
+
+    def logits(batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        clips = recognizer.prepare(batch.clips)
         frames = clips.flatten(0, 1)
         glance = heads["glance"](recognizer.glance_features(frames)[1])
         focus = heads["focus"](recognizer.full_features(frames))
         shape = clips.shape[:2]
-        return glance.unflatten(0, shape).mean(1), focus.unflatten(0, shape).mean(1), batch.labels.to(context.device)
+        return glance.unflatten(0, shape).mean(1), focus.unflatten(0, shape).mean(1)
 
-    for epoch, ticker in progress.epochs(config.epochs, steps):
+    for epoch, ticker in progress.epochs(epochs, steps):
         recognizer.train()
         mean = Mean()
-        batches = context.batches(context.train, batch_size=config.sgd.batch_size, epoch=epoch)
-        for step, batch in enumerate(batches):
-            ticker.advance()
-            set_cosine_rate(optimizer, epoch * steps + step, config.epochs * steps)
-            glance, focus, labels = logits(batch)
-            glance_loss, focus_loss = F.cross_entropy(glance, labels), F.cross_entropy(focus, labels)
+        for step, clips in enumerate(batches(epoch)):
+            set_cosine_rate(optimizer, epoch * steps + step, epochs * steps)
+            batch = clips.to(context.device, non_blocking=True)
+            glance, focus = logits(batch)
+            glance_loss, focus_loss = F.cross_entropy(glance, batch.labels), F.cross_entropy(focus, batch.labels)
             optimizer.zero_grad(set_to_none=True)
-            (glance_loss + focus_loss).backward()  # type: ignore[no-untyped-call]
+            (glance_loss + focus_loss).backward()
             optimizer.step()
             mean.add(
-                len(labels),
+                len(batch),
                 glance_loss=glance_loss,
                 focus_loss=focus_loss,
-                glance_top1=(glance.argmax(-1) == labels).float().mean(),
-                focus_top1=(focus.argmax(-1) == labels).float().mean(),
+                glance_top1=(glance.argmax(-1) == batch.labels).float().mean(),
+                focus_top1=(focus.argmax(-1) == batch.labels).float().mean(),
             )
+            ticker.advance()
         scalars = mean.values()
         ticker.advance(0, f"loss f_G {scalars['glance_loss']:.3f} f_L {scalars['focus_loss']:.3f}")
         progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
-    recognizer.eval()
-    progress.finish()
     return progress.seconds

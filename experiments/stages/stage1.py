@@ -31,34 +31,30 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
         ],
         config.sgd,
     )
-    progress = StageProgress(
-        context, "stage1", modules={"recognizer": recognizer}, optimizer=optimizer, signature=recognizer.signature()
-    )
+    progress = StageProgress(context, "stage1", modules={"recognizer": recognizer}, optimizer=optimizer)
+    batches = context.passes(context.train, config.sgd.batch_size)
     steps = -(-len(context.train) // config.sgd.batch_size)
     with recognizer.freeze("glance"):
         for epoch, ticker in progress.epochs(config.epochs, steps):
             recognizer.train()
             mean = Mean()
-            batches = context.batches(context.train, batch_size=config.sgd.batch_size, epoch=epoch)
-            for step, batch in enumerate(batches):
-                ticker.advance()
+            for step, clips in enumerate(batches(epoch)):
                 set_cosine_rate(optimizer, epoch * steps + step, config.epochs * steps)
-                labels = batch.labels.to(context.device)
-                clips = recognizer.prepare(batch.clips.to(context.device, non_blocking=True))
-                frames = clips.flatten(0, 1)
+                batch = clips.to(context.device, non_blocking=True)
+                frames = recognizer.prepare(batch.clips).flatten(0, 1)
                 with torch.no_grad():
                     _, glance = recognizer.glance_features(frames)
                 origin = recognizer.grid.uniform_origin(torch.rand(len(frames), 2, device=context.device))
                 focus = recognizer.focus_features(recognizer.grid.crop(frames, origin))
-                logits = recognizer.classifier(torch.cat((glance, focus), dim=-1).unflatten(0, clips.shape[:2]))
-                loss = sequence_loss(logits, labels)
+                logits = recognizer.classifier(torch.cat((glance, focus), dim=-1).unflatten(0, batch.clips.shape[:2]))
+                loss = sequence_loss(logits, batch.labels)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
-                mean.add(len(labels), loss=loss, top1=(logits[:, -1].argmax(-1) == labels).float().mean())
+                mean.add(len(batch), loss=loss, top1=(logits[:, -1].argmax(-1) == batch.labels).float().mean())
+                ticker.advance()
             scalars = mean.values()
             ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
             progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
     recognizer.eval()
-    progress.finish()
     return progress.seconds

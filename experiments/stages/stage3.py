@@ -23,6 +23,12 @@ LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, source: FeatureSource) -> float:
     """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
+    Args:
+        context: the run.
+        classifier: f_C, changed in place.
+        agent: who chooses the patches.
+        source: features of the training videos.
+
     Returns:
         Seconds of training.
     """
@@ -38,24 +44,27 @@ def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, 
     )
 
 
-def train_full_frame_classifier(context: Context, classifier: Classifier, source: FeatureSource) -> float:
-    """Trains an f_C of its own on f_L's features of whole frames, at stage I's rate: the reference row.
+def train_full_frame_classifier(
+    context: Context, classifier: Classifier, source: FeatureSource, *, epochs: int, rate: float, sgd: SGDConfig
+) -> float:
+    """Trains an f_C of its own on f_L's features of whole frames: the reference row.
+
+    Args:
+        context: the run.
+        classifier: a new f_C, changed in place.
+        source: features of the training videos.
+        epochs: passes over them.
+        rate: initial learning rate.
+        sgd: optimiser.
 
     Returns:
         Seconds of training.
     """
-    config = context.config
-    epochs = config.evaluation.full_frame_epochs
-    return _train_classifier(
-        context,
-        "full_frame",
-        classifier,
-        source,
-        lambda episodes, epoch: episodes.full(),
-        epochs=config.stage1.epochs + config.stage3.epochs if epochs is None else epochs,
-        rate=config.stage1.classifier_learning_rate,
-        sgd=config.stage1.sgd,
-    )
+
+    def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
+        return episodes.full()
+
+    return _train_classifier(context, "full_frame", classifier, source, local, epochs=epochs, rate=rate, sgd=sgd)
 
 
 def _train_classifier(
@@ -70,7 +79,7 @@ def _train_classifier(
     sgd: SGDConfig,
 ) -> float:
     optimizer = nesterov_sgd([(classifier, rate)], sgd)
-    progress = StageProgress(context, stage, modules={"classifier": classifier}, optimizer=optimizer, signature={})
+    progress = StageProgress(context, stage, modules={"classifier": classifier}, optimizer=optimizer)
     steps = -(-len(source.videos) // sgd.batch_size)
     for epoch, ticker in progress.epochs(epochs, steps):
         classifier.train()
@@ -80,13 +89,13 @@ def _train_classifier(
             logits = classifier(torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1))
             loss = sequence_loss(logits, episodes.labels)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             mean.add(len(episodes), loss=loss, top1=(logits[:, -1].argmax(-1) == episodes.labels).float().mean())
             ticker.advance()
+        context.note_failures(source.failed)
         scalars = mean.values()
         ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
         progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
     classifier.eval()
-    progress.finish()
     return progress.seconds

@@ -1,0 +1,97 @@
+"""What one stage leaves for the next: finished checkpoints in the run folder."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import Agent
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.context import Context
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
+
+
+def is_finished(context: Context, name: str) -> bool:
+    """Whether ``stage0``, ``stage1``, … has left its checkpoint."""
+    return context.run.checkpoint(name).is_file()
+
+
+def forget_progress(context: Context, name: str) -> None:
+    """Removes the checkpoints from which an unfinished stage would resume: its finished one is written."""
+    for path in context.run.checkpoints.glob(f"{name}.*resume.*"):
+        path.unlink()
+
+
+def save_recognizer(context: Context, name: str, recognizer: Recognizer) -> None:
+    """Ends stage 0 or I."""
+    manifest = {**recognizer_manifest(recognizer), "kind": "recognizer", "stage": name}
+    checkpoint.save(context.run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
+    forget_progress(context, name)
+
+
+def load_recognizer(context: Context, name: str) -> Recognizer:
+    """The recognizer after stage 0 or I, in evaluation mode.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another architecture.
+    """
+    path = _required(context, name)
+    tensors, manifest = checkpoint.load(path, device=context.device)
+    recognizer = context.recognizer(with_weights=False)
+    restore_recognizer(recognizer, tensors, manifest, what=str(path))
+    return recognizer.eval()
+
+
+def save_agent(context: Context, agent: Agent) -> None:
+    """Ends stage II."""
+    agent.save(context.run.checkpoint("stage2"))
+    forget_progress(context, "stage2")
+
+
+def load_agent(context: Context, untrained: Agent) -> Agent:
+    """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another agent or architecture.
+    """
+    if not untrained.learns:
+        return untrained
+    return type(untrained).load(_required(context, "stage2"), untrained.env)
+
+
+def save_classifier(context: Context, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
+    """Ends stage III, or the training of the whole-frame row's f_C."""
+    tensors = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
+    checkpoint.save(
+        context.run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name}
+    )
+    forget_progress(context, name)
+
+
+def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:
+    """f_C as it was saved, in evaluation mode, and its manifest.
+
+    Args:
+        context: the run.
+        name: ``stage3`` or ``full_frame``.
+        like: an f_C of the same architecture; not changed.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another architecture.
+    """
+    path = _required(context, name)
+    tensors, manifest = checkpoint.load(path, device=context.device)
+    classifier = copy.deepcopy(like)
+    checkpoint.load_into(classifier, tensors, prefix="classifier.", what=str(path))
+    return classifier.eval(), manifest
+
+
+def _required(context: Context, name: str) -> Path:
+    path = context.run.checkpoint(name)
+    if not path.is_file():
+        number = name.removeprefix("stage")
+        raise UserError(f"there is no checkpoint {path} to start from; run stage {number} first: add it to --stages")
+    return path

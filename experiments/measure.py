@@ -1,0 +1,135 @@
+"""The numbers of the results table: accuracy on the bank, compute counted, time measured on decoded frames."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents import Agent
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.metrics import mean_average_precision, top1
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+
+ROUNDS = 3
+"""Timed rounds over the videos, after one to warm up."""
+
+Predict = Callable[[EpisodeFeatures, int], Tensor]
+"""From episodes and the number of the visit to logits (B, K)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Accuracy over a set of videos.
+
+    Attributes:
+        top1: share of videos whose best class is a true one, in [0, 1].
+        map: mean average precision over the classes that have a positive, in [0, 1].
+        videos: number of videos.
+    """
+
+    top1: float
+    map: float
+    videos: int
+
+
+def evaluate_agent(
+    agent: Agent, classifier: Classifier, source: FeatureSource, *, batch_size: int, repeats: int = 1
+) -> Accuracy:
+    """Runs the agent's best actions on all videos of a source; a random agent ``repeats`` times.
+
+    Args:
+        agent: who chooses.
+        classifier: f_C.
+        source: features of the videos.
+        batch_size: videos at once; does not change the result.
+        repeats: visits of each video over which the metrics of stochastic agents are averaged.
+    """
+    env = PatchSelectionVectorEnv(source, classifier, num_envs=batch_size)
+
+    def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
+        rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+        return rollout.logits[:, -1]
+
+    return _accuracy(source, batch_size, predict, repeats if agent.stochastic else 1)
+
+
+def evaluate_full_frames(classifier: Classifier, source: FeatureSource, *, batch_size: int) -> Accuracy:
+    """f_L on every whole frame (bank table ``full``) with an f_C trained on those features."""
+
+    def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
+        logits: Tensor = classifier(torch.cat((episodes.global_vector, episodes.full()), dim=-1))
+        return logits[:, -1]
+
+    return _accuracy(source, batch_size, predict, 1)
+
+
+@torch.no_grad()
+def _accuracy(source: FeatureSource, batch_size: int, predict: Predict, visits: int) -> Accuracy:
+    values = []
+    for visit in range(visits):
+        scores, truth = [], []
+        for episodes in source.batches(batch_size):
+            scores.append(predict(episodes, visit).float().softmax(-1).cpu())
+            truth.append(episodes.multi_hot.cpu())
+        table, labels = torch.cat(scores).numpy(), torch.cat(truth).numpy()
+        values.append((top1(table, labels), mean_average_precision(table, labels).value))
+    return Accuracy(
+        top1=statistics.fmean(value[0] for value in values),
+        map=statistics.fmean(value[1] for value in values),
+        videos=len(labels),
+    )
+
+
+def clips_to_time(dataset: ClipDataset, count: int) -> list[ClipBatch]:
+    """The first ``count`` videos of a dataset that can be decoded, each a batch of its own."""
+    loader = make_loader(dataset, batches=[[row] for row in range(min(count, len(dataset)))])
+    return [clip for clip in loader if len(clip)]
+
+
+@torch.no_grad()
+def milliseconds(
+    recognizer: Recognizer, classifier: Classifier, agent: Agent | None, clips: list[ClipBatch], *, device: torch.device
+) -> float | None:
+    """Median time to recognise one video from decoded frames: f_G, the agent, f_L and f_C, batch size 1.
+
+    Args:
+        recognizer: f_G and f_L.
+        classifier: f_C.
+        agent: chooses patches; None runs f_L on whole frames.
+        clips: batches of one video; decoding them is not part of the time.
+        device: where it runs.
+
+    Returns:
+        Milliseconds; None without clips.
+    """
+    times = []
+    for number in range(1 + ROUNDS):
+        for clip in clips:
+            _synchronize(device)
+            started = time.perf_counter()
+            episodes = LiveEpisodes(recognizer, clip, device=device)
+            if agent is None:
+                local = episodes.full()
+            else:
+                info = agent.env.info(episodes, torch.zeros_like(episodes.videos))
+                local = episodes.local(agent.act(episodes.global_map, info, deterministic=True).action)
+            classifier(torch.cat((episodes.global_vector, local), dim=-1))
+            _synchronize(device)
+            if number:
+                times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times) if times else None
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

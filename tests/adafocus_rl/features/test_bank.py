@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.errors import UserError
+from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
+from adafocus_rl.features import bank as bank_module
+from adafocus_rl.features.build import DEFAULT_TABLES, expected_manifest
+from adafocus_rl.models.recognizer import Recognizer
+
+CPU = torch.device("cpu")
+MakeDataset = Callable[..., ClipDataset]
+MakeRecognizer = Callable[..., Recognizer]
+
+
+@pytest.fixture(scope="module")
+def built(
+    shared_list: Path,
+    make_dataset: MakeDataset,
+    make_recognizer: MakeRecognizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Recognizer, ClipDataset]:
+    """A whole bank of three shards (2 + 2 + 2 videos) that tests only read."""
+    folder = tmp_path_factory.mktemp("bank") / "bank"
+    recognizer, dataset = make_recognizer(), make_dataset(shared_list)
+    build_bank(folder, recognizer, dataset, device=CPU, shard_videos=2, chunk_videos=1)
+    return folder, recognizer, dataset
+
+
+def _same(left: Any, right: Any, **tolerance: float) -> None:
+    for name in ("videos", "labels", "multi_hot", "boxes"):
+        torch.testing.assert_close(getattr(left, name), getattr(right, name), equal_nan=True, rtol=0, atol=0)
+    for name in ("global_map", "global_vector"):
+        torch.testing.assert_close(getattr(left, name), getattr(right, name), **tolerance)
+    torch.testing.assert_close(left.full(), right.full(), **tolerance)
+    action = torch.randint(9, (len(left), 3), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(left.local(action), right.local(action), **tolerance)
+    several = torch.stack((action, 8 - action), dim=-1)
+    torch.testing.assert_close(left.local(several), right.local(several), **tolerance)
+    steps = torch.full((len(left), 1), 2)
+    torch.testing.assert_close(left.local_at(steps, action[:, 2:]), right.local(action)[:, 2:], **tolerance)
+
+
+def test_live_features_equal_the_bank(built: tuple[Path, Recognizer, ClipDataset]) -> None:
+    folder, recognizer, dataset = built
+    bank, live = FeatureBank(folder, device=CPU), LiveFeatures(recognizer, dataset, device=CPU)
+    assert isinstance(bank, FeatureSource)
+    assert isinstance(live, FeatureSource)
+    for name in ("num_frames", "num_classes", "map_shape", "vector_dim", "local_dim", "has_boxes"):
+        assert getattr(bank, name) == getattr(live, name), name
+    assert repr(bank.grid) == repr(live.grid)
+    # Unordered, across shards, one of them twice.
+    videos = torch.tensor([5, 0, 3, 0])
+    _same(bank.episodes(videos), live.episodes(videos), rtol=2e-3, atol=2e-3)
+    assert bank.episodes(videos).global_map.dtype == torch.float32
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 1])
+def test_live_features_and_bank_give_the_same_batches(
+    built: tuple[Path, Recognizer, ClipDataset], epoch: int | None
+) -> None:
+    folder, recognizer, dataset = built
+    bank, live = FeatureBank(folder, device=CPU), LiveFeatures(recognizer, dataset, device=CPU)
+    for _ in range(2):
+        orders = [[batch.videos.tolist() for batch in source.batches(4, epoch=epoch)] for source in (bank, live)]
+        assert orders[0] == orders[1]
+    assert sorted(orders[0][0] + orders[0][1]) == list(range(6))
+    assert (orders[0] == [[0, 1, 2, 3], [4, 5]]) == (epoch is None)
+
+
+def test_memory_mapped_and_resident_banks_are_equal(built: tuple[Path, Recognizer, ClipDataset]) -> None:
+    folder, _, _ = built
+    resident = FeatureBank(folder, device=CPU, resident="always")
+    mapped = FeatureBank(folder, device=CPU, resident="never")
+    assert resident.resident
+    assert not mapped.resident
+    videos = torch.tensor([5, 0, 3, 0, 2])
+    _same(resident.episodes(videos), mapped.episodes(videos), rtol=0, atol=0)
+
+
+def test_a_bank_is_resident_when_it_takes_at_most_half_of_the_free_memory(
+    built: tuple[Path, Recognizer, ClipDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, _ = built
+    names = ("global_map", "global_vector", "local", "full")
+    size = sum((folder / f"shard_{shard:05d}" / f"{name}.npy").stat().st_size for shard in range(3) for name in names)
+    monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * size)
+    assert FeatureBank(folder, device=CPU).resident
+    monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * size - 1)
+    assert not FeatureBank(folder, device=CPU).resident
+
+
+def test_tables_are_half_precision_on_disk_and_of_the_manifest_s_shape(
+    built: tuple[Path, Recognizer, ClipDataset],
+) -> None:
+    import numpy as np
+
+    folder, _, _ = built
+    local = np.load(folder / "shard_00001" / "local.npy")
+    assert (local.shape, local.dtype) == ((2, 3, 9, 128), np.float16)
+    with pytest.raises(KeyError, match="no table 'depth'"):
+        FeatureBank(folder, device=CPU).table("depth", torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"seed": 1}, "focus_weights"),
+        ({"grid": 4}, "grid"),
+        ({"patch_size": 8}, "patch_size"),
+        ({"glance_size": 23}, "glance_size"),
+        ({"mean": 0.4}, "mean"),
+    ],
+)
+def test_a_bank_of_another_recognizer_is_refused(
+    built: tuple[Path, Recognizer, ClipDataset], make_recognizer: MakeRecognizer, changed: dict[str, Any], field: str
+) -> None:
+    folder, _, dataset = built
+    expected = expected_manifest(make_recognizer(**changed), dataset, shard_videos=2)
+    with pytest.raises(UserError, match=rf"stale: {field} is .* there and .* now"):
+        FeatureBank(folder, device=CPU, expected=expected)
+    with pytest.raises(UserError, match=f"stale: {field}"):
+        build_bank(folder, make_recognizer(**changed), dataset, device=CPU, shard_videos=2)
+
+
+def test_a_bank_of_other_clips_is_refused(
+    built: tuple[Path, Recognizer, ClipDataset], make_dataset: MakeDataset, own_list: Path
+) -> None:
+    folder, recognizer, dataset = built
+    expected = expected_manifest(recognizer, make_dataset(dataset.index.root / "list.csv", flip=False), shard_videos=2)
+    with pytest.raises(UserError, match=r"transforms\.flip is true there and false now"):
+        FeatureBank(folder, device=CPU, expected=expected)
+    boxes = own_list.with_name("list_boxes.csv")
+    boxes.write_text(boxes.read_text().replace("10,12", "10,13"))
+    with pytest.raises(UserError, match="stale: boxes"):
+        FeatureBank(folder, device=CPU, expected=expected_manifest(recognizer, make_dataset(own_list), shard_videos=2))
+
+
+def test_a_bank_of_another_list_is_refused(
+    built: tuple[Path, Recognizer, ClipDataset], make_dataset: MakeDataset, own_list: Path
+) -> None:
+    folder, recognizer, _ = built
+    own_list.write_text(own_list.read_text().replace("5.mp4,2", "5.mp4,1"))
+    with pytest.raises(UserError, match="stale: index is"):
+        FeatureBank(folder, device=CPU, expected=expected_manifest(recognizer, make_dataset(own_list), shard_videos=2))
+
+
+def test_the_same_bank_is_taken_again(built: tuple[Path, Recognizer, ClipDataset]) -> None:
+    folder, recognizer, dataset = built
+    recognizer.train()  # asking for the manifest must move no batch statistics
+    expected = expected_manifest(recognizer, dataset, shard_videos=2)
+    assert recognizer.training
+    recognizer.eval()
+    assert FeatureBank(folder, device=CPU, expected=expected).failed == []
+    assert expected_manifest(recognizer, dataset, shard_videos=2) == expected
+
+
+def test_what_is_no_bank_is_refused(tmp_path: Path, built: tuple[Path, Recognizer, ClipDataset]) -> None:
+    with pytest.raises(UserError, match="no feature bank in"):
+        FeatureBank(tmp_path, device=CPU)
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(UserError, match="not a feature bank's manifest"):
+            FeatureBank(tmp_path, device=CPU)
+    manifest = json.loads((built[0] / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
+    with pytest.raises(UserError, match="format version 99"):
+        FeatureBank(tmp_path, device=CPU)
+
+
+def test_training_clips_make_no_bank(
+    shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer
+) -> None:
+    with pytest.raises(ValueError, match="evaluation transforms"):
+        expected_manifest(make_recognizer(), make_dataset(shared_list, train=True), tables=DEFAULT_TABLES)

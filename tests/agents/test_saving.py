@@ -1,0 +1,80 @@
+"""Every registered agent can be saved, and loaded as what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import AGENTS, Agent, CenterAgent, GaussianAgent, PPOAgent, RandomAgent
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.errors import UserError
+from adafocus_rl.models.classifiers import GRUClassifier
+
+MadeUp = Any
+
+
+def _env(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
+    source = made_up(**options)
+    source.boxes = torch.rand(*source.boxes.shape, generator=torch.Generator().manual_seed(0)) * 8
+    source.has_boxes = True
+    return PatchSelectionVectorEnv(source, GRUClassifier(input_dim=11, num_classes=3, hidden=8), num_envs=4)
+
+
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_a_registered_agent_is_loaded_as_it_was(made_up: MadeUp, tmp_path: Path, name: str) -> None:
+    kind = AGENTS.get(name)
+    assert kind.__name__ == name  # the file names the class, the registry finds it
+    env = _env(made_up)
+    agent = kind(env, seed=3)
+    assert agent.learn(epochs=1) is agent
+    agent.save(tmp_path / "agent.safetensors")
+    before = env.rollout(agent, episodes=env.source.episodes(torch.arange(7)), deterministic=True)
+    for load in (Agent.load, kind.load):
+        loaded = load(tmp_path / "agent.safetensors", _env(made_up))
+        assert type(loaded) is kind
+        assert loaded.options() == agent.options()
+        after = env.rollout(loaded, episodes=env.source.episodes(torch.arange(7)), deterministic=True)
+        assert torch.equal(after.output.action, before.output.action)
+        assert torch.equal(after.logits, before.logits)
+
+
+def test_labels_tell_agents_apart() -> None:
+    labels = [AGENTS.get(name).label for name in AGENTS.names()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_options_are_kept(made_up: MadeUp, tmp_path: Path) -> None:
+    env = _env(made_up)
+    PPOAgent(env, hidden=5, gae_lambda=0.9).save(tmp_path / "ppo.safetensors")
+    loaded = PPOAgent.load(tmp_path / "ppo.safetensors", env)
+    assert isinstance(loaded, PPOAgent)
+    assert (loaded.network.hidden, loaded.gae_lambda, loaded.clip_range) == (5, 0.9, 0.2)
+    GaussianAgent(env, std=0.1).save(tmp_path / "gaussian.safetensors")
+    assert GaussianAgent.load(tmp_path / "gaussian.safetensors", env).options() == {"seed": 0, "std": 0.1}
+
+
+def test_an_agent_of_another_class_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
+    env = _env(made_up)
+    CenterAgent(env).save(tmp_path / "center.safetensors")
+    with pytest.raises(UserError, match=r"holds a CenterAgent; load it with CenterAgent\.load or Agent\.load"):
+        RandomAgent.load(tmp_path / "center.safetensors", env)
+
+
+def test_what_is_no_agent_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    checkpoint.save(path, tensors={"a": torch.zeros(1)}, manifest={"kind": "recognizer"})
+    with pytest.raises(UserError, match="of kind 'recognizer', not of an agent"):
+        Agent.load(path, _env(made_up))
+    checkpoint.save(path, tensors={}, manifest={"kind": "agent", "agent": "CentreAgent", "options": {}})
+    with pytest.raises(UserError, match="unknown agent 'CentreAgent'; did you mean 'CenterAgent'"):
+        Agent.load(path, _env(made_up))
+
+
+def test_a_policy_of_another_grid_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
+    PPOAgent(_env(made_up), hidden=4).save(tmp_path / "ppo.safetensors")
+    with pytest.raises(UserError, match=r"another architecture: policy\.actor\.weight has shape \(9, 4\)"):
+        Agent.load(tmp_path / "ppo.safetensors", _env(made_up, grid=4))

@@ -1,0 +1,126 @@
+"""What the README and the pages in docs/ show works, and names what there is."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adafocus_rl.data.index import VideoIndex, read_boxes
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.experiments.bench import BENCHMARKS
+from adafocus_rl.experiments.cli import COMMANDS
+from adafocus_rl.experiments.evaluate import Row
+from adafocus_rl.experiments.parser import load_settings
+
+Look = Any
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Fenced blocks of a language, without the indentation of a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def test_the_readmes_recipe_reads(tmp_path: Path) -> None:
+    (recipe,) = blocks(README, "yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe)
+    config = load_settings(path).config
+    assert config.name == "mine"
+    assert config.model.focus.weights == "IMAGENET1K_V1"
+    assert config.stage3.epochs == 10
+
+
+def test_the_readmes_list_reads(tmp_path: Path) -> None:
+    (content,) = blocks(README, "csv")
+    (tmp_path / "train.csv").write_text(content)
+    index = VideoIndex.read(tmp_path / "train.csv")
+    assert [record.labels for record in index] == [(0,), (1,)]
+
+
+def test_the_lists_of_the_data_page_read(tmp_path: Path) -> None:
+    videos, boxes = blocks(DATA, "csv")
+    (tmp_path / "train.csv").write_text(videos)
+    (tmp_path / "train_boxes.csv").write_text(boxes)
+    index = VideoIndex.read(tmp_path / "train.csv")
+    assert [(record.num_frames, record.labels) for record in index] == [(180, (0,)), (0, (1, 4)), (96, (3,))]
+    assert read_boxes(index)["clips/juggling_01.mp4"][1].tolist() == [13.0, 41.25, 64.0, 64.0]
+
+
+def test_every_command_and_benchmark_is_named() -> None:
+    assert set(re.findall(r"^\| `adafocus (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+    assert [name for name in BENCHMARKS if f"[{name}]" not in README] == []
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"(?<!!)\[[^]]*\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_logged_scalar_has_a_meaning(finished: Path, look: Look) -> None:
+    logged = {name for line in look.metrics(finished) for name in line} | {"time/fps"}
+    described = set(re.findall(r"^\| `(\w+/\w+)`", METRICS, re.MULTILINE))
+    assert described == logged - {"stage", "epoch"}
+
+
+def test_every_column_of_the_results_has_a_meaning() -> None:
+    table = METRICS.split("## results.json")[1]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(Row.__dataclass_fields__)
+
+
+def test_the_readmes_environment_has_these_arguments() -> None:
+    example = blocks(README, "python")[1]
+    call = re.search(r"PatchSelectionVectorEnv\(source, classifier, (.*)\)$", example, re.MULTILINE)
+    assert call is not None
+    given = set(re.findall(r"(\w+)=", call[1].split("RewardConfig(")[0]))
+    assert given == {"num_envs", "reward"}
+    assert given <= set(inspect.signature(PatchSelectionVectorEnv.__init__).parameters)
+
+
+@pytest.mark.slow
+def test_the_readmes_agent_works_as_a_plugin(run: Path, recipe: Path, tmp_path: Path) -> None:
+    """The example, announced as an installed package announces it, trained and evaluated by the program."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "my_agents.py").write_text(blocks(README, "python")[0])
+    (project,) = blocks(README, "toml")
+    group, entry = re.search(r'\[project.entry-points."([\w.]+)"\]\n(\w+ = "[\w:]+")', project).groups()  # type: ignore[union-attr]
+    info = site / "my_agents-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-agents\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+    shown = re.search(r"adafocus train moving_digits (.*SweepAgent.*)$", README, re.MULTILINE)
+    assert shown is not None
+    script = (
+        "import sys; from adafocus_rl.experiments.cli import main\n"
+        f"options = {shown[1].split()!r}\n"
+        f"assert main(['train', {str(recipe)!r}, '--out', {str(run)!r}, *options]) == 0\n"
+        f"sys.exit(main(['evaluate', {str(run)!r}, '--json']))\n"
+    )
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout[done.stdout.index("{") :])["rows"]
+    assert [row["agent"] for row in rows].count("sweep") == 2
+    assert yaml.safe_load((run / "config.yaml").read_text())["agent"] == {
+        "class_path": "SweepAgent", "init_args": {"stride": 3},
+    }  # fmt: skip
+    shutil.rmtree(site)

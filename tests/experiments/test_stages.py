@@ -1,0 +1,189 @@
+"""What each stage trains, what it leaves alone, and at which learning rate."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from adafocus_rl.checkpoint import tensors_hash
+from adafocus_rl.experiments.config import SGDConfig
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.features import RunFeatures
+from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
+from adafocus_rl.experiments.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.stages import (
+    finetune_classifier,
+    train_encoders,
+    train_full_frame_classifier,
+    train_on_random_patches,
+    train_policy,
+)
+from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.models import Recognizer
+
+Rates = list[list[float]]
+
+
+def make(recipe: Path, run: Path, *arguments: str) -> Context:
+    settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
+    return make_context(settings.config, settings.agent, RunFolder(run))
+
+
+@pytest.fixture
+def context(recipe: Path, tmp_path: Path) -> Context:
+    return make(recipe, tmp_path)
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
+    """Learning rates of the parameter groups at every step of SGD."""
+    seen: Rates = []
+    step = torch.optim.SGD.step
+
+    def recorded(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        seen.append([group["lr"] for group in self.param_groups])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
+    return seen
+
+
+def parts(recognizer: Recognizer) -> dict[str, str]:
+    """Hashes of everything in each part, batch statistics included."""
+    return {name: tensors_hash(module) for name, module in recognizer.parts().items()}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def watch(module: nn.Module) -> list[tuple[bool, bool]]:
+    """(training, any parameter wants a gradient) of every submodule at every use."""
+    seen: list[tuple[bool, bool]] = []
+    for part in module.modules():
+        part.register_forward_pre_hook(
+            lambda used, _: seen.append((used.training, any(value.requires_grad for value in used.parameters())))
+        )
+    return seen
+
+
+def cosine(initial: float, total: int) -> list[float]:
+    return [initial * 0.5 * (1 + math.cos(math.pi * step / total)) for step in range(total)]
+
+
+def test_the_schedule_in_closed_form() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = nesterov_sgd([(layer, 0.4)], SGDConfig())
+    group = optimizer.param_groups[0]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 1e-4)
+    for step, expected in ((0, 0.4), (25, 0.2 * (1 + math.sqrt(0.5))), (50, 0.2), (100, 0.0)):
+        set_cosine_rate(optimizer, step, 100)
+        assert math.isclose(group["lr"], expected, abs_tol=1e-12)
+
+
+def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: Rates) -> None:
+    recognizer = context.recognizer()
+    before = parts(recognizer)
+    train_encoders(context, recognizer)
+    assert changed(before, parts(recognizer)) == {"glance", "focus"}
+    assert not any(module.training for module in recognizer.modules())
+    # One stage of stills and one of clips, each from its own initial rate; 5 and 12 videos, 5 in a batch.
+    expected = cosine(0.1, 1) + cosine(0.03, 3)
+    assert rates == [[pytest.approx(rate), pytest.approx(rate)] for rate in expected]
+
+
+def test_stage_0_without_epochs_leaves_the_encoders_alone(recipe: Path, tmp_path: Path) -> None:
+    context = make(recipe, tmp_path, "--stage0.epochs=0", "--stage0.still_epochs=0")
+    assert context.stills is None
+    recognizer = context.recognizer()
+    before = parts(recognizer)
+    train_encoders(context, recognizer)
+    assert parts(recognizer) == before
+
+
+def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates) -> None:
+    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2")
+    recognizer = context.recognizer()
+    before = parts(recognizer)
+    glance, focus = watch(recognizer.glance), watch(recognizer.focus)
+    train_on_random_patches(context, recognizer)
+    assert changed(before, parts(recognizer)) == {"focus", "classifier"}
+    assert {training for training, _ in glance} == {False}
+    assert {gradient for _, gradient in glance} == {False}
+    assert {training for training, _ in focus} == {True}
+    # Four epochs of three steps; two rates, one cosine, and no epoch that trains nothing.
+    pairs = list(zip(cosine(0.03, 12), cosine(0.2, 12), strict=True))
+    assert rates == [[pytest.approx(one), pytest.approx(other)] for one, other in pairs]
+    assert rates[0] == [0.03, 0.2]
+    assert min(min(pair) for pair in rates) > 0
+
+
+def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random patches reach the first and the last offset; 12 videos × 4 frames × 2 axes × 20 passes over 17 offsets."""
+    context = make(recipe, tmp_path, "--stage1.epochs=20", "--stage1.sgd.batch_size=12")
+    origins: list[torch.Tensor] = []
+    crop = PatchGrid.crop
+
+    def recorded(self: PatchGrid, frames: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
+        origins.append(origin)
+        return crop(self, frames, origin)
+
+    monkeypatch.setattr(PatchGrid, "crop", recorded)
+    train_on_random_patches(context, context.recognizer())
+    drawn = torch.cat(origins)
+    assert drawn.shape == (20 * 12 * 4, 2)
+    for axis in range(2):
+        counts = drawn[:, axis].bincount(minlength=17).float()
+        assert len(counts) == 17
+        # χ² with 16 degrees of freedom is above 39 in one of a thousand draws.
+        assert float(((counts - 960 / 17) ** 2 / (960 / 17)).sum()) < 39
+
+
+@pytest.mark.parametrize("kind", ["bank", "live"])
+def test_stages_2_and_3_freeze_the_recognizer(context: Context, kind: Any, rates: Rates) -> None:
+    recognizer = context.recognizer().eval()
+    features = RunFeatures(context, recognizer)
+    source = features.training(kind)
+    assert isinstance(source, LiveFeatures) == (kind == "live")
+    validation = features.validation()
+    tuned = copy.deepcopy(recognizer.classifier)
+    uses = watch(recognizer)
+    agent = context.agent(context.env(source, recognizer.classifier))
+    before, policy = parts(recognizer), tensors_hash(agent.tensors())
+    train_policy(context, agent, validation)
+    assert parts(recognizer) == before
+    assert tensors_hash(agent.tensors()) != policy
+    assert rates == []
+
+    policy = tensors_hash(agent.tensors())
+    training = watch(tuned)
+    finetune_classifier(context, tuned, agent, source)
+    assert {mode for mode, _ in training} == {True}
+    assert tensors_hash(tuned) != before["classifier"]
+    assert parts(recognizer) == before
+    assert tensors_hash(agent.tensors()) == policy
+    assert rates == [[pytest.approx(rate)] for rate in cosine(0.003, 3)]
+
+    assert {training for training, _ in uses} == {False}
+    assert all(value.grad is None for value in recognizer.parameters())
+    assert not tuned.training
+
+
+def test_the_whole_frame_row_has_its_own_classifier(context: Context, rates: Rates) -> None:
+    recognizer = context.recognizer().eval()
+    source: FeatureSource = RunFeatures(context, recognizer).training("bank")
+    before = parts(recognizer)
+    classifier = copy.deepcopy(recognizer.classifier)
+    sgd = SGDConfig(batch_size=6)
+    train_full_frame_classifier(context, classifier, source, epochs=2, rate=0.5, sgd=sgd)
+    assert parts(recognizer) == before
+    assert tensors_hash(classifier) != before["classifier"]
+    assert rates == [[pytest.approx(rate)] for rate in cosine(0.5, 4)]
