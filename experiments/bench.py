@@ -18,6 +18,7 @@ from torch import Tensor
 from adafocus_rl.agents import PPOAgent
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.config import StillsConfig
 from adafocus_rl.experiments.context import Context, find_device, make_context
 from adafocus_rl.experiments.features import open_bank
 from adafocus_rl.experiments.parser import load_settings
@@ -175,7 +176,7 @@ def _tiny_run(folder: Path, device: torch.device) -> tuple[Context, Recognizer]:
         device=str(device),
         data=data,
         model=dataclasses.replace(config.model, num_classes=10),
-        stage0=dataclasses.replace(config.stage0, still_epochs=0),
+        stage0=dataclasses.replace(config.stage0, stills=StillsConfig()),
     )
     context = make_context(config, settings.agent, RunFolder(folder / "run"))
     return context, context.recognizer().eval()

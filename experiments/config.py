@@ -91,6 +91,23 @@ class SGDConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StillsConfig:
+    """Train f_G and f_L on close-ups first, where no published weights exist."""
+
+    epochs: int = 0
+    """Passes over the list of stills; 0 leaves them out, as encoders with published weights do."""
+
+    learning_rate: float = 0.03
+    """Initial learning rate of f_G and f_L."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, "stage0.stills", self, "epochs", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage0Config:
     """Initialise f_G and f_L on whole frames."""
 
@@ -100,17 +117,14 @@ class Stage0Config:
     learning_rate: float = 0.01
     """Initial learning rate of f_G and f_L."""
 
-    still_epochs: int = 0
-    """Passes over the list of stills before that; 0 leaves them out, as encoders with published weights do."""
-
-    still_learning_rate: float = 0.1
-    """Initial learning rate on stills."""
+    stills: StillsConfig = field(default_factory=StillsConfig)
+    """Close-ups before that."""
 
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
     def __post_init__(self) -> None:
-        _at_least(0, "stage0", self, "epochs", "learning_rate", "still_epochs", "still_learning_rate")
+        _at_least(0, "stage0", self, "epochs", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)

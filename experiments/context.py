@@ -164,7 +164,7 @@ def make_context(
             num_classes=config.model.num_classes,
         )
 
-    wants_stills = "stills" in lists and config.stage0.still_epochs
+    wants_stills = "stills" in lists and config.stage0.stills.epochs
     context = Context(
         config=config,
         agent_config=agent,

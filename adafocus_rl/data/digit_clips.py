@@ -20,36 +20,38 @@ class MovingDigitsConfig:
 
     seed: int = 0
     """Everything random follows from it."""
-    train_videos: int = 800
+    train_videos: int = 1200
     """Clips in the training list, ≥ 1."""
     val_videos: int = 300
     """Clips in the validation list, ≥ 1."""
-    still_videos: int = 120
+    still_videos: int = 400
     """Clips in the list of stills, each of one class and with another handwriting sample in every frame; 0 writes no
     such list."""
-    still_side: int = 28
-    """Side of the square frames of stills, which show one digit, nearly filling them, and no distractor; even."""
-    frames: int = 24
+    still_side: int = 32
+    """Side of the square frames of stills, which show one digit and no distractor; even."""
+    frames: int = 16
     """Frames per clip, ≥ 2."""
-    side: int = 96
+    side: int = 64
     """Side of the square frame; even."""
-    digit: int = 20
+    digit: int = 16
     """Side of a digit and of a distractor, 8 to `side` − 1."""
-    distractors: int = 3
+    distractors: int = 4
     """Scrambled digits per clip, present all the time; 0 disables."""
     scramble_block: int = 2
     """Side of the blocks of the 8×8 digit that change places in a distractor: 1, 2 or 4."""
     noise: float = 16 / 255
     """Standard deviation of the sensor noise, per pixel and frame; 0 disables."""
-    presence: tuple[float, float] = (0.4, 0.8)
+    presence: tuple[float, float] = (0.5, 0.9)
     """Range of the share of the clip's frames that show the digit, in (0, 1]."""
     speed: tuple[float, float] = (0.8, 2.5)
     """Range of the speed of a digit or distractor, pixels per frame."""
     turn: float = 0.12
     """Largest change of direction, radians per frame; a path bends evenly and is reflected at the frame's
     edges."""
-    ink: tuple[float, float] = (0.55, 0.9)
-    """Range of the brightness of ink, drawn per digit and distractor."""
+    ink: tuple[float, float] = (0.6, 0.95)
+    """Range of the brightness of a digit's ink, drawn per clip."""
+    distractor_ink: tuple[float, float] = (0.35, 0.6)
+    """Range of the brightness of a distractor's ink."""
     background: tuple[float, float] = (0.1, 0.3)
     """Range of the background's mean brightness, drawn per clip."""
     contrast: float = 0.06
@@ -71,10 +73,10 @@ class MovingDigitsConfig:
             "train_videos": (self.train_videos >= 1, "at least 1"),
             "val_videos": (self.val_videos >= 1, "at least 1"),
             "still_videos": (self.still_videos >= 0, "0 or more"),
-            "still_side": (self.still_side % 2 == 0 and self.still_side > self.digit, "an even number above digit"),
             "frames": (self.frames >= 2, "at least 2"),
             "side": (self.side % 2 == 0 and self.side > 8, "an even number above 8"),
             "digit": (CELLS <= self.digit < self.side, f"{CELLS} to side − 1 = {self.side - 1}"),
+            "still_side": (self.still_side % 2 == 0 and self.still_side > self.digit, "an even number above digit"),
             "distractors": (self.distractors >= 0, "0 or more"),
             "scramble_block": (self.scramble_block in (1, 2, 4), "1, 2 or 4"),
             "noise": (self.noise >= 0, "0 or more"),
@@ -82,6 +84,7 @@ class MovingDigitsConfig:
             "speed": (0 <= self.speed[0] <= self.speed[1], "0 ≤ low ≤ high"),
             "turn": (self.turn >= 0, "0 or more"),
             "ink": (0 <= self.ink[0] <= self.ink[1] <= 1, "0 ≤ low ≤ high ≤ 1"),
+            "distractor_ink": (0 <= self.distractor_ink[0] <= self.distractor_ink[1] <= 1, "0 ≤ low ≤ high ≤ 1"),
             "background": (0 <= self.background[0] <= self.background[1] <= 1, "0 ≤ low ≤ high ≤ 1"),
             "contrast": (self.contrast >= 0, "0 or more"),
             "val_share": (0.02 <= self.val_share <= 0.98, "0.02 to 0.98"),
@@ -140,7 +143,7 @@ def render_clip(
     others = handwriting.images[rng.integers(len(handwriting.images), size=config.distractors)]
     for image in others:
         sprite = _enlarge(scramble(image, config.scramble_block, rng), config.digit)
-        _paint(canvas, sprite, _path(config, rng), rng.uniform(*config.ink), np.arange(t))
+        _paint(canvas, sprite, _path(config, rng), rng.uniform(*config.distractor_ink), np.arange(t))
 
     sample = handwriting.images[rng.choice(np.flatnonzero(handwriting.digits == label))]
     origins = _path(config, rng)
@@ -158,14 +161,12 @@ def render_clip(
     return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), boxes
 
 
-def render_stills(
-    config: MovingDigitsConfig, handwriting: Handwriting, label: int, number: int
-) -> NDArray[np.uint8]:
+def render_stills(config: MovingDigitsConfig, handwriting: Handwriting, label: int, number: int) -> NDArray[np.uint8]:
     """Frames (T, still_side, still_side) uint8 of one class: each another sample on another background.
 
     What photographs are to ImageNet weights: close-ups on which encoders learn shapes before they see videos.
     """
-    still = replace(config, side=config.still_side, distractors=0, presence=(1.0, 1.0), frames=2, still_videos=0)
+    still = replace(config, side=config.still_side, distractors=0, presence=(1.0, 1.0), frames=2)
     numbers = range(number * config.frames, (number + 1) * config.frames)
     return np.stack([render_clip(still, handwriting, label, "stills", frame)[0][0] for frame in numbers])
 

@@ -29,7 +29,7 @@ from adafocus_rl.data.folder import write_once
 __all__ = ["MovingDigitsConfig", "make_moving_digits"]
 
 # Goes up when the same configuration gives other pixels, so that old folders are not mistaken for new ones.
-GENERATOR = 2
+GENERATOR = 1
 
 
 @DATASETS.register("moving_digits")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.experiments.config import Stage0Config, StillsConfig
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
@@ -42,35 +43,43 @@ def train_encoders(context: Context, recognizer: Recognizer) -> float:
     seconds = 0.0
     if context.stills is not None:
         # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
-        seconds += _classify(
-            context, modules, context.stills, "stage0.stills", config.still_epochs, config.still_learning_rate
-        )
-    seconds += _classify(context, modules, context.train, "stage0", config.epochs, config.learning_rate)
+        seconds += _classify(context, modules, context.stills, "stage0.stills", config.stills)
+    seconds += _classify(context, modules, context.train, "stage0", config)
     recognizer.eval()
     return seconds
 
 
 def _classify(
-    context: Context, modules: Mapping[str, nn.Module], dataset: ClipDataset, stage: str, epochs: int, rate: float
+    context: Context,
+    modules: Mapping[str, nn.Module],
+    dataset: ClipDataset,
+    stage: str,
+    config: Stage0Config | StillsConfig,
 ) -> float:
-    """Both encoders on one dataset: the prediction is the mean of the frames' logits, the loss cross-entropy."""
+    """Both encoders on one dataset, by cross-entropy.
+
+    A clip is classified by the mean of its frames' logits, since its class shows in some frame; a still by its own,
+    since its class shows in every one.
+    """
     recognizer, heads = modules["recognizer"], modules["heads"]
     assert isinstance(recognizer, Recognizer)
     assert isinstance(heads, nn.ModuleDict)
-    sgd = context.config.stage0.sgd
+    sgd, epochs, rate = config.sgd, config.epochs, config.learning_rate
+    of_frames = isinstance(config, StillsConfig)
     encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
     optimizer = nesterov_sgd([(encoders, rate), (heads, rate)], sgd)
     progress = StageProgress(context, stage, modules=modules, optimizer=optimizer)
     batches = context.passes(dataset, sgd.batch_size)
     steps = -(-len(dataset) // sgd.batch_size)
 
-    def logits(batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    def logits(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
         clips = recognizer.prepare(batch.clips)
-        frames = clips.flatten(0, 1)
+        frames, count = clips.flatten(0, 1), clips.shape[1]
         glance = heads["glance"](recognizer.glance_features(frames)[1])
         focus = heads["focus"](recognizer.full_features(frames))
-        shape = clips.shape[:2]
-        return glance.unflatten(0, shape).mean(1), focus.unflatten(0, shape).mean(1)
+        if of_frames:
+            return glance, focus, batch.labels.repeat_interleave(count)
+        return glance.unflatten(0, (-1, count)).mean(1), focus.unflatten(0, (-1, count)).mean(1), batch.labels
 
     for epoch, ticker in progress.epochs(epochs, steps):
         recognizer.train()
@@ -78,8 +87,8 @@ def _classify(
         for step, clips in enumerate(batches(epoch)):
             set_cosine_rate(optimizer, epoch * steps + step, epochs * steps)
             batch = clips.to(context.device, non_blocking=True)
-            glance, focus = logits(batch)
-            glance_loss, focus_loss = F.cross_entropy(glance, batch.labels), F.cross_entropy(focus, batch.labels)
+            glance, focus, labels = logits(batch)
+            glance_loss, focus_loss = F.cross_entropy(glance, labels), F.cross_entropy(focus, labels)
             optimizer.zero_grad(set_to_none=True)
             (glance_loss + focus_loss).backward()
             optimizer.step()
@@ -87,8 +96,8 @@ def _classify(
                 len(batch),
                 glance_loss=glance_loss,
                 focus_loss=focus_loss,
-                glance_top1=(glance.argmax(-1) == batch.labels).float().mean(),
-                focus_top1=(focus.argmax(-1) == batch.labels).float().mean(),
+                glance_top1=(glance.argmax(-1) == labels).float().mean(),
+                focus_top1=(focus.argmax(-1) == labels).float().mean(),
             )
             ticker.advance()
         scalars = mean.values()

@@ -34,7 +34,9 @@ TINY: dict[str, Any] = {
         "classifier": {"name": "gru", "hidden": 16, "dropout": 0.5},
         "frame_size": 32, "glance_size": 16, "patch_size": 16, "grid": 3, "num_classes": 0,
     },
-    "stage0": {"epochs": 1, "still_epochs": 1, "learning_rate": 0.03, "sgd": {"batch_size": 5}},
+    "stage0": {
+        "stills": {"epochs": 1, "sgd": {"batch_size": 5}}, "epochs": 1, "learning_rate": 0.03, "sgd": {"batch_size": 5},
+    },
     "stage1": {
         "epochs": 1, "focus_learning_rate": 0.03, "classifier_learning_rate": 0.03, "sgd": {"batch_size": 5},
     },
@@ -133,7 +135,7 @@ class Look:
         """Arguments that train on the lists in a folder instead of embedded videos."""
         return [
             "--data.embedded=null", "--data.root=null", f"--data.train_list={folder / 'train.csv'}",
-            f"--data.val_list={folder / 'val.csv'}", "--stage0.still_epochs=0",
+            f"--data.val_list={folder / 'val.csv'}", "--stage0.stills.epochs=0",
         ]  # fmt: skip
 
     @staticmethod

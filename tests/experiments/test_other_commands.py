@@ -83,7 +83,7 @@ def test_weights_files_are_needed_for_stage_0_only(
     torch.manual_seed(1)
     weights = ENCODERS.get("small_glance")().state_dict()
     save_file({name: value.contiguous() for name, value in weights.items()}, "my.safetensors")
-    options = ["--out", "run", "--model.glance.weights=my.safetensors", "--stage0.epochs=0", "--stage0.still_epochs=0"]
+    options = ["--out", "run", "--model.glance.weights=my.safetensors", "--stage0.epochs=0", "--stage0.stills.epochs=0"]
     assert cli("train", recipe, *options).code == 0
     started = checkpoint.load("run/checkpoints/stage0.safetensors")[0]
     given = load_file("my.safetensors")

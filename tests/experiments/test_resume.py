@@ -22,7 +22,7 @@ Cli = Any
 Look = Any
 
 EPOCHS = [
-    "--stage0.still_epochs=2", "--stage0.epochs=3", "--stage1.epochs=3", "--stage2.epochs=3", "--stage3.epochs=3",
+    "--stage0.stills.epochs=2", "--stage0.epochs=3", "--stage1.epochs=3", "--stage2.epochs=3", "--stage3.epochs=3",
     "--evaluation.full_frame_epochs=3", "--agent.n_epochs=2", "--agent.n_minibatches=2",
 ]  # fmt: skip
 LIVE = ["--stage2.features=live", "--stage3.features=live", "--data.crop=multiscale"]

@@ -96,12 +96,12 @@ def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: 
     assert changed(before, parts(recognizer)) == {"glance", "focus"}
     assert not any(module.training for module in recognizer.modules())
     # One stage of stills and one of clips, each from its own initial rate; 5 and 12 videos, 5 in a batch.
-    expected = cosine(0.1, 1) + cosine(0.03, 3)
+    expected = cosine(0.03, 1) + cosine(0.03, 3)
     assert rates == [[pytest.approx(rate), pytest.approx(rate)] for rate in expected]
 
 
 def test_stage_0_without_epochs_leaves_the_encoders_alone(recipe: Path, tmp_path: Path) -> None:
-    context = make(recipe, tmp_path, "--stage0.epochs=0", "--stage0.still_epochs=0")
+    context = make(recipe, tmp_path, "--stage0.epochs=0", "--stage0.stills.epochs=0")
     assert context.stills is None
     recognizer = context.recognizer()
     before = parts(recognizer)

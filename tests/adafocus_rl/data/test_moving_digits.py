@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from adafocus_rl.data import DATASETS, MovingDigitsConfig, make_moving_digits
 from adafocus_rl.data.dataset import Clip, ClipDataset
 from adafocus_rl.data.decode import decode_frames
-from adafocus_rl.data.digit_clips import plan_labels, render_clip, scramble, split_handwriting
+from adafocus_rl.data.digit_clips import plan_labels, render_clip, render_stills, scramble, split_handwriting
 from adafocus_rl.data.index import VideoIndex, missing, read_boxes
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
 
-SMALL = MovingDigitsConfig(train_videos=6, val_videos=4, frames=8, side=48, digit=16)
-CLEAN = dataclasses.replace(SMALL, noise=0.0, distractors=0, contrast=0.0, frames=40)
+SMALL = MovingDigitsConfig(
+    train_videos=6, val_videos=4, still_videos=3, frames=8, side=48, digit=16, still_side=24, noise=0.06
+)
+CLEAN = dataclasses.replace(
+    SMALL, noise=0.0, distractors=0, contrast=0.0, frames=40, presence=(0.4, 0.8), speed=(0.8, 2.5)
+)
 HANDWRITING = split_handwriting(SMALL)
 
 
@@ -129,19 +133,39 @@ def test_distractors_are_there_all_the_time() -> None:
         assert all((np.abs(frame - np.median(frame)) > 20).sum() > 40 for frame in absent)
 
 
+def test_distractors_are_fainter_where_their_ink_says_so() -> None:
+    # At a glance brightness tells a digit from a distractor, since shape cannot.
+    config = dataclasses.replace(CLEAN, distractors=1, background=(0.0, 0.0), ink=(0.9, 0.9), distractor_ink=(0.4, 0.4))
+    for number in range(5):
+        frames, boxes = render_clip(config, HANDWRITING["val"], 1, "val", number)
+        present = ~np.isnan(boxes[:, 0])
+        assert frames[present].max() > 0.7 * 255
+        assert frames[~present].max() <= 0.4 * 255 + 1
+
+
+def test_stills_show_one_digit_of_their_class_in_every_frame_each_another() -> None:
+    config = dataclasses.replace(CLEAN, distractors=5, frames=6)
+    stills = render_stills(config, HANDWRITING["train"], 3, 0)
+    assert stills.shape == (6, 24, 24)
+    # No distractors, and the digit always there: background elsewhere, whose brightness differs from still to still.
+    for still in stills:
+        rows, columns = np.nonzero(np.abs(still.astype(int) - np.bincount(still.ravel()).argmax()) > 2)
+        assert 6 < np.ptp(rows) <= 17
+        assert np.ptp(columns) <= 17
+    assert len({still.tobytes() for still in stills}) == 6
+    following = render_stills(config, HANDWRITING["train"], 3, 1)
+    assert not {still.tobytes() for still in stills} & {still.tobytes() for still in following}
+
+
 def test_files_and_lists_agree(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == [
-        *(
-            "classes.txt",
-            "dataset.json",
-            "train",
-            "train.csv",
-            "train_boxes.csv",
-            "val",
-            "val.csv",
-            "val_boxes.csv",
-        )
-    ]
+    names = "classes.txt dataset.json stills stills.csv train train.csv train_boxes.csv val val.csv val_boxes.csv"
+    assert sorted(path.name for path in folder.iterdir()) == names.split()
+    stills = VideoIndex.read(folder / "stills.csv")
+    assert len(stills) == 3
+    for i, record in enumerate(stills):
+        drawn = render_stills(SMALL, HANDWRITING["train"], record.labels[0], i)
+        stored = decode_frames(stills.full_path(i), range(8)).astype(float)
+        assert np.abs(stored - drawn[..., None]).mean() < 8
     for split, count in (("train", 6), ("val", 4)):
         index = VideoIndex.read(folder / f"{split}.csv")
         assert len(index) == count
@@ -167,8 +191,8 @@ def test_dataset_reads_it(folder: Path) -> None:
 def test_same_bytes_from_the_same_seed_whatever_writes_them(folder: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     lists = make_moving_digits(tmp_path / "again", SMALL, lambda done, total: calls.append((done, total)), workers=2)
-    assert lists == {"train": tmp_path / "again" / "train.csv", "val": tmp_path / "again" / "val.csv"}
-    assert calls == [(n, 10) for n in range(1, 11)]
+    assert lists == {split: tmp_path / "again" / f"{split}.csv" for split in ("train", "val", "stills")}
+    assert calls == [(n, 13) for n in range(1, 14)]
     for path in folder.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "again" / path.relative_to(folder)).read_bytes(), path
@@ -179,13 +203,14 @@ def test_same_bytes_from_the_same_seed_whatever_writes_them(folder: Path, tmp_pa
 def test_complete_folder_is_reused_and_another_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "digits"
     out.mkdir()  # an empty folder is as good as none
-    config = dataclasses.replace(SMALL, train_videos=1, val_videos=1)
+    config = dataclasses.replace(SMALL, train_videos=1, val_videos=1, still_videos=0)
     make_moving_digits(out, config)
     stamp = (out / "train.csv").stat().st_mtime_ns
     assert make_moving_digits(out, config)["train"].stat().st_mtime_ns == stamp
     with pytest.raises(UserError, match=r"config\.noise is 0\.06.* there and 0\.5 here"):
         make_moving_digits(out, dataclasses.replace(config, noise=0.5))
     (out / "train.csv").write_text("path,label\n")
+    assert "stills" not in make_moving_digits(tmp_path / "none", config)
     with pytest.raises(UserError, match="were changed since"):
         make_moving_digits(out, config)
     (out / "dataset.json").write_text(json.dumps(["nonsense"]))
@@ -216,7 +241,10 @@ def test_interruption_leaves_nothing_behind(tmp_path: Path) -> None:
         {"train_videos": 0},
         {"frames": 1},
         {"side": 95},
-        {"digit": 96},
+        {"digit": 64},
+        {"still_side": 16},
+        {"still_videos": -1},
+        {"distractor_ink": (0.5, 1.2)},
         {"digit": 4},
         {"scramble_block": 3},
         {"noise": -0.1},

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
@@ -56,14 +55,14 @@ def test_features_have_the_shapes_that_the_classifier_takes(recognizer: Recogniz
     local = recognizer.focus_features(patches)
     full = recognizer.full_features(frames)
     assert recognizer.num_actions == 25
-    assert maps.shape == (4, recognizer.glance.map_channels, 6, 6)
+    assert maps.shape == (4, recognizer.glance.map_channels, 12, 12)
     assert local.shape == full.shape == (4, recognizer.focus.vector_dim)
-    torch.testing.assert_close(glance, maps.mean(dim=(2, 3)))
+    torch.testing.assert_close(glance, maps.amax(dim=(2, 3)))
     logits = recognizer.classifier(torch.cat((glance, local), dim=-1)[None])
     assert logits.shape == (1, 4, 3)
 
 
-def test_glance_is_resized_with_antialiasing_only_where_the_size_differs(
+def test_glance_is_resized_with_antialiasing_by_the_same_factor_for_frames_of_every_side(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Seen from afar, a checkerboard of single pixels is grey; every third pixel of it is black or white.
@@ -82,9 +81,12 @@ def test_glance_is_resized_with_antialiasing_only_where_the_size_differs(
     assert seen[-1].shape == (1, 3, 16, 16)
     # Away from the edges, where the filter is cut off.
     torch.testing.assert_close(seen[-1][..., 2:-2, 2:-2], torch.full((1, 3, 12, 12), 0.5), atol=0.01, rtol=0)
-    small = F.avg_pool2d(frames, 3)
-    recognizer.glance_features(small)
-    assert seen[-1] is small
+    recognizer.glance_features(torch.rand(1, 3, 24, 24))
+    assert seen[-1].shape == (1, 3, 8, 8)
+    whole = Recognizer(replace(CONFIG, glance_size=48)).eval()
+    monkeypatch.setattr(whole.glance, "forward_map", spy)
+    whole.glance_features(frames)
+    assert seen[-1] is frames
 
 
 def test_bfloat16_runs_through(recognizer: Recognizer) -> None:
