@@ -41,7 +41,7 @@ class MovingDigitsConfig:
     """Side of the blocks of the 8×8 digit that change places in a distractor: 1, 2 or 4."""
     noise: float = 16 / 255
     """Standard deviation of the sensor noise, per pixel and frame; 0 disables."""
-    presence: tuple[float, float] = (0.5, 0.9)
+    presence: tuple[float, float] = (0.6, 0.9)
     """Range of the share of the clip's frames that show the digit, in (0, 1]."""
     speed: tuple[float, float] = (0.8, 2.5)
     """Range of the speed of a digit or distractor, pixels per frame."""
@@ -60,7 +60,7 @@ class MovingDigitsConfig:
     """Share of the handwriting samples of each class that only validation uses, in (0, 1)."""
     fps: int = 12
     """Frames per second written into the files."""
-    crf: int = 23
+    crf: int = 18
     """x264's constant rate factor, 0 to 51: smaller keeps more and makes larger files."""
 
     def __post_init__(self) -> None:

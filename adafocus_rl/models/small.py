@@ -39,26 +39,26 @@ class ConvEncoder(Encoder):
         maps: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
         return maps
 
-    def pool(self, maps: Tensor) -> Tensor:
-        """The largest response of each channel, (N, C).
-
-        What there is to see is small, and labels say only that it is somewhere: a mean over the frame would drown it,
-        and these encoders would learn several times as slowly.
-        """
-        return maps.amax(dim=(2, 3))
-
 
 @ENCODERS.register("small_glance")
 class SmallGlance(ConvEncoder):
-    """f_G for frames seen at 12 to 20 pixels: a map of 6×6 to 10×10 places."""
+    """f_G for frames seen at 8 to 20 pixels: a map of 4×4 to 10×10 places."""
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__(widths=widths, strides=(1, 2, 1))
 
+    def pool(self, maps: Tensor) -> Tensor:
+        """The largest response of each channel, (N, C).
+
+        What there is to see is small, and labels say only that it is somewhere: a mean over the frame would drown it,
+        and this network has no published weights to start from.
+        """
+        return maps.amax(dim=(2, 3))
+
 
 @ENCODERS.register("small_focus")
 class SmallFocus(ConvEncoder):
-    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 96."""
+    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 64 to 96; pooled by the mean, as ResNets are."""
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(widths=widths, strides=(2, 2, 2, 2))
