@@ -15,7 +15,7 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
 
 demo: $(READY) ## make the embedded videos, train all stages on them, print the table (minutes)
-	$(BIN)/adafocus train moving_digits --out runs/moving_digits
+	$(BIN)/adafocus train moving_digits --out runs/demo --overwrite
 
 test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)

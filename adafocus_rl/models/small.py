@@ -58,7 +58,7 @@ class SmallGlance(ConvEncoder):
 
 @ENCODERS.register("small_focus")
 class SmallFocus(ConvEncoder):
-    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 64 to 96; pooled by the mean, as ResNets are."""
+    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 64 to 96; the mean pools it, as ResNets."""
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(widths=widths, strides=(2, 2, 2, 2))

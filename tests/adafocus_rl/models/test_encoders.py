@@ -10,18 +10,18 @@ DIMS = {"mobilenet_v2": 1280, "resnet18": 512, "resnet34": 512, "resnet50": 2048
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "places"), [("small_glance", 10, 5), ("small_glance", 16, 8), ("small_focus", 32, 2)]
+    ("name", "side", "places", "pooled"),
+    [("small_glance", 8, 4, 2.0), ("small_glance", 15, 8, 2.0), ("small_focus", 32, 2, 0.5)],
 )
-def test_small_encoders_give_the_promised_maps(name: str, side: int, places: int) -> None:
+def test_small_encoders_give_the_promised_maps(name: str, side: int, places: int, pooled: float) -> None:
     encoder = create_encoder(name).eval()
     maps = encoder.forward_map(torch.randn(2, 3, side, side))
     assert maps.shape == (2, encoder.map_channels, places, places)
-    # The largest response of each channel, wherever it is.
+    # One response of 2: f_G takes the largest of all places, f_L the mean.
     maps = torch.zeros(2, encoder.vector_dim, places, places)
     maps[0, 3, 1, 0] = 2
-    pooled = encoder.pool(maps)
-    assert pooled[0, 3] == 2
-    assert pooled.sum() == 2
+    vectors = encoder.pool(maps)
+    assert vectors[0, 3] == vectors.sum() == pooled
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
