@@ -201,7 +201,9 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         when = torch.full((self.num_envs, 1), running.step, device=self.source.device)
         local = running.episodes.local_at(when, actions[:, None])
         state = self.classifier.cell(self._inputs(running.episodes.global_vector[:, at], local)[:, 0], running.state)
-        reward = self._rewards(running.episodes, at, running.state[:, None], state[:, None], running.baseline)
+        reward = self._rewards(
+            running.episodes, at, running.state[:, None], state[:, None], running.baseline, actions[:, None]
+        )
         running.state = state
         running.step += 1
         return reward[:, 0], self.classifier.logits(state)
@@ -250,7 +252,7 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         if with_reward:
             history = torch.cat((self._initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
             baseline = self._baseline_actions(episodes, visits)
-            reward = self._rewards(episodes, slice(None), history, states, baseline)
+            reward = self._rewards(episodes, slice(None), history, states, baseline, output.action)
         return Rollout(
             episodes=episodes,
             info=info,
@@ -281,9 +283,12 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         return self.classifier.initial_state(count, device=self.source.device, dtype=self._dtype)
 
     def _rewards(
-        self, episodes: EpisodeFeatures, at: slice, history: Tensor, states: Tensor, baseline: Tensor
+        self, episodes: EpisodeFeatures, at: slice, history: Tensor, states: Tensor, baseline: Tensor, action: Tensor
     ) -> Tensor:
-        """Rewards (B, M) of the M frames ``at``: states before and after (B, M, H), baseline actions (B, T, k)."""
+        """Rewards (B, M) of the M frames ``at``.
+
+        States before and after (B, M, H), baseline actions (B, T, k), actions taken (B, M).
+        """
         when = torch.arange(episodes.num_frames, device=self.source.device)[at].expand(len(episodes), -1)
         context = RewardContext(
             classifier=self.classifier,
@@ -294,6 +299,7 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
             local=lambda options: episodes.local_at(when, options.view(*when.shape, -1)).flatten(0, 1),
             local_dim=self.source.local_dim,
             baseline_actions=baseline[:, at].flatten(0, 1),
+            action=action.flatten(0, 1),
         )
         return self._reward(context).view(when.shape).float()
 

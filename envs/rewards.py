@@ -44,6 +44,7 @@ class RewardContext:
         local: reads f_L features (N, K, D_L) of other grid actions (N, K) in the same frames.
         local_dim: D_L.
         baseline_actions: (N, K) grid actions of the ``random`` reward's baseline.
+        action: (N, …) the actions taken.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RewardContext:
         local: Callable[[Tensor], Tensor],
         local_dim: int,
         baseline_actions: Tensor,
+        action: Tensor,
     ) -> None:
         self.classifier = classifier
         self.labels = labels
@@ -66,6 +68,7 @@ class RewardContext:
         self.local = local
         self.local_dim = local_dim
         self.baseline_actions = baseline_actions
+        self.action = action
 
     def probability(self, state: Tensor, labels: Tensor) -> Tensor:
         """Probability (…,) of the true classes (…,) in classifier states (…, H)."""
