@@ -1,0 +1,102 @@
+"""Interquartile means and bootstrap intervals against closed forms and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from adafocus_rl import statistics
+from adafocus_rl.statistics import bootstrap, interquartile_mean, percentile_interval
+
+RESAMPLES = 20_000
+
+
+def test_the_middle_half_by_hand() -> None:
+    assert interquartile_mean(np.array([100.0, 1, 2, 3, -100])) == 2
+    assert interquartile_mean(np.array([9.0, 1, 2, 3, 4, 5, 6, -7])) == 3.5
+    # Too few to leave any out.
+    assert interquartile_mean(np.array([0.0, 0, 9])) == 3
+    assert interquartile_mean(np.array([[1.0, 2], [3, 4]]), axis=0).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="no value"):
+        interquartile_mean(np.zeros((3, 0)))
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.floats(-10, 10)))
+def test_the_middle_half_is_scipys(values: np.ndarray) -> None:
+    assert interquartile_mean(values, axis=0) == pytest.approx(stats.trim_mean(values, 0.25, axis=0))
+
+
+def test_one_seed_is_a_binomial_over_videos() -> None:
+    """One stratum of 40 videos, 30 of them right: the number right in a resample is Binomial(40, 3/4)."""
+    found = bootstrap({"a": np.arange(40)[None] < 30}, np.zeros(40), resamples=RESAMPLES)["a"]
+    assert found.shape == (RESAMPLES,)
+    assert found.mean() == pytest.approx(0.75, abs=4 * np.sqrt(0.75 * 0.25 / 40 / RESAMPLES))
+    counts = np.bincount(np.round(found * 40).astype(int), minlength=41)
+    expected = stats.binom.pmf(np.arange(41), 40, 0.75)
+    assert counts / RESAMPLES == pytest.approx(expected, abs=5 * np.sqrt(0.25 / RESAMPLES))
+    low, high = stats.binom.ppf([0.025, 0.975], 40, 0.75) / 40
+    assert percentile_interval(found) == pytest.approx((low, high))
+
+
+def test_seeds_alone_are_a_binomial_too() -> None:
+    """Two of three seeds are right on every video: the mean of three drawn seeds is Binomial(3, 2/3) / 3."""
+    scores = np.array([[1.0] * 5, [1.0] * 5, [0.0] * 5])
+    found = bootstrap({"a": scores}, np.zeros(5), resamples=RESAMPLES)["a"]
+    counts = np.bincount(np.round(found * 3).astype(int), minlength=4) / RESAMPLES
+    assert counts == pytest.approx(np.array([1, 6, 12, 8]) / 27, abs=5 * np.sqrt(0.25 / RESAMPLES))
+
+
+def test_seeds_share_their_videos() -> None:
+    """Three equal seeds are no more certain than one: their errors are on the same videos."""
+    one = np.arange(40)[None] < 30
+    found = bootstrap({"one": one, "three": np.repeat(one, 3, axis=0)}, np.zeros(40), resamples=500)
+    assert found["one"] == pytest.approx(found["three"])
+
+
+def test_each_stratum_keeps_its_number_of_videos() -> None:
+    """All of class 0 right, all of class 1 wrong: nothing varies; without strata the interval has a width."""
+    right = np.array([[1.0] * 7 + [0.0] * 3])
+    assert np.ptp(bootstrap({"a": right}, right[0])["a"]) == pytest.approx(0)
+    low, high = percentile_interval(bootstrap({"a": right}, np.zeros(10))["a"])
+    assert (low, high) == pytest.approx((0.4, 1.0))
+
+
+def test_differences_are_on_the_same_videos() -> None:
+    """B is right wherever A is, and on one more video of class 1: it is never behind in any resample."""
+    strata = np.repeat([0, 1], 10)
+    a = (np.arange(20) % 3 == 0)[None].astype(float)
+    b = a.copy()
+    b[0, 10] = 1
+    found = bootstrap({"a": a, "b": b}, strata, resamples=500)
+    difference = found["b"] - found["a"]
+    assert difference.min() == pytest.approx(0)
+    # How often the video is drawn in 10 draws of 10: Binomial(10, 1/10) with mean 1.
+    assert difference.mean() == pytest.approx(1 / 20, abs=4 * np.sqrt(0.9 / 500) / 20)
+
+
+def test_an_interval_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    a, b, strata = draw.random((5, 12)), draw.random((3, 12)), draw.integers(3, size=12)
+    alone = bootstrap({"a": a}, strata, resamples=100, seed=3)["a"]
+    assert (bootstrap({"b": b, "a": a}, strata, resamples=100, seed=3)["a"] == alone).all()
+    assert not (bootstrap({"a": a}, strata, resamples=100, seed=4)["a"] == alone).all()
+    # In small chunks the draws are others, not what they are drawn from.
+    monkeypatch.setattr(statistics, "CHUNK_ENTRIES", 30)
+    assert bootstrap({"a": a}, strata, resamples=2001)["a"].mean() == pytest.approx(alone.mean(), abs=0.05)
+    assert len(bootstrap({"a": a}, strata, resamples=2001)["a"]) == 2001
+
+
+@pytest.mark.parametrize(
+    ("scores", "strata", "resamples"),
+    [
+        (np.zeros((2, 3)), np.zeros(4), 10), (np.zeros((0, 4)), np.zeros(4), 10), (np.zeros(4), np.zeros(4), 10),
+        (np.zeros((2, 0)), np.zeros(0), 10), (np.zeros((2, 4)), np.zeros(4), 0),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_are_refused(scores: np.ndarray, strata: np.ndarray, resamples: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        bootstrap({"a": scores}, strata, resamples=resamples)
