@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
@@ -46,7 +47,8 @@ class Agent(ABC):
         self.env = env
         self.seed = seed
         self.device = env.source.device
-        self.num_actions = env.source.grid.num_actions
+        space = env.single_action_space
+        self.num_actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else env.source.grid.num_actions
 
     @abstractmethod
     def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
