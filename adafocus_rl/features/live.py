@@ -29,15 +29,24 @@ class LiveEpisodes(EpisodeFeatures):
         self.labels = batch.labels
         self.multi_hot = batch.multi_hot
         self.boxes = batch.boxes
-        self.frames = recognizer.prepare(batch.clips).flatten(0, 1)
+        self.clips = recognizer.prepare(batch.clips)
         with torch.no_grad():
             maps, vectors = recognizer.glance_features(self.frames)
         self.global_map = maps.unflatten(0, batch.clips.shape[:2]).float()
         self.global_vector = vectors.unflatten(0, batch.clips.shape[:2]).float()
 
+    @property
+    def frames(self) -> Tensor:
+        """(B · T, 3, S, S), prepared for the encoders."""
+        return self.clips.flatten(0, 1)
+
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """Crops and encodes the patches now."""
         return self.local_at_origin(step, self.recognizer.grid.action_origin(action))
+
+    def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
+        """Crops and encodes the patches now."""
+        return self.local_at_origin(step, self.recognizer.grid.origin(position))
 
     @torch.no_grad()
     def local_at_origin(self, step: Tensor, origin: Tensor) -> Tensor:
@@ -46,6 +55,21 @@ class LiveEpisodes(EpisodeFeatures):
         patches = self.recognizer.grid.crop(self.frames[rows.flatten()], origin.flatten(0, 1))
         features = self.recognizer.focus_features(patches.flatten(0, -4)).float()
         return features.view(*origin.shape[:-1], -1)
+
+    @torch.no_grad()
+    def kept_local_at(self, step: Tensor, action: Tensor, keep: Tensor) -> Tensor:
+        """Crops and encodes the kept patches only, and calls f_L not at all when there are none.
+
+        How many they are has to be known on the host: this waits for the device.
+        """
+        local = torch.zeros(*step.shape, self.recognizer.focus.vector_dim, device=step.device)
+        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
+        kept = rows[keep]
+        if len(kept):
+            origin = self.recognizer.grid.action_origin(action[keep])
+            patches = self.recognizer.grid.crop(self.frames[kept], origin)
+            local[keep] = self.recognizer.focus_features(patches).float()
+        return local
 
     @torch.no_grad()
     def full(self) -> Tensor:
@@ -75,6 +99,7 @@ class LiveFeatures:
         self.num_frames = dataset.num_frames
         self.num_classes = dataset.num_classes
         self.has_boxes = dataset.index.boxes is not None
+        self.any_position = True
         self.failed: list[tuple[str, str]] = []
         side = recognizer.grid.frame_size
         with torch.no_grad():

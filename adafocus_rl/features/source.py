@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
+from adafocus_rl.errors import UserError
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.seeding import derive_seed
 
@@ -57,9 +60,57 @@ class EpisodeFeatures(ABC):
         steps = torch.arange(self.num_frames, device=action.device).expand(len(self), -1)
         return self.local_at(steps, action)
 
+    def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
+        """f_L features of patches anywhere, each at its own time step; only of sources with ``any_position``.
+
+        Args:
+            step: (B, M) int64, the frame of each patch.
+            position: (B, M, 2) or (B, M, K, 2), relative (row, column) in [0, 1]²; the patch is cut at
+                floor(position · (S − P)).
+
+        Returns:
+            (B, M, D_L) or (B, M, K, D_L) float32.
+
+        Raises:
+            UserError: these features hold the patches of a grid only.
+        """
+        raise UserError(
+            f"{type(self).__name__} holds the patches of the grid only; use live features for positions between them"
+        )
+
+    def kept_local_at(self, step: Tensor, action: Tensor, keep: Tensor) -> Tensor:
+        """As :meth:`local_at` for the patches to keep, and zeros for the others, on which no compute is spent.
+
+        Args:
+            step: (B, M) int64, the frame of each patch.
+            action: (B, M) int64 grid actions.
+            keep: (B, M) bool.
+
+        Returns:
+            (B, M, D_L) float32.
+        """
+        return torch.where(keep[..., None], self.local_at(step, action), 0.0)
+
     @abstractmethod
     def full(self) -> Tensor:
         """f_L features of the whole frames, (B, T, D_L) float32."""
+
+    def clone(self) -> Self:
+        """The same episodes in memory of their own: every attribute that is a tensor has a row per video."""
+        other = copy.copy(self)
+        vars(other).update({name: value.clone() for name, value in vars(self).items() if isinstance(value, Tensor)})
+        return other
+
+    def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
+        """Puts the videos of ``other``, of the same source, in the place of some of these, in place.
+
+        Args:
+            rows: (R,) int64, which of these B; on the device.
+            other: R videos.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                value.index_copy_(0, rows, getattr(other, name))
 
 
 @runtime_checkable
@@ -79,6 +130,8 @@ class FeatureSource(Protocol):
     device: torch.device
     has_boxes: bool
     """Whether any frame of any video has a true box."""
+    any_position: bool
+    """Whether f_L's features can be had at any position, and not on the grid alone."""
     failed: list[tuple[str, str]]
     """(path, reason) of each video found undecodable so far."""
 
