@@ -1,12 +1,22 @@
-"""Whole episodes: what a policy is asked, what it answers, and what comes of it."""
+"""Whole episodes: what a policy is asked, what it answers, and what comes of it.
+
+A policy declares how it can be asked by the methods it has. :class:`Policy` (``act``) takes the observations of a whole
+episode at once; they are known beforehand, because no action changes them. With ``last_action``, though, an observation
+holds what the policy itself chose before: then it is asked frame by frame, and has to be a :class:`StepPolicy`
+(``act_step``), too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from adafocus_rl.envs.spaces import Observation, Spaces
+from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures
 
 Info = dict[str, Tensor]
@@ -19,24 +29,45 @@ Info = dict[str, Tensor]
 
 @dataclass(kw_only=True)
 class PolicyOutput:
-    """What a policy says of whole episodes.
+    """What a policy says of whole episodes, or of one step of each (then without the axis T).
 
     Attributes:
-        action: (B, T) int64.
+        action: (B, T) int64 on the grid; (B, T, 2) float32 positions if actions are continuous, clipped to [0, 1]².
         log_prob: (B, T) of the actions, for agents that learn; else None.
         value: (B, T) state values; else None.
+        sample: what was drawn, in the shape of the actions, where actions are clipped to their space; ``log_prob`` is
+            of this. None: the actions themselves.
     """
 
     action: Tensor
     log_prob: Tensor | None = None
     value: Tensor | None = None
+    sample: Tensor | None = None
 
 
 class Policy(Protocol):
     """Anything that can act on whole episodes; every agent of the project is one."""
 
-    def act(self, observation: Tensor, info: Info, *, deterministic: bool) -> PolicyOutput:
-        """Actions (B, T) for observations (B, T, C, h, w)."""
+    def act(self, observation: Observation, info: Info, *, deterministic: bool) -> PolicyOutput:
+        """Actions (B, T[, 2]) for observations (B, T, …), which may be a dict of such."""
+        ...
+
+
+@runtime_checkable
+class StepPolicy(Protocol):
+    """Anything that can act frame by frame, for observations that depend on the actions before."""
+
+    def act_step(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool
+    ) -> tuple[PolicyOutput, Any]:
+        """Actions (B[, 2]) for one frame's observations (B, …), and the state for the next frame.
+
+        Args:
+            observation: of the frame.
+            state: what the call before returned; None in the first frame of the episodes.
+            info: of the whole episodes, the same in every frame.
+            deterministic: the best action instead of a sample.
+        """
         ...
 
 
@@ -47,7 +78,7 @@ class Rollout:
     Attributes:
         episodes: the features behind them.
         info: facts about the videos.
-        observation: (B, T, C, h, w).
+        observation: (B, T, …), or a dict of such.
         output: what the policy said, actions included.
         reward: (B, T) float32; empty (B, 0) when it was not asked for.
         logits: (B, T, K) of f_C after every step; the last step is the prediction.
@@ -55,7 +86,66 @@ class Rollout:
 
     episodes: EpisodeFeatures
     info: Info
-    observation: Tensor
+    observation: Observation
     output: PolicyOutput
     reward: Tensor
     logits: Tensor
+
+
+@torch.no_grad()
+def ask(
+    policy: Policy | StepPolicy, spaces: Spaces, episodes: EpisodeFeatures, info: Info, *, deterministic: bool
+) -> tuple[Observation, PolicyOutput]:
+    """A policy's choices in whole episodes, and what it saw.
+
+    One call where observations are exogenous; one call per frame, which nothing can spare, where they are not.
+
+    Args:
+        policy: a :class:`Policy`, or a :class:`StepPolicy` where observations hold the last action.
+        spaces: what is observed.
+        episodes: features of B episodes.
+        info: facts about them.
+        deterministic: the best actions instead of samples.
+
+    Returns:
+        Observations (B, T, …), and what the policy said of them.
+
+    Raises:
+        UserError: the policy cannot be asked frame by frame, and must be.
+    """
+    features = spaces.features(episodes)
+    count, frames = features.shape[:2]
+    share = torch.arange(frames, device=features.device) / frames
+    last = spaces.nowhere(count, device=features.device)
+    if spaces.exogenous:
+        observation = spaces.observe(features, last, share.expand(count, -1))
+        assert hasattr(policy, "act")
+        return observation, policy.act(observation, info, deterministic=deterministic)
+    if not isinstance(policy, StepPolicy):
+        raise UserError(
+            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend on "
+            "its own choices; give it a method act_step, or leave env.last_action out"
+        )
+    positions, outputs, state = [last], [], None
+    for frame in range(frames):
+        observation = spaces.observe(features[:, frame], positions[-1], share[frame].expand(count))
+        output, state = policy.act_step(observation, state, info, deterministic=deterministic)
+        action = spaces.check_actions(output.action, (count,), features.device)
+        positions.append(spaces.position(action))
+        outputs.append(output)
+    seen = spaces.observe(features, torch.stack(positions[:-1], dim=1), share.expand(count, -1))
+    return seen, _whole(outputs)
+
+
+def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
+    """Outputs of single frames as one with the axis T."""
+
+    def stack(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.stack(known, dim=1) if len(known) == len(parts) else None
+
+    return PolicyOutput(
+        action=torch.stack([output.action for output in outputs], dim=1),
+        log_prob=stack([output.log_prob for output in outputs]),
+        value=stack([output.value for output in outputs]),
+    )
