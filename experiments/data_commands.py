@@ -28,7 +28,8 @@ def data(argv: Sequence[str]) -> int:
     parser.add_argument("out", help="folder to write")
     asks_for_help = len(argv) > 1 and argv[1] in DATASETS and bool({"-h", "--help"} & {*argv})
     options = parser.parse_args([*argv[:2], "OUT"] if asks_for_help else argv[:3])
-    settings = ArgumentParser(prog=f"adafocus data make {options.name} {options.out}", exit_on_error=False)
+    prog = f"adafocus data make {options.name} {options.out}"
+    settings = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
     settings.add_class_arguments(maker_config(options.name), None, fail_untyped=True)
     with one_sentence(settings):
         parsed = settings.parse_args(["--help"] if asks_for_help else list(argv[3:]))

@@ -46,7 +46,7 @@ class Settings:
 def experiment_parser(prog: str) -> ArgumentParser:
     """A parser with every key of :class:`ExperimentConfig`, and ``agent``."""
     AGENTS.names()  # loads third parties' agents, so that the parser knows their class names
-    parser = ArgumentParser(prog=prog, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
         "--config", action=ActionConfigFile, help="YAML file over the recipe; may be given several times"
     )

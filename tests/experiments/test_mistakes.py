@@ -60,6 +60,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
         (["data", "make", "moving_digit", "out"], ["unknown dataset 'moving_digit'", "moving_digits"]),
         (["data", "make", "moving_digits"], ["out"]),
         (["data", "make", "moving_digits", "out", "--sides=3"], ["--sides", "--side"]),
+        (["data", "make", "moving_digits", "out", "--distractor=3"], ["--distractor", "--distractors"]),
         (["data", "make", "moving_digits", "out", "--side=3"], ["side=3", "even"]),
         (["bench", "crop"], ["crop", "crops"]),
         (["list", "--jason"], ["--jason"]),
@@ -75,6 +76,9 @@ def test_commands(cli: Cli, tmp_path: Path, monkeypatch: Any, arguments: list[st
     ("argument", "fragments"),
     [
         ("--stage1.epocs=3", ["unknown key '--stage1.epocs'", "'--stage1.epochs'"]),
+        # Not an abbreviation: what a typing mistake means is not guessed.
+        ("--stage1.epoch=3", ["unknown key '--stage1.epoch'", "'--stage1.epochs'"]),
+        ("--agent.hidde=3", ["unknown key 'agent.hidde' of PPOAgent", "'agent.hidden'"]),
         ("--stage1.epochs=many", ["stage1.epochs is many", "whole number"]),
         ("--stage1.epochs=1.5", ["stage1.epochs is 1.5", "whole number"]),
         ("--stage1.epochs=-1", ["stage1.epochs is -1", "at least 0"]),
