@@ -1,16 +1,24 @@
 """The decision problem: patch selection on frozen features, and its rewards."""
 
+from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
+from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout
+from adafocus_rl.envs.single import PatchSelectionEnv
 
 __all__ = [
     "REWARDS",
+    "FindThePatchEnv",
+    "FindThePatchVectorEnv",
     "Info",
+    "NumpyVectorEnv",
+    "PatchSelectionEnv",
     "PatchSelectionVectorEnv",
     "Policy",
     "PolicyOutput",
     "RewardConfig",
     "RewardContext",
     "Rollout",
+    "to_numpy",
 ]

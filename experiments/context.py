@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -112,15 +113,14 @@ class Context:
         seed_all(self.config.seed, "recognizer")
         return Recognizer(model).to(self.device)
 
-    def env(self, source: FeatureSource, classifier: Classifier) -> PatchSelectionVectorEnv:
-        """The environment of stage II on these features."""
-        return PatchSelectionVectorEnv(
-            source,
-            classifier,
-            num_envs=self.config.stage2.batch_size,
-            reward=self.config.env.reward,
-            seed=self.config.seed,
-        )
+    def env(self, source: FeatureSource, classifier: Classifier, **options: Any) -> PatchSelectionVectorEnv:
+        """The environment of stage II on these features; ``options`` go before what the run says."""
+        chosen: dict[str, Any] = {
+            "num_envs": self.config.stage2.batch_size,
+            "reward": self.config.env.reward,
+            "seed": self.config.seed,
+        }
+        return PatchSelectionVectorEnv(source, classifier, **{**chosen, **options})
 
     def agent(self, env: PatchSelectionVectorEnv, name: str | None = None) -> Agent:
         """The run's agent, untrained, or one of another class with its default options."""

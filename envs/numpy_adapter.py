@@ -1,0 +1,105 @@
+"""Device tensors outside, NumPy inside Gymnasium's wrappers: the conversion of a whole vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = Any
+"""A NumPy array, or a dict or tuple of such, as the space says."""
+
+STATISTICS = ("episode", "_episode")
+"""Names under which an environment tells the return and the length of an episode that has ended."""
+
+
+def to_arrays(value: Any) -> Any:
+    """Every tensor in a tree of dicts and tuples as a NumPy array of its own; everything else as it is.
+
+    Copies, because Gymnasium's wrappers write into what they get, and a view would change the features behind it.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True).numpy()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {name: to_arrays(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(to_arrays(part) for part in value)
+    return value
+
+
+def to_tensors(value: Any) -> Any:
+    """Every array (list, number) in a tree of dicts and tuples as a tensor of its own, on CPU."""
+    if isinstance(value, Mapping):
+        return {name: to_tensors(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(to_tensors(part) for part in value)
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
+class NumpyVectorEnv(VectorWrapper[Arrays, Arrays, Any, Any, NDArray[Any]]):
+    """A vector environment of device tensors as Gymnasium's own vector environments look.
+
+    Observations, rewards (float64), terminations, truncations and infos are NumPy arrays, ``final_obs`` is an object
+    array with one observation for each environment that has one, and actions may be arrays.
+
+    Gymnasium's ``ArrayConversion`` is not used: it needs a package more, leaves ``final_obs`` a tensor's layout that
+    its own observation wrappers cannot write another shape into, and shares memory with the environment.
+
+    Args:
+        env: a vector environment of this project.
+        statistics: keep the environment's own ``episode`` in the infos; Gymnasium's ``RecordEpisodeStatistics``
+            refuses infos that have it already.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], *, statistics: bool = False) -> None:
+        super().__init__(env)
+        self._statistics = statistics
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """As the wrapped environment's, in NumPy."""
+        observation, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists too
+        return to_arrays(observation), self._info(info)
+
+    def step(
+        self, actions: Arrays
+    ) -> tuple[Arrays, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """As the wrapped environment's, in NumPy."""
+        observation, reward, terminated, truncated, info = self.env.step(to_tensors(actions))
+        return (
+            to_arrays(observation),
+            to_arrays(reward).astype(np.float64),
+            to_arrays(terminated),
+            to_arrays(truncated),
+            self._info(info),
+        )
+
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
+        arrays: dict[str, Any] = to_arrays(info)
+        if not self._statistics:
+            for level in (arrays, arrays.get("final_info", {})):
+                for name in STATISTICS:
+                    level.pop(name, None)
+        if "final_obs" in arrays:
+            each = list(iterate(self.env.observation_space, arrays["final_obs"]))
+            arrays["final_obs"] = np.full(self.num_envs, None, dtype=object)
+            for row in np.flatnonzero(arrays["_final_obs"]):
+                arrays["final_obs"][row] = each[row]
+        return arrays
+
+
+def to_numpy(env: VectorEnv[Any, Any, Any], *, statistics: bool = False) -> NumpyVectorEnv:
+    """The environment in NumPy, for Gymnasium's vector wrappers and for agents without torch.
+
+    ``RecordEpisodeStatistics(to_numpy(env))`` and the like; options as in :class:`NumpyVectorEnv`.
+    """
+    return NumpyVectorEnv(env, statistics=statistics)

@@ -1,0 +1,114 @@
+"""Pictures of decisions: a frame with the chosen box on it. Arrays in, arrays out; nothing is kept or shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+CHOSEN_COLOR = (255, 176, 0)
+"""RGB of chosen boxes; it and the next differ for colour-blind eyes, too."""
+
+TRUE_COLOR = (0, 158, 255)
+"""RGB of true boxes."""
+
+MIN_SIDE = 224
+"""Shorter side of a drawn frame in pixels, at least."""
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+Box = Sequence[float] | NDArray[np.floating] | NDArray[np.integer] | Tensor
+"""(top, left, height, width) in pixels of the frame before it is enlarged; NaN or an empty box draws nothing."""
+
+
+def draw_boxes(
+    frame: Picture, *, box: Box | None = None, true_box: Box | None = None, min_side: int = MIN_SIDE
+) -> Picture:
+    """Outlines the true box (thin, blue) and the chosen one (orange, above it) on a frame.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB; not changed.
+        box: the chosen patch.
+        true_box: where the object is.
+        min_side: a smaller frame is enlarged by a whole factor, without blurring, to at least this shorter side.
+
+    Returns:
+        (H·s, W·s, 3) uint8 RGB.
+    """
+    scale = max(1, math.ceil(min_side / min(frame.shape[:2])))
+    image = Image.fromarray(frame.repeat(scale, axis=0).repeat(scale, axis=1))
+    pen = ImageDraw.Draw(image)
+    _outline(pen, true_box, scale, TRUE_COLOR, 1)
+    _outline(pen, box, scale, CHOSEN_COLOR, max(2, min(image.size) // 80))
+    return np.array(image)
+
+
+def draw_caption(picture: Picture, text: str) -> Picture:
+    """Adds a white bar below a picture, with one line of text as large as its width allows, of 11 to 28 pixels.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB; not changed.
+        text: the line; what does not fit is cut off.
+
+    Returns:
+        (H + bar, W, 3) uint8 RGB.
+    """
+    width = picture.shape[1]
+    size = min(28, max(11, width // 18))
+    while size > 11 and ImageFont.load_default(size).getlength(text) > width - size:
+        size -= 1
+    bar = Image.new("RGB", (width, 2 * size), "white")
+    ImageDraw.Draw(bar).text((size // 2, size // 2), text, fill="black", font=ImageFont.load_default(size))
+    return np.concatenate((picture, np.array(bar)))
+
+
+def draw_step(
+    frame: Picture,
+    *,
+    step: int,
+    num_frames: int,
+    confidence: float | None = None,
+    box: Box | None = None,
+    true_box: Box | None = None,
+    min_side: int = MIN_SIDE,
+) -> Picture:
+    """One decision: the frame, the boxes on it, and below it the step and the confidence.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        step: steps taken so far; 0 before the first.
+        num_frames: T.
+        confidence: probability of the true class after the step; None before the first.
+        box: the chosen patch.
+        true_box: where the object is.
+        min_side: as in :func:`draw_boxes`.
+
+    Returns:
+        (H', W', 3) uint8 RGB; its size depends on the frame's alone.
+    """
+    text = f"step {step}/{num_frames}  p(true) " + ("–" if confidence is None else f"{confidence:.2f}")
+    return draw_caption(draw_boxes(frame, box=box, true_box=true_box, min_side=min_side), text)
+
+
+def map_pictures(maps: Tensor, side: int) -> Tensor:
+    """Feature maps (T, C, h, w) as grey pictures (T, 3, side, side) uint8: mean over C, the clip's range."""
+    mean = maps.detach().float().mean(1, keepdim=True).cpu()
+    low, high = mean.min(), mean.max()
+    grey = ((mean - low) / (high - low).clamp_min(1e-12) * 255).round()
+    # Nearest, so that a cell is seen as a cell.
+    return torch.nn.functional.interpolate(grey, size=(side, side)).to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def _outline(pen: ImageDraw.ImageDraw, box: Box | None, scale: int, color: tuple[int, int, int], width: int) -> None:
+    if box is None:
+        return
+    top, left, height, width_ = (float(value) * scale for value in box)
+    # Comparing with NaN is false, so an absent box is not drawn either.
+    if height > 0 and width_ > 0:
+        pen.rectangle((left, top, left + width_ - 1, top + height - 1), outline=color, width=width)

@@ -1,0 +1,130 @@
+"""Stable-Baselines3's vector environment on top of one of this project; import it from here, SB3 loads slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers.vector import DictInfoToList
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from adafocus_rl.envs.numpy_adapter import STATISTICS, NumpyVectorEnv
+from adafocus_rl.errors import UserError
+
+Indices = int | Iterable[int] | None
+"""Which environments; None for all."""
+
+
+class SB3VecEnv(VecEnv):
+    """B environments that are one object, as SB3's algorithms want them: ``PPO("MlpPolicy", SB3VecEnv(env))``.
+
+    An episode's last step returns the first observation of the next one; its info has the episode's own facts,
+    ``terminal_observation``, ``TimeLimit.truncated`` and, where the environment counts them, ``episode`` with return
+    ``r`` and length ``l`` (so that SB3 logs them without a monitor). What the next episode is about is in
+    ``reset_infos``.
+
+    All environments share one order of videos, so one seed is enough: :meth:`seed` passes it to the next
+    :meth:`reset`. Options are given per environment, ``set_options([{"video": row}, …])``, to choose the videos.
+
+    Args:
+        env: a vector environment of this project, of device tensors, with SAME_STEP autoreset.
+
+    Raises:
+        UserError: another autoreset mode.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata["autoreset_mode"]
+        if mode != AutoresetMode.SAME_STEP:
+            raise UserError(
+                f"autoreset_mode is {mode.name}; Stable-Baselines3 resets within the last step: give SAME_STEP"
+            )
+        self.env = env
+        self._listed: Any = DictInfoToList(NumpyVectorEnv(env, statistics=True))
+        self._actions: NDArray[Any] | None = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    # ---- acting -------------------------------------------------------------------------------------------------
+
+    def reset(self) -> Any:
+        """Starts new episodes; a seed and options that were set before are used once.
+
+        Returns:
+            First observations, (B, …) float32 or a dict of such.
+        """
+        observation, self.reset_infos = self._listed.reset(seed=self._seeds[0], options=self._vector_options())
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Remembers the actions (B, …)."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Takes the step: observations (B, …), rewards (B,), ends of episodes (B,) and B infos."""
+        observation, reward, terminated, truncated, infos = self._listed.step(self._actions)
+        done = terminated | truncated
+        for row, info in enumerate(infos):
+            if done[row]:
+                infos[row], self.reset_infos[row] = _split(info)
+            infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
+        return observation, reward.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+    def _vector_options(self) -> dict[str, Any] | None:
+        """The options of one reset from those of each environment.
+
+        Raises:
+            UserError: anything but a video for every environment.
+        """
+        given = [options for options in self._options if options]
+        if not given:
+            return None
+        if len(given) < self.num_envs or any(options.keys() != {"video"} for options in given):
+            raise UserError(
+                f"set_options got {self._options!r}; give {{'video': row}} for each of the {self.num_envs} environments"
+            )
+        return {"videos": np.array([options["video"] for options in given])}
+
+    # ---- one object, seen as B ----------------------------------------------------------------------------------
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """The environment's attribute, once for each index."""
+        return self._each(getattr(self.env, attr_name), indices)
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Sets the environment's attribute, which is that of all indices."""
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls the environment's method once; its result once for each index."""
+        return self._each(getattr(self.env, method_name)(*method_args, **method_kwargs), indices)
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
+    ) -> list[bool]:
+        """Never: wrappers of single environments cannot be around one of B."""
+        return self._each(False, indices)
+
+    def _each(self, value: Any, indices: Indices) -> list[Any]:
+        return [value for _ in self._get_indices(indices)]
+
+
+def _split(info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The info of the episode that has ended, and of the one that begins."""
+    begun = {name: value for name, value in info.items() if name not in ("final_obs", "final_info", *STATISTICS)}
+    ended = {**info["final_info"], "terminal_observation": info["final_obs"]}
+    episode = info.get("episode", ended.get("episode"))
+    if episode is not None:
+        ended["episode"] = {name: value.item() for name, value in episode.items()}
+    return ended, begun

@@ -1,0 +1,226 @@
+"""Patch selection as one Gymnasium environment: the vector environment's transition with B = 1, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adafocus_rl.data.clips import BadClip
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays, to_tensors
+from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
+from adafocus_rl.envs.render import Picture, draw_step, map_pictures
+from adafocus_rl.envs.window import Window
+from adafocus_rl.errors import UserError
+from adafocus_rl.features import FeatureSource, LiveFeatures
+
+RenderMode = Literal["rgb_array", "human"]
+
+Frames = Callable[[int], Tensor]
+"""The frames (T, 3, S, S) uint8 RGB of a video's clip, by its index row."""
+
+
+class PatchSelectionEnv(gym.Env[Arrays, Any]):
+    """One video at a time; one step is one frame; an episode is the T frames of a clip.
+
+    Observation, action and reward are those of one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, which
+    does all the work: a NumPy observation (or a dict of such), an action of :attr:`action_space`, a float. The bounds
+    of the observation space are float32's own where the features are unbounded.
+
+    The info has, after each step, ``logits`` (K,) of f_C, and always ``video``, ``label``, ``visit`` (int) and
+    ``true_box`` (T, 4) pixels, with an empty box (0, 0, 0, 0) where there is none. All but the logits are privileged:
+    a learner must not look at them.
+
+    ``render()`` draws the frame that the last action was about, the chosen box (orange), the true box (blue), the
+    confidence in the true class after the step, and the step. After a reset, the first frame without a choice.
+
+    Args:
+        env: with ``num_envs=1`` and DISABLED autoreset.
+        render_mode: ``rgb_array``: :meth:`render` returns a picture (H, W, 3) uint8; ``human``: every reset and step
+            shows it in a window.
+        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
+
+    Raises:
+        UserError: the environment is not such a one, the render mode is unknown, or there is no screen.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 4}  # noqa: RUF012  # as in the base class
+
+    def __init__(
+        self, env: PatchSelectionVectorEnv, *, render_mode: RenderMode | None = None, frames: Frames | None = None
+    ) -> None:
+        mode = env.metadata["autoreset_mode"]
+        if env.num_envs != 1 or mode != AutoresetMode.DISABLED:
+            raise UserError(
+                f"a single environment is made of one of {env.num_envs} videos with autoreset_mode {mode.name}; "
+                "give num_envs=1 and AutoresetMode.DISABLED"
+            )
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise UserError(f"render_mode is {render_mode!r}; give 'rgb_array', 'human' or None")
+        self.env = env
+        self.observation_space = bounded(env.single_observation_space)
+        self.action_space = env.single_action_space
+        self.render_mode = render_mode
+        self._frames = frames_of(env.source) if frames is None else frames
+        self._window = Window("AdaFocus", fps=self.metadata["render_fps"]) if render_mode == "human" else None
+        self._info: dict[str, Any] | None = None
+        self._clip: NDArray[np.uint8] | None = None
+        self._box: NDArray[Any] | None = None
+        self._step = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+        """Starts the next video's episode.
+
+        Args:
+            seed: starts the order of videos and the baseline's random numbers anew.
+            options: ``{"video": row}`` asks for this index row instead of the next one in order.
+
+        Raises:
+            UserError: an unknown option, or a video that is not there.
+        """
+        super().reset(seed=seed)
+        observation, info = self.env.reset(seed=seed, options=self._vector_options(options or {}))
+        self._info = self._single_info(info)
+        self._clip, self._box, self._step = None, None, 0
+        self._show()
+        return _first(observation), self._single_info(info)
+
+    def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
+        """Takes one patch.
+
+        Raises:
+            UserError: the action is not in the action space.
+            gymnasium.error.ResetNeeded: before the first reset, or after the episode's end.
+        """
+        action = np.asarray(action)
+        if isinstance(self.action_space, gym.spaces.Box):
+            action = action.astype(self.action_space.dtype)
+        if not self.action_space.contains(action):
+            raise UserError(f"the action is {action!r}; expected one of {self.action_space}")
+        observation, reward, terminated, truncated, info = self.env.step(to_tensors(action)[None])
+        self._info = self._single_info(info)
+        self._box = to_arrays(self.chosen_box(to_tensors(action), info))
+        self._step += 1
+        self._show()
+        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single_info(info)
+
+    def render(self) -> Picture | None:
+        """The picture in mode ``rgb_array``; None in mode ``human`` (it is shown already) and without a mode."""
+        if self.render_mode is None:
+            gym.logger.warn("render() draws nothing without a render_mode; give render_mode='rgb_array'")
+        return self._draw() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Closes the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+
+    def chosen_box(self, action: Tensor, info: dict[str, Any]) -> Tensor | None:
+        """The box (4,) to draw for an action; None for none. Another kind of action, another method.
+
+        Args:
+            action: a grid position () or a relative position (2,).
+            info: of the step, as the vector environment gave it.
+        """
+        grid = self.env.source.grid
+        continuous = isinstance(self.action_space, gym.spaces.Box)
+        return grid.box(grid.origin(action) if continuous else grid.action_origin(action))
+
+    def _vector_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        unknown = options.keys() - {"video"}
+        if unknown:
+            raise UserError(f"reset() got the options {', '.join(sorted(unknown))}; it knows 'video', an index row")
+        if "video" not in options:
+            return {}
+        row = int(options["video"])
+        if row not in self.env.source.videos:
+            raise UserError(f"options['video'] is {row}, which is no usable video; give one of env.env.source.videos")
+        return {"videos": [row]}
+
+    def _single_info(self, info: dict[str, Any]) -> dict[str, Any]:
+        single: dict[str, Any] = {}
+        for name, value in info.items():
+            # Statistics are left to Gymnasium's RecordEpisodeStatistics, which refuses infos that have them.
+            if not name.startswith("_") and name not in STATISTICS:
+                value = _first(value)
+                single[name] = value.item() if value.ndim == 0 else value
+        # An empty box, and not NaN: infos with NaN would not be equal to themselves.
+        single["true_box"] = np.nan_to_num(single["true_box"], nan=0.0)
+        return single
+
+    def _show(self) -> None:
+        if self._window is not None:
+            self._window.show(self._draw())
+
+    def _draw(self) -> Picture:
+        if self._info is None:
+            raise gym.error.ResetNeeded("call reset() before render()")
+        if self._clip is None:
+            self._clip = self._frames(self._info["video"]).permute(0, 2, 3, 1).cpu().numpy()
+        at = max(0, self._step - 1)
+        return draw_step(
+            self._clip[at],
+            step=self._step,
+            num_frames=len(self._clip),
+            confidence=_confidence(self._info),
+            box=self._box,
+            true_box=self._info["true_box"][at],
+        )
+
+
+def _confidence(info: dict[str, Any]) -> float | None:
+    if "logits" not in info:
+        return None
+    return float(torch.from_numpy(info["logits"]).softmax(-1)[info["label"]])
+
+
+def _first(value: Any) -> Any:
+    """The only row of a tree of tensors (1, …), in NumPy."""
+    if isinstance(value, dict):
+        return {name: _first(part) for name, part in value.items()}
+    return to_arrays(value[0])
+
+
+def bounded(space: gym.Space[Any]) -> gym.Space[Any]:
+    """The space with infinite bounds of its boxes replaced by their dtype's largest numbers."""
+    if isinstance(space, gym.spaces.Dict):
+        return gym.spaces.Dict({name: bounded(part) for name, part in space.items()})
+    if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        return space
+    limits = np.finfo(space.dtype)
+    low, high = (np.clip(bound, limits.min, limits.max) for bound in (space.low, space.high))
+    return gym.spaces.Box(low, high, space.shape, space.dtype.type)
+
+
+def frames_of(source: FeatureSource) -> Frames:
+    """What there is to draw on: the clips of live features, pictures of e^G for any other source."""
+    if isinstance(source, LiveFeatures):
+        return clip_frames(source.dataset)
+
+    def pictures(video: int) -> Tensor:
+        return map_pictures(source.episodes(torch.tensor([video])).global_map[0], source.grid.frame_size)
+
+    return pictures
+
+
+def clip_frames(dataset: ClipDataset) -> Frames:
+    """Decodes clips, in the dataset's current epoch.
+
+    Raises:
+        UserError: (when called) the video cannot be decoded.
+    """
+
+    def decode(video: int) -> Tensor:
+        clip = dataset[video]
+        if isinstance(clip, BadClip):
+            raise UserError(f"cannot decode {clip.path}: {clip.reason}; there is no picture of it")
+        return clip.clip
+
+    return decode

@@ -1,0 +1,150 @@
+"""What ``gymnasium.make("adafocus_rl:AdaFocus/…", run="RUN")`` calls: an environment of a run folder, or of objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gymnasium.vector import AutoresetMode
+
+from adafocus_rl.envs import PatchSelectionVectorEnv, RewardConfig
+from adafocus_rl.envs.single import Frames, PatchSelectionEnv, RenderMode, clip_frames
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.features import open_bank
+from adafocus_rl.experiments.handover import load_recognizer
+from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.run_folder import open_run
+from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """What a run gives to environments."""
+
+    context: Context
+    """The run."""
+
+    recognizer: Recognizer
+    """After stage I, in evaluation mode."""
+
+    source: FeatureSource
+    """Features of the split's videos."""
+
+    frames: Frames
+    """The clips to draw on."""
+
+
+def open_features(run: str | Path, *, split: Split = "train", features: Literal["bank", "live"] = "bank") -> OpenRun:
+    """Opens a run's recognizer and the features of a split; nothing is written.
+
+    Args:
+        run: the folder.
+        split: training or validation videos, with the evaluation transforms; live training videos are augmented.
+        features: the run's bank, or the encoders.
+
+    Raises:
+        UserError: no such run or split, or stage I or the bank is missing, stale or incomplete.
+    """
+    if split not in ("train", "val") or features not in ("bank", "live"):
+        raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
+    folder = open_run(run)
+    settings = load_settings(folder.config)
+    context = make_context(settings.config, settings.agent, folder)
+    recognizer = load_recognizer(context, "stage1")
+    if features == "bank":
+        dataset = context.train_still if split == "train" else context.val
+        source: FeatureSource = open_bank(context, recognizer, split, build=False)
+    else:
+        dataset = context.train if split == "train" else context.val
+        source = LiveFeatures(recognizer, dataset, device=context.device)
+    return OpenRun(context=context, recognizer=recognizer, source=source, frames=clip_frames(dataset))
+
+
+def make_patch_selection(
+    *,
+    run: str | Path | None = None,
+    split: Split = "train",
+    features: Literal["bank", "live"] = "bank",
+    source: FeatureSource | None = None,
+    classifier: Classifier | None = None,
+    render_mode: RenderMode | None = None,
+    frames: Frames | None = None,
+    **options: Any,
+) -> PatchSelectionEnv:
+    """``AdaFocus/PatchSelection-v0``.
+
+    Args:
+        run: a run folder: its recognizer after stage I, its features, reward and seed.
+        split: of the run.
+        features: of the run.
+        source: features, instead of a run.
+        classifier: f_C, with ``source``.
+        render_mode: ``rgb_array`` or ``human``.
+        frames: what to draw on; None takes the run's clips.
+        **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, before what the run says; ``reward`` may be
+            the name of one.
+
+    Raises:
+        UserError: neither a run nor objects, or as :func:`open_features`.
+    """
+    options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
+    env, clips = _patch_selection(run, split, features, source, classifier, options)
+    return PatchSelectionEnv(env, render_mode=render_mode, frames=frames or clips)
+
+
+make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
+
+
+def make_patch_selection_vec(
+    *,
+    num_envs: int = 1,
+    run: str | Path | None = None,
+    split: Split = "train",
+    features: Literal["bank", "live"] = "bank",
+    source: FeatureSource | None = None,
+    classifier: Classifier | None = None,
+    **options: Any,
+) -> PatchSelectionVectorEnv:
+    """``AdaFocus/PatchSelection-v0`` by ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
+
+    Args:
+        num_envs: B.
+        run: as in :func:`make_patch_selection`, and so are the others.
+        split: of the run.
+        features: of the run.
+        source: features, instead of a run.
+        classifier: f_C, with ``source``.
+        **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`.
+
+    Raises:
+        UserError: as :func:`make_patch_selection`.
+    """
+    env, _ = _patch_selection(run, split, features, source, classifier, {**options, "num_envs": num_envs})
+    return env
+
+
+def _patch_selection(
+    run: str | Path | None,
+    split: Split,
+    features: Literal["bank", "live"],
+    source: FeatureSource | None,
+    classifier: Classifier | None,
+    options: dict[str, Any],
+) -> tuple[PatchSelectionVectorEnv, Frames | None]:
+    if isinstance(options.get("reward"), str):
+        options = {**options, "reward": RewardConfig(kind=options["reward"])}
+    if run is not None and source is None and classifier is None:
+        opened = open_features(run, split=split, features=features)
+        return opened.context.env(opened.source, opened.recognizer.classifier, **options), opened.frames
+    if run is None and source is not None and classifier is not None:
+        return PatchSelectionVectorEnv(source, classifier, **options), None
+    raise UserError(
+        "AdaFocus/PatchSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
+        "classifier=…"
+    )
