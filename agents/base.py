@@ -43,6 +43,9 @@ class Agent(ABC):
     stochastic: ClassVar[bool] = False
     """Whether evaluation should average over several visits of each video."""
 
+    privileged: ClassVar[bool] = False
+    """Whether it acts on true boxes or labels: a reference in comparisons, not a rival."""
+
     def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0) -> None:
         self.env = env
         self.seed = seed

@@ -84,6 +84,7 @@ class OracleAgent(PlannedAgent):
     """
 
     label = "oracle"
+    privileged = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Grid positions nearest to the boxes.
