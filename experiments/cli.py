@@ -13,6 +13,7 @@ from adafocus_rl.experiments.command_line import CommandParser, one_line
 COMMANDS = {
     "train": ("commands:train", "run the stages of a recipe and print the results table"),
     "evaluate": ("commands:evaluate", "evaluate a run again, or another agent on it"),
+    "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one frozen recognizer"),
     "features": ("commands:features", "build or check a run's feature bank"),
     "data": ("data_commands:data", "make embedded data"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),
@@ -41,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
     except KeyboardInterrupt:
-        hint = "; the same command with --resume goes on" if arguments[:1] == ["train"] else ""
-        sys.stderr.write(f"adafocus: interrupted{hint}\n")
+        hints = {"train": "; the same command with --resume goes on", "compare": "; the same command goes on"}
+        sys.stderr.write(f"adafocus: interrupted{hints.get(''.join(arguments[:1]), '')}\n")
         return 130
 
 

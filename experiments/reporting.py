@@ -61,6 +61,11 @@ class MetricsLog:
             self._writers[stage].add_scalar(name, value, epoch)
         self._writers[stage].flush()
 
+    def close(self) -> None:
+        """Closes the event files; writing again opens new ones."""
+        while self._writers:
+            self._writers.popitem()[1].close()
+
 
 def _is_kept(line: str, stage: str, after: int) -> bool:
     try:

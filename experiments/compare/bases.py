@@ -1,0 +1,159 @@
+"""What agents are compared on: a frozen recognizer and its feature banks.
+
+Almost always those of the run itself, which are only read. A variant with another grid needs a bank of its own, and
+one with another patch size an f_L and f_C of its own; these lie in the comparison's folder as small runs, so that what
+finishes a run's stage I and its banks finishes theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.variants import as_arguments, changed_keys, variant_settings
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.features import Split, open_bank
+from adafocus_rl.experiments.handover import is_finished, load_recognizer, save_recognizer
+from adafocus_rl.experiments.parser import Settings
+from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.train import train
+from adafocus_rl.models.recognizer import Recognizer
+
+UPSTREAM = ("seed", "data", "model", "stage0", "stage1")
+"""Parts of a configuration that the recognizer and the banks depend on,"""
+
+INDIFFERENT = ("data.root", "data.workers")
+"""but for these."""
+
+NEW_BANK = ("model.grid",)
+"""A change of these leaves the recognizer as it is: stage I takes patches at any pixel."""
+
+NEW_STAGE1 = ("model.grid", "model.patch_size", "stage1")
+"""A change of these leaves stage 0 as it is."""
+
+
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A frozen recognizer with its banks.
+
+    Attributes:
+        run: a folder with ``checkpoints/stage1.safetensors`` and ``features/``.
+        changed: keys in which it differs from the run that is compared on; empty for that run itself.
+        stage: the run's stage that it starts from.
+    """
+
+    run: RunFolder
+    changed: tuple[tuple[str, Any], ...] = ()
+    stage: Literal[0, 1] = 1
+
+    @property
+    def needs(self) -> str:
+        """What it has of its own."""
+        return "its own banks" if self.stage == 1 else "its own stage I and banks"
+
+
+def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *, name: str) -> Base:
+    """Which recognizer and banks a variant is trained on.
+
+    Args:
+        run: the run that is compared on.
+        stored: its configuration.
+        wanted: the variant's.
+        folder: where recognizers and banks that the run does not have belong.
+        name: the variant's, for the message.
+
+    Raises:
+        UserError: the variant needs another stage 0, other videos or another f_G.
+    """
+    changed = {
+        key: value
+        for key, value in changed_keys(stored.values, wanted.values).items()
+        if _under(key, UPSTREAM) and not _under(key, INDIFFERENT)
+    }
+    if not changed:
+        return Base(run=run)
+    foreign = [key for key in changed if not _under(key, NEW_STAGE1)]
+    if foreign:
+        raise UserError(
+            f"{name!r} changes {foreign[0]}, which stage 0 or the videos depend on, so nothing of {run.path} fits it; "
+            "train it as a run of its own with `adafocus train`"
+        )
+    same_recognizer = all(_under(key, NEW_BANK) for key in changed)
+    origin = run.checkpoint("stage1" if same_recognizer else "stage0")
+    identity = json.dumps([sorted(changed.items()), _hash_of(origin)])
+    title = "-".join(f"{key.split('.')[-1]}-{value}" for key, value in changed.items())
+    return Base(
+        run=RunFolder(folder / f"{plain_name(title)}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"),
+        changed=tuple(changed.items()),
+        stage=1 if same_recognizer else 0,
+    )
+
+
+def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
+    """Makes what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
+
+    Args:
+        base: which.
+        run: the run that is compared on; read only.
+        stored: its configuration.
+
+    Raises:
+        UserError: a checkpoint or a bank of the run is missing, half-written or stale; or the changed keys do not fit.
+    """
+    origin = make_context(stored.config, stored.agent, run)
+    if not base.changed:
+        recognizer = load_recognizer(origin, "stage1")
+        splits: list[Split] = ["val", *(["train"] if stored.config.stage2.features == "bank" else [])]
+        for split in splits:
+            open_bank(origin, recognizer, split, build=False)
+        return
+    arguments = as_arguments(dict(base.changed))
+    settings = variant_settings(run, arguments)
+    context = make_context(settings.config, settings.agent, base.run, resume=True)
+    base.run.describe(config_text=settings.text, command=f"# {run.path} with {shlex.join(arguments)}, {base.needs}")
+    if not is_finished(context, "stage1"):
+        if base.stage == 1:
+            save_recognizer(context, "stage1", _resized(load_recognizer(origin, "stage1"), context))
+        else:
+            save_recognizer(context, "stage0", _resized(load_recognizer(origin, "stage0"), context))
+            train(context, [1])
+    recognizer = load_recognizer(context, "stage1")
+    for split in SPLITS:
+        open_bank(context, recognizer, split)
+    context.log.close()
+
+
+def weights_hash(base: Base) -> str:
+    """Of the recognizer after stage I."""
+    return _hash_of(base.run.checkpoint("stage1"))
+
+
+def plain_name(text: str) -> str:
+    """The text as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_")[:60]
+
+
+def _hash_of(path: Path) -> str:
+    return checkpoint.tensors_hash(checkpoint.load(path)[0])
+
+
+def _resized(recognizer: Recognizer, context: Context) -> Recognizer:
+    """The same weights with another grid or patch size, of which no weight's shape depends."""
+    found = context.recognizer(with_weights=False)
+    found.load_state_dict(recognizer.state_dict())
+    return found.eval()
+
+
+def _under(key: str, tops: Sequence[str]) -> bool:
+    return any(key == top or key.startswith(f"{top}.") for top in tops)

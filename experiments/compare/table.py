@@ -1,0 +1,45 @@
+"""The comparison on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_comparison(content: Mapping[str, Any]) -> None:
+    """Prints the rows of compare.json on stdout, accuracies in percent."""
+    rows = content["rows"]
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    if not rows:
+        return
+    table = Table(title=f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos", title_justify="left")
+    table.add_column("agent")
+    stages = {row["after_stage"] for row in rows}
+    names = ("seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "GMACs/video", "s/training")
+    for name in (*(["after stage"] if len(stages) > 1 else []), *names):
+        table.add_column(name, justify="right")
+    for row in rows:
+        first = next(other for other in rows if other["after_stage"] == row["after_stage"])
+        table.add_row(
+            row["agent"] + (" *" if row["reference"] else ""),
+            *([str(row["after_stage"])] if len(stages) > 1 else []),
+            "any" if row["trainings"] < row["seeds"] else str(row["seeds"]),
+            f"{100 * row['top1_mean']:.1f}",
+            f"{100 * row['top1_iqm']:.1f}",
+            f"{100 * row['top1_low']:.1f} – {100 * row['top1_high']:.1f}",
+            "" if row is first else _difference(row),
+            f"{100 * row['map_mean']:.1f}",
+            f"{row['gmacs_per_video']:.4g}",
+            f"{row['seconds']:.0f}",
+        )
+    console.print(table)
+    if any(row["reference"] for row in rows):
+        console.print("* a reference: it sees true boxes or labels")
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    return f"{100 * row['difference']:+.1f} ({low:+.1f} – {high:+.1f})"

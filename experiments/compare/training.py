@@ -1,0 +1,289 @@
+"""One training of a comparison: one variant with one seed, from the frozen features to a small result file."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adafocus_rl.agents import Agent
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
+from adafocus_rl.experiments.compare.variants import flat
+from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.features import Kind, Split, open_bank
+from adafocus_rl.experiments.handover import (
+    is_finished,
+    load_agent,
+    load_recognizer,
+    save_agent,
+    save_classifier,
+)
+from adafocus_rl.experiments.parser import Settings
+from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.stages import finetune_classifier, train_policy
+from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.features.shards import write_json
+from adafocus_rl.flops import component_macs, video_macs
+from adafocus_rl.metrics import mean_average_precision, top1
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+
+FORMAT_VERSION = 1
+"""Of the result files; part of a training's key, so that files of another version are not read."""
+
+RELEVANT = ("data", "model", "env", "agent", "stage2", "stage3", "evaluation.repeats")
+"""What a training depends on beside its seed and the recognizer,"""
+
+INDIFFERENT = ("data.root", "data.workers")
+"""but for these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What one process is asked to do; plain values, for it may be another process.
+
+    Attributes:
+        name: the variant's.
+        config: the variant's.
+        agent: the variant's.
+        base: folder of the recognizer and its banks.
+        folder: where everything of this training is written.
+        seed: of the agent, its environment and the order of videos.
+        finetune: whether stage III follows.
+    """
+
+    name: str
+    config: ExperimentConfig
+    agent: AgentConfig
+    base: Path
+    folder: Path
+    seed: int
+    finetune: bool
+
+    def with_seed(self, seed: int) -> Training:
+        """The same variant with another seed."""
+        return dataclasses.replace(self, seed=seed, folder=self.folder.parent / f"seed{seed}")
+
+    def result(self, stage: int) -> Path:
+        """The result file after stage II or III."""
+        return self.folder / f"stage{stage}.json"
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Stages to report."""
+        return (2, 3) if self.finetune else (2,)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every result file is there; they are written whole or not at all."""
+        return all(self.result(stage).is_file() for stage in self.stages)
+
+
+def make_training(name: str, settings: Settings, base: Base, folder: Path, *, finetune: bool = False) -> Training:
+    """A training of seed 0, in the folder that belongs to all it depends on: another configuration has another folder.
+
+    Args:
+        name: the variant's.
+        settings: the variant's.
+        base: its recognizer and banks, already made.
+        folder: of all trainings.
+        finetune: whether stage III follows.
+    """
+    values = {key: value for key, value in flat(settings.values) if _matters(key)}
+    identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    own = folder / f"{plain_name(settings.agent.name)}-{key}" / "seed0"
+    return Training(
+        name=name,
+        config=settings.config,
+        agent=settings.agent,
+        base=base.run.path,
+        folder=own,
+        seed=0,
+        finetune=finetune,
+    )
+
+
+def _matters(key: str) -> bool:
+    def under(tops: tuple[str, ...]) -> bool:
+        return any(key == top or key.startswith(f"{top}.") for top in tops)
+
+    return under(RELEVANT) and not under(INDIFFERENT)
+
+
+def run_training(training: Training) -> None:
+    """Trains as stage II does, evaluates, fine-tunes if asked to; goes on from the last epoch if it was interrupted.
+
+    What it prints goes to ``log.txt`` in its folder: several of them may be at work. One torch thread each, so that a
+    result does not depend on how many are.
+
+    Raises:
+        UserError: the agent does not fit the data, or the environment, or needs a package that is not installed.
+    """
+    training.folder.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    with (training.folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+        try:
+            _run(training)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _run(training: Training) -> None:
+    bank = training.config.bank
+    if not torch.cuda.is_available() or training.config.device == "cpu":
+        # Mapped files are read once for all processes, and read as fast as copies of them.
+        bank = dataclasses.replace(bank, resident="never")
+    config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank)
+    context = make_context(config, training.agent, RunFolder(training.folder), resume=True)
+    # The recognizer and the banks are another folder's, and only read.
+    base = dataclasses.replace(context, run=RunFolder(training.base))
+    recognizer = load_recognizer(base, "stage1")
+    sources = Sources(base, recognizer)
+    validation = sources.open("val", "bank")
+    agent = context.agent(context.env(sources.open("train", config.stage2.features), recognizer.classifier))
+    if not training.result(2).is_file():
+        seconds = 0.0
+        if is_finished(context, "stage2"):
+            agent = load_agent(context, agent)
+        else:
+            seconds = train_policy(context, agent, validation) if agent.learns else 0.0
+            save_agent(context, agent)
+        found = measure(context, agent, recognizer.classifier, validation)
+        write_json(
+            training.result(2),
+            {**_facts(training, context, agent, recognizer), **found, "seconds": seconds, "curves": _curves(context)},
+        )
+    if training.finetune and not training.result(3).is_file():
+        agent = load_agent(context, context.agent(agent.env))
+        source = sources.open("train", config.stage3.features)
+        classifier = copy.deepcopy(recognizer.classifier)
+        started = time.monotonic()
+        finetune_classifier(context, classifier, agent, source)
+        seconds = time.monotonic() - started
+        save_classifier(context, "stage3", classifier, {})
+        found = measure(context, agent, classifier, validation)
+        write_json(training.result(3), {**_facts(training, context, agent, recognizer), **found, "seconds": seconds})
+    context.log.close()
+
+
+class Sources:
+    """Feature sources of a run whose banks are never built here, each opened once."""
+
+    def __init__(self, context: Context, recognizer: Recognizer) -> None:
+        self.context = context
+        self.recognizer = recognizer
+        self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
+
+    def open(self, split: Split, kind: Kind) -> FeatureSource:
+        """A split's bank, or the encoders on its augmented clips.
+
+        Raises:
+            UserError: the bank is missing, half-written or stale.
+        """
+        if (split, kind) not in self._opened:
+            context = self.context
+            self._opened[split, kind] = (
+                open_bank(context, self.recognizer, split, build=False)
+                if kind == "bank"
+                else LiveFeatures(
+                    self.recognizer, context.train, device=context.device, workers=context.config.data.workers
+                )
+            )
+        return self._opened[split, kind]
+
+
+@torch.no_grad()
+def measure(context: Context, agent: Agent, classifier: Classifier, source: FeatureSource) -> dict[str, Any]:
+    """Accuracy of the agent's best actions, and on which videos it was right.
+
+    Args:
+        context: the run; a random agent sees every video ``evaluation.repeats`` times.
+        agent: who chooses.
+        classifier: f_C.
+        source: features of the videos.
+
+    Returns:
+        ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
+        was recognised; ``top1`` and ``map``: means over the visits, in [0, 1].
+    """
+    env: PatchSelectionVectorEnv = context.env(source, classifier)
+    visits = context.config.evaluation.repeats if agent.stochastic else 1
+    hits: list[int] = []
+    accuracy, precision = [], []
+    for visit in range(visits):
+        scores, truth, labels, videos = [], [], [], []
+        for episodes in source.batches(context.config.evaluation.batch_size):
+            rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+            scores.append(rollout.logits[:, -1].float().softmax(-1).cpu())
+            truth.append(episodes.multi_hot.cpu())
+            labels.append(episodes.labels.cpu())
+            videos.append(episodes.videos.cpu())
+        table, multi_hot = torch.cat(scores), torch.cat(truth)
+        right = multi_hot.gather(1, table.argmax(1, keepdim=True))[:, 0] > 0
+        hits = [before + int(now) for before, now in zip(hits or [0] * len(right), right.tolist(), strict=True)]
+        accuracy.append(top1(table.numpy(), multi_hot.numpy()))
+        precision.append(mean_average_precision(table.numpy(), multi_hot.numpy()).value)
+    return {
+        "videos": torch.cat(videos).tolist(),
+        "labels": torch.cat(labels).tolist(),
+        "visits": visits,
+        "hits": hits,
+        "top1": sum(accuracy) / visits,
+        "map": sum(precision) / visits,
+    }
+
+
+def _facts(training: Training, context: Context, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:
+    costs = video_macs(
+        component_macs(recognizer),
+        num_frames=context.config.data.num_frames,
+        policy_macs=agent.macs_per_step(),
+        uses_patch=True,
+        uses_full=False,
+    )
+    return {
+        "agent": asdict(training.agent),
+        "label": agent.label,
+        "seed": training.seed,
+        "base": str(training.base),
+        "learns": agent.learns,
+        "stochastic": agent.stochastic,
+        "reference": is_reference(agent),
+        "gmacs_per_video": costs["total"] / 1e9,
+        "local_gmacs_per_video": costs["local"] / 1e9,
+    }
+
+
+def is_reference(agent: Agent) -> bool:
+    """Whether the agent knows what none that is used can know: true boxes or the label."""
+    return agent.privileged
+
+
+def _curves(context: Context) -> dict[str, list[float | None]]:
+    """Reward and validation top-1 after each epoch of stage II."""
+    lines = list(_logged(context.run.metrics, "stage2"))
+    return {
+        "epoch": [line["epoch"] for line in lines],
+        "reward": [line.get("rollout/ep_rew_mean") for line in lines],
+        "top1": [line.get("eval/top1") for line in lines],
+    }
+
+
+def _logged(path: Path, stage: str) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            if line["stage"] == stage:
+                yield line

@@ -1,0 +1,145 @@
+"""What is compared: a run's configuration with a few keys changed, each under a name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.command_line import one_line
+from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.run_folder import RunFolder
+
+FOLDER = files("adafocus_rl.experiments") / "recipes" / "ablations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One line of a comparison."""
+
+    name: str
+    """What it is called in tables and plots."""
+
+    overrides: dict[str, Any]
+    """Dotted keys of a recipe and their values, in order; ``agent`` is a class name, ``agent.KEY`` its options."""
+
+
+def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
+    """Dotted keys and values as ``adafocus train`` takes them."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
+
+
+def agent_variant(text: str) -> Variant:
+    """A variant from ``PPOAgent`` or ``PPOAgent:gamma=0.9,cell=none``; its name is the text.
+
+    Options that are not given keep the run's values where the run's agent has them, and the class's defaults elsewhere.
+
+    Raises:
+        UserError: an option without a value.
+    """
+    name, _, options = text.partition(":")
+    overrides: dict[str, Any] = {"agent": name}
+    # A comma inside a value, of a list say, is followed by no `key=`.
+    for option in re.split(r",(?=\s*\w+=)", options) if options else ():
+        key, separator, value = option.strip().partition("=")
+        if not separator or not key:
+            raise UserError(f"{text!r} has the option {option!r}; write CLASS:KEY=VALUE,KEY=VALUE")
+        overrides[f"agent.{key}"] = value
+    return Variant(name=text, overrides=overrides)
+
+
+def ablation_names() -> list[str]:
+    """Names of the ablations that come with the package."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_ablation(name: str) -> tuple[str, list[Variant]]:
+    """An ablation by name, or by the path of a YAML file with a list of ``{name, overrides}``.
+
+    Returns:
+        Its name, and its variants.
+
+    Raises:
+        UserError: there is none, or its content is not such a list.
+    """
+    known = ablation_names()
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UserError(f"there is no ablation file {name}; check the path, or name one of: {', '.join(known)}")
+    elif name in known:
+        path = Path(str(FOLDER / f"{name}.yaml"))
+    else:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        meant = f"did you mean {near[0]!r}? Otherwise choose" if near else "choose"
+        raise UserError(
+            f"unknown ablation {name!r}; {meant} one of: {', '.join(known)}; or give the path of a YAML file"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not valid YAML: {one_line(str(error))}") from None
+    return path.stem, list(_variants(path, content))
+
+
+def _variants(path: Path, content: Any) -> Iterator[Variant]:
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{path} is not an ablation; give a list of blocks with `name` and `overrides`")
+    for entry in content:
+        overrides = entry.get("overrides") if isinstance(entry, Mapping) else None
+        if not isinstance(entry, Mapping) or "name" not in entry or not isinstance(overrides, Mapping):
+            raise UserError(f"{path} has the entry {entry!r}; give a block with `name` and a block `overrides`")
+        if extra := set(entry) - {"name", "overrides"}:
+            raise UserError(f"{path} has the key {min(extra)!r} in {entry['name']!r}; give `name` and `overrides` only")
+        yield Variant(name=str(entry["name"]), overrides={str(key): value for key, value in overrides.items()})
+
+
+def check_names(variants: Sequence[Variant]) -> None:
+    """Refuses two variants of one name.
+
+    Raises:
+        UserError: naming the first one that is there twice.
+    """
+    seen = set()
+    for variant in variants:
+        if variant.name in seen:
+            raise UserError(
+                f"{variant.name!r} is given twice; give each variant once, --seeds says how often it trains"
+            )
+        seen.add(variant.name)
+
+
+def variant_settings(run: RunFolder, arguments: Sequence[str]) -> Settings:
+    """The run's configuration with some keys changed.
+
+    Args:
+        run: the run.
+        arguments: ``--KEY=VALUE``, of :func:`as_arguments` for one.
+
+    Raises:
+        UserError: unknown key or class, wrong type, or a value out of range.
+    """
+    return parse_settings(experiment_parser("adafocus compare"), ["--config", str(run.config), *arguments])
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys whose value differs between two configurations of plain nested values, with the value after."""
+    old, new = dict(flat(before)), dict(flat(after))
+    return {key: new.get(key) for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
