@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.registry import Registry
 
@@ -21,6 +22,11 @@ AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
 
 LearnCallback = Callable[[int, Mapping[str, float]], None]
 """Called after each epoch with the number of epochs done and the epoch's scalars."""
+
+
+def features_of(observation: Observation) -> Tensor:
+    """e^G in observations: themselves, or a dict's ``features``."""
+    return observation if isinstance(observation, Tensor) else observation["features"]
 
 
 class Agent(ABC):
@@ -52,30 +58,48 @@ class Agent(ABC):
         self.device = env.source.device
         space = env.single_action_space
         self.num_actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else env.source.grid.num_actions
+        self.continuous = isinstance(space, gym.spaces.Box)
 
     @abstractmethod
-    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Actions (B, T) of whole episodes from observations (B, T, C, h, w); :class:`~adafocus_rl.envs.Policy`."""
+    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """Actions (B, T[, 2]) of whole episodes from observations (B, T, …); :class:`~adafocus_rl.envs.Policy`."""
+
+    def act_step(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Any]:
+        """One step of whole episodes, where observations depend on what was chosen before.
+
+        As :meth:`predict`; :class:`~adafocus_rl.envs.rollout.StepPolicy`.
+        """
+        action, state = self.predict(observation, state, deterministic=deterministic)
+        return PolicyOutput(action=action), state
 
     @abstractmethod
     def predict(
         self,
-        observation: Tensor,
+        observation: Observation,
         state: Tensor | None = None,
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Actions (B,) for one step's observations.
+        """Actions (B[, 2]) for one step's observations.
 
         Args:
-            observation: (B, C, h, w).
+            observation: (B, …), a tensor or a dict of tensors, as the environment's space says.
             state: what the call before returned; None at the start.
             episode_start: (B,) bool, environments whose episode begins with this observation; their state is reset.
             deterministic: the best action instead of a sample.
 
         Returns:
-            Actions (B,) int64, and the state for the next call.
+            Actions, (B,) int64 on the grid or (B, 2) float32 positions, and the state for the next call.
         """
+
+    def on(self, env: PatchSelectionVectorEnv) -> Agent:
+        """This agent where it shall be measured, on other features, say, or with another f_C.
+
+        That is the agent itself, but for those who know their environment from within.
+        """
+        return self
 
     def begin(self, info: Mapping[str, Any]) -> None:  # noqa: B027  # most agents need not hear it
         """Hears ``info`` of ``env.reset()``, and of each ``env.step()`` that begins new episodes.
@@ -154,11 +178,18 @@ class PlannedAgent(Agent):
 
     @abstractmethod
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Actions (B, T) int64, on the device of ``info``, which may be that of another environment."""
+        """Actions (B, T) int64 or (B, T, 2) float32, on the device of ``info``, which may be another environment's."""
 
-    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
         """The plan; what is observed gives the number of frames only."""
-        return PolicyOutput(action=self.plan(info, observation.shape[1]))
+        return PolicyOutput(action=self.plan(info, features_of(observation).shape[1]))
+
+    def act_step(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Any]:
+        """The next action of the plan; the state is the plan and the number of the frame."""
+        plan, step = (self.plan(info, info["true_box"].shape[1]), 0) if state is None else state
+        return PolicyOutput(action=plan[:, step]), (plan, step + 1)
 
     def begin(self, info: Mapping[str, Any]) -> None:
         """Plans the episodes that begin."""
@@ -166,7 +197,7 @@ class PlannedAgent(Agent):
 
     def predict(
         self,
-        observation: Tensor,
+        observation: Observation,
         state: Tensor | None = None,
         episode_start: Tensor | None = None,
         deterministic: bool = False,
@@ -180,7 +211,8 @@ class PlannedAgent(Agent):
             raise RuntimeError(
                 f"{type(self).__name__} plans from privileged facts: call begin(info) with reset()'s info"
             )
-        step = torch.zeros_like(self._planned[:, 0]) if state is None else state
+        step = torch.zeros(len(self._planned), dtype=torch.long, device=self._planned.device)
+        step = step if state is None else state
         if episode_start is not None:
             step = torch.where(torch.as_tensor(episode_start, device=step.device), 0, step)
-        return self._planned.gather(1, step[:, None])[:, 0], step + 1
+        return self._planned[torch.arange(len(step), device=step.device), step], step + 1

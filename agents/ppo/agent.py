@@ -10,16 +10,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback
+from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback, features_of
+from adafocus_rl.agents.ppo.encoder import blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
-from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
+from adafocus_rl.agents.ppo.networks import Cell, RecurrentActorCritic
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollout
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
 from adafocus_rl.seeding import derive_seed
@@ -45,7 +47,11 @@ class PPOAgent(Agent):
         gae_lambda: λ of generalised advantages; None uses normalised returns minus values.
         max_grad_norm: clips the gradient's norm; 0 disables.
         reduced_channels: outputs of π's 1×1 convolution.
-        hidden: width of π's linear layer and GRU.
+        hidden: width of π's linear layer and of its memory.
+        cell: π's memory: ``gru`` (the paper's), ``lstm``, or ``none``.
+        action_std: standard deviation of continuous actions, above 0 (0.25 in AdaFocus-TSM's public scripts, 0.1 in
+            GFNet's); where it starts from if it is learnt.
+        learn_std: learn it.
 
     Raises:
         UserError: an option outside its range.
@@ -73,13 +79,17 @@ class PPOAgent(Agent):
         max_grad_norm: float = 0.0,
         reduced_channels: int = 32,
         hidden: int = 1024,
+        cell: Cell = "gru",
+        action_std: float = 0.25,
+        learn_std: bool = False,
     ) -> None:
         super().__init__(env, seed=seed)
         self._options: dict[str, Any] = {
             "learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "gamma": gamma, "n_epochs": n_epochs,
             "n_minibatches": n_minibatches, "clip_range": clip_range, "vf_coef": vf_coef, "ent_coef": ent_coef,
             "ent_coef_final": ent_coef_final, "gae_lambda": gae_lambda, "max_grad_norm": max_grad_norm,
-            "reduced_channels": reduced_channels, "hidden": hidden,
+            "reduced_channels": reduced_channels, "hidden": hidden, "cell": cell, "action_std": action_std,
+            "learn_std": learn_std,
         }  # fmt: skip
         for name, valid, wanted in (
             ("learning_rate", learning_rate > 0, "a number above 0"),
@@ -93,6 +103,8 @@ class PPOAgent(Agent):
             ("max_grad_norm", max_grad_norm >= 0, "0 (off) or a number above it"),
             ("reduced_channels", reduced_channels >= 1, "at least 1"),
             ("hidden", hidden >= 1, "at least 1"),
+            ("cell", cell in get_args(Cell), "gru, lstm or none"),
+            ("action_std", action_std > 0, "a number above 0"),
         ):
             if not valid:
                 raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")
@@ -109,10 +121,13 @@ class PPOAgent(Agent):
             # Layers draw their weights from this generator, on CPU whatever the device; it is put back afterwards.
             torch.default_generator.manual_seed(derive_seed(seed, "ppo weights"))
             network = RecurrentActorCritic(
-                map_shape=env.source.map_shape,
-                num_actions=self.num_actions,
+                observation_space=env.single_observation_space,
+                action_space=env.single_action_space,
+                cell=cell,
                 reduced_channels=reduced_channels,
                 hidden=hidden,
+                action_std=action_std,
+                learn_std=learn_std,
             )
         self.network = network.to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, betas=(beta1, beta2))
@@ -125,39 +140,46 @@ class PPOAgent(Agent):
     def macs_per_step(self) -> int:
         """Counted on one step of the network, critic included (one dot product)."""
         network = copy.deepcopy(self.network).cpu()
-        return macs(network.step, torch.zeros(1, *self.env.source.map_shape), network.initial_state(1))
+        observation = blank(self.env.single_observation_space, 1)
+        return macs(lambda state: network.step(observation, state), network.initial_state(1))
 
     # ---- acting -------------------------------------------------------------------------------------------------
 
-    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
-        if deterministic:
-            return logits.argmax(-1)
-        # Gumbel-max: one draw for all steps, without flattening to multinomial's two dimensions.
-        uniform = torch.rand(logits.shape, generator=self.generator, device=self.device).clamp_min(1e-20)
-        return (logits - (-uniform.log()).clamp_min(1e-20).log()).argmax(-1)
+    def _choose(self, outputs: Tensor, value: Tensor, deterministic: bool) -> PolicyOutput:
+        """Choices for the actor's outputs, and what learning needs to know of them."""
+        distribution = self.network.distribution(outputs)
+        sample = distribution.mode() if deterministic else distribution.sample(self.generator)
+        return PolicyOutput(
+            action=distribution.action(sample), log_prob=distribution.log_prob(sample), value=value, sample=sample
+        )
 
     @torch.no_grad()
-    def act(self, observation: Tensor, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
         """One sequence call; ``info`` is privileged and not looked at."""
-        logits, value = self.network.sequence(observation)
-        action = self._choose(logits, deterministic)
-        log_prob = logits.log_softmax(-1).gather(-1, action[..., None]).squeeze(-1)
-        return PolicyOutput(action=action, log_prob=log_prob, value=value)
+        return self._choose(*self.network.sequence(observation), deterministic)
 
     @torch.no_grad()
+    def act_step(
+        self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Tensor]:
+        """One step of whole episodes; the state is as in :meth:`predict`."""
+        if state is None:
+            state = self.network.initial_state(len(features_of(observation)))
+        outputs, value, state = self.network.step(observation, state)
+        return self._choose(outputs, value, deterministic), state
+
     def predict(
         self,
-        observation: Tensor,
+        observation: Observation,
         state: Tensor | None = None,
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """One GRU step; the state is its hidden vector (B, H), zeros where an episode starts."""
-        state = self.network.initial_state(len(observation)) if state is None else state
-        if episode_start is not None:
+        """One step; the state is what the memory keeps, (B, S), and zeros where an episode starts."""
+        if state is not None and episode_start is not None:
             state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
-        logits, _, state = self.network.step(observation, state)
-        return self._choose(logits, deterministic), state
+        output, state = self.act_step(observation, state, {}, deterministic=deterministic)
+        return output.action, state
 
     # ---- learning -----------------------------------------------------------------------------------------------
 
@@ -195,19 +217,20 @@ class PPOAgent(Agent):
         output = rollout.output
         assert output.log_prob is not None
         assert output.value is not None
+        sample = output.action if output.sample is None else output.sample
         advantage, target = self._advantage(rollout.reward, output.value)
         parts: list[PPOTerms] = []
         for _ in range(self.n_epochs):
             for rows in self._minibatches(len(rollout.reward)):
-                logits, value = self.network.sequence(rollout.observation[rows])
-                log_probs = logits.log_softmax(-1)
+                outputs, value = self.network.sequence(take_rows(rollout.observation, rows))
+                distribution = self.network.distribution(outputs)
                 terms = ppo_loss(
-                    log_prob=log_probs.gather(-1, output.action[rows][..., None]).squeeze(-1),
+                    log_prob=distribution.log_prob(sample[rows]),
                     old_log_prob=output.log_prob[rows],
                     advantage=advantage[rows],
                     value=value,
                     value_target=target[rows],
-                    entropy=-(log_probs.exp() * log_probs).sum(-1),
+                    entropy=distribution.entropy(),
                     clip_range=self.clip_range,
                     vf_coef=self.vf_coef,
                     ent_coef=ent_coef,

@@ -1,50 +1,107 @@
-"""π: a recurrent actor-critic on the global feature map (AdaFocus, public code's ``ActorCritic``)."""
+"""π: an actor-critic on what is observed of the frames so far (AdaFocus, public code's ``ActorCritic``)."""
 
 from __future__ import annotations
 
+import math
+from typing import Any, Literal
+
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from adafocus_rl.agents.base import features_of
+from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
+from adafocus_rl.agents.ppo.encoder import ObservationEncoder, flatten_time
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
 
-class RecurrentActorCritic(nn.Module):
-    """1×1 conv without bias → ReLU → flatten → linear → ReLU → GRU → actor and critic heads.
+Cell = Literal["gru", "lstm", "none"]
+
+_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+class RecurrentActorCritic(ObservationEncoder):
+    """State encoder → memory → actor and critic heads.
 
     Args:
-        map_shape: (C, h, w) of e^G.
-        num_actions: A.
-        reduced_channels: outputs of the 1×1 conv (32 in the paper's code).
-        hidden: width of the linear layer and of the GRU (1024).
+        observation_space: of one observation; see :class:`~adafocus_rl.agents.ppo.encoder.ObservationEncoder`.
+        action_space: Discrete(A), chosen from by a softmax; or a Box of positions (2,), drawn from a normal
+            distribution around the sigmoid of the actor's output (AdaFocus-TSM's public code).
+        cell: the memory: a GRU (the paper's), an LSTM, or ``none``: every frame is decided by itself.
+        reduced_channels: outputs of the 1×1 convolution (32 in the paper's code).
+        hidden: width of the linear layer and of the memory (1024).
+        action_std: standard deviation of continuous actions; the initial one if it is learnt.
+        learn_std: learn it, one number for each axis.
+
+    Attributes:
+        state_dim: numbers that the memory keeps from frame to frame: H, 2H (hidden and cell state), or 0.
+
+    Raises:
+        UserError: another kind of space.
     """
 
     def __init__(
-        self, *, map_shape: tuple[int, int, int], num_actions: int, reduced_channels: int = 32, hidden: int = 1024
+        self,
+        *,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        cell: Cell = "gru",
+        reduced_channels: int = 32,
+        hidden: int = 1024,
+        action_std: float = 0.25,
+        learn_std: bool = False,
     ) -> None:
-        super().__init__()
-        channels, height, width = map_shape
-        self.hidden = hidden
-        self.state_encoder = nn.Sequential(
-            nn.Conv2d(channels, reduced_channels, 1, bias=False),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(reduced_channels * height * width, hidden),
-            nn.ReLU(),
-        )
-        self.gru = nn.GRU(hidden, hidden, batch_first=True)
-        self.actor = nn.Linear(hidden, num_actions)
+        super().__init__(observation_space, reduced_channels=reduced_channels, hidden=hidden)
+        self.gru = nn.GRU(hidden, hidden, batch_first=True) if cell == "gru" else None
+        self.lstm = nn.LSTM(hidden, hidden, batch_first=True) if cell == "lstm" else None
+        self.state_dim = {"gru": hidden, "lstm": 2 * hidden, "none": 0}[cell]
+        self.continuous = isinstance(action_space, gym.spaces.Box)
+        if isinstance(action_space, gym.spaces.Discrete):
+            outputs = int(action_space.n)
+        elif isinstance(action_space, gym.spaces.Box) and len(action_space.shape) == 1:
+            outputs = action_space.shape[0]
+        else:
+            raise UserError(f"the action space is {action_space}; give a Discrete one, or a Box of positions (2,)")
+        self.actor = nn.Linear(hidden, outputs)
         self.critic = nn.Linear(hidden, 1)
+        self.log_std: Tensor
+        if self.continuous:
+            log_std = torch.full((outputs,), math.log(action_std))
+            if learn_std:
+                self.log_std = nn.Parameter(log_std)
+            else:
+                # An option, not a weight: it is not saved with them.
+                self.register_buffer("log_std", log_std, persistent=False)
 
-    def sequence(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole episodes from a zero state: observations (B, T, C, h, w) → logits (B, T, A), values (B, T)."""
-        encoded = self.state_encoder(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
-        states, _ = self.gru(encoded)
-        return self.actor(states), self.critic(states).squeeze(-1)
+    def sequence(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Whole episodes from a zero state: observations (B, T, …) → actor's outputs (B, T, A or 2), values (B, T)."""
+        shape = features_of(observation).shape[:2]
+        states = self.encode(flatten_time(observation)).unflatten(0, shape)
+        if self.gru is not None:
+            states, _ = self.gru(states)
+        elif self.lstm is not None:
+            states, _ = self.lstm(states)
+        return self._act(states), self.critic(states).squeeze(-1)
 
-    def step(self, observation: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: observations (B, C, h, w), state (B, H) → logits (B, A), values (B,), next state (B, H)."""
-        weights = [getattr(self.gru, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
-        state = torch.gru_cell(self.state_encoder(observation), state, *weights)
-        return self.actor(state), self.critic(state).squeeze(-1), state
+    def step(self, observation: Observation, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step: observations (B, …), state (B, S) → actor's outputs (B, A or 2), values (B,), next state (B, S)."""
+        hidden = self.encode(observation)
+        if self.gru is not None:
+            hidden = state = torch.gru_cell(hidden, state, *(getattr(self.gru, name) for name in _WEIGHTS))
+        elif self.lstm is not None:
+            before = state.chunk(2, dim=1)
+            hidden, memory = torch.lstm_cell(hidden, before, *(getattr(self.lstm, name) for name in _WEIGHTS))
+            state = torch.cat((hidden, memory), dim=1)
+        return self._act(hidden), self.critic(hidden).squeeze(-1), state
+
+    def distribution(self, outputs: Tensor) -> Distribution:
+        """What the actor's outputs (…, A or 2) stand for: logits of A choices, or the mean of a position."""
+        return ClippedGaussian(outputs, self.log_std.exp()) if self.continuous else Categorical(outputs)
 
     def initial_state(self, count: int) -> Tensor:
-        """Zeros (B, H)."""
-        return self.critic.weight.new_zeros(count, self.hidden)
+        """Zeros (B, S)."""
+        return self.critic.weight.new_zeros(count, self.state_dim)
+
+    def _act(self, states: Tensor) -> Tensor:
+        outputs: Tensor = self.actor(states)
+        return outputs.sigmoid() if self.continuous else outputs

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import PPOAgent
+from adafocus_rl.agents.ppo.networks import Cell
 from adafocus_rl.envs import PatchSelectionVectorEnv, PolicyOutput, RewardConfig, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import AveragingClassifier, GRUClassifier
@@ -32,9 +33,10 @@ def _agent(env: PatchSelectionVectorEnv, **options: Any) -> PPOAgent:
 # ---- acting ---------------------------------------------------------------------------------------------------------
 
 
-def test_step_by_step_equals_whole_episodes(made_up: MadeUp) -> None:
+@pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
+def test_step_by_step_equals_whole_episodes(made_up: MadeUp, cell: Cell) -> None:
     env = _env(made_up)
-    agent = _agent(env)
+    agent = _agent(env, cell=cell)
     observation, info = env.reset()
     state, start = None, torch.ones(3, dtype=torch.bool)
     for _ in range(3):
@@ -47,7 +49,7 @@ def test_step_by_step_equals_whole_episodes(made_up: MadeUp) -> None:
     # Had the starts not mattered, this would not have tested them.
     _, tired = agent.predict(observation, state)
     _, fresh = agent.predict(observation, state, start)
-    assert not torch.equal(tired, fresh)
+    assert torch.equal(tired, fresh) == (cell == "none")
 
 
 def test_an_episode_start_resets_its_own_state_only(made_up: MadeUp) -> None:
@@ -75,21 +77,12 @@ def test_what_an_act_reports_of_its_actions(made_up: MadeUp) -> None:
     assert not output.log_prob.requires_grad
 
 
-def test_samples_follow_the_policy(made_up: MadeUp) -> None:
-    agent = _agent(_env(made_up))
-    logits = torch.tensor([0.0, 1, 2, -30]).expand(20_000, -1)
-    counts = agent._choose(logits, deterministic=False).bincount(minlength=4)
-    expected = logits[0].softmax(-1) * 20_000
-    # Chi-square with 2 degrees of freedom exceeds 13.8 once in a thousand.
-    assert ((counts - expected)[:3] ** 2 / expected[:3]).sum() < 13.8
-    assert counts[3] == 0
-
-
-def test_macs_of_a_step(made_up: MadeUp) -> None:
-    agent = _agent(_env(made_up))
+@pytest.mark.parametrize(("cell", "memory"), [("gru", 3 * 2 * 12 * 12), ("lstm", 4 * 2 * 12 * 12), ("none", 0)])
+def test_macs_of_a_step(made_up: MadeUp, cell: Cell, memory: int) -> None:
+    agent = _agent(_env(made_up), cell=cell)
     before = torch.get_rng_state()
-    # 1×1 convolution, linear layer, the GRU's three gates, actor, critic.
-    assert agent.macs_per_step() == 9 * 2 * 3 + 27 * 12 + 3 * 2 * 12 * 12 + 12 * 9 + 12
+    # 1×1 convolution, linear layer, the memory's gates, actor, critic.
+    assert agent.macs_per_step() == 9 * 2 * 3 + 27 * 12 + memory + 12 * 9 + 12
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -299,9 +292,9 @@ def test_ppo_finds_the_patch(made_up: MadeUp) -> None:
     [
         ("learning_rate", 0.0), ("beta1", 1.0), ("beta2", -0.1), ("gamma", 1.1), ("gamma", float("nan")),
         ("n_epochs", 0), ("n_minibatches", 0), ("clip_range", 0.0), ("gae_lambda", -0.1), ("max_grad_norm", -1.0),
-        ("reduced_channels", 0), ("hidden", 0),
+        ("reduced_channels", 0), ("hidden", 0), ("cell", "rnn"), ("action_std", 0.0),
     ],
 )  # fmt: skip
-def test_options_out_of_range_are_refused(made_up: MadeUp, option: str, value: float) -> None:
+def test_options_out_of_range_are_refused(made_up: MadeUp, option: str, value: float | str) -> None:
     with pytest.raises(UserError, match=rf"agent\.{option} is {value}; give "):
         _agent(_env(made_up), **{option: value})

@@ -1,0 +1,106 @@
+"""What π draws its actions from: grid positions, or any position in the frame."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Distribution(Protocol):
+    """One distribution for each element of the leading axes (…), (B,) of a step or (B, T) of episodes."""
+
+    def mode(self) -> Tensor:
+        """The best actions."""
+        ...
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw each; :meth:`log_prob` is of this, the environment gets :meth:`action` of it."""
+        ...
+
+    def action(self, sample: Tensor) -> Tensor:
+        """Draws as actions of the environment."""
+        ...
+
+    def log_prob(self, sample: Tensor) -> Tensor:
+        """(…,) log-probability, or log-density, of draws."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """(…,) in nats."""
+        ...
+
+
+class Categorical:
+    """One of A choices.
+
+    Args:
+        logits: (…, A).
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def mode(self) -> Tensor:
+        """(…,) int64, the likeliest; the first of several."""
+        return self.logits.argmax(-1)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """(…,) int64."""
+        # Gumbel-max: one draw for all steps, without flattening to multinomial's two dimensions.
+        uniform = torch.rand(self.logits.shape, generator=generator, device=self.logits.device).clamp_min(1e-20)
+        return (self.logits - (-uniform.log()).clamp_min(1e-20).log()).argmax(-1)
+
+    def action(self, sample: Tensor) -> Tensor:
+        """The same."""
+        return sample
+
+    def log_prob(self, sample: Tensor) -> Tensor:
+        """(…,) of choices (…,)."""
+        return self.logits.log_softmax(-1).gather(-1, sample[..., None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """(…,), at most log A."""
+        log_probs = self.logits.log_softmax(-1)
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+
+class ClippedGaussian:
+    """Positions (row, column): independent normal draws, clipped to [0, 1]² for the environment.
+
+    Probabilities are those of the draw before it is clipped, which makes the policy gradient exact. The public code of
+    GFNet and of AdaFocus-TSM takes the density at the clipped position instead; away from the frame's edges the two are
+    the same.
+
+    Args:
+        mean: (…, 2), in [0, 1].
+        std: standard deviation, broadcasts to ``mean``.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean = mean
+        self.std = std.expand_as(mean)
+
+    def mode(self) -> Tensor:
+        """(…, 2), the mean."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """(…, 2), before it is clipped."""
+        normal = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + self.std * normal
+
+    def action(self, sample: Tensor) -> Tensor:
+        """(…, 2) in [0, 1]²."""
+        return sample.clamp(0, 1)
+
+    def log_prob(self, sample: Tensor) -> Tensor:
+        """(…,) log-density of draws (…, 2)."""
+        scaled = (sample - self.mean) / self.std
+        return (-0.5 * (scaled.square() + math.log(2 * math.pi)) - self.std.log()).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """(…,) of the draw before it is clipped; it depends on the standard deviation alone."""
+        return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)

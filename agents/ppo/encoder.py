@@ -1,0 +1,83 @@
+"""From an observation of whichever kind to one vector: the part of π before its memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl.agents.base import features_of
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
+
+
+def take_rows(observation: Observation, rows: slice | Tensor) -> Observation:
+    """Rows of a batch of observations, a tensor or a dict of tensors."""
+    if isinstance(observation, Tensor):
+        return observation[rows]
+    return {name: part[rows] for name, part in observation.items()}
+
+
+def flatten_time(observation: Observation) -> Observation:
+    """Observations (B, T, …) as (B·T, …)."""
+    if isinstance(observation, Tensor):
+        return observation.flatten(0, 1)
+    return {name: part.flatten(0, 1) for name, part in observation.items()}
+
+
+def blank(space: gym.Space[Any], *shape: int) -> Observation:
+    """Observations of zeros with leading axes ``shape``, on CPU."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: blank(part, *shape) for name, part in space.spaces.items()}
+    return torch.zeros(*shape, *(space.shape or ()))
+
+
+class ObservationEncoder(nn.Module):
+    """Observations (N, …) to vectors (N, hidden).
+
+    A map goes through a 1×1 convolution without bias → ReLU → flatten → linear → ReLU (AdaFocus, public code's
+    ``state_encoder``), a pooled vector through linear → ReLU. What else a dict holds (last action, time step) joins at
+    the linear layer, as if it were part of the flattened map.
+
+    Args:
+        space: of one observation: a Box (C, h, w) or (D,), or a Dict with such a one as ``features``, and vectors.
+        reduced_channels: outputs of the 1×1 convolution (32 in the paper's code).
+        hidden: outputs.
+
+    Raises:
+        UserError: another kind of space.
+    """
+
+    def __init__(self, space: gym.Space[Any], *, reduced_channels: int = 32, hidden: int = 1024) -> None:
+        super().__init__()
+        parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"features": space}
+        features = parts.pop("features", None)
+        shape = features.shape if isinstance(features, gym.spaces.Box) else ()
+        if len(shape) not in (1, 3) or any(not isinstance(part, gym.spaces.Box) for part in parts.values()):
+            raise UserError(
+                f"the observation space is {space}; give a Box (C, h, w) or (D,), or a Dict of Boxes with such a one "
+                "as 'features'"
+            )
+        self.hidden = hidden
+        layers: list[nn.Module] = []
+        width = shape[0]
+        if len(shape) == 3:
+            layers = [nn.Conv2d(shape[0], reduced_channels, 1, bias=False), nn.ReLU(), nn.Flatten()]
+            width = reduced_channels * shape[1] * shape[2]
+        self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), nn.ReLU())
+        self._more = tuple(parts)
+        more = sum(math.prod(part.shape or ()) for part in parts.values())
+        # A layer of its own, so that the others have the same shapes with and without it.
+        self.extra = nn.Linear(more, hidden, bias=False) if more else None
+
+    def encode(self, observation: Observation) -> Tensor:
+        """(N, hidden) of observations (N, …)."""
+        features = features_of(observation)
+        if self.extra is None:
+            encoded: Tensor = self.state_encoder(features)
+            return encoded
+        more = torch.cat([observation[name].flatten(1) for name in self._more], dim=1)
+        return (self.state_encoder[:-1](features) + self.extra(more)).relu()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_choices_follow_their_probabilities() -> None:
+    logits = torch.tensor([0.0, 1, 2, -30]).expand(20_000, -1)
+    counts = Categorical(logits).sample(_generator()).bincount(minlength=4)
+    expected = logits[0].softmax(-1) * 20_000
+    # Chi-square with 2 degrees of freedom exceeds 13.8 once in a thousand.
+    assert ((counts - expected)[:3] ** 2 / expected[:3]).sum() < 13.8
+    assert counts[3] == 0
+
+
+def test_choices_have_torch_s_probabilities() -> None:
+    logits = torch.randn(3, 4, 7, dtype=torch.float64, generator=_generator())
+    ours, theirs = Categorical(logits), torch.distributions.Categorical(logits=logits)
+    sample = ours.sample(_generator())
+    torch.testing.assert_close(ours.log_prob(sample), theirs.log_prob(sample))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    assert torch.equal(ours.mode(), theirs.mode)
+    assert ours.action(sample) is sample
+
+
+@pytest.mark.parametrize("std", [0.25, 0.1])
+def test_positions_have_torch_s_densities(std: float) -> None:
+    mean = torch.rand(3, 4, 2, dtype=torch.float64, generator=_generator())
+    ours = ClippedGaussian(mean, torch.tensor([std, 2 * std], dtype=torch.float64))
+    normal = torch.distributions.Normal(mean, torch.tensor([std, 2 * std], dtype=torch.float64).expand(3, 4, 2))
+    theirs = torch.distributions.Independent(normal, 1)
+    sample = ours.sample(_generator())
+    torch.testing.assert_close(ours.log_prob(sample), theirs.log_prob(sample))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    assert torch.equal(ours.mode(), mean)
+
+
+def test_positions_are_clipped_after_they_are_drawn() -> None:
+    mean, std = torch.tensor([0.1, 0.5]), torch.tensor(0.25)
+    distribution = ClippedGaussian(mean.expand(50_000, -1), std)
+    sample = distribution.sample(_generator())
+    action = distribution.action(sample)
+    assert torch.equal(action, sample.clamp(0, 1))
+    torch.testing.assert_close(sample.mean(0), mean, rtol=0, atol=0.01)
+    torch.testing.assert_close(sample.std(0), std.expand(2), rtol=0.02, atol=0)
+    # Φ(−0.1 / 0.25) of the draws lie before the first row.
+    before = 0.5 * math.erfc(0.4 / math.sqrt(2))
+    assert float((action[:, 0] == 0).float().mean()) == pytest.approx(before, abs=0.01)
