@@ -114,9 +114,9 @@ def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
     origin = make_context(stored.config, stored.agent, run)
     if not base.changed:
         recognizer = load_recognizer(origin, "stage1")
-        splits: list[Split] = ["val", *(["train"] if stored.config.stage2.features == "bank" else [])]
-        for split in splits:
-            open_bank(origin, recognizer, split, build=False)
+        for split in SPLITS:
+            if split == "val" or stored.config.stage2.features == "bank":
+                open_bank(origin, recognizer, split, build=False)
         return
     arguments = as_arguments(dict(base.changed))
     settings = variant_settings(run, arguments)
