@@ -69,6 +69,16 @@ class PatchGrid:
         """Crop origins (…, 2), int64 pixels in [0, S − P], of relative positions (…, 2)."""
         return (_wide(position).clamp(0, 1) * self.last_offset).floor().long()
 
+    def origin_position(self, origin: Tensor) -> Tensor:
+        """Relative positions (…, 2), float32 in [0, 1], whose crop origins are these (…, 2): :meth:`origin`'s inverse.
+
+        The middle of the interval that is cut at this pixel, so that no rounding leads to a neighbour; the last
+        offset's is 1.
+        """
+        if self.last_offset == 0:
+            return torch.full(origin.shape, 0.5, device=origin.device)
+        return ((origin + 0.5) / self.last_offset).clamp(max=1)
+
     def action_origin(self, action: Tensor) -> Tensor:
         """Crop origins (…, 2), int64 pixels, of grid actions (…).
 

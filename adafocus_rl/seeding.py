@@ -39,7 +39,7 @@ def seed_all(*parts: int | str) -> None:
     torch.manual_seed(seed)
 
 
-def hash_uniform(seed: int, *counters: Tensor) -> Tensor:
+def hash_uniform(seed: int | Tensor, *counters: Tensor) -> Tensor:
     """Uniform float64 numbers in [0, 1), each a pure function of the seed and of its own counters.
 
     The same on CPU and GPU, for any shape and in any batch. Counters that differ in one place only give
@@ -47,7 +47,8 @@ def hash_uniform(seed: int, *counters: Tensor) -> Tensor:
     pseudorandom number generators"), applied once per counter to the hash so far.
 
     Args:
-        seed: any integer, `derive_seed`'s for one.
+        seed: any integer, `derive_seed`'s for one; or an int64 tensor of seeds that broadcasts with the counters, each
+            giving the numbers that it gives alone.
         counters: integer tensors on one device that broadcast together, (B, T) say; at least one.
 
     Returns:
@@ -61,12 +62,12 @@ def hash_uniform(seed: int, *counters: Tensor) -> Tensor:
     return _shift_right(_hash(seed, counters), 11).to(torch.float64) * 2.0**-53
 
 
-def hash_randint(high: int, seed: int, *counters: Tensor) -> Tensor:
+def hash_randint(high: int, seed: int | Tensor, *counters: Tensor) -> Tensor:
     """Uniform integers in [0, high), each a pure function of the seed and of its own counters.
 
     Args:
         high: exclusive upper bound, 1 to 2³¹; the bias of any value is below high · 2⁻⁵³.
-        seed: any integer.
+        seed: any integer, or a tensor of them, as in `hash_uniform`.
         counters: integer tensors on one device that broadcast together; at least one.
 
     Returns:
@@ -82,15 +83,18 @@ def hash_randint(high: int, seed: int, *counters: Tensor) -> Tensor:
     return (hash_uniform(seed, *counters) * high).to(torch.int64)
 
 
-def _hash(seed: int, counters: tuple[Tensor, ...]) -> Tensor:
+def _hash(seed: int | Tensor, counters: tuple[Tensor, ...]) -> Tensor:
     """int64 hash of the seed and the broadcast counters; torch's int64 wraps modulo 2⁶⁴ as wanted."""
     if not counters:
         raise ValueError("no counter is given; the hash needs at least one")
     for counter in counters:
         if counter.is_floating_point() or counter.is_complex() or counter.dtype == torch.bool:
             raise TypeError(f"a counter has dtype {counter.dtype}; expected an integer type")
-    start = _signed(_mix_int((seed + _GOLDEN) & _MASK64))
-    state: Tensor | int = start
+    state: Tensor | int
+    if isinstance(seed, Tensor):
+        state = _mix(seed.to(torch.int64) + _signed(_GOLDEN))
+    else:
+        state = _signed(_mix_int((seed + _GOLDEN) & _MASK64))
     for counter in counters:
         # Adding the odd constant per position keeps (a, b) and (b, a) apart, and 0 from staying 0.
         state = _mix(counter.to(torch.int64) * _signed(_GOLDEN) + _signed(_GOLDEN) + state)

@@ -4,8 +4,9 @@ from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorE
 from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
-from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout
+from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.single import PatchSelectionEnv
+from adafocus_rl.envs.spaces import Observation, SpaceConfig
 
 __all__ = [
     "REWARDS",
@@ -13,6 +14,7 @@ __all__ = [
     "FindThePatchVectorEnv",
     "Info",
     "NumpyVectorEnv",
+    "Observation",
     "PatchSelectionEnv",
     "PatchSelectionVectorEnv",
     "Policy",
@@ -20,5 +22,7 @@ __all__ = [
     "RewardConfig",
     "RewardContext",
     "Rollout",
+    "SpaceConfig",
+    "StepPolicy",
     "to_numpy",
 ]

@@ -7,9 +7,7 @@ takes whole episodes without a Python loop over time or batch.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -17,52 +15,52 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from torch import Tensor
 
-from adafocus_rl.envs.order import VideoOrder
-from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
-from adafocus_rl.envs.rollout import Info, Policy, Rollout
+from adafocus_rl.envs.order import VideoOrders
+from adafocus_rl.envs.reset import Reset
+from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, baseline_actions
+from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy, ask
+from adafocus_rl.envs.running import Running, host_mask
+from adafocus_rl.envs.spaces import ActionKind, Observation, ObservationKind, SpaceConfig, Spaces
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.seeding import derive_seed, hash_randint
 
 
-@dataclass(kw_only=True)
-class _Running:
-    """The episodes that :meth:`PatchSelectionVectorEnv.step` is in the middle of."""
-
-    episodes: EpisodeFeatures
-    info: Info
-    baseline: Tensor
-    state: Tensor
-    step: int = 0
-
-
-class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
+class PatchSelectionVectorEnv(gym.vector.VectorEnv[Observation, Tensor, Tensor]):
     """B videos side by side; one step is one frame; an episode is the T frames of a clip.
 
-    Observation: e^G of the current frame, (B, C, h, w) float32. Action: grid position, (B,) int64 in [0, A).
-    Reward: see :mod:`adafocus_rl.envs.rewards`, (B,) float32. Termination: after the last frame, of all B at once;
-    never truncated. Everything is a torch tensor on the features' device, and nothing waits for it. When a pass over
-    the videos is over, the next begins, in another order if ``shuffle``; the last batch of a pass is filled up with
-    the first videos of the next.
+    Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
+    ``time_step`` a dict of ``features``, ``last_action`` (B, 2) and ``time_step`` (B, 1)
+    (:class:`~adafocus_rl.envs.spaces.Spaces`). Action: grid position, (B,) int64 in [0, A), or relative position,
+    (B, 2) float32 in [0, 1]². Reward: see :mod:`adafocus_rl.envs.rewards`, (B,) float32. Termination: after the last
+    frame; never truncated. Everything is a torch tensor on the features' device, and nothing waits for it. When a
+    pass over the videos is over, the next begins, in another order if ``shuffle``; the last batch of a pass is filled
+    up with the first videos of the next.
 
     Infos are laid out as Gymnasium's vector environments do it: a tensor (B, …) per name, and under ``_name`` which
-    environments have it (B,).
+    environments have it (B,). Where an episode has ended, ``episode`` holds its return ``r``, its length ``l`` and the
+    seconds ``t`` it took, as from Gymnasium's ``RecordEpisodeStatistics``.
 
     Args:
         source: frozen features.
         classifier: frozen f_C, moved to the features' device and put in eval mode.
         num_envs: B, at least 1.
         reward: which reward is paid.
+        action_space: ``grid`` or ``continuous``; see :class:`~adafocus_rl.envs.spaces.SpaceConfig`, also for the next.
+        observation: ``map`` or ``vector``.
+        last_action: whether the last action is observed, too.
+        time_step: whether the time step is observed, too.
         shuffle: a new order of videos in every pass; otherwise index order.
         seed: of the order and of the baseline's random patches.
         autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
             ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
 
     Raises:
-        UserError: unknown reward (with a suggestion), no usable video, or a number out of range.
+        UserError: unknown reward (with a suggestion), no usable video, a number out of range, or continuous actions on
+            features that hold grid positions only.
     """
 
     def __init__(
@@ -72,6 +70,10 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         *,
         num_envs: int = 64,
         reward: RewardConfig | None = None,
+        action_space: ActionKind = "grid",
+        observation: ObservationKind = "map",
+        last_action: bool = False,
+        time_step: bool = False,
         shuffle: bool = True,
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
@@ -88,6 +90,10 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
                 f"env.reward.baseline_positions is {self.reward_config.baseline_positions}; give 0 (all) or a count"
             )
         self._reward = REWARDS.get(self.reward_config.kind)
+        self.space_config = SpaceConfig(
+            action_space=action_space, observation=observation, last_action=last_action, time_step=time_step
+        )
+        self.spaces = Spaces(self.space_config, source)
         self.source = source
         self.classifier = classifier.to(source.device).eval()
         self._dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
@@ -96,61 +102,68 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.seed = seed
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, source.map_shape, np.float32)
-        self.single_action_space = gym.spaces.Discrete(source.grid.num_actions)
+        self.single_observation_space = self.spaces.observation
+        self.single_action_space = self.spaces.action
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._order = VideoOrder(source, seed=seed, shuffle=shuffle)
-        self._running: _Running | None = None
+        self._orders = VideoOrders(source, seed=seed, shuffle=shuffle)
+        self._running: Running | None = None
+
+    def like(
+        self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
+    ) -> PatchSelectionVectorEnv:
+        """The same decision problem (reward, spaces, seed) on other features, with another f_C, for other B."""
+        return PatchSelectionVectorEnv(
+            source,
+            classifier or self.classifier,
+            num_envs=num_envs or self.num_envs,
+            reward=self.reward_config,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            autoreset_mode=self.autoreset_mode,
+            **self.space_config.options(),
+        )
 
     # ---- step by step -------------------------------------------------------------------------------------------
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Starts new episodes.
 
         Args:
-            seed: an int starts the order of videos and the baseline's random numbers anew.
-            options: ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order (they
-                count as never seen before); ``{"reset_mask": (B,)}`` must be true everywhere, since all episodes end
-                together.
+            seed: an int starts the order of videos, which all environments share, and the baseline's random numbers
+                anew. A list has one for each environment, which then has an order and a baseline of its own, those
+                that it would have alone with this seed; None in it lets an environment go on in its order.
+            options: ``{"reset_mask": (B,) bool}`` starts new episodes in these environments only, and the others go
+                on. ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order (they
+                count as never seen before; rows of environments that go on are not looked at).
 
         Returns:
-            First observations (B, C, h, w), and an info with the names of :data:`~adafocus_rl.envs.rollout.Info`.
+            Current observations (B, …), and an info with the names of :data:`~adafocus_rl.envs.rollout.Info`, which
+            the environments that were reset have.
 
         Raises:
-            UserError: a list of seeds, a partial mask, or not B videos.
+            UserError: not B seeds, videos or entries of the mask, or a mask without any environment.
+            gymnasium.error.ResetNeeded: a mask that leaves out environments before the first reset of all.
         """
-        options = options or {}
-        if seed is not None:
-            try:
-                seed = operator.index(seed)  # type: ignore[arg-type]  # NumPy's integers, too
-            except TypeError:
-                raise UserError(
-                    f"reset(seed={seed!r}): give one int, the episodes of all environments come from one order"
-                ) from None
-            super().reset(seed=seed)
-            self.seed = seed
-            self._order.restart(seed)
-        if "reset_mask" in options and not bool(torch.as_tensor(options["reset_mask"]).all()):
-            raise UserError("options['reset_mask'] leaves environments out; all of them end, and reset, together")
-        if "videos" in options:
-            videos = torch.as_tensor(options["videos"], dtype=torch.long)
-            if videos.shape != (self.num_envs,):
-                raise UserError(
-                    f"options['videos'] has shape {tuple(videos.shape)}; this environment needs ({self.num_envs},)"
-                )
-            visits = torch.zeros_like(videos)
-        else:
-            videos, visits = self._order.take(self.num_envs)
-        return self._start(videos, visits)
+        wanted = Reset.read(seed, options or {}, self.num_envs)
+        if self._running is None and len(wanted.rows) < self.num_envs:
+            raise gym.error.ResetNeeded("call reset() for all environments before resetting some of them")
+        if isinstance(wanted.seed, int):
+            super().reset(seed=wanted.seed)
+            self.seed = wanted.seed
+            self._orders.restart(wanted.rows.tolist(), wanted.seed)
+        elif wanted.seed is not None:
+            self._orders.restart_each(wanted.rows.tolist(), wanted.seed)
+        running = self._begin(wanted.rows, wanted.videos)
+        return self._observe(running), self._vector_info(running.info, wanted.mask)
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Takes one patch in each video: actions (B,) int64.
+    def step(self, actions: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Takes one patch in each video: actions (B,) int64, or (B, 2) float32 if they are continuous.
 
         Returns:
-            observation (B, C, h, w), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
+            observation (B, …), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
             info are f_C's output after the step (with SAME_STEP, the last ones are in ``final_info``). There is no
             frame after the last, so the last step's observation is the last frame's again.
 
@@ -161,63 +174,110 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         running = self._running
         if running is None:
             raise gym.error.ResetNeeded("call reset() before the first step()")
-        frames = running.episodes.num_frames
-        if running.step == frames:
-            if self.autoreset_mode != AutoresetMode.NEXT_STEP:
-                raise gym.error.ResetNeeded("the episodes are over; call reset() to start the next")
+        over = running.over
+        if over.any() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            which = "" if over.all() else f" of environments {', '.join(map(str, np.flatnonzero(over)))}"
+            raise gym.error.ResetNeeded(f"the episodes{which} are over; call reset() to start the next")
+        if over.all():
             # This call's actions belong to no episode.
-            observation, info = self.reset()
+            running = self._begin(np.arange(self.num_envs))
             zero = torch.zeros(self.num_envs, device=self.source.device)
-            return observation, zero, zero.bool(), zero.bool(), info
-        actions = torch.as_tensor(actions, device=self.source.device).long()
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions have shape {tuple(actions.shape)}; this environment takes ({self.num_envs},)")
+            return self._observe(running), zero, zero.bool(), zero.bool(), self._vector_info(running.info)
+        actions = self.spaces.check_actions(actions, (self.num_envs,), self.source.device)
         reward, logits = self._advance(running, actions)
-        ended = running.step == frames
-        terminated = torch.full((self.num_envs,), ended, device=self.source.device)
-        observation = running.episodes.global_map[:, min(running.step, frames - 1)]
-        info = self._vector_info({**running.info, "logits": logits})
-        if ended and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = {"final_obs": observation, "final_info": info}
-            observation, info = self.reset()
-            info = {**info, **self._vector_info(final)}
-        return observation, reward, terminated, torch.zeros_like(terminated), info
+        stepped, ended = ~over, running.over & ~over
+        if over.any():  # nor do these environments' actions
+            reward = reward.masked_fill(host_mask(over, self.source.device), 0)
+            running = self._begin(np.flatnonzero(over))
+        terminated = host_mask(ended, self.source.device)
+        info = self._vector_info(running.info)
+        if ended.any():
+            statistics = {name: value.masked_fill(~terminated, 0) for name, value in running.statistics().items()}
+            info |= self._vector_info({"episode": statistics}, ended)
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                final = self._vector_info({**running.info, "logits": logits}, ended)
+                info |= self._vector_info({"final_obs": self._observe(running), "final_info": final}, ended)
+                running = self._begin(np.flatnonzero(ended))
+                info |= self._vector_info(running.info)
+                stepped &= ~ended
+        if stepped.any():
+            info |= self._vector_info({"logits": logits}, stepped)
+        return self._observe(running), reward, terminated, torch.zeros_like(terminated), info
 
-    def _start(self, videos: Tensor, visits: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        episodes = self.source.episodes(videos, epoch=int(visits.max()))
-        visits = visits.to(self.source.device)
-        self._running = _Running(
-            episodes=episodes,
+    def _begin(self, rows: NDArray[np.int64], videos: Tensor | None = None) -> Running:
+        """New episodes in some environments: the next in their order, or of given index rows (R,)."""
+        places = rows.tolist()
+        if videos is None:
+            videos, visits = self._orders.take(places)
+        else:
+            visits = torch.zeros_like(videos)
+        episodes = self._episodes(videos, visits)
+        visits = visits.to(self.source.device, non_blocking=True)
+        new = Running.begin(
+            episodes,
             info=self.info(episodes, visits),
-            baseline=self._baseline_actions(episodes, visits),
+            baseline=self._baseline_actions(episodes, visits, self._baseline_seed(places)),
             state=self._initial_state(len(videos)),
+            last=self.spaces.nowhere(len(videos), device=self.source.device),
         )
-        return episodes.global_map[:, 0], self._vector_info(self._running.info)
+        if len(rows) == self.num_envs:
+            self._running = new
+        else:
+            assert self._running is not None
+            self._running.replace(rows, new)
+        return self._running
 
     @torch.no_grad()
-    def _advance(self, running: _Running, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def _advance(self, running: Running, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Moves f_C one frame on; reward (B,) and logits (B, K)."""
-        at = slice(running.step, running.step + 1)
-        when = torch.full((self.num_envs, 1), running.step, device=self.source.device)
-        local = running.episodes.local_at(when, actions[:, None])
-        state = self.classifier.cell(self._inputs(running.episodes.global_vector[:, at], local)[:, 0], running.state)
+        episodes, at = running.episodes, running.at
+        local = self.spaces.local(episodes, at, actions[:, None])
+        vector = running.current(episodes.global_vector)[:, None]
+        state = self.classifier.cell(self._inputs(vector, local)[:, 0], running.state)
+        baseline = running.current(running.baseline)[:, None]
         reward = self._rewards(
-            running.episodes, at, running.state[:, None], state[:, None], running.baseline, actions[:, None]
-        )
-        running.state = state
-        running.step += 1
-        return reward[:, 0], self.classifier.logits(state)
+            episodes, at, vector, running.state[:, None], state[:, None], baseline, actions[:, None]
+        )[:, 0]
+        running.advance(state=state, last=self.spaces.position(actions), reward=reward)
+        return reward, self.classifier.logits(state)
 
-    def _vector_info(self, values: dict[str, Any]) -> dict[str, Any]:
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.source.device)
-        return {**values, **{f"_{name}": everyone for name in values}}
+    def _observe(self, running: Running) -> Observation:
+        features = running.current(self.spaces.features(running.episodes))
+        return self.spaces.observe(features, running.last, running.frame / running.episodes.num_frames)
+
+    def _vector_info(self, values: dict[str, Any], mask: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """An info that the environments of a mask (B,) have; all of them without one."""
+        has = host_mask(np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask, self.source.device)
+        return {**values, **{f"_{name}": has for name in values}}
 
     # ---- whole episodes -----------------------------------------------------------------------------------------
+
+    def decide(
+        self, policy: Policy | StepPolicy, episodes: EpisodeFeatures, info: Info, *, deterministic: bool = False
+    ) -> tuple[Observation, PolicyOutput]:
+        """A policy's choices in whole episodes and nothing else: no f_L, no f_C, no reward.
+
+        One call of ``policy.act``; with ``last_action`` one of ``policy.act_step`` per frame, since its observations
+        depend on what it chose before.
+
+        Args:
+            policy: who chooses.
+            episodes: features to act on; any B.
+            info: of :meth:`info`.
+            deterministic: the policy's best actions instead of samples.
+
+        Returns:
+            Observations (B, T, …), and the policy's output.
+
+        Raises:
+            UserError: with ``last_action``, a policy without ``act_step``.
+        """
+        return ask(policy, self.spaces, episodes, info, deterministic=deterministic)
 
     @torch.no_grad()
     def rollout(
         self,
-        policy: Policy,
+        policy: Policy | StepPolicy,
         *,
         episodes: EpisodeFeatures | None = None,
         visit: int = 0,
@@ -227,8 +287,8 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """B whole episodes at once, the same numbers as :meth:`step` gives.
 
         One sequence call of the policy, one of f_C, and one batched cell call for all baselines on the states before
-        each step. The running step-by-step episode is not touched; without ``episodes``, the next videos in order
-        are taken.
+        each step; with ``last_action`` the policy alone is called once per frame (:meth:`decide`). The running
+        step-by-step episodes are not touched; without ``episodes``, the next videos in order are taken.
 
         Args:
             policy: who chooses.
@@ -236,23 +296,30 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
             visit: how often these episodes were seen before; other visits have other random patches.
             deterministic: the policy's best actions instead of samples.
             with_reward: False skips the reward and its baselines (evaluation).
+
+        Raises:
+            UserError: with ``last_action``, a policy without ``act_step``.
         """
+        seed: int | list[int] = self.seed
         if episodes is None:
-            videos, order = self._order.take(self.num_envs)
-            episodes = self.source.episodes(videos, epoch=int(order.max()))
-            visits = order.to(self.source.device)
+            places = range(self.num_envs)
+            videos, order = self._orders.take(places)
+            episodes = self._episodes(videos, order)
+            visits = order.to(self.source.device, non_blocking=True)
+            seed = self._baseline_seed(places)
         else:
             visits = torch.full((len(episodes),), visit, device=self.source.device)
         info = self.info(episodes, visits)
-        observation = episodes.global_map
-        output = policy.act(observation, info, deterministic=deterministic)
-        local = episodes.local(output.action)
-        states = self.classifier.sequence(self._inputs(episodes.global_vector, local))
-        reward = observation.new_zeros(len(episodes), 0)
+        observation, output = self.decide(policy, episodes, info, deterministic=deterministic)
+        vector = episodes.global_vector
+        action = self.spaces.check_actions(output.action, vector.shape[:2], self.source.device)
+        when = torch.arange(episodes.num_frames, device=self.source.device).expand(len(episodes), -1)
+        states = self.classifier.sequence(self._inputs(vector, self.spaces.local(episodes, when, action)))
+        reward = vector.new_zeros(len(episodes), 0)
         if with_reward:
             history = torch.cat((self._initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
-            baseline = self._baseline_actions(episodes, visits)
-            reward = self._rewards(episodes, slice(None), history, states, baseline, output.action)
+            baseline = self._baseline_actions(episodes, visits, seed)
+            reward = self._rewards(episodes, when, vector, history, states, baseline, action)
         return Rollout(
             episodes=episodes,
             info=info,
@@ -262,7 +329,7 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
             logits=self.classifier.logits(states),
         )
 
-    def rollouts(self, policy: Policy, *, epoch: int) -> Iterator[Rollout]:
+    def rollouts(self, policy: Policy | StepPolicy, *, epoch: int) -> Iterator[Rollout]:
         """One pass over all videos in batches of at most B, sampled.
 
         The order (the source's own, by its seed) and the baselines belong to ``epoch``.
@@ -276,6 +343,16 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
         return {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
 
+    def _episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
+        """Features of index rows (R,) on CPU; what is random in them follows each video's own visit, (R,) on CPU."""
+        first, *others = visits.unique().tolist()
+        episodes = self.source.episodes(videos, epoch=first)
+        for visit in others:  # where a batch ends a pass
+            rows = (visits == visit).nonzero().flatten()
+            again = self.source.episodes(videos[rows], epoch=visit)
+            episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
+        return episodes
+
     def _inputs(self, vector: Tensor, local: Tensor) -> Tensor:
         return torch.cat((vector, local), dim=-1).to(self._dtype)
 
@@ -283,38 +360,50 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Tensor, Tensor, Tensor]):
         return self.classifier.initial_state(count, device=self.source.device, dtype=self._dtype)
 
     def _rewards(
-        self, episodes: EpisodeFeatures, at: slice, history: Tensor, states: Tensor, baseline: Tensor, action: Tensor
+        self,
+        episodes: EpisodeFeatures,
+        when: Tensor,
+        vector: Tensor,
+        history: Tensor,
+        states: Tensor,
+        baseline: Tensor,
+        action: Tensor,
     ) -> Tensor:
-        """Rewards (B, M) of the M frames ``at``.
+        """Rewards (B, M) of the frames ``when`` (B, M).
 
-        States before and after (B, M, H), baseline actions (B, T, k), actions taken (B, M).
+        Global vectors (B, M, D_G), states before and after (B, M, H), baseline actions (B, M, k[, 2]), actions taken
+        (B, M[, 2]).
         """
-        when = torch.arange(episodes.num_frames, device=self.source.device)[at].expand(len(episodes), -1)
+
+        def local(options: Tensor) -> Tensor:
+            return self.spaces.local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
+
         context = RewardContext(
             classifier=self.classifier,
             labels=episodes.labels[:, None].expand_as(when).flatten(),
             history=history.flatten(0, 1),
             state=states.flatten(0, 1),
-            global_vector=episodes.global_vector[:, at].flatten(0, 1),
-            local=lambda options: episodes.local_at(when, options.view(*when.shape, -1)).flatten(0, 1),
+            global_vector=vector.flatten(0, 1),
+            local=local,
             local_dim=self.source.local_dim,
-            baseline_actions=baseline[:, at].flatten(0, 1),
+            baseline_actions=baseline.flatten(0, 1),
             action=action.flatten(0, 1),
         )
         return self._reward(context).view(when.shape).float()
 
-    def _baseline_actions(self, episodes: EpisodeFeatures, visits: Tensor) -> Tensor:
-        """(B, T, k) grid actions of the ``random`` reward's baseline.
+    def _baseline_seed(self, places: Sequence[int]) -> int | list[int]:
+        """The seed that these environments share, or one for each."""
+        return self.seed if self._orders.all_shared else self._orders.seeds(places)
 
-        A function of (seed, video, visit, frame) alone, so that a video's rewards do not depend on its neighbours,
-        on B, or on which of the two ways is taken.
-        """
-        positions = self.reward_config.baseline_positions
-        total = self.source.grid.num_actions
-        frames = torch.arange(episodes.num_frames, device=visits.device)[:, None]
-        if positions == 0:
-            every = torch.arange(total, device=visits.device)
-            return every.expand(len(episodes), episodes.num_frames, total)
-        sample = torch.arange(positions, device=visits.device)
-        seed = derive_seed(self.seed, "baseline")
-        return hash_randint(total, seed, episodes.videos[:, None, None], visits[:, None, None], frames, sample)
+    def _baseline_actions(
+        self, episodes: EpisodeFeatures, visits: Tensor, seed: int | list[int] | None = None
+    ) -> Tensor:
+        """(B, T, k[, 2]) actions of the ``random`` reward's baseline."""
+        return baseline_actions(
+            self.spaces,
+            self.reward_config.baseline_positions,
+            seed=self.seed if seed is None else seed,
+            videos=episodes.videos,
+            visits=visits,
+            num_frames=episodes.num_frames,
+        )

@@ -7,15 +7,17 @@ same code serves :meth:`step` and :meth:`rollout`. More come through the entry-p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.registry import Registry
+from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 MAX_CELL_ROWS = 1 << 16
 """Cells evaluated at once, if there are several positions to average: it bounds their memory."""
@@ -29,7 +31,8 @@ class RewardConfig:
     """``random``, ``padding``, ``increment``, ``confidence``, or the name of a third party's reward."""
 
     baseline_positions: int = 1
-    """Random positions averaged as the baseline of ``random``, at least 1; 0 takes the mean over all A positions."""
+    """Random positions averaged as the baseline of ``random``, at least 1; 0 takes the mean over all A positions of the
+    grid. Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
 
 
 class RewardContext:
@@ -41,10 +44,11 @@ class RewardContext:
         history: (N, H) classifier states before the step, in the classifier's floating-point type.
         state: (N, H) classifier states after it.
         global_vector: (N, D_G) features of the step's frame.
-        local: reads f_L features (N, K, D_L) of other grid actions (N, K) in the same frames.
+        local: reads f_L features (N, K, D_L) of other actions (N, K), or (N, K, 2) if they are continuous, in the same
+            frames.
         local_dim: D_L.
-        baseline_actions: (N, K) grid actions of the ``random`` reward's baseline.
-        action: (N, …) the actions taken.
+        baseline_actions: (N, K) or (N, K, 2) actions of the ``random`` reward's baseline.
+        action: (N,) or (N, 2) actions taken.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class RewardContext:
         return self.probability(states.view(*local.shape[:2], -1), self.labels[:, None].expand(-1, options))
 
     def with_actions(self, actions: Tensor) -> Tensor:
-        """(N, K) p had the grid actions (N, K) been chosen, from the same history."""
+        """(N, K) p had the actions (N, K) or (N, K, 2) been chosen, from the same history."""
         options = max(1, MAX_CELL_ROWS // max(1, len(actions)))
         return torch.cat([self.with_local(self.local(part)) for part in actions.split(options, dim=1)], dim=1)
 
@@ -127,3 +131,43 @@ def increment(context: RewardContext) -> Tensor:
 def confidence(context: RewardContext) -> Tensor:
     """p_t."""
     return context.chosen
+
+
+def baseline_actions(
+    spaces: Spaces, positions: int, *, seed: int | Sequence[int], videos: Tensor, visits: Tensor, num_frames: int
+) -> Tensor:
+    """Random patches to compare with: uniform on the grid, or on all pixels if actions are continuous.
+
+    A function of (seed, video, visit, frame, number) alone, so that a video's rewards do not depend on its neighbours,
+    on B, or on how its episode is taken.
+
+    Args:
+        spaces: what an action is.
+        positions: k, random patches of a frame; 0 takes all A positions of the grid.
+        seed: of all episodes, or of each.
+        videos: (B,) int64 index rows.
+        visits: (B,) int64, how often they were seen before; on the videos' device.
+        num_frames: T.
+
+    Returns:
+        (B, T, k) int64 grid actions, or (B, T, k, 2) float32 positions.
+    """
+    device, grid = videos.device, spaces.grid
+    if positions == 0:
+        every = torch.arange(grid.num_actions, device=device).expand(len(videos), num_frames, -1)
+        return grid.position(every) if spaces.continuous else every
+    seeds: int | Tensor
+    if isinstance(seed, int):
+        seeds = derive_seed(seed, "baseline")
+    else:
+        each = torch.tensor([derive_seed(one, "baseline") for one in seed])
+        seeds = each.to(device, non_blocking=True)[:, None, None]
+    frames = torch.arange(num_frames, device=device)[:, None]
+    counters = (videos[:, None, None], visits[:, None, None], frames, torch.arange(positions, device=device))
+    if not spaces.continuous:
+        return hash_randint(grid.num_actions, seeds, *counters)
+    if isinstance(seeds, Tensor):
+        seeds = seeds[..., None]
+    axes = (counter[..., None] for counter in counters)
+    uniform = hash_uniform(seeds, *axes, torch.arange(2, device=device))
+    return grid.origin_position(grid.uniform_origin(uniform))

@@ -123,8 +123,8 @@ def ask(
         return observation, policy.act(observation, info, deterministic=deterministic)
     if not isinstance(policy, StepPolicy):
         raise UserError(
-            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend on "
-            "its own choices; give it a method act_step, or leave env.last_action out"
+            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend "
+            "on its own choices; give it a method act_step, or leave env.last_action out"
         )
     positions, outputs, state = [last], [], None
     for frame in range(frames):
@@ -148,4 +148,5 @@ def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
         action=torch.stack([output.action for output in outputs], dim=1),
         log_prob=stack([output.log_prob for output in outputs]),
         value=stack([output.value for output in outputs]),
+        sample=stack([output.sample for output in outputs]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from adafocus_rl.envs import RewardConfig
+from adafocus_rl.envs import RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.recognizer import ModelConfig
 
@@ -227,7 +227,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvConfig:
+class EnvConfig(SpaceConfig):
     """The environment of stage II."""
 
     reward: RewardConfig = field(default_factory=RewardConfig)

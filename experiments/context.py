@@ -119,6 +119,7 @@ class Context:
             "num_envs": self.config.stage2.batch_size,
             "reward": self.config.env.reward,
             "seed": self.config.seed,
+            **self.config.env.options(),
         }
         return PatchSelectionVectorEnv(source, classifier, **{**chosen, **options})
 

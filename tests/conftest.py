@@ -56,6 +56,17 @@ class MadeUpEpisodes(EpisodeFeatures):
             videos, step = videos[..., None], step[..., None]
         return self.source.patches[videos, step, action]
 
+    def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
+        """Between the patches of the corners (0, 0), (0, 1), (1, 0) and (1, 1), at the positions' pixels."""
+        grid = self.source.grid
+        row, col = (grid.origin(position) / grid.last_offset).unbind(-1)
+        weight = torch.stack(((1 - row) * (1 - col), (1 - row) * col, row * (1 - col), row * col), dim=-1)
+        side = grid.grid
+        corners = self.source.patches[self.videos][..., [0, side - 1, side * (side - 1), side * side - 1], :]
+        each = corners[torch.arange(len(self), device=step.device)[:, None], step]
+        each = each if position.ndim == step.ndim + 1 else each[:, :, None]
+        return (weight[..., None] * each).sum(-2)
+
     def full(self) -> Tensor:
         """The mean over all patches."""
         return self.source.patches[self.videos].mean(2)
@@ -79,6 +90,7 @@ class MadeUpFeatures:
         self.labels = torch.randint(classes, (videos,), generator=draw).to(device)
         self.boxes = torch.full((videos, frames, 4), float("nan"), device=device)
         self.has_boxes = False
+        self.any_position = True
         self._videos = torch.arange(videos)
 
     @property

@@ -143,6 +143,7 @@ class FeatureBank:
         self._videos = self._valid.nonzero().flatten()
         boxes = self._side_table("boxes")
         self.has_boxes = not bool(boxes.isnan().all())
+        self.any_position = False
         self.boxes = boxes.to(device)
         self.labels = self._side_table("label").to(device)
         self.multi_hot = self._side_table("multi_hot").to(device, torch.float32)

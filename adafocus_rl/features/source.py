@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.geometry import PatchGrid
@@ -95,10 +93,15 @@ class EpisodeFeatures(ABC):
     def full(self) -> Tensor:
         """f_L features of the whole frames, (B, T, D_L) float32."""
 
-    def clone(self) -> Self:
-        """The same episodes in memory of their own: every attribute that is a tensor has a row per video."""
-        other = copy.copy(self)
-        vars(other).update({name: value.clone() for name, value in vars(self).items() if isinstance(value, Tensor)})
+    def clone(self) -> EpisodeFeatures:
+        """The same episodes in memory of their own.
+
+        For this and :meth:`overwrite` every attribute that is a tensor has a row per video; what is no tensor, nor
+        episodes itself, is shared.
+        """
+        other = object.__new__(type(self))
+        own = (Tensor, EpisodeFeatures)
+        vars(other).update({name: v.clone() if isinstance(v, own) else v for name, v in vars(self).items()})
         return other
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
@@ -109,7 +112,9 @@ class EpisodeFeatures(ABC):
             other: R videos.
         """
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, EpisodeFeatures):
+                value.overwrite(rows, getattr(other, name))
+            elif isinstance(value, Tensor):
                 value.index_copy_(0, rows, getattr(other, name))
 
 

@@ -1,0 +1,118 @@
+"""The episodes that an environment is in the middle of when it is taken step by step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adafocus_rl.envs.rollout import Info
+from adafocus_rl.features.source import EpisodeFeatures
+
+
+def host_mask(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """A mask that the host knows, on the device; (B,) bool. Nothing waits: a copy is staged, if one is needed."""
+    if mask.all() or not mask.any():
+        return torch.full(mask.shape, bool(mask[:1].any()), device=device)
+    return torch.from_numpy(mask.copy()).to(device, non_blocking=True)
+
+
+@dataclass(kw_only=True)
+class Running:
+    """B episodes, each at a step of its own.
+
+    What decides about control flow is on the host, what belongs to the transition on the device, so that a step waits
+    for nothing.
+
+    Attributes:
+        episodes: features.
+        info: facts about the videos.
+        baseline: (B, T, k[, 2]) actions of the ``random`` reward's baseline.
+        state: (B, H) of f_C.
+        last: (B, 2) positions of the last patches.
+        returns: (B,) rewards so far.
+        frame: (B,) int64, the steps taken, at most T.
+        steps: the same on the host.
+        started: host's clock when each episode began, in seconds.
+        aligned: whether all are at the same step, having begun together.
+    """
+
+    episodes: EpisodeFeatures
+    info: Info
+    baseline: Tensor
+    state: Tensor
+    last: Tensor
+    returns: Tensor
+    frame: Tensor
+    steps: NDArray[np.int64]
+    started: NDArray[np.float64]
+    aligned: bool = True
+
+    @staticmethod
+    def begin(episodes: EpisodeFeatures, *, info: Info, baseline: Tensor, state: Tensor, last: Tensor) -> Running:
+        """New episodes, before their first step."""
+        count = len(episodes)
+        return Running(
+            episodes=episodes,
+            info=info,
+            baseline=baseline,
+            state=state,
+            last=last,
+            returns=torch.zeros(count, device=last.device),
+            frame=torch.zeros(count, dtype=torch.long, device=last.device),
+            steps=np.zeros(count, dtype=np.int64),
+            started=np.full(count, time.perf_counter()),
+        )
+
+    @property
+    def over(self) -> NDArray[np.bool_]:
+        """(B,) on the host, the episodes that have no frame left."""
+        return np.asarray(self.steps >= self.episodes.num_frames)
+
+    @property
+    def at(self) -> Tensor:
+        """(B, 1) int64, the current frame; the last one when an episode is over."""
+        return self.frame.clamp(max=self.episodes.num_frames - 1)[:, None]
+
+    def current(self, values: Tensor) -> Tensor:
+        """The current frames' entries (B, …) of a table (B, T, …): a view where all are at the same step."""
+        if self.aligned:
+            return values[:, min(int(self.steps[0]), self.episodes.num_frames - 1)]
+        return values[torch.arange(len(values), device=values.device), self.at[:, 0]]
+
+    def advance(self, *, state: Tensor, last: Tensor, reward: Tensor) -> None:
+        """Notes a step of every episode; those that were over stay so."""
+        self.state, self.last = state, last
+        self.returns = self.returns + reward
+        frames = self.episodes.num_frames
+        self.frame = (self.frame + 1).clamp(max=frames)
+        self.steps = np.minimum(self.steps + 1, frames)
+
+    def replace(self, rows: NDArray[np.int64], new: Running) -> None:
+        """Puts R new episodes in the place of some of these."""
+        if self.aligned:
+            # What was handed out as an observation is a view of the features: from now on it belongs to whoever has it.
+            self.episodes = self.episodes.clone()
+            self.aligned = False
+        where = torch.from_numpy(rows).to(self.frame.device, non_blocking=True)
+        self.episodes.overwrite(where, new.episodes)
+        self.info = {name: value.index_copy(0, where, new.info[name]) for name, value in self.info.items()}
+        for field in fields(self):
+            value: Any = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                setattr(self, field.name, value.index_copy(0, where, getattr(new, field.name)))
+        self.steps[rows] = new.steps
+        self.started[rows] = new.started
+
+    def statistics(self) -> dict[str, Any]:
+        """As Gymnasium's ``RecordEpisodeStatistics``, for all B.
+
+        ``r`` rewards so far (B,), ``l`` steps so far (B,), ``t`` seconds since the start (B,).
+        """
+        seconds = torch.from_numpy((time.perf_counter() - self.started).astype(np.float32))
+        return {"r": self.returns, "l": self.frame, "t": seconds.to(self.frame.device, non_blocking=True)}

@@ -1,0 +1,139 @@
+"""What an agent sees of a frame, and how it says where to look: the options, their spaces, and tensors in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
+from adafocus_rl.geometry import PatchGrid
+
+ActionKind = Literal["grid", "continuous"]
+ObservationKind = Literal["map", "vector"]
+
+Observation: TypeAlias = Any
+"""A tensor of features, or a dict of tensors where the options ask for more (:class:`Spaces`)."""
+
+NOWHERE = -1.0
+"""Both coordinates of the last action before the first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceConfig:
+    """What is observed and what is chosen."""
+
+    action_space: ActionKind = "grid"
+    """``grid``: one of ``model.grid`` squared positions; ``continuous``: any (row, column) in [0, 1]², which needs live
+    features."""
+
+    observation: ObservationKind = "map"
+    """``map``: f_G's feature map of the frame; ``vector``: the same pooled."""
+
+    last_action: bool = False
+    """Also observe the position of the patch before, (−1, −1) in the first frame."""
+
+    time_step: bool = False
+    """Also observe which share of the frames is over."""
+
+    def options(self) -> dict[str, Any]:
+        """The same as keyword arguments of an environment; fields that a subclass adds are left out."""
+        return {field.name: getattr(self, field.name) for field in fields(SpaceConfig)}
+
+
+class Spaces:
+    """The spaces of one environment's options, and observations in them.
+
+    - ``features``: e^G of the frame, (C, h, w) or pooled (D_G,), float32.
+    - ``last_action``: relative (row, column) of the patch before, (2,) float32; (−1, −1) before the first. A position
+      whichever way actions are given, so that it means the same on every grid.
+    - ``time_step``: t / T, (1,) float32; 1 after the last frame.
+
+    With neither of the last two, an observation is the features alone; else a dict of those that are asked for.
+
+    Args:
+        config: which of them.
+        source: shapes and the grid.
+
+    Attributes:
+        action: space of one environment's action.
+        observation: space of one environment's observation.
+        exogenous: whether observations do not depend on what was chosen.
+
+    Raises:
+        UserError: an unknown option, or continuous actions on features that hold grid positions only.
+    """
+
+    def __init__(self, config: SpaceConfig, source: FeatureSource) -> None:
+        if config.action_space not in ("grid", "continuous"):
+            raise UserError(f"env.action_space is {config.action_space!r}; give 'grid' or 'continuous'")
+        if config.observation not in ("map", "vector"):
+            raise UserError(f"env.observation is {config.observation!r}; give 'map' or 'vector'")
+        if config.action_space == "continuous" and not source.any_position:
+            raise UserError(
+                "env.action_space is 'continuous', but these features hold the patches of the grid only; use live "
+                "features (stage2.features=live), or 'grid'"
+            )
+        self.config = config
+        self.grid: PatchGrid = source.grid
+        self.exogenous = not config.last_action
+        self.continuous = config.action_space == "continuous"
+        self.action: gym.Space[Any] = (
+            gym.spaces.Box(0, 1, (2,), np.float32) if self.continuous else gym.spaces.Discrete(self.grid.num_actions)
+        )
+        shape = source.map_shape if config.observation == "map" else (source.vector_dim,)
+        features = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+        more: dict[str, gym.Space[Any]] = {}
+        if config.last_action:
+            more["last_action"] = gym.spaces.Box(NOWHERE, 1, (2,), np.float32)
+        if config.time_step:
+            more["time_step"] = gym.spaces.Box(0, 1, (1,), np.float32)
+        self.observation: gym.Space[Any] = gym.spaces.Dict({"features": features, **more}) if more else features
+
+    def features(self, episodes: EpisodeFeatures) -> Tensor:
+        """e^G of all frames as it is observed, (B, T, C, h, w) or (B, T, D_G)."""
+        return episodes.global_map if self.config.observation == "map" else episodes.global_vector
+
+    def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Actions as int64 (…,) on the grid, or as float32 (…, 2) in [0, 1]², to which they are clipped.
+
+        Raises:
+            ValueError: another shape than ``shape``, with 2 coordinates behind it for continuous actions.
+        """
+        actions = torch.as_tensor(actions, device=device)
+        shape = (*shape, 2) if self.continuous else shape
+        if actions.shape != shape:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}; this environment takes {shape}")
+        return actions.float().clamp(0, 1) if self.continuous else actions.long()
+
+    def position(self, action: Tensor) -> Tensor:
+        """Relative positions (…, 2) float32 of actions."""
+        return action if self.continuous else self.grid.position(action)
+
+    def local(self, episodes: EpisodeFeatures, step: Tensor, action: Tensor) -> Tensor:
+        """f_L features (B, M[, K], D_L) of actions (B, M[, K]) or (B, M[, K], 2) in the frames ``step`` (B, M)."""
+        return episodes.local_at_position(step, action) if self.continuous else episodes.local_at(step, action)
+
+    def observe(self, features: Tensor, last: Tensor, time_step: Tensor) -> Observation:
+        """Observations of frames.
+
+        Args:
+            features: (…, C, h, w) or (…, D_G).
+            last: (…, 2) positions of the patches before.
+            time_step: (…,) float32, t / T.
+        """
+        more = {}
+        if self.config.last_action:
+            more["last_action"] = last
+        if self.config.time_step:
+            more["time_step"] = time_step[..., None]
+        return {"features": features, **more} if more else features
+
+    def nowhere(self, *shape: int, device: torch.device) -> Tensor:
+        """The position (…, 2) before the first step."""
+        return torch.full((*shape, 2), NOWHERE, device=device)
