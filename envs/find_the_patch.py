@@ -229,10 +229,11 @@ class FindThePatchEnv(PatchSelectionEnv):
 
     Args:
         render_mode: as in :class:`~adafocus_rl.envs.PatchSelectionEnv`.
+        flatten: as there.
         **options: keyword arguments of :class:`FindThePatchVectorEnv`, but ``num_envs`` and ``autoreset_mode``.
     """
 
-    def __init__(self, *, render_mode: RenderMode | None = None, **options: Any) -> None:
+    def __init__(self, *, render_mode: RenderMode | None = None, flatten: bool = True, **options: Any) -> None:
         env = FindThePatchVectorEnv(num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **options)
         assert isinstance(env.source, FindThePatchSource)
-        super().__init__(env, render_mode=render_mode, frames=env.source.frames)
+        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=env.source.frames)

@@ -50,8 +50,9 @@ class NumpyVectorEnv(VectorWrapper[Arrays, Arrays, Any, Any, NDArray[Any]]):
     Observations, rewards (float64), terminations, truncations and infos are NumPy arrays, ``final_obs`` is an object
     array with one observation for each environment that has one, and actions may be arrays.
 
-    Gymnasium's ``ArrayConversion`` is not used: it needs a package more, leaves ``final_obs`` a tensor's layout that
-    its own observation wrappers cannot write another shape into, and shares memory with the environment.
+    Gymnasium's ``ArrayConversion`` is not used: it needs a package more, does not lay out ``final_obs`` as Gymnasium
+    itself does, and shares memory with the environment. Gymnasium's wrappers of vectors' observations take no
+    SAME_STEP environment, whosever it is; those of rewards and statistics take any.
 
     Args:
         env: a vector environment of this project.

@@ -31,8 +31,9 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
     Observation, action and reward are those of one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, which
-    does all the work: a NumPy observation (or a dict of such), an action of :attr:`action_space`, a float. The bounds
-    of the observation space are float32's own where the features are unbounded.
+    does all the work: a NumPy observation (or a dict of such), an action of :attr:`action_space`, a float. Maps are
+    flattened (channel, row, column), because Stable-Baselines3 takes everything of three axes for an image of bytes;
+    and infinite bounds of spaces are float32's own limits.
 
     The info has, after each step, ``logits`` (K,) of f_C, and always ``video``, ``label``, ``visit`` (int) and
     ``true_box`` (T, 4) pixels, with an empty box (0, 0, 0, 0) where there is none. All but the logits are privileged:
@@ -45,6 +46,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         env: with ``num_envs=1`` and DISABLED autoreset.
         render_mode: ``rgb_array``: :meth:`render` returns a picture (H, W, 3) uint8; ``human``: every reset and step
             shows it in a window.
+        flatten: False keeps maps (C, h, w).
         frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
 
     Raises:
@@ -54,7 +56,12 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 4}  # noqa: RUF012  # as in the base class
 
     def __init__(
-        self, env: PatchSelectionVectorEnv, *, render_mode: RenderMode | None = None, frames: Frames | None = None
+        self,
+        env: PatchSelectionVectorEnv,
+        *,
+        render_mode: RenderMode | None = None,
+        flatten: bool = True,
+        frames: Frames | None = None,
     ) -> None:
         mode = env.metadata["autoreset_mode"]
         if env.num_envs != 1 or mode != AutoresetMode.DISABLED:
@@ -65,7 +72,8 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode is {render_mode!r}; give 'rgb_array', 'human' or None")
         self.env = env
-        self.observation_space = bounded(env.single_observation_space)
+        self.flatten = flatten
+        self.observation_space = tidy(env.single_observation_space, flatten=flatten)
         self.action_space = env.single_action_space
         self.render_mode = render_mode
         self._frames = frames_of(env.source) if frames is None else frames
@@ -90,7 +98,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         self._info = self._single_info(info)
         self._clip, self._box, self._step = None, None, 0
         self._show()
-        return _first(observation), self._single_info(info)
+        return self._observation(observation), self._single_info(info)
 
     def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
         """Takes one patch.
@@ -109,7 +117,13 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         self._box = to_arrays(self.chosen_box(to_tensors(action), info))
         self._step += 1
         self._show()
-        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single_info(info)
+        return (
+            self._observation(observation),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            self._single_info(info),
+        )
 
     def render(self) -> Picture | None:
         """The picture in mode ``rgb_array``; None in mode ``human`` (it is shown already) and without a mode."""
@@ -143,6 +157,12 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         if row not in self.env.source.videos:
             raise UserError(f"options['video'] is {row}, which is no usable video; give one of env.env.source.videos")
         return {"videos": [row]}
+
+    def _observation(self, observation: Any) -> Arrays:
+        first = _first(observation)
+        if not self.flatten:
+            return first
+        return {name: part.ravel() for name, part in first.items()} if isinstance(first, dict) else first.ravel()
 
     def _single_info(self, info: dict[str, Any]) -> dict[str, Any]:
         single: dict[str, Any] = {}
@@ -188,15 +208,17 @@ def _first(value: Any) -> Any:
     return to_arrays(value[0])
 
 
-def bounded(space: gym.Space[Any]) -> gym.Space[Any]:
-    """The space with infinite bounds of its boxes replaced by their dtype's largest numbers."""
+def tidy(space: gym.Space[Any], *, flatten: bool) -> gym.Space[Any]:
+    """The space with finite bounds of its boxes and, if wanted, one axis each."""
     if isinstance(space, gym.spaces.Dict):
-        return gym.spaces.Dict({name: bounded(part) for name, part in space.items()})
+        return gym.spaces.Dict({name: tidy(part, flatten=flatten) for name, part in space.items()})
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         return space
     limits = np.finfo(space.dtype)
     low, high = (np.clip(bound, limits.min, limits.max) for bound in (space.low, space.high))
-    return gym.spaces.Box(low, high, space.shape, space.dtype.type)
+    if flatten:
+        low, high = low.ravel(), high.ravel()
+    return gym.spaces.Box(low, high, low.shape, space.dtype.type)
 
 
 def frames_of(source: FeatureSource) -> Frames:

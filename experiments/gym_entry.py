@@ -74,6 +74,7 @@ def make_patch_selection(
     source: FeatureSource | None = None,
     classifier: Classifier | None = None,
     render_mode: RenderMode | None = None,
+    flatten: bool = True,
     frames: Frames | None = None,
     **options: Any,
 ) -> PatchSelectionEnv:
@@ -86,6 +87,7 @@ def make_patch_selection(
         source: features, instead of a run.
         classifier: f_C, with ``source``.
         render_mode: ``rgb_array`` or ``human``.
+        flatten: False keeps maps (C, h, w).
         frames: what to draw on; None takes the run's clips.
         **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, before what the run says; ``reward`` may be
             the name of one.
@@ -95,7 +97,7 @@ def make_patch_selection(
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _patch_selection(run, split, features, source, classifier, options)
-    return PatchSelectionEnv(env, render_mode=render_mode, frames=frames or clips)
+    return PatchSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=frames or clips)
 
 
 make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
