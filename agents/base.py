@@ -94,6 +94,10 @@ class Agent(ABC):
             Actions, (B,) int64 on the grid or (B, 2) float32 positions, and the state for the next call.
         """
 
+    def action_at(self, position: Tensor) -> Tensor:
+        """Actions for relative positions (…, 2): themselves, float32, or the nearest of the grid (…,), int64."""
+        return position.float() if self.continuous else self.env.source.grid.action(position)
+
     def on(self, env: PatchSelectionVectorEnv) -> Agent:
         """This agent where it shall be measured, on other features, say, or with another f_C.
 

@@ -19,33 +19,42 @@ def _counters(info: Mapping[str, Any], num_frames: int) -> tuple[Tensor, Tensor,
     return video, visit, torch.arange(num_frames, device=video.device)[None]
 
 
+def _positions(seed: int, counters: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Uniform positions (B, T, 2) float64 in [0, 1)²."""
+    axis = torch.arange(2, device=counters[0].device)
+    return hash_uniform(seed, *(part[..., None] for part in counters), axis)
+
+
 @AGENTS.register("RandomAgent")
 class RandomAgent(PlannedAgent):
-    """A uniformly random grid position in every frame; a function of (seed, video, visit, frame)."""
+    """A uniformly random position in every frame; a function of (seed, video, visit, frame)."""
 
     label = "random"
     stochastic = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Counter-based random numbers: the same whatever the batch size and the order."""
-        return hash_randint(self.num_actions, derive_seed(self.seed, "random agent"), *_counters(info, num_frames))
+        seed, counters = derive_seed(self.seed, "random agent"), _counters(info, num_frames)
+        return (
+            _positions(seed, counters).float() if self.continuous else hash_randint(self.num_actions, seed, *counters)
+        )
 
 
 @AGENTS.register("CenterAgent")
 class CenterAgent(PlannedAgent):
-    """The grid position nearest to the centre, always."""
+    """The centre, or the grid position nearest to it, always."""
 
     label = "center"
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """One action for all."""
-        center = torch.full((2,), 0.5, device=info["video"].device)
-        return self.env.source.grid.action(center).expand(len(info["video"]), num_frames)
+        center = torch.full((len(info["video"]), num_frames, 2), 0.5, device=info["video"].device)
+        return self.action_at(center)
 
 
 @AGENTS.register("GaussianAgent")
 class GaussianAgent(PlannedAgent):
-    """Positions drawn from a normal distribution around the centre, clipped to the frame, rounded to the grid.
+    """Positions drawn from a normal distribution around the centre, clipped to the frame, rounded to a grid.
 
     Args:
         env: where it acts.
@@ -68,17 +77,15 @@ class GaussianAgent(PlannedAgent):
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Uniform numbers through the inverse of the normal distribution function."""
-        counters = [part[..., None] for part in _counters(info, num_frames)]
-        axis = torch.arange(2, device=info["video"].device)
-        uniform = hash_uniform(derive_seed(self.seed, "gaussian agent"), *counters, axis)
+        uniform = _positions(derive_seed(self.seed, "gaussian agent"), _counters(info, num_frames))
         # Away from 0, where the inverse is −∞; 1 is never drawn.
         normal = torch.special.ndtri(uniform.clamp_min(1e-12))
-        return self.env.source.grid.action((0.5 + self.std * normal).clamp(0, 1))
+        return self.action_at((0.5 + self.std * normal).clamp(0, 1))
 
 
 @AGENTS.register("OracleAgent")
 class OracleAgent(PlannedAgent):
-    """The grid patch nearest to the true box, which only embedded data knows: an upper reference, not a rival.
+    """The patch nearest to the true box, which only embedded data knows: an upper reference, not a rival.
 
     In frames without the object it takes the patch of the nearest frame with it, and the centre when no frame has one.
     """
@@ -87,7 +94,7 @@ class OracleAgent(PlannedAgent):
     privileged = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Grid positions nearest to the boxes.
+        """Positions nearest to the boxes.
 
         Raises:
             UserError: when neither these episodes' data nor the environment's own has true boxes.
@@ -104,4 +111,4 @@ class OracleAgent(PlannedAgent):
         nearest = distance.argmin(-1)
         filled = boxes.gather(1, nearest[..., None].expand(-1, -1, 4))
         position = self.env.source.grid.centered_position(filled)
-        return self.env.source.grid.action(position.nan_to_num(0.5))
+        return self.action_at(position.nan_to_num(0.5))

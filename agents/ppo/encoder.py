@@ -80,4 +80,5 @@ class ObservationEncoder(nn.Module):
             encoded: Tensor = self.state_encoder(features)
             return encoded
         more = torch.cat([observation[name].flatten(1) for name in self._more], dim=1)
-        return (self.state_encoder[:-1](features) + self.extra(more)).relu()
+        joined: Tensor = self.state_encoder[:-1](features) + self.extra(more)
+        return joined.relu()

@@ -1,0 +1,148 @@
+"""Agents that look, but do not learn: one at the observation, one behind the scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, features_of
+from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, RewardContext
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
+
+
+@AGENTS.register("HeuristicAgent")
+class HeuristicAgent(Agent):
+    """The patch around the centre of mass of e^G's activation, in each frame by itself; nothing is learnt.
+
+    A cell of the map weighs (a − min a)^``sharpness``, where a is the cell's mean square over the channels. All cells
+    count a little, which draws the centre of mass to the middle; the higher the sharpness, the more it is the
+    brightest cell alone.
+
+    Args:
+        env: where it acts; maps must be observed.
+        seed: not used.
+        sharpness: above 0.
+
+    Raises:
+        UserError: pooled vectors are observed, or a sharpness out of range.
+    """
+
+    label = "heuristic"
+
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, sharpness: float = 2.0) -> None:
+        super().__init__(env, seed=seed)
+        if not sharpness > 0:
+            raise UserError(f"HeuristicAgent's sharpness is {sharpness}; give a number above 0")
+        if env.space_config.observation != "map":
+            raise UserError("HeuristicAgent looks at maps, but env.observation is 'vector'; give 'map'")
+        self.sharpness = sharpness
+
+    def options(self) -> dict[str, Any]:
+        """``sharpness`` beside the seed."""
+        return {**super().options(), "sharpness": self.sharpness}
+
+    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """Every frame by itself."""
+        return PolicyOutput(action=self._choose(features_of(observation)))
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The frame by itself; there is no state."""
+        return self._choose(features_of(observation)), None
+
+    def _choose(self, maps: Tensor) -> Tensor:
+        """Actions (…) or (…, 2) of maps (…, C, h, w)."""
+        center = center_of_mass(maps, self.sharpness)
+        grid = self.env.source.grid
+        point = torch.cat((center * grid.frame_size, torch.zeros_like(center)), dim=-1)
+        return self.action_at(grid.centered_position(point))
+
+
+def center_of_mass(maps: Tensor, sharpness: float) -> Tensor:
+    """Relative (row, column) (…, 2) in (0, 1)² of the activation's centre of mass in maps (…, C, h, w).
+
+    A cell's mass lies in its middle; a map that is the same everywhere has its centre in the middle.
+    """
+    energy = maps.square().mean(-3)
+    energy = energy - energy.amin((-2, -1), keepdim=True)
+    # Relative to the brightest cell, so that no power of it overflows.
+    mass = (energy / energy.amax((-2, -1), keepdim=True).clamp_min(1e-30)).pow(sharpness)
+    total = mass.sum((-2, -1))
+    axes = []
+    for axis, other in ((-2, -1), (-1, -2)):
+        cells = maps.shape[axis]
+        middle = (torch.arange(cells, device=maps.device) + 0.5) / cells
+        axes.append(torch.where(total > 0, (mass.sum(other) * middle).sum(-1) / total, 0.5))
+    return torch.stack(axes, dim=-1)
+
+
+@AGENTS.register("BestPatchAgent")
+class BestPatchAgent(PlannedAgent):
+    """The grid patch after which f_C gives the true class the highest probability: an upper bound, not a rival.
+
+    It reads the label, f_L's features of all A patches and f_C. In every frame it tries all of them from the history
+    that its own choices have led to, and takes the best: exhaustive in the frame and greedy in time, so no policy
+    chooses better patches for the frame at hand, though a sequence of sacrifices might do better in the end. Its
+    compute is not accounted for.
+
+    Args:
+        env: whose features and f_C it reads; ask :meth:`on` for one that reads another's.
+        seed: not used.
+
+    Raises:
+        UserError: actions are no grid positions.
+    """
+
+    label = "best_patch"
+    privileged = True
+
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0) -> None:
+        super().__init__(env, seed=seed)
+        if self.continuous or self.num_actions != env.source.grid.num_actions:
+            raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
+
+    def on(self, env: PatchSelectionVectorEnv) -> BestPatchAgent:
+        """One that reads ``env``."""
+        return self if env is self.env else BestPatchAgent(env, seed=self.seed)
+
+    @torch.no_grad()
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """The best patches (B, T), found frame by frame."""
+        env = self.env
+        episodes = env.source.episodes(info["video"].cpu(), epoch=int(info["visit"].max()))
+        classifier = env.classifier
+        dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        state = classifier.initial_state(len(episodes), device=self.device, dtype=dtype)
+        everything = torch.arange(self.num_actions, device=self.device).expand(len(episodes), -1)
+        chosen: list[Tensor] = []
+        for frame in range(num_frames):
+            when = torch.full((len(episodes), 1), frame, device=self.device)
+
+            def local(options: Tensor, when: Tensor = when) -> Tensor:
+                return episodes.local_at(when, options[:, None])[:, 0]
+
+            vector = episodes.global_vector[:, frame]
+            context = RewardContext(
+                classifier=classifier,
+                labels=episodes.labels,
+                history=state,
+                state=state,
+                global_vector=vector,
+                local=local,
+                local_dim=env.source.local_dim,
+                baseline_actions=everything,
+                action=everything[:, 0],  # no reward is asked for
+            )
+            chosen.append(context.with_actions(everything).argmax(-1))
+            inputs = torch.cat((vector, local(chosen[-1][:, None])[:, 0]), dim=-1)
+            state = classifier.cell(inputs.to(dtype), state)
+        return torch.stack(chosen, dim=1)
