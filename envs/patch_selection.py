@@ -20,16 +20,17 @@ from torch import Tensor
 
 from adafocus_rl.envs.order import VideoOrders
 from adafocus_rl.envs.reset import Reset
-from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, baseline_actions
+from adafocus_rl.envs.rewards import RewardConfig
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy, ask
 from adafocus_rl.envs.running import Running, host_mask
-from adafocus_rl.envs.spaces import ActionKind, Observation, ObservationKind, SpaceConfig, Spaces
+from adafocus_rl.envs.spaces import ActionKind, Observation, ObservationKind, SpaceConfig
+from adafocus_rl.envs.transition import PatchTransition
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
 
-class PatchSelectionVectorEnv(gym.vector.VectorEnv[Observation, Tensor, Tensor]):
+class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
     """B videos side by side; one step is one frame; an episode is the T frames of a clip.
 
     Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
@@ -78,28 +79,18 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Observation, Tensor, Tensor])
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
     ) -> None:
-        self.reward_config = reward or RewardConfig()
         if num_envs < 1:
             raise UserError(f"num_envs is {num_envs}; give at least 1 video at a time")
         if len(source.videos) == 0:
             raise UserError(
                 "there is no usable video to build episodes from; `adafocus train` lists the ones it skipped"
             )
-        if self.reward_config.baseline_positions < 0:
-            raise UserError(
-                f"env.reward.baseline_positions is {self.reward_config.baseline_positions}; give 0 (all) or a count"
-            )
-        self._reward = REWARDS.get(self.reward_config.kind)
-        self.space_config = SpaceConfig(
+        spaces = SpaceConfig(
             action_space=action_space, observation=observation, last_action=last_action, time_step=time_step
         )
-        self.spaces = Spaces(self.space_config, source)
-        self.source = source
-        self.classifier = classifier.to(source.device).eval()
-        self._dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        super().__init__(source, classifier, reward=reward, spaces=spaces, seed=seed)
         self.num_envs = num_envs
         self.shuffle = shuffle
-        self.seed = seed
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space = self.spaces.observation
@@ -227,6 +218,10 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Observation, Tensor, Tensor])
             self._running.replace(rows, new)
         return self._running
 
+    def _baseline_seed(self, places: Sequence[int]) -> int | list[int]:
+        """The seed that these environments share, or one for each."""
+        return self.seed if self._orders.all_shared else self._orders.seeds(places)
+
     @torch.no_grad()
     def _advance(self, running: Running, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Moves f_C one frame on; reward (B,) and logits (B, K)."""
@@ -336,74 +331,3 @@ class PatchSelectionVectorEnv(gym.vector.VectorEnv[Observation, Tensor, Tensor])
         """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
             yield self.rollout(policy, episodes=episodes, visit=epoch)
-
-    # ---- both ---------------------------------------------------------------------------------------------------
-
-    def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
-        """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
-        return {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
-
-    def _episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
-        """Features of index rows (R,) on CPU; what is random in them follows each video's own visit, (R,) on CPU."""
-        first, *others = visits.unique().tolist()
-        episodes = self.source.episodes(videos, epoch=first)
-        for visit in others:  # where a batch ends a pass
-            rows = (visits == visit).nonzero().flatten()
-            again = self.source.episodes(videos[rows], epoch=visit)
-            episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
-        return episodes
-
-    def _inputs(self, vector: Tensor, local: Tensor) -> Tensor:
-        return torch.cat((vector, local), dim=-1).to(self._dtype)
-
-    def _initial_state(self, count: int) -> Tensor:
-        return self.classifier.initial_state(count, device=self.source.device, dtype=self._dtype)
-
-    def _rewards(
-        self,
-        episodes: EpisodeFeatures,
-        when: Tensor,
-        vector: Tensor,
-        history: Tensor,
-        states: Tensor,
-        baseline: Tensor,
-        action: Tensor,
-    ) -> Tensor:
-        """Rewards (B, M) of the frames ``when`` (B, M).
-
-        Global vectors (B, M, D_G), states before and after (B, M, H), baseline actions (B, M, k[, 2]), actions taken
-        (B, M[, 2]).
-        """
-
-        def local(options: Tensor) -> Tensor:
-            return self.spaces.local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
-
-        context = RewardContext(
-            classifier=self.classifier,
-            labels=episodes.labels[:, None].expand_as(when).flatten(),
-            history=history.flatten(0, 1),
-            state=states.flatten(0, 1),
-            global_vector=vector.flatten(0, 1),
-            local=local,
-            local_dim=self.source.local_dim,
-            baseline_actions=baseline.flatten(0, 1),
-            action=action.flatten(0, 1),
-        )
-        return self._reward(context).view(when.shape).float()
-
-    def _baseline_seed(self, places: Sequence[int]) -> int | list[int]:
-        """The seed that these environments share, or one for each."""
-        return self.seed if self._orders.all_shared else self._orders.seeds(places)
-
-    def _baseline_actions(
-        self, episodes: EpisodeFeatures, visits: Tensor, seed: int | list[int] | None = None
-    ) -> Tensor:
-        """(B, T, k[, 2]) actions of the ``random`` reward's baseline."""
-        return baseline_actions(
-            self.spaces,
-            self.reward_config.baseline_positions,
-            seed=self.seed if seed is None else seed,
-            videos=episodes.videos,
-            visits=visits,
-            num_frames=episodes.num_frames,
-        )

@@ -105,11 +105,11 @@ class Spaces:
         Raises:
             ValueError: another shape than ``shape``, with 2 coordinates behind it for continuous actions.
         """
-        actions = torch.as_tensor(actions, device=device)
+        given: Tensor = torch.as_tensor(actions, device=device)
         shape = (*shape, 2) if self.continuous else shape
-        if actions.shape != shape:
-            raise ValueError(f"actions have shape {tuple(actions.shape)}; this environment takes {shape}")
-        return actions.float().clamp(0, 1) if self.continuous else actions.long()
+        if given.shape != shape:
+            raise ValueError(f"actions have shape {tuple(given.shape)}; this environment takes {shape}")
+        return given.float().clamp(0, 1) if self.continuous else given.long()
 
     def position(self, action: Tensor) -> Tensor:
         """Relative positions (…, 2) float32 of actions."""
