@@ -1,0 +1,96 @@
+"""Rows and pictures from result files made up by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare import plots
+from adafocus_rl.experiments.compare.summary import as_plain, curves, summarise
+
+
+def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
+    return {
+        "videos": list(range(len(hits))), "labels": [0] * (len(hits) // 2) + [1] * (len(hits) - len(hits) // 2),
+        "visits": visits, "hits": hits, "map": sum(hits) / len(hits) / visits, "seed": seed, "learns": learns,
+        "stochastic": visits > 1, "reference": False, "gmacs_per_video": 0.5, "local_gmacs_per_video": 0.25,
+        "seconds": 3.0, "curves": {"epoch": [], "reward": [], "top1": []}, **other,
+    }  # fmt: skip
+
+
+def test_rows_by_hand() -> None:
+    """Five seeds with 1, 2, 3, 4 and 4 of 4 videos right: mean 0.7, middle three 0.75."""
+    learner = [result([1] * right + [0] * (4 - right), seed=seed) for seed, right in enumerate([1, 2, 3, 4, 4])]
+    fixed = [result([1, 1, 1, 1], learns=False, reference=True)]
+    random = [result([5, 0, 10, 10], visits=10, learns=False, seed=seed) for seed in (0, 1)]
+    rows = summarise({"learner": learner, "fixed": fixed, "random": random}, stage=2, seeds=5)
+    assert [row.agent for row in rows] == ["learner", "fixed", "random"]
+    assert [row.top1_mean for row in rows] == pytest.approx([0.7, 1.0, 0.625])
+    assert [row.top1_iqm for row in rows] == pytest.approx([0.75, 1.0, 0.625])
+    assert [(row.seeds, row.trainings) for row in rows] == [(5, 5), (5, 1), (2, 2)]
+    assert (rows[1].top1_low, rows[1].top1_high, rows[1].reference) == (1, 1, True)
+    assert 0.25 <= rows[0].top1_low < 0.75 < rows[0].top1_high <= 1
+    # Class 1 is always right, class 0 has one video right in half of its visits and one never: between 0.5 and 0.75.
+    assert (rows[2].top1_low, rows[2].top1_high) == pytest.approx((0.5, 0.75))
+    assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0, 0, 0)
+    assert rows[1].difference == pytest.approx(0.25)
+    # The fixed one is right on every video, so how far ahead it is is how far the learner is from 1.
+    assert (rows[1].difference_low, rows[1].difference_high) == pytest.approx(
+        (1 - rows[0].top1_high, 1 - rows[0].top1_low)
+    )
+    assert summarise({}, stage=2, seeds=5) == []
+
+
+def test_after_stage_3_nothing_is_deterministic() -> None:
+    (row,) = summarise({"fixed": [result([1, 0], learns=False)]}, stage=3, seeds=5)
+    assert (row.seeds, row.trainings) == (1, 1)
+
+
+def test_other_videos_are_refused() -> None:
+    with pytest.raises(UserError, match="'b' was measured on other videos than 'a'"):
+        summarise({"a": [result([1, 0])], "b": [result([1, 0, 1])]}, stage=2, seeds=1)
+
+
+def test_curves_are_those_of_learners() -> None:
+    line = {"epoch": [1, 2], "reward": [0.5, None], "top1": [0.25, 0.5]}
+    found = curves({"a": [result([1], seed=4, curves=line)], "b": [result([1], learns=False)]})
+    assert found == {"a": [{"seed": 4, **line}]}
+
+
+def test_points_of_equal_compute_stand_side_by_side() -> None:
+    assert plots.side_by_side([1.0, 2.0, 3.0], near=0.1) == [0, 0, 0]
+    assert plots.side_by_side([5.0, 1.0, 5.0, 5.05], near=0.1) == pytest.approx([-0.1, 0, 0, 0.1])
+    assert plots.side_by_side([5.0, 5.0], near=0.1) == pytest.approx([-0.05, 0.05])
+
+
+def test_every_name_looks_different() -> None:
+    names = [str(number) for number in range(64)]
+    assert len(set(plots.style(names).values())) == 64
+    assert list(plots.style(["a", "b"])) == ["a", "b"]
+
+
+def colours_in(path: Path) -> set[str]:
+    """Colours of at least 20 pixels."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+    found, count = np.unique(pixels, axis=0, return_counts=True)
+    return {"#{:02X}{:02X}{:02X}".format(*colour) for colour in found[count >= 20]}
+
+
+def test_pictures_show_every_variant(tmp_path: Path) -> None:
+    line = {"epoch": [1, 2, 3], "reward": [0.1, 0.2, 0.3], "top1": [0.25, 0.5, 0.75]}
+    results = {
+        "a": [result([1, 0, 1, 1], curves=line), result([1, 1, 1, 1], seed=1, curves={**line, "reward": [None] * 3})],
+        "b": [result([1, 0, 0, 0], learns=False, gmacs_per_video=0.25)],
+        "c": [result([1, 0, 1, 0], learns=False, gmacs_per_video=0.25, reference=True)],
+    }
+    rows = as_plain(summarise(results, stage=2, seeds=2))
+    rows += as_plain(summarise({"a": results["a"]}, stage=3, seeds=2))
+    plots.plot_compute(tmp_path / "compare.png", rows, title="made up")
+    plots.plot_curves(tmp_path / "curves.png", curves(results), rows, title="made up")
+    assert set(plots.COLOURS[:3]) <= colours_in(tmp_path / "compare.png")
+    assert plots.COLOURS[0] in colours_in(tmp_path / "curves.png")
