@@ -155,7 +155,9 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
             return {}
         row = int(options["video"])
         if row not in self.env.source.videos:
-            raise UserError(f"options['video'] is {row}, which is no usable video; give one of env.env.source.videos")
+            raise UserError(
+                f"options['video'] is {row}, which is no usable video; give one of env.unwrapped.env.source.videos"
+            )
         return {"videos": [row]}
 
     def _observation(self, observation: Any) -> Arrays:

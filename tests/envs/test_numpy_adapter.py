@@ -20,7 +20,7 @@ from gymnasium.wrappers.vector import (
 )
 from torch import Tensor
 
-from adafocus_rl.envs import PatchSelectionVectorEnv, to_numpy
+from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv, to_numpy
 from adafocus_rl.envs.numpy_adapter import to_arrays, to_tensors
 from adafocus_rl.models.classifiers import GRUClassifier
 
@@ -74,6 +74,31 @@ def test_all_is_numpy_and_the_same(made_up: MadeUp, mode: AutoresetMode) -> None
             _same(part, value)
         assert [part.dtype for part in parts[1:]] == [np.float64, np.bool_, np.bool_]
         _same(info, _without_statistics(facts))
+
+
+def test_an_environment_s_own_statistics_may_stay(made_up: MadeUp) -> None:
+    rewards, _ = _rewards(made_up, AutoresetMode.SAME_STEP, 4)
+    for statistics in (False, True):
+        env = to_numpy(_env(made_up), statistics=statistics)
+        env.reset()
+        for actions in _actions(4):
+            *_, info = env.step(actions)
+        assert ("episode" in info) == ("_episode" in info) == statistics
+    np.testing.assert_allclose(info["episode"]["r"], rewards.sum(0).numpy(), rtol=1e-5)
+
+
+def test_positions_and_dicts() -> None:
+    env = to_numpy(FindThePatchVectorEnv(num_envs=5, num_frames=2, action_space="continuous", last_action=True))
+    observation, _ = env.reset()
+    assert observation in env.observation_space
+    cells = observation["features"].reshape(5, 9).argmax(1)
+    positions = np.stack((cells // 3, cells % 3), axis=1).astype(np.float32) / 2
+    observation, reward, *_ = env.step(positions)
+    assert reward.tolist() == [1.0] * 5
+    np.testing.assert_array_equal(observation["last_action"], positions)
+    *_, info = env.step(positions)
+    assert info["final_obs"][4].keys() == {"features", "last_action"}
+    np.testing.assert_array_equal(info["final_obs"][4]["last_action"], positions[4])
 
 
 def test_final_observations_are_an_array_of_observations(made_up: MadeUp) -> None:

@@ -183,9 +183,12 @@ class _Record(BaseCallback):
         return True
 
 
-def test_ppo_trains_and_is_paid_what_the_vector_environment_pays(made_up: MadeUp) -> None:
+@pytest.mark.parametrize("monitor", [True, False])
+def test_ppo_trains_and_is_paid_what_the_vector_environment_pays(made_up: MadeUp, monitor: bool) -> None:
     record = _Record()
-    env = VecMonitor(SB3VecEnv(_vector(made_up)))
+    env: Any = SB3VecEnv(_vector(made_up))
+    # Without a monitor, the environment's own count of returns.
+    env = VecMonitor(env) if monitor else env
     model = PPO("MlpPolicy", env, n_steps=8, batch_size=12, n_epochs=1, seed=1, device="cpu")
     before = [weight.clone() for weight in model.policy.parameters()]
     model.learn(48, callback=record)
@@ -196,6 +199,11 @@ def test_ppo_trains_and_is_paid_what_the_vector_environment_pays(made_up: MadeUp
     assert paid.shape == (16, 3)
     np.testing.assert_array_equal(np.stack(record.rewards), paid.numpy())
     np.testing.assert_allclose(record.returns, paid.view(4, 4, 3).sum(1).flatten().numpy(), atol=1e-5)
+
+
+def test_ppo_takes_dicts_and_gives_positions() -> None:
+    env = SB3VecEnv(FindThePatchVectorEnv(num_envs=4, action_space="continuous", last_action=True, time_step=True))
+    PPO("MultiInputPolicy", env, n_steps=8, batch_size=16, n_epochs=1, device="cpu").learn(64)
 
 
 @pytest.mark.slow

@@ -199,6 +199,25 @@ def test_stable_baselines_finds_no_fault(made_up: MadeUp, name: str) -> None:
     stable_baselines3.common.env_checker.check_env(env, skip_render_check=False)
 
 
+@pytest.mark.usefixtures("strict", "screen")
+def test_gymnasium_finds_no_fault_with_positions_and_dicts() -> None:
+    options = {"action_space": "continuous", "last_action": True, "time_step": True, "render_mode": "rgb_array"}
+    env: Any = gym.make(IDS[0], **options).unwrapped
+    check_env(env)
+    env.reset(seed=0)
+    observation, *_ = env.step([0.0, 1.0])
+    assert {name: part.shape for name, part in observation.items()} == {
+        "features": (9,), "last_action": (2,), "time_step": (1,),
+    }  # fmt: skip
+    assert observation["last_action"].tolist() == [0, 1]
+    # Row 0, column 1: the upper right corner of 24 pixels, enlarged tenfold.
+    orange = (env.render() == np.array([255, 176, 0])).all(-1)
+    assert orange[0, 160:240].all()
+    assert not orange[:, :160].any()
+    with pytest.raises(UserError, match="expected one of Box"):
+        env.step([0.0, 1.5])
+
+
 def test_gymnasium_s_statistics(made_up: MadeUp) -> None:
     env = RecordEpisodeStatistics(_single(made_up()))
     env.reset()
