@@ -308,12 +308,12 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         observation, output = self.decide(policy, episodes, info, deterministic=deterministic)
         vector = episodes.global_vector
         action = self.spaces.check_actions(output.action, vector.shape[:2], self.source.device)
-        when = torch.arange(episodes.num_frames, device=self.source.device).expand(len(episodes), -1)
-        states = self.classifier.sequence(self._inputs(vector, self.spaces.local(episodes, when, action)))
+        states = self.classifier.sequence(self._inputs(vector, self.local(episodes, action)))
         reward = vector.new_zeros(len(episodes), 0)
         if with_reward:
             history = torch.cat((self._initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
             baseline = self._baseline_actions(episodes, visits, seed)
+            when = torch.arange(episodes.num_frames, device=self.source.device).expand(len(episodes), -1)
             reward = self._rewards(episodes, when, vector, history, states, baseline, action)
         return Rollout(
             episodes=episodes,

@@ -115,6 +115,12 @@ class Spaces:
         """Relative positions (…, 2) float32 of actions."""
         return action if self.continuous else self.grid.position(action)
 
+    def origin(self, action: Tensor) -> Tensor:
+        """Crop origins (…, 2) int64 pixels of actions."""
+        if self.continuous:
+            return self.grid.origin(action)
+        return self.grid.action_origin(action)
+
     def local(self, episodes: EpisodeFeatures, step: Tensor, action: Tensor) -> Tensor:
         """f_L features (B, M[, K], D_L) of actions (B, M[, K]) or (B, M[, K], 2) in the frames ``step`` (B, M)."""
         return episodes.local_at_position(step, action) if self.continuous else episodes.local_at(step, action)

@@ -66,6 +66,11 @@ class PatchTransition:
             episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
         return episodes
 
+    def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
+        """f_L features (B, T, D_L) of the patches (B, T[, 2]) chosen in whole episodes."""
+        when = torch.arange(episodes.num_frames, device=action.device).expand(len(episodes), -1)
+        return self.spaces.local(episodes, when, action)
+
     def _inputs(self, vector: Tensor, local: Tensor) -> Tensor:
         return torch.cat((vector, local), dim=-1).to(self._dtype)
 

@@ -280,6 +280,13 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise UserError(f"threads is {self.threads}; give at least 0")
+        if self.env.action_space == "continuous":
+            for stage, features in (("stage2", self.stage2.features), ("stage3", self.stage3.features)):
+                if features != "live":
+                    raise UserError(
+                        f"env.action_space is continuous, but {stage}.features is {features!r}, which holds the "
+                        f"patches of the grid only; give {stage}.features=live"
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)

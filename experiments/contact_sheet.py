@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.dataset import make_loader
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs.render import draw_boxes
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.models.classifiers import Classifier
@@ -18,8 +18,6 @@ from adafocus_rl.models.classifiers import Classifier
 FRAME_SIDE = 112
 """Side of a drawn frame in pixels at least; small frames are enlarged by a whole factor."""
 
-PATCH_COLOR = (255, 176, 0)
-TRUE_COLOR = (0, 158, 255)
 RIGHT_COLOR = (46, 160, 67)
 WRONG_COLOR = (215, 58, 73)
 
@@ -40,9 +38,9 @@ def write_contact_sheet(context: Context, agent: Agent, classifier: Classifier, 
     count = context.config.evaluation.sheet_videos
     chosen = usable[torch.linspace(0, len(usable) - 1, min(count, len(usable))).round().long()]
     episodes = validation.episodes(chosen)
-    env = PatchSelectionVectorEnv(validation, classifier, num_envs=len(chosen))
+    env = agent.env.like(validation, classifier, num_envs=len(chosen))
     rollout = env.rollout(agent, episodes=episodes, deterministic=True, with_reward=False)
-    boxes = validation.grid.box(validation.grid.action_origin(rollout.output.action)).cpu()
+    boxes = validation.grid.box(env.spaces.origin(rollout.output.action)).cpu()
     probability = rollout.logits[:, -1].softmax(-1).cpu()
     (batch,) = make_loader(context.val, batches=[chosen.tolist()])
     given = context.val.index.class_names or ()
@@ -85,18 +83,10 @@ def _row(
     draw.text((8, 32), _fit(f"said: {predicted_name}"), fill=verdict, font=font)
     draw.text((8, 56), "right" if right else "wrong", fill=verdict, font=font)
     for step, frame in enumerate(clip):
-        image = Image.fromarray(frame.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.NEAREST)
-        pen = ImageDraw.Draw(image)
-        if not true_boxes[step].isnan().any():
-            _outline(pen, true_boxes[step] * scale, TRUE_COLOR, 1)
-        _outline(pen, boxes[step] * scale, PATCH_COLOR, max(2, size // 80))
-        picture.paste(image, (text_width + step * (size + gap), 0))
+        pixels = frame.permute(1, 2, 0).numpy()
+        drawn = draw_boxes(pixels, box=boxes[step], true_box=true_boxes[step], min_side=FRAME_SIDE)
+        picture.paste(Image.fromarray(drawn), (text_width + step * (size + gap), 0))
     return picture
-
-
-def _outline(pen: ImageDraw.ImageDraw, box: Tensor, color: tuple[int, int, int], width: int) -> None:
-    top, left, height, width_ = (float(value) for value in box)
-    pen.rectangle((left, top, left + width_ - 1, top + height - 1), outline=color, width=width)
 
 
 def _fit(text: str, limit: int = 22) -> str:

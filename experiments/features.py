@@ -37,8 +37,8 @@ class RunFeatures:
         return self._open("train", kind)
 
     def validation(self) -> FeatureSource:
-        """Validation videos, from the bank."""
-        return self._open("val", "bank")
+        """Validation videos: from the bank, or live if patches may lie between the positions that it holds."""
+        return self._open("val", "live" if self.context.config.env.action_space == "continuous" else "bank")
 
     def _open(self, split: Split, kind: Kind) -> FeatureSource:
         if (split, kind) not in self._opened:

@@ -13,7 +13,6 @@ from torch import Tensor
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
-from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import mean_average_precision, top1
@@ -54,7 +53,7 @@ def evaluate_agent(
         batch_size: videos at once; does not change the result.
         repeats: visits of each video over which the metrics of stochastic agents are averaged.
     """
-    env = PatchSelectionVectorEnv(source, classifier, num_envs=batch_size)
+    env = agent.env.like(source, classifier, num_envs=batch_size)
 
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
         rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
@@ -122,7 +121,8 @@ def milliseconds(
                 local = episodes.full()
             else:
                 info = agent.env.info(episodes, torch.zeros_like(episodes.videos))
-                local = episodes.local(agent.act(episodes.global_map, info, deterministic=True).action)
+                _, output = agent.env.decide(agent, episodes, info, deterministic=True)
+                local = agent.env.local(episodes, output.action)
             classifier(torch.cat((episodes.global_vector, local), dim=-1))
             _synchronize(device)
             if number:

@@ -36,8 +36,8 @@ def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, 
 
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         visit = torch.full_like(episodes.videos, epoch)
-        action = agent.act(episodes.global_map, agent.env.info(episodes, visit), deterministic=True).action
-        return episodes.local(action)
+        _, output = agent.env.decide(agent, episodes, agent.env.info(episodes, visit), deterministic=True)
+        return agent.env.local(episodes, output.action)
 
     return _train_classifier(
         context, "stage3", classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd

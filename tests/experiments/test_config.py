@@ -77,7 +77,7 @@ def test_every_field_says_what_it_means() -> None:
     """A docstring under each field, which `adafocus train --help` prints."""
 
     def check(kind: type[Any], prefix: str) -> None:
-        source = inspect.getsource(kind)
+        source = "".join(inspect.getsource(base) for base in kind.__mro__[:-1])
         for field in fields(kind):
             after = source.split(f"    {field.name}:", 1)[1].split("\n", 1)[1].lstrip()
             assert after.startswith('"""'), f"{prefix}{field.name}"
