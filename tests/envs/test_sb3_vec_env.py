@@ -111,6 +111,7 @@ def test_environments_may_end_one_by_one() -> None:
     assert [info["fact"] for info in infos] == [0, 1, 2, 13]
     assert infos[1]["terminal_observation"]["x"].tolist() == [1.0]
     assert infos[2]["episode"] == {"r": 2.0, "l": 1, "t": 0.0}
+    assert [type(value) for value in infos[2]["episode"].values()] == [float, int, float]
     assert env.reset_infos == [{"fact": 10}, {"fact": 11}, {"fact": 12}, {}]
     assert not {"episode", "terminal_observation"} & infos[3].keys()
 

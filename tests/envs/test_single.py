@@ -256,6 +256,10 @@ def test_the_picture_is_of_the_frame_that_was_decided_on(made_up: MadeUp) -> Non
     assert picture[8 * 19 - 1, 8 * 19].tolist() == [50] * 3
     assert picture[200, 200].tolist() == [50] * 3
     assert asked == [3]
+    env.reset(options={"video": 1})
+    picture = env.render()
+    assert not picture[:228].any()
+    assert asked == [3, 1]
 
 
 def test_the_picture_tells_the_confidence_in_the_true_class(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
