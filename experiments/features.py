@@ -21,14 +21,16 @@ class RunFeatures:
     Args:
         context: the run.
         recognizer: frozen f_G and f_L.
+        build: build banks, or finish building them, if need be; otherwise they must be there.
 
     Attributes:
         seconds: time spent building and opening banks.
     """
 
-    def __init__(self, context: Context, recognizer: Recognizer) -> None:
+    def __init__(self, context: Context, recognizer: Recognizer, *, build: bool = True) -> None:
         self.context = context
         self.recognizer = recognizer
+        self.build = build
         self.seconds = 0.0
         self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
 
@@ -44,7 +46,9 @@ class RunFeatures:
         if (split, kind) not in self._opened:
             started = time.monotonic()
             self._opened[split, kind] = (
-                open_bank(self.context, self.recognizer, split) if kind == "bank" else self._live(split)
+                open_bank(self.context, self.recognizer, split, build=self.build)
+                if kind == "bank"
+                else self._live(split)
             )
             self.seconds += time.monotonic() - started
         return self._opened[split, kind]

@@ -20,7 +20,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.variants import as_arguments, changed_keys, variant_settings
 from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.features import Split, open_bank
+from adafocus_rl.experiments.features import RunFeatures
 from adafocus_rl.experiments.handover import is_finished, load_recognizer, save_recognizer
 from adafocus_rl.experiments.parser import Settings
 from adafocus_rl.experiments.run_folder import RunFolder
@@ -38,9 +38,6 @@ NEW_BANK = ("model.grid",)
 
 NEW_STAGE1 = ("model.grid", "model.patch_size", "stage1")
 """A change of these leaves stage 0 as it is."""
-
-
-SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +110,9 @@ def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
     """
     origin = make_context(stored.config, stored.agent, run)
     if not base.changed:
-        recognizer = load_recognizer(origin, "stage1")
-        for split in SPLITS:
-            if split == "val" or stored.config.stage2.features == "bank":
-                open_bank(origin, recognizer, split, build=False)
+        features = RunFeatures(origin, load_recognizer(origin, "stage1"), build=False)
+        features.validation()
+        features.training(stored.config.stage2.features)
         return
     arguments = as_arguments(dict(base.changed))
     settings = variant_settings(run, arguments)
@@ -128,9 +124,10 @@ def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
         else:
             save_recognizer(context, "stage0", _resized(load_recognizer(origin, "stage0"), context))
             train(context, [1])
-    recognizer = load_recognizer(context, "stage1")
-    for split in SPLITS:
-        open_bank(context, recognizer, split)
+    features = RunFeatures(context, load_recognizer(context, "stage1"))
+    features.validation()
+    for kind in {settings.config.stage2.features, settings.config.stage3.features}:
+        features.training(kind)
     context.log.close()
 
 

@@ -120,6 +120,7 @@ def plot_curves(
         title: above it.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -135,6 +136,7 @@ def plot_curves(
             axes.plot(epochs, np.nanmean(values, 0), color=colour, marker=marker, markevery=every, ms=5, label=name)
             axes.fill_between(epochs, np.nanmin(values, 0), np.nanmax(values, 0), color=colour, alpha=0.15, lw=0)
         axes.set_xlabel("epoch of stage II")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     for row in rows:
         if row["agent"] not in curves and row["after_stage"] == 2:

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.features import Kind, Split, open_bank
+from adafocus_rl.experiments.features import RunFeatures
 from adafocus_rl.experiments.handover import (
     is_finished,
     load_agent,
@@ -32,7 +31,7 @@ from adafocus_rl.experiments.handover import (
 from adafocus_rl.experiments.parser import Settings
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.stages import finetune_classifier, train_policy
-from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.features import FeatureSource
 from adafocus_rl.features.shards import write_json
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.metrics import mean_average_precision, top1
@@ -150,9 +149,9 @@ def _run(training: Training) -> None:
     # The recognizer and the banks are another folder's, and only read.
     base = dataclasses.replace(context, run=RunFolder(training.base))
     recognizer = load_recognizer(base, "stage1")
-    sources = Sources(base, recognizer)
-    validation = sources.open("val", "bank")
-    agent = context.agent(context.env(sources.open("train", config.stage2.features), recognizer.classifier))
+    features = RunFeatures(base, recognizer, build=False)
+    validation = features.validation()
+    agent = context.agent(context.env(features.training(config.stage2.features), recognizer.classifier))
     if not training.result(2).is_file():
         seconds = 0.0
         if is_finished(context, "stage2"):
@@ -167,7 +166,7 @@ def _run(training: Training) -> None:
         )
     if training.finetune and not training.result(3).is_file():
         agent = load_agent(context, context.agent(agent.env))
-        source = sources.open("train", config.stage3.features)
+        source = features.training(config.stage3.features)
         classifier = copy.deepcopy(recognizer.classifier)
         started = time.monotonic()
         finetune_classifier(context, classifier, agent, source)
@@ -176,32 +175,6 @@ def _run(training: Training) -> None:
         found = measure(context, agent, classifier, validation)
         write_json(training.result(3), {**_facts(training, context, agent, recognizer), **found, "seconds": seconds})
     context.log.close()
-
-
-class Sources:
-    """Feature sources of a run whose banks are never built here, each opened once."""
-
-    def __init__(self, context: Context, recognizer: Recognizer) -> None:
-        self.context = context
-        self.recognizer = recognizer
-        self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
-
-    def open(self, split: Split, kind: Kind) -> FeatureSource:
-        """A split's bank, or the encoders on its augmented clips.
-
-        Raises:
-            UserError: the bank is missing, half-written or stale.
-        """
-        if (split, kind) not in self._opened:
-            context = self.context
-            self._opened[split, kind] = (
-                open_bank(context, self.recognizer, split, build=False)
-                if kind == "bank"
-                else LiveFeatures(
-                    self.recognizer, context.train, device=context.device, workers=context.config.data.workers
-                )
-            )
-        return self._opened[split, kind]
 
 
 @torch.no_grad()
@@ -218,13 +191,14 @@ def measure(context: Context, agent: Agent, classifier: Classifier, source: Feat
         ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
         was recognised; ``top1`` and ``map``: means over the visits, in [0, 1].
     """
-    env: PatchSelectionVectorEnv = context.env(source, classifier)
+    batch_size = context.config.evaluation.batch_size
+    env = agent.env.like(source, classifier, num_envs=batch_size)
     visits = context.config.evaluation.repeats if agent.stochastic else 1
     hits: list[int] = []
     accuracy, precision = [], []
     for visit in range(visits):
         scores, truth, labels, videos = [], [], [], []
-        for episodes in source.batches(context.config.evaluation.batch_size):
+        for episodes in source.batches(batch_size):
             rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
             scores.append(rollout.logits[:, -1].float().softmax(-1).cpu())
             truth.append(episodes.multi_hot.cpu())
