@@ -57,18 +57,18 @@ class LiveEpisodes(EpisodeFeatures):
         return features.view(*origin.shape[:-1], -1)
 
     @torch.no_grad()
-    def kept_local_at(self, step: Tensor, action: Tensor, keep: Tensor) -> Tensor:
+    def kept_local_at(self, step: Tensor, patch: Tensor, keep: Tensor) -> Tensor:
         """Crops and encodes the kept patches only, and calls f_L not at all when there are none.
 
         How many they are has to be known on the host: this waits for the device.
         """
         local = torch.zeros(*step.shape, self.recognizer.focus.vector_dim, device=step.device)
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
-        kept = rows[keep]
+        kept, patch = rows[keep], patch[keep]
         if len(kept):
-            origin = self.recognizer.grid.action_origin(action[keep])
-            patches = self.recognizer.grid.crop(self.frames[kept], origin)
-            local[keep] = self.recognizer.focus_features(patches).float()
+            grid = self.recognizer.grid
+            origin = grid.origin(patch) if patch.is_floating_point() else grid.action_origin(patch)
+            local[keep] = self.recognizer.focus_features(grid.crop(self.frames[kept], origin)).float()
         return local
 
     @torch.no_grad()

@@ -76,18 +76,19 @@ class EpisodeFeatures(ABC):
             f"{type(self).__name__} holds the patches of the grid only; use live features for positions between them"
         )
 
-    def kept_local_at(self, step: Tensor, action: Tensor, keep: Tensor) -> Tensor:
-        """As :meth:`local_at` for the patches to keep, and zeros for the others, on which no compute is spent.
+    def kept_local_at(self, step: Tensor, patch: Tensor, keep: Tensor) -> Tensor:
+        """f_L features of the patches to keep, and zeros for the others, on which no compute is spent.
 
         Args:
             step: (B, M) int64, the frame of each patch.
-            action: (B, M) int64 grid actions.
+            patch: (B, M) int64 grid actions, or (B, M, 2) float32 positions (:meth:`local_at_position`).
             keep: (B, M) bool.
 
         Returns:
             (B, M, D_L) float32.
         """
-        return torch.where(keep[..., None], self.local_at(step, action), 0.0)
+        local = self.local_at_position if patch.is_floating_point() else self.local_at
+        return torch.where(keep[..., None], local(step, patch), 0.0)
 
     @abstractmethod
     def full(self) -> Tensor:
