@@ -200,7 +200,7 @@ class FeatureBank:
                 f"video {row} of the index could not be decoded when the bank in {self.folder} was built; leave it "
                 "out, or mend it and rebuild with `adafocus features build RUN --overwrite`"
             )
-        return BankEpisodes(self, rows.to(self.device))
+        return BankEpisodes(self, rows.to(self.device, non_blocking=True))
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[BankEpisodes]:
         """All valid rows once, in index order or shuffled by (seed, epoch)."""

@@ -134,3 +134,13 @@ def test_box_and_centered_position() -> None:
 def test_impossible_grids_are_refused(grid: int, side: int, patch: int) -> None:
     with pytest.raises(UserError, match=r"grid|patch_size"):
         PatchGrid(grid=grid, frame_size=side, patch_size=patch)
+
+
+@given(grids())
+def test_a_position_of_every_origin_leads_back_to_it(grid: PatchGrid) -> None:
+    every = torch.cartesian_prod(*[torch.arange(grid.last_offset + 1)] * 2) if grid.last_offset < 60 else None
+    origin = torch.arange(grid.last_offset + 1)[:, None].expand(-1, 2) if every is None else every
+    position = grid.origin_position(origin)
+    assert position.dtype == torch.float32
+    assert ((position >= 0) & (position <= 1)).all()
+    assert torch.equal(grid.origin(position), origin)

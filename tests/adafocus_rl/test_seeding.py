@@ -135,3 +135,12 @@ def test_hash_refuses_what_it_cannot_count_by() -> None:
     for high in (0, 2**31 + 1):
         with pytest.raises(ValueError, match=r"expected 1 to 2\*\*31"):
             hash_randint(high, 0, torch.arange(2))
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5))
+def test_a_tensor_of_seeds_gives_each_its_own_numbers(seeds: list[int]) -> None:
+    counters = torch.arange(len(seeds)) * 3, torch.tensor(7)
+    together = hash_uniform(torch.tensor(seeds), *counters)
+    alone = [hash_uniform(seed, counters[0][row], counters[1]).item() for row, seed in enumerate(seeds)]
+    assert together.tolist() == alone
+    assert hash_randint(50, torch.tensor(seeds), *counters).tolist() == [int(value * 50) for value in alone]

@@ -180,3 +180,28 @@ def test_training_clips_make_no_bank(
 ) -> None:
     with pytest.raises(ValueError, match="evaluation transforms"):
         expected_manifest(make_recognizer(), make_dataset(shared_list, train=True), tables=DEFAULT_TABLES)
+
+
+@pytest.mark.parametrize("resident", ["always", "never"])
+def test_rows_of_other_episodes(built: tuple[Path, Recognizer, ClipDataset], resident: Any) -> None:
+    folder, *_ = built
+    bank = FeatureBank(folder, device=CPU, resident=resident)
+    before = bank.episodes(torch.tensor([3, 1, 0]))
+    first = before.global_map[:, 0]
+    kept = first.clone()
+    mixed = before.clone()
+    mixed.overwrite(torch.tensor([2, 0]), bank.episodes(torch.tensor([5, 4])))
+    expected = bank.episodes(torch.tensor([4, 1, 5]))
+    assert torch.equal(mixed.labels, expected.labels)
+    assert torch.equal(mixed.global_map, expected.global_map)
+    assert torch.equal(mixed.local(torch.tensor([[0, 1, 2]] * 3)), expected.local(torch.tensor([[0, 1, 2]] * 3)))
+    assert torch.equal(first, kept)
+    assert before.videos.tolist() == [3, 1, 0]
+
+
+def test_a_bank_has_no_patches_between_the_positions(built: tuple[Path, Recognizer, ClipDataset]) -> None:
+    folder, *_ = built
+    bank = FeatureBank(folder, device=CPU)
+    assert not bank.any_position
+    with pytest.raises(UserError, match="BankEpisodes holds the patches of the grid only; use live features"):
+        bank.episodes(torch.tensor([0])).local_at_position(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, 2))

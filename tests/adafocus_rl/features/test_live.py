@@ -83,3 +83,35 @@ def test_encoders_of_lower_precision_give_float32_features(
     ):
         assert right.dtype == torch.float32
         torch.testing.assert_close(left, right, rtol=0.1, atol=0.1)
+
+
+def test_positions_are_cut_at_the_floor(
+    shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer
+) -> None:
+    recognizer = make_recognizer()
+    episodes = LiveFeatures(recognizer, make_dataset(shared_list), device=CPU).episodes(torch.tensor([3, 1]))
+    free = recognizer.grid.last_offset
+    position = torch.tensor([[[0.0, 1.0], [0.5, 0.999]], [[0.33, 0.01], [1.0, 0.0]]])
+    steps = torch.tensor([[2, 0], [1, 1]])
+    origin = torch.tensor([[[0, free], [free // 2, free - 1]], [[int(0.33 * free), 0], [free, 0]]])
+    expected = episodes.local_at_origin(steps, origin)
+    torch.testing.assert_close(episodes.local_at_position(steps, position), expected)
+    several = episodes.local_at_position(steps[:, :1], position[:, None])
+    assert several.shape == (2, 1, 2, expected.shape[-1])
+    torch.testing.assert_close(several[1, 0], expected[1])
+
+
+def test_rows_of_other_episodes(shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer) -> None:
+    live = LiveFeatures(make_recognizer(), make_dataset(shared_list), device=CPU)
+    before = live.episodes(torch.tensor([3, 1, 0]))
+    mixed = before.clone()
+    mixed.overwrite(torch.tensor([2, 0]), live.episodes(torch.tensor([5, 4])))
+    expected = live.episodes(torch.tensor([4, 1, 5]))
+    steps, actions = torch.tensor([[0, 1], [2, 2], [1, 0]]), torch.tensor([[0, 1], [2, 3], [3, 1]])
+    assert mixed.videos.tolist() == [4, 1, 5]
+    assert torch.equal(mixed.labels, expected.labels)
+    torch.testing.assert_close(mixed.global_map, expected.global_map)
+    torch.testing.assert_close(mixed.local_at(steps, actions), expected.local_at(steps, actions))
+    torch.testing.assert_close(mixed.full(), expected.full())
+    assert before.videos.tolist() == [3, 1, 0]
+    torch.testing.assert_close(before.global_map, live.episodes(torch.tensor([3, 1, 0])).global_map)
