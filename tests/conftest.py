@@ -91,6 +91,7 @@ class MadeUpFeatures:
         self.boxes = torch.full((videos, frames, 4), float("nan"), device=device)
         self.has_boxes = False
         self.any_position = True
+        self.failed: list[tuple[str, str]] = []
         self._videos = torch.arange(videos)
 
     @property
