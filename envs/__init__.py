@@ -1,6 +1,7 @@
 """The decision problem: patch selection on frozen features, and its rewards."""
 
 from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
+from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
@@ -12,6 +13,7 @@ __all__ = [
     "REWARDS",
     "FindThePatchEnv",
     "FindThePatchVectorEnv",
+    "FrameSkippingVectorEnv",
     "Info",
     "NumpyVectorEnv",
     "Observation",
