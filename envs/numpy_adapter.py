@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,11 @@ from torch import Tensor
 
 Arrays = Any
 """A NumPy array, or a dict or tuple of such, as the space says."""
+
+if TYPE_CHECKING:
+    _Wrapper = VectorWrapper[Arrays, Arrays, Any, Any, NDArray[Any]]
+else:  # Gymnasium's older versions know no parameters here.
+    _Wrapper = VectorWrapper
 
 STATISTICS = ("episode", "_episode")
 """Names under which an environment tells the return and the length of an episode that has ended."""
@@ -44,7 +49,21 @@ def to_tensors(value: Any) -> Any:
     return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
-class NumpyVectorEnv(VectorWrapper[Arrays, Arrays, Any, Any, NDArray[Any]]):
+def list_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """One info per environment from a vector environment's in NumPy, without what an environment does not have."""
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for name, value in infos.items():
+        if name.startswith("_"):
+            continue
+        parts = list_infos(value, num_envs) if isinstance(value, Mapping) else value
+        has = infos.get(f"_{name}")
+        for row in range(num_envs):
+            if has is None or has[row]:
+                rows[row][name] = parts[row]
+    return rows
+
+
+class NumpyVectorEnv(_Wrapper):
     """A vector environment of device tensors as Gymnasium's own vector environments look.
 
     Observations, rewards (float64), terminations, truncations and infos are NumPy arrays, ``final_obs`` is an object

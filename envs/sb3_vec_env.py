@@ -8,11 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.wrappers.vector import DictInfoToList
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from adafocus_rl.envs.numpy_adapter import STATISTICS, NumpyVectorEnv
+from adafocus_rl.envs.numpy_adapter import STATISTICS, NumpyVectorEnv, list_infos
 from adafocus_rl.errors import UserError
 
 Indices = int | Iterable[int] | None
@@ -44,7 +43,7 @@ class SB3VecEnv(VecEnv):
                 f"autoreset_mode is {mode.name}; Stable-Baselines3 resets within the last step: give SAME_STEP"
             )
         self.env = env
-        self._listed: Any = DictInfoToList(NumpyVectorEnv(env, statistics=True))
+        self._numpy = NumpyVectorEnv(env, statistics=True)
         self._actions: NDArray[Any] | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
@@ -56,7 +55,8 @@ class SB3VecEnv(VecEnv):
         Returns:
             First observations, (B, …) float32 or a dict of such.
         """
-        observation, self.reset_infos = self._listed.reset(seed=self._seeds[0], options=self._vector_options())
+        observation, info = self._numpy.reset(seed=self._seeds[0], options=self._vector_options())
+        self.reset_infos = list_infos(info, self.num_envs)
         self._reset_seeds()
         self._reset_options()
         return observation
@@ -67,7 +67,8 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Takes the step: observations (B, …), rewards (B,), ends of episodes (B,) and B infos."""
-        observation, reward, terminated, truncated, infos = self._listed.step(self._actions)
+        observation, reward, terminated, truncated, vector_info = self._numpy.step(self._actions)
+        infos = list_infos(vector_info, self.num_envs)
         done = terminated | truncated
         for row, info in enumerate(infos):
             if done[row]:

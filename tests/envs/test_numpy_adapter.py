@@ -18,14 +18,19 @@ from gymnasium.wrappers.vector import (
     RecordEpisodeStatistics,
     TransformObservation,
 )
+from packaging.version import Version
 from torch import Tensor
 
 from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv, to_numpy
-from adafocus_rl.envs.numpy_adapter import to_arrays, to_tensors
+from adafocus_rl.envs.numpy_adapter import list_infos, to_arrays, to_tensors
 from adafocus_rl.models.classifiers import GRUClassifier
 
 MadeUp = Any
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
+
+needs_modes = pytest.mark.skipif(
+    Version(gym.__version__) < Version("1.4"), reason="older wrappers do not tell SAME_STEP from NEXT_STEP"
+)
 
 
 def _env(made_up: MadeUp, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> PatchSelectionVectorEnv:
@@ -126,6 +131,12 @@ def test_what_comes_out_can_be_written_to(made_up: MadeUp) -> None:
     assert torch.equal(vector.source.maps, before)
 
 
+def test_infos_one_by_one() -> None:
+    has = np.array([True, False])
+    infos = {"a": np.arange(2), "_a": has, "b": {"c": np.arange(2), "_c": ~has}, "_b": ~has, "d": {"e": np.arange(2)}}
+    assert list_infos(infos, 2) == [{"a": 0, "d": {"e": 0}}, {"b": {"c": 1}, "d": {"e": 1}}]
+
+
 def test_trees_keep_their_shape() -> None:
     tree = {"a": (torch.ones(2), {"b": torch.tensor([True])}), "c": None}
     arrays = to_arrays(tree)
@@ -149,6 +160,7 @@ def _rewards(made_up: MadeUp, mode: AutoresetMode, steps: int) -> tuple[Tensor, 
     return torch.stack([one[1] for one in played]), torch.stack([one[2] for one in played])
 
 
+@needs_modes
 @pytest.mark.parametrize("mode", MODES)
 def test_episode_statistics(made_up: MadeUp, mode: AutoresetMode) -> None:
     # With NEXT_STEP one call more per episode, which resets.
@@ -178,6 +190,7 @@ def test_statistics_with_resets_of_the_caller(made_up: MadeUp) -> None:
         env.reset(options={"reset_mask": terminated | truncated})
 
 
+@needs_modes
 @pytest.mark.parametrize("mode", MODES)
 def test_normalised_rewards(made_up: MadeUp, mode: AutoresetMode) -> None:
     rewards, ends = _rewards(made_up, mode, 11)
@@ -213,6 +226,7 @@ def test_transformed_observations(made_up: MadeUp) -> None:
         expected, *_ = original.step(torch.from_numpy(actions))
 
 
+@needs_modes
 def test_a_stack_of_wrappers(made_up: MadeUp) -> None:
     env: Any = to_numpy(_env(made_up, AutoresetMode.NEXT_STEP))
     env = TransformObservation(env, lambda observation: np.clip(observation, 0, None))
