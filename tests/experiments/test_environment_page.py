@@ -1,0 +1,52 @@
+"""The examples of docs/environment.md run, and its tables name what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adafocus_rl.envs import REWARDS, SpaceConfig
+from adafocus_rl.experiments.gym_entry import make_patch_selection_vec
+
+PAGE = (Path(__file__).parents[2] / "docs" / "environment.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def after(finished: Path) -> dict[str, Any]:
+    """What the examples have defined when all were run in order, on a run of their own."""
+    names: dict[str, Any] = {}
+    for number, example in enumerate(EXAMPLES):
+        assert "runs/demo" in example or "env" in names
+        exec(compile(example.replace("runs/demo", str(finished)), f"example {number}", "exec"), names)
+    return names
+
+
+def test_the_examples_run(after: dict[str, Any]) -> None:
+    assert len(EXAMPLES) == 9
+    # Their own assertions hold; this is what they leave behind.
+    assert after["returns"][1] != 0
+    assert after["state"].shape == (3, 16)
+
+
+def _table(heading: str, column: int = 0) -> list[str]:
+    """Names in backticks in a column of the first table under a heading."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row[column])]
+
+
+def test_the_tables_are_complete(after: dict[str, Any]) -> None:
+    assert sorted(_table("Reward")) == sorted(REWARDS.names())
+    assert {*_table("Observation"), "action_space"} == set(SpaceConfig.__dataclass_fields__)
+    env = make_patch_selection_vec(source=after["env"].source, classifier=after["env"].classifier, num_envs=2)
+    _, info = env.reset()
+    told = {name for name in info if not name.startswith("_")}
+    for _ in range(env.source.num_frames):
+        *_, info = env.step(torch.zeros(2, dtype=torch.long))
+        told |= {name for name in info if not name.startswith("_")}
+    assert set(_table("Infos")) == told
