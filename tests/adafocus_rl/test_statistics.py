@@ -78,6 +78,15 @@ def test_differences_are_on_the_same_videos() -> None:
     assert difference.mean() == pytest.approx(1 / 20, abs=4 * np.sqrt(0.9 / 500) / 20)
 
 
+def test_seeds_of_two_groups_are_drawn_independently() -> None:
+    """Equal groups that vary with the seed alone: the variance of their difference is twice that of one."""
+    scores = np.array([[1.0] * 5, [1.0] * 5, [0.0] * 5])
+    found = bootstrap({"a": scores, "b": scores}, np.zeros(5), resamples=RESAMPLES)
+    one = 2 / 3 * 1 / 3 / 3
+    assert found["a"].var() == pytest.approx(one, rel=0.05)
+    assert (found["a"] - found["b"]).var() == pytest.approx(2 * one, rel=0.05)
+
+
 def test_an_interval_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(0)
     a, b, strata = draw.random((5, 12)), draw.random((3, 12)), draw.integers(3, size=12)
