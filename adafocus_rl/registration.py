@@ -18,7 +18,10 @@ ENTRY_POINTS = {
         "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",
     ),
 }
-"""What makes the single environment, and the vector environment, of each id."""
+"""What makes the single environment, and the vector environment, of each id.
+
+One that is opened from a run folder is made in ``adafocus_rl.experiments.gym_entry``.
+"""
 
 
 def register_environments() -> None:

@@ -114,7 +114,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
             raise UserError(f"the action is {action!r}; expected one of {self.action_space}")
         observation, reward, terminated, truncated, info = self.env.step(to_tensors(action)[None])
         self._info = self._single_info(info)
-        self._box = to_arrays(self.chosen_box(to_tensors(action), info))
+        self._box = to_arrays(self.chosen_box(to_tensors(action), video=self._info["video"], step=self._step))
         self._step += 1
         self._show()
         return (
@@ -136,12 +136,13 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         if self._window is not None:
             self._window.close()
 
-    def chosen_box(self, action: Tensor, info: dict[str, Any]) -> Tensor | None:
-        """The box (4,) to draw for an action; None for none. Another kind of action, another method.
+    def chosen_box(self, action: Tensor, *, video: int, step: int) -> Tensor | None:
+        """The box (4,) to draw for an action, None for none; what environments with other actions override.
 
         Args:
             action: a grid position () or a relative position (2,).
-            info: of the step, as the vector environment gave it.
+            video: index row.
+            step: the frame that the action is about.
         """
         grid = self.env.source.grid
         continuous = isinstance(self.action_space, gym.spaces.Box)
