@@ -7,8 +7,10 @@ video)` seeds a small generator, and `hash_uniform(seed, video, frame, sample)` 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -37,6 +39,33 @@ def seed_all(*parts: int | str) -> None:
     # Other people's code (scikit-learn's) still draws from NumPy's global state; it takes 32 bits only.
     np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def isolated(*parts: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, the global generators follow from `parts`; afterwards they are as they were.
+
+    For code of others that draws from them: Python's, NumPy's, and torch's on CPU and on `device`.
+
+    Args:
+        parts: as of `derive_seed`.
+        device: where the code computes.
+    """
+    seed, device = derive_seed(*parts), torch.device(device)
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    elsewhere = device.type != "cpu"
+    devices, kind = ([device], device.type) if elsewhere else ([], "cuda")
+    with torch.random.fork_rng(devices, device_type=kind):
+        random.seed(seed)
+        np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        if elsewhere:
+            torch.get_device_module(device).manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
 
 
 def hash_uniform(seed: int | Tensor, *counters: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Who decides: PPO, and agents that do not learn."""
+"""Who decides: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
 
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent
 from adafocus_rl.agents.ppo import PPOAgent
+from adafocus_rl.agents.sb3 import SB3Agent
 
 __all__ = [
     "AGENTS",
@@ -16,4 +17,5 @@ __all__ = [
     "PPOAgent",
     "PlannedAgent",
     "RandomAgent",
+    "SB3Agent",
 ]

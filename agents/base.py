@@ -40,7 +40,7 @@ class Agent(ABC):
         seed: of everything random in the agent.
     """
 
-    label: ClassVar[str]
+    label: str
     """Short name in tables and files: ``ppo``, ``random``."""
 
     learns: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform, seed_all
+from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform, isolated, seed_all
 
 PARTS = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=8), max_size=4)
 
@@ -144,3 +144,20 @@ def test_a_tensor_of_seeds_gives_each_its_own_numbers(seeds: list[int]) -> None:
     alone = [hash_uniform(seed, counters[0][row], counters[1]).item() for row, seed in enumerate(seeds)]
     assert together.tolist() == alone
     assert hash_randint(50, torch.tensor(seeds), *counters).tolist() == [int(value * 50) for value in alone]
+
+
+def test_what_is_isolated_follows_from_its_seed_and_leaves_no_trace() -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+    seed_all(0, "outside")
+    expected = [draw() for _ in range(4)]
+    seed_all(0, "outside")
+    found, inside = [draw()], []
+    for number in (1, 1, 2):
+        with pytest.raises(KeyError), isolated("inside", number):
+            inside.append(draw())
+            raise KeyError
+        found.append(draw())
+    assert found == expected
+    assert inside[0] == inside[1] != inside[2]

@@ -1,0 +1,236 @@
+"""PPO, A2C and recurrent PPO of Stable-Baselines3, trained step by step, as agents."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback, features_of
+from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
+from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
+from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
+from adafocus_rl.flops import macs
+from adafocus_rl.seeding import derive_seed, isolated
+
+Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]
+
+_DRAWN = ("action", "log_prob", "sample")
+"""What of a :class:`~adafocus_rl.envs.PolicyOutput` is known without a critic."""
+
+
+@AGENTS.register("SB3Agent")
+class SB3Agent(Agent):
+    """An algorithm of Stable-Baselines3 (RecurrentPPO: of sb3-contrib) on a network like π's.
+
+    Options that are not given are the algorithm's own defaults, but for γ and the length of a rollout: one episode of
+    every environment.
+
+    Args:
+        env: where it acts and learns, with SAME_STEP autoreset for learning.
+        seed: of the initial weights, the sampled actions, the minibatches and the order of videos.
+        algorithm: ``PPO``, ``A2C`` or ``RecurrentPPO``.
+        learning_rate: above 0; None: the algorithm's default.
+        gamma: discount γ in [0, 1], AdaFocus's.
+        n_steps: steps of each environment between two updates, at least 1; None: T.
+        reduced_channels: outputs of the encoder's 1×1 convolution.
+        hidden: width of the encoder, and of RecurrentPPO's LSTM.
+        options: other keyword arguments of the algorithm's class, plain values only: ``{"n_epochs": 4}``.
+
+    Raises:
+        UserError: an option outside its range, or sb3-contrib is needed and not installed.
+    """
+
+    label = "sb3"
+    learns = True
+
+    def __init__(
+        self,
+        env: PatchSelectionVectorEnv,
+        *,
+        seed: int = 0,
+        algorithm: Algorithm = "PPO",
+        learning_rate: float | None = None,
+        gamma: float = 0.7,
+        n_steps: int | None = None,
+        reduced_channels: int = 32,
+        hidden: int = 256,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(env, seed=seed)
+        self._options: dict[str, Any] = {
+            "algorithm": algorithm, "learning_rate": learning_rate, "gamma": gamma, "n_steps": n_steps,
+            "reduced_channels": reduced_channels, "hidden": hidden, "options": options,
+        }  # fmt: skip
+        for name, valid, wanted in (
+            ("algorithm", algorithm in get_args(Algorithm), "PPO, A2C or RecurrentPPO"),
+            ("learning_rate", learning_rate is None or learning_rate > 0, "a number above 0, or null"),
+            ("gamma", 0 <= gamma <= 1, "a number in [0, 1]"),
+            ("n_steps", n_steps is None or n_steps >= 1, "at least 1, or null"),
+            ("reduced_channels", reduced_channels >= 1, "at least 1"),
+            ("hidden", hidden >= 1, "at least 1"),
+        ):
+            if not valid:
+                raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")
+        from adafocus_rl.agents.sb3.models import build
+
+        self.label = f"sb3_{algorithm.lower()}"
+        self._recurrent = algorithm == "RecurrentPPO"
+        given = {"gamma": gamma, "n_steps": n_steps or env.source.num_frames, **(options or {})}
+        if learning_rate is not None:
+            given["learning_rate"] = learning_rate
+        with isolated("sb3 weights", seed, device=self.device):
+            self.model = build(algorithm, env, reduced_channels=reduced_channels, hidden=hidden, options=given)
+        self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "sb3 actions"))
+
+    def options(self) -> dict[str, Any]:
+        """All of them."""
+        return {**super().options(), **self._options}
+
+    def macs_per_step(self) -> int:
+        """Counted on one step of the actor: encoder, LSTM, head."""
+        policy = copy.deepcopy(self.model.policy).cpu()
+        observation = blank(self.env.single_observation_space, 1)
+        # Fused recurrent kernels hide from the count; switching them off warns of kernels for GPUs of another maker.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with torch.backends.mkldnn.flags(enabled=False):
+                return macs(lambda state: self._distribution(policy, observation, state), self._initial_state(1).cpu())
+
+    # ---- acting -------------------------------------------------------------------------------------------------
+
+    def _initial_state(self, count: int) -> Tensor:
+        """Zeros (B, S): hidden and cell states of the actor's LSTM, if there is one."""
+        lstm = self.model.policy.lstm_actor if self._recurrent else None
+        size = 2 * lstm.num_layers * lstm.hidden_size if lstm is not None else 0
+        return torch.zeros(count, size, device=self.device)
+
+    def _distribution(self, policy: Any, observation: Observation, state: Tensor) -> tuple[Distribution, Tensor]:
+        """What the policy draws from at observations (B, …) and states (B, S), and the next states."""
+        policy.set_training_mode(False)
+        if self._recurrent:
+            layers, count = policy.lstm_actor.num_layers, len(state)
+            before = state.view(count, 2, layers, -1).permute(1, 2, 0, 3).contiguous()
+            found, after = policy.get_distribution(observation, tuple(before), state.new_zeros(count))
+            state = torch.stack(after).permute(2, 0, 1, 3).flatten(1)
+        else:
+            found = policy.get_distribution(observation)
+        drawn = found.distribution
+        return ClippedGaussian(drawn.mean, drawn.stddev) if self.continuous else Categorical(drawn.logits), state
+
+    def _choose(self, distribution: Distribution, deterministic: bool) -> PolicyOutput:
+        sample = distribution.mode() if deterministic else distribution.sample(self.generator)
+        return PolicyOutput(action=distribution.action(sample), log_prob=distribution.log_prob(sample), sample=sample)
+
+    @torch.no_grad()
+    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
+        """One call for all frames; with an LSTM, one for each."""
+        count, frames = features_of(observation).shape[:2]
+        if not self._recurrent:
+            found, _ = self._distribution(self.model.policy, flatten_time(observation), self._initial_state(count))
+            flat = self._choose(found, deterministic)
+            parts = {
+                name: value.unflatten(0, (count, frames)) for name, value in vars(flat).items() if value is not None
+            }
+            return PolicyOutput(**parts)
+        outputs: list[PolicyOutput] = []
+        state = None
+        for frame in range(frames):
+            now = take_rows(observation, (slice(None), frame))
+            output, state = self.act_step(now, state, info, deterministic=deterministic)
+            outputs.append(output)
+        return PolicyOutput(**{name: torch.stack([getattr(part, name) for part in outputs], dim=1) for name in _DRAWN})
+
+    @torch.no_grad()
+    def act_step(
+        self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Tensor]:
+        """One step of whole episodes; the state is as in :meth:`predict`."""
+        if state is None:
+            state = self._initial_state(len(features_of(observation)))
+        found, state = self._distribution(self.model.policy, observation, state)
+        return self._choose(found, deterministic), state
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One step; the state is what the LSTM keeps, (B, S), and zeros where an episode starts."""
+        if state is not None and episode_start is not None:
+            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
+        output, state = self.act_step(observation, state, {}, deterministic=deterministic)
+        return output.action, state
+
+    # ---- learning -----------------------------------------------------------------------------------------------
+
+    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> SB3Agent:
+        """Trains for passes ``start_epoch … epochs − 1``: N·T steps each, rounded up to whole rollouts in all.
+
+        Every pass begins with new episodes, and its random numbers and its order of videos depend on (seed, pass)
+        alone, so that training resumed from a pass's checkpoint goes on as if it had not stopped.
+        """
+        from adafocus_rl.agents.sb3.models import Record
+        from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
+
+        env, seed_before = SB3VecEnv(self.env), self.env.seed
+        record = Record()
+        self.model.set_env(env)
+        self.model.set_logger(record.logger())
+        steps = len(self.env.source.videos) * self.env.source.num_frames
+        for epoch in range(start_epoch, epochs):
+            due = (epoch + 1) * steps - self.model.num_timesteps
+            if due > 0:
+                with isolated("sb3", self.seed, epoch, device=self.device):
+                    env.seed(derive_seed(self.seed, "sb3 videos", epoch))
+                    self.model._last_obs = None
+                    self.model.ep_info_buffer = None
+                    self.model.learn(due, log_interval=1, reset_num_timesteps=False)
+                self.model.logger.dump()  # the last update's
+            if callback:
+                callback(epoch + 1, record.means())
+        self.env.reset(seed=seed_before)
+        return self
+
+    # ---- saving -------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The policy's, as ``policy.…``."""
+        return {f"policy.{name}": value for name, value in self.model.policy.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores the policy.
+
+        Raises:
+            UserError: when it was saved with other spaces, another algorithm or width.
+        """
+        checkpoint.load_into(self.model.policy, tensors, prefix="policy.", what=what)
+
+    def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The policy, the optimiser's state, and how far the counters are."""
+        optimizer, plain = checkpoint.optimizer_tensors(self.model.policy.optimizer)
+        tensors = {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}
+        counters = {"num_timesteps": self.model.num_timesteps, "n_updates": self.model._n_updates}
+        return tensors, {"optimizer": plain, **counters}
+
+    def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
+        """Restores them.
+
+        Raises:
+            UserError: when they were saved with other spaces, another algorithm or width.
+        """
+        self.load_tensors(tensors, what=what)
+        own = {
+            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
+        }
+        checkpoint.restore_optimizer(self.model.policy.optimizer, own, plain["optimizer"])
+        self.model.num_timesteps, self.model._n_updates = int(plain["num_timesteps"]), int(plain["n_updates"])

@@ -1,0 +1,155 @@
+"""Stable-Baselines3's models for our spaces. Not imported before one is wanted: Stable-Baselines3 loads slowly."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from adafocus_rl.agents.ppo.encoder import ObservationEncoder
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
+
+
+class StateFeatures(BaseFeaturesExtractor):  # type: ignore[misc]  # Stable-Baselines3 is not looked into
+    """π's state encoder as a features extractor.
+
+    Args:
+        observation_space: of one observation.
+        reduced_channels: outputs of the 1×1 convolution.
+        hidden: features.
+    """
+
+    def __init__(self, observation_space: gym.Space[Any], *, reduced_channels: int, hidden: int) -> None:
+        super().__init__(observation_space, features_dim=hidden)
+        self.encoder = ObservationEncoder(observation_space, reduced_channels=reduced_channels, hidden=hidden)
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Features (N, hidden) of observations (N, …)."""
+        return self.encoder.encode(observation)
+
+
+def algorithm_class(name: str) -> Any:
+    """The class of an algorithm.
+
+    Raises:
+        UserError: it needs a package that is not installed.
+    """
+    if name != "RecurrentPPO":
+        return {"PPO": PPO, "A2C": A2C}[name]
+    try:
+        from sb3_contrib import RecurrentPPO
+    except ImportError:
+        raise UserError(
+            "agent.algorithm is RecurrentPPO, which needs sb3-contrib; install it (pip install 'adafocus_rl[sb3]'), "
+            "or take PPO or A2C"
+        ) from None
+    return RecurrentPPO
+
+
+def build(
+    name: str, env: PatchSelectionVectorEnv, *, reduced_channels: int, hidden: int, options: Mapping[str, Any]
+) -> Any:
+    """A new model for the spaces of ``env``, which it does not act on; its weights are drawn from torch's generator.
+
+    The policy is π's state encoder, an LSTM of the same width for RecurrentPPO, and linear heads.
+
+    Args:
+        name: ``PPO``, ``A2C`` or ``RecurrentPPO``.
+        env: spaces, device and number of environments.
+        reduced_channels: of the state encoder.
+        hidden: of the state encoder and the LSTM.
+        options: other keyword arguments of the algorithm's class.
+
+    Raises:
+        UserError: an option that the class does not have, or refuses.
+    """
+    kind = algorithm_class(name)
+    recurrent = name == "RecurrentPPO"
+    several = isinstance(env.single_observation_space, gym.spaces.Dict)
+    policy: dict[str, Any] = {
+        "net_arch": [],
+        "features_extractor_class": StateFeatures,
+        "features_extractor_kwargs": {"reduced_channels": reduced_channels, "hidden": hidden},
+        "normalize_images": False,
+        **({"lstm_hidden_size": hidden} if recurrent else {}),
+    }
+    with warnings.catch_warnings():
+        # About a last minibatch that is smaller than the others, and about CPUs being as fast.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return kind(
+                f"{'MultiInput' if several else 'Mlp'}{'Lstm' if recurrent else ''}Policy",
+                SpacesOnly(env),
+                policy_kwargs=policy,
+                device=env.source.device,
+                **options,
+            )
+        except (TypeError, ValueError, AssertionError) as error:
+            raise UserError(
+                f"Stable-Baselines3's {name} does not take agent.options {dict(options)!r}: {error}"
+            ) from error
+
+
+class SpacesOnly(VecEnv):  # type: ignore[misc]
+    """The spaces of an environment, for a model that is only asked for actions.
+
+    Args:
+        env: whose spaces, and how many environments.
+    """
+
+    def __init__(self, env: PatchSelectionVectorEnv) -> None:
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("this model was built to act, not to learn")
+
+    reset = step_async = step_wait = set_attr = env_method = _refuse
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Nothing is known of any attribute; Stable-Baselines3 asks how the environments render."""
+        return [None] * self.num_envs
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """Never."""
+        return [False] * self.num_envs
+
+
+class Record(KVWriter):  # type: ignore[misc]
+    """Keeps the scalars of training, and prints nothing.
+
+    Attributes:
+        values: by name, one number for each time that it was logged.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Takes what a logger gives."""
+        for name, value in key_values.items():
+            if name.startswith(("train/", "rollout/")) and name not in ("train/n_updates", "rollout/ep_len_mean"):
+                self.values.setdefault(name, []).append(float(value))
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def logger(self) -> Any:
+        """A logger that writes here."""
+        return Logger(None, [self])
+
+    def means(self) -> dict[str, float]:
+        """The mean of each name's numbers since the last call."""
+        values, self.values = self.values, {}
+        return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
