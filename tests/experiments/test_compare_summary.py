@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
-from adafocus_rl.experiments.compare.summary import as_plain, curves, summarise
+from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, summarise
 
 
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
@@ -44,6 +45,13 @@ def test_rows_by_hand() -> None:
         (1 - rows[0].top1_high, 1 - rows[0].top1_low)
     )
     assert summarise({}, stage=2, seeds=5) == []
+
+
+def test_every_key_has_a_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    table = page.split("## What the numbers mean")[1].split("## ")[0]
+    keys = [key for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", line)]
+    assert keys == list(Row.__dataclass_fields__)
 
 
 def test_after_stage_3_nothing_is_deterministic() -> None:
