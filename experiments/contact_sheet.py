@@ -39,7 +39,7 @@ def write_contact_sheet(context: Context, agent: Agent, classifier: Classifier, 
     chosen = usable[torch.linspace(0, len(usable) - 1, min(count, len(usable))).round().long()]
     episodes = validation.episodes(chosen)
     env = agent.env.like(validation, classifier, num_envs=len(chosen))
-    rollout = env.rollout(agent, episodes=episodes, deterministic=True, with_reward=False)
+    rollout = env.rollout(agent.on(env), episodes=episodes, deterministic=True, with_reward=False)
     boxes = validation.grid.box(env.spaces.origin(rollout.output.action)).cpu()
     probability = rollout.logits[:, -1].softmax(-1).cpu()
     (batch,) = make_loader(context.val, batches=[chosen.tolist()])

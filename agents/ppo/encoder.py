@@ -14,8 +14,8 @@ from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
 
-def take_rows(observation: Observation, rows: slice | Tensor) -> Observation:
-    """Rows of a batch of observations, a tensor or a dict of tensors."""
+def take_rows(observation: Observation, rows: slice | Tensor | tuple[slice, int]) -> Observation:
+    """Part of a batch of observations, a tensor or a dict of tensors."""
     if isinstance(observation, Tensor):
         return observation[rows]
     return {name: part[rows] for name, part in observation.items()}

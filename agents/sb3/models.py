@@ -19,7 +19,7 @@ from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
 
-class StateFeatures(BaseFeaturesExtractor):  # type: ignore[misc]  # Stable-Baselines3 is not looked into
+class StateFeatures(BaseFeaturesExtractor):
     """π's state encoder as a features extractor.
 
     Args:
@@ -99,7 +99,7 @@ def build(
             ) from error
 
 
-class SpacesOnly(VecEnv):  # type: ignore[misc]
+class SpacesOnly(VecEnv):
     """The spaces of an environment, for a model that is only asked for actions.
 
     Args:
@@ -126,7 +126,7 @@ class SpacesOnly(VecEnv):  # type: ignore[misc]
         return [False] * self.num_envs
 
 
-class Record(KVWriter):  # type: ignore[misc]
+class Record(KVWriter):
     """Keeps the scalars of training, and prints nothing.
 
     Attributes:

@@ -199,7 +199,7 @@ def measure(context: Context, agent: Agent, classifier: Classifier, source: Feat
     for visit in range(visits):
         scores, truth, labels, videos = [], [], [], []
         for episodes in source.batches(batch_size):
-            rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+            rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=False)
             scores.append(rollout.logits[:, -1].float().softmax(-1).cpu())
             truth.append(episodes.multi_hot.cpu())
             labels.append(episodes.labels.cpu())

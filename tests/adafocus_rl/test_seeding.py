@@ -155,9 +155,21 @@ def test_what_is_isolated_follows_from_its_seed_and_leaves_no_trace() -> None:
     seed_all(0, "outside")
     found, inside = [draw()], []
     for number in (1, 1, 2):
-        with pytest.raises(KeyError), isolated("inside", number):
+        with isolated("inside", number):
             inside.append(draw())
-            raise KeyError
         found.append(draw())
     assert found == expected
     assert inside[0] == inside[1] != inside[2]
+
+
+def test_what_is_isolated_may_fail() -> None:
+    before = torch.get_rng_state(), random.getstate()
+
+    def fail() -> None:
+        with isolated("inside"):
+            raise KeyError(torch.rand(()), random.random())
+
+    with pytest.raises(KeyError):
+        fail()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]

@@ -42,7 +42,7 @@ def test_a_sequence_equals_its_steps(cell: Cell, space: Space[Any], action: Spac
     state = network.initial_state(4)
     assert state.shape == (4, network.state_dim)
     for step in range(6):
-        output, value, state = network.step(take_rows(observation, (slice(None), step)), state)  # type: ignore[arg-type]
+        output, value, state = network.step(take_rows(observation, (slice(None), step)), state)
         torch.testing.assert_close(output, outputs[:, step], rtol=0, atol=1e-5)
         torch.testing.assert_close(value, values[:, step], rtol=0, atol=1e-5)
 
