@@ -103,6 +103,7 @@ def test_the_others_go_on_at_their_own_step(made_up: MadeUp) -> None:
     observation, info = env.reset(options={"reset_mask": np.array([False, True, False])})
     assert torch.equal(first, kept)
     assert info["video"].tolist() == [0, 3, 2]
+    assert info["_video"].tolist() == info["_visit"].tolist() == [False, True, False]
     assert torch.equal(observation, torch.stack((maps[0, 1], maps[3, 0], maps[2, 1])))
     ends = []
     for step in range(2, 5):
