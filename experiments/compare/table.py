@@ -12,11 +12,11 @@ from rich.table import Table
 def print_comparison(content: Mapping[str, Any]) -> None:
     """Prints the rows of compare.json on stdout, accuracies in percent."""
     rows = content["rows"]
-    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console = Console(width=None if Console().is_terminal else 160, highlight=False)
     if not rows:
         return
     table = Table(title=f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos", title_justify="left")
-    table.add_column("agent")
+    table.add_column("agent", overflow="fold")
     stages = {row["after_stage"] for row in rows}
     names = ("seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "GMACs/video", "s/training")
     for name in (*(["after stage"] if len(stages) > 1 else []), *names):
