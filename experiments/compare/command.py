@@ -267,7 +267,7 @@ def _draw(out: Path, content: dict[str, Any]) -> None:
     except UserError as error:
         say(str(error))
         return
-    rows, title = content["rows"], f"{content['title']}: {content['seeds']} seeds"
+    rows, title = content["rows"], f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
     if rows:
         plot_compute(out / "compare.png", rows, title=f"{title}, interquartile mean, 95 % interval")
     if content["curves"]:
