@@ -117,3 +117,31 @@ def test_step_by_step_equals_whole_episodes(made_up: MadeUp, kind: type[Agent]) 
             action, state = agent.predict(torch.zeros(3, 2, 3, 3), state, start)
             assert torch.equal(action, expected[:, step])
             _, _, start, _, info = other.step(action)
+
+
+@pytest.mark.parametrize("kind", [RandomAgent, CenterAgent, GaussianAgent, OracleAgent])
+def test_positions_anywhere(made_up: MadeUp, kind: type[Agent]) -> None:
+    """As on the grid, without rounding to it, in both ways of acting."""
+    grid = _boxed(made_up)
+    env = PatchSelectionVectorEnv(grid.source, grid.classifier, num_envs=7, action_space="continuous", last_action=True)
+    agent, on_grid = kind(env), kind(grid)
+    info = _info(env, list(range(7)), [0] * 7)
+    plan = agent.plan(info, 4)
+    assert plan.shape == (7, 4, 2)
+    assert all(env.single_action_space.contains(position) for position in plan.flatten(0, 1).numpy())
+    if kind is not RandomAgent:
+        assert torch.equal(env.source.grid.action(plan), on_grid.plan(info, 4))
+    # Frame by frame, since what is observed depends on what was chosen.
+    rollout = env.rollout(agent, episodes=env.source.episodes(torch.arange(7)))
+    assert torch.equal(rollout.output.action, plan)
+
+
+def test_random_positions_are_uniform(made_up: MadeUp) -> None:
+    env = PatchSelectionVectorEnv(
+        made_up(), GRUClassifier(input_dim=11, num_classes=3, hidden=8), num_envs=3, action_space="continuous"
+    )
+    plan = RandomAgent(env).plan(_info(env, [0, 1, 2, 3] * 250, list(range(1000))), 9).flatten(0, 1)
+    cells = (plan * 3).long()
+    counts = (cells[:, 0] * 3 + cells[:, 1]).bincount(minlength=9)
+    # Chi-square with 8 degrees of freedom exceeds 26.1 once in a thousand.
+    assert ((counts - 1000.0) ** 2 / 1000).sum() < 26.1

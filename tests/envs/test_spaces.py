@@ -191,9 +191,7 @@ KINDS_OF_ACTION = ("grid", "continuous")
 def test_a_source_of_grid_patches_has_no_others(made_up: MadeUp) -> None:
     source = made_up()
     source.any_position = False
-    with pytest.raises(
-        UserError, match="'continuous', but these features hold the patches of the grid only"
-    ):
+    with pytest.raises(UserError, match="'continuous', but these features hold the patches of the grid only"):
         _env(made_up, source, action_space="continuous")
 
 

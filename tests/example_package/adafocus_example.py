@@ -1,0 +1,106 @@
+"""One agent, one reward, one encoder and one dataset, as another package adds them to adafocus_rl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl.agents import PlannedAgent
+from adafocus_rl.agents.base import LearnCallback
+from adafocus_rl.data import MovingDigitsConfig, make_moving_digits
+from adafocus_rl.data.datasets import Progress
+from adafocus_rl.envs import PatchSelectionVectorEnv, RewardContext
+from adafocus_rl.models import Encoder
+from adafocus_rl.seeding import derive_seed
+
+
+class BanditAgent(PlannedAgent):
+    """Learns which grid position has paid best on average, and looks nowhere else.
+
+    While it learns, it takes a random position in every frame.
+
+    Args:
+        env: where it acts and learns.
+        seed: of the positions tried.
+        trust: how many rewards of 0 each position starts with; above 0.
+    """
+
+    label = "bandit"
+    learns = True
+
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, trust: float = 1.0) -> None:
+        super().__init__(env, seed=seed)
+        self.trust = trust
+        self.total = torch.zeros(self.num_actions, device=self.device)
+        self.count = torch.zeros(self.num_actions, device=self.device)
+        self._tries: torch.Generator | None = None
+
+    def options(self) -> dict[str, Any]:
+        """``trust`` beside the seed."""
+        return {**super().options(), "trust": self.trust}
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """The best position so far; any, while it learns."""
+        shape = (len(info["video"]), num_frames)
+        if self._tries is None:
+            return (self.total / (self.count + self.trust)).argmax().expand(shape)
+        return torch.randint(self.num_actions, shape, generator=self._tries, device=self.device)
+
+    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> BanditAgent:
+        """Adds up what each position pays; a pass depends on (seed, pass) alone."""
+        for epoch in range(start_epoch, epochs):
+            self._tries = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "bandit", epoch))
+            rewards = []
+            for rollout in self.env.rollouts(self, epoch=epoch):
+                action, reward = rollout.output.action.flatten(), rollout.reward.flatten()
+                self.total.index_add_(0, action, reward)
+                self.count.index_add_(0, action, torch.ones_like(reward))
+                rewards.append(rollout.reward.sum(1))
+            self._tries = None
+            if callback:
+                callback(epoch + 1, {"rollout/ep_rew_mean": float(torch.cat(rewards).mean())})
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was paid at each position, and how often it was tried."""
+        return {"total": self.total, "count": self.count}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores both."""
+        self.total, self.count = tensors["total"].clone(), tensors["count"].clone()
+
+
+def margin(context: RewardContext) -> Tensor:
+    """p(true class) − p(likeliest other class) after the step, (N,)."""
+    p = context.classifier.logits(context.state).float().softmax(-1)
+    true = nn.functional.one_hot(context.labels, p.shape[-1]).bool()
+    return context.chosen - p.masked_fill(true, 0).amax(-1)
+
+
+class GrayGlance(Encoder):
+    """Two small convolutions on brightness alone."""
+
+    map_channels = vector_dim = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU()
+        )
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """Feature maps (N, 16, H/2, W/2) of normalised images (N, 3, H, W)."""
+        maps: Tensor = self.net(x.mean(1, keepdim=True))
+        return maps
+
+
+def make_few_digits(
+    out: Path, config: MovingDigitsConfig | None = None, progress: Progress | None = None
+) -> dict[str, Path]:
+    """Moving digits, if nothing else is said a dozen of them."""
+    few = MovingDigitsConfig(train_videos=12, val_videos=6, still_videos=0, frames=8, side=32, digit=12)
+    return make_moving_digits(out, config or few, progress)
