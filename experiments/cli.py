@@ -13,7 +13,7 @@ from adafocus_rl.experiments.command_line import CommandParser, one_line
 COMMANDS = {
     "train": ("commands:train", "run the stages of a recipe and print the results table"),
     "evaluate": ("commands:evaluate", "evaluate a run again, or another agent on it"),
-    "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one frozen recognizer"),
+    "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one recognizer"),
     "features": ("commands:features", "build or check a run's feature bank"),
     "data": ("data_commands:data", "make embedded data"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),

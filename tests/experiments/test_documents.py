@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from adafocus_rl import registration
 from adafocus_rl.data.index import VideoIndex, read_boxes
-from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.bench import BENCHMARKS
 from adafocus_rl.experiments.cli import COMMANDS
 from adafocus_rl.experiments.evaluate import Row
@@ -73,23 +72,21 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_every_logged_scalar_has_a_meaning(finished: Path, look: Look) -> None:
-    logged = {name for line in look.metrics(finished) for name in line} | {"time/fps"}
+    logged = {name for line in look.metrics(finished) for name in line} | {"time/fps", "eval/kept"}
     described = set(re.findall(r"^\| `(\w+/\w+)`", METRICS, re.MULTILINE))
     assert described == logged - {"stage", "epoch"}
 
 
 def test_every_column_of_the_results_has_a_meaning() -> None:
     table = METRICS.split("## results.json")[1]
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(Row.__dataclass_fields__)
+    row = Row(**dict.fromkeys(Row.__dataclass_fields__))  # type: ignore[arg-type]  # only the names matter
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(row.plain())
 
 
-def test_the_readmes_environment_has_these_arguments() -> None:
-    example = blocks(README, "python")[1]
-    call = re.search(r"PatchSelectionVectorEnv\(source, classifier, (.*)\)$", example, re.MULTILINE)
-    assert call is not None
-    given = set(re.findall(r"(\w+)=", call[1].split("RewardConfig(")[0]))
-    assert given == {"num_envs", "reward"}
-    assert given <= set(inspect.signature(PatchSelectionVectorEnv.__init__).parameters)
+def test_the_readmes_environments_are_registered() -> None:
+    names = re.findall(r'make(?:_vec)?\("adafocus_rl:(AdaFocus/[\w-]+)"', README)
+    assert len(names) == 2
+    assert {*names} <= {*registration.ENTRY_POINTS}
 
 
 @pytest.mark.slow
