@@ -114,8 +114,9 @@ def video_macs(
     uses_patch: bool,
     uses_full: bool,
     uses_glance: bool = True,
-) -> dict[str, int]:
-    """MACs of one video on which every frame is treated alike.
+    kept: float = 1.0,
+) -> dict[str, float]:
+    """MACs of one video on which every frame is treated alike, but for those that f_L skips.
 
     Args:
         costs: what each part costs.
@@ -124,10 +125,11 @@ def video_macs(
         uses_patch: whether f_L runs on one patch of each frame.
         uses_full: whether f_L runs on each whole frame.
         uses_glance: whether f_G runs on each frame.
+        kept: share of the frames that f_L runs on, in [0, 1]; the rest of the compute is spent on all of them.
 
     Returns:
         ``total``, and ``local``: the part of it that f_L spends.
     """
-    local = uses_patch * costs.focus_patch + uses_full * costs.focus_full
+    local = kept * (uses_patch * costs.focus_patch + uses_full * costs.focus_full)
     step = local + uses_glance * costs.glance + costs.classifier + policy_macs
     return {"total": num_frames * step, "local": num_frames * local}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -186,6 +187,28 @@ class Stage3Config:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkipConfig:
+    """Train π′, which skips frames (AdaFocus+): after π in stage II; stage III then fine-tunes an f_C for both."""
+
+    lambdas: list[float] = field(default_factory=list)
+    """Prices λ of looking at a frame, in probability of the true class; each gives a π′ and an operating point. Empty
+    for no skipping. On the same reward, a higher price keeps fewer frames."""
+
+    epochs: int = 10
+    """Passes over the training videos for each π′."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of π′, a ``PPOAgent``; what is not here is as in the run's agent if that is one, and else the default."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, "skip", self, "epochs")
+        if not all(math.isfinite(price) for price in self.lambdas):
+            raise UserError(f"skip.lambdas is {self.lambdas}; give finite numbers")
+        if len(set(self.lambdas)) < len(self.lambdas):
+            raise UserError(f"skip.lambdas is {self.lambdas}; give each price once")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BankConfig:
     """The feature bank."""
 
@@ -267,6 +290,9 @@ class ExperimentConfig:
 
     stage2: Stage2Config = field(default_factory=Stage2Config)
     """π."""
+
+    skip: SkipConfig = field(default_factory=SkipConfig)
+    """π′."""
 
     stage3: Stage3Config = field(default_factory=Stage3Config)
     """f_C with π."""

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent
 from adafocus_rl.checkpoint import tensors_hash
+from adafocus_rl.envs import FrameSkippingVectorEnv
 from adafocus_rl.experiments.contact_sheet import write_contact_sheet
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.features import RunFeatures
@@ -20,6 +22,7 @@ from adafocus_rl.experiments.handover import (
 )
 from adafocus_rl.experiments.measure import Accuracy, clips_to_time, evaluate_agent, evaluate_full_frames, milliseconds
 from adafocus_rl.experiments.reporting import say
+from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.stages import train_full_frame_classifier
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
@@ -36,6 +39,8 @@ class Row:
     Attributes:
         agent: its label; ``full_frame`` for f_L on whole frames.
         after_stage: 2 for the f_C of stage I that the agent was trained with, 3 for the fine-tuned one.
+        kept: share of the frames that f_L looked at; None where none is skipped.
+        price: λ that the π′ of this operating point paid for a frame; None where none is skipped. In files, ``lambda``.
         top1: share of videos whose best class is a true one, in [0, 1].
         map: mean average precision, in [0, 1].
         gmacs_per_video: 10⁹ multiply-accumulates of a video, policy and f_C included; conv+fc convention.
@@ -46,12 +51,18 @@ class Row:
 
     agent: str
     after_stage: int
+    kept: float | None
+    price: float | None
     top1: float
     map: float
     gmacs_per_video: float
     local_gmacs_per_video: float
     ms_per_video: float | None
     videos: int
+
+    def plain(self) -> dict[str, Any]:
+        """The row as files have it."""
+        return {"lambda" if name == "price" else name: value for name, value in asdict(self).items()}
 
 
 class Evaluation:
@@ -91,17 +102,51 @@ class Evaluation:
 
     def agent_rows(self, agents: Sequence[Agent]) -> list[Row]:
         """A row for each agent with each f_C, in the order of the stages."""
-        config = self.context.config.evaluation
         rows = []
         for agent in agents:
             costs = self._gmacs(policy_macs=agent.macs_per_step(), full_frames=False)
             spent = self._milliseconds(self.recognizer.classifier, agent)
             for stage, classifier in self.classifiers.items():
-                found = evaluate_agent(
-                    agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats
-                )
+                found = self._accuracy(agent, classifier)
                 rows.append(_row(agent.label, stage, found, costs, spent))
         return sorted(rows, key=lambda row: row.after_stage)
+
+    def skipping_rows(self, own: Agent) -> list[Row]:
+        """For each price the run's π′, and random skipping at the same share of frames, in the order of the stages.
+
+        π and π′ run on every frame, since both are recurrent; f_L on the kept ones. After stage III both are measured
+        with the f_C that was fine-tuned for this π′.
+
+        Args:
+            own: the run's agent, π.
+
+        Raises:
+            UserError: the π′ of a price was not trained.
+        """
+        rows = []
+        for point in operating_points(self.context):
+            skipper = load_skipper(self.context, self.env, own, point)
+            env = skipper.env
+            assert isinstance(env, FrameSkippingVectorEnv)
+            classifiers = {2: self.recognizer.classifier}
+            if is_finished(self.context, point.stage(3)):
+                classifiers[3], _ = load_classifier(self.context, point.stage(3), self.recognizer.classifier)
+            share = self._accuracy(skipper, classifiers[2]).kept
+            assert share is not None
+            at_random = RandomSkipAgent(env, seed=self.context.config.seed, share=share)
+            for agent, label in ((skipper, f"{own.label}+skip"), (at_random, at_random.label)):
+                spent = self._milliseconds(classifiers[2], agent)
+                for stage, classifier in classifiers.items():
+                    found = self._accuracy(agent, classifier)
+                    assert found.kept is not None
+                    macs = own.macs_per_step() + agent.macs_per_step()
+                    costs = self._gmacs(policy_macs=macs, full_frames=False, kept=found.kept)
+                    rows.append(_row(label, stage, found, costs, spent, price=point.price))
+        return sorted(rows, key=lambda row: row.after_stage)
+
+    def _accuracy(self, agent: Agent, classifier: Classifier) -> Accuracy:
+        config = self.context.config.evaluation
+        return evaluate_agent(agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats)
 
     def full_frame_row(self) -> Row:
         """f_L on every whole frame, with an f_C trained on those features: what the patches save compute against."""
@@ -114,7 +159,7 @@ class Evaluation:
     def _milliseconds(self, classifier: Classifier, agent: Agent | None) -> float | None:
         return milliseconds(self.recognizer, classifier, agent, self._clips, device=self.context.device)
 
-    def _gmacs(self, *, policy_macs: int, full_frames: bool) -> tuple[float, float]:
+    def _gmacs(self, *, policy_macs: int, full_frames: bool, kept: float = 1.0) -> tuple[float, float]:
         """(all, f_L's) per video."""
         costs = video_macs(
             self._macs,
@@ -122,6 +167,7 @@ class Evaluation:
             policy_macs=policy_macs,
             uses_patch=not full_frames,
             uses_full=full_frames,
+            kept=kept,
         )
         return costs["total"] / 1e9, costs["local"] / 1e9
 
@@ -148,10 +194,20 @@ class Evaluation:
         return classifier.eval()
 
 
-def _row(agent: str, stage: int, found: Accuracy, gmacs: tuple[float, float], spent: float | None) -> Row:
+def _row(
+    agent: str,
+    stage: int,
+    found: Accuracy,
+    gmacs: tuple[float, float],
+    spent: float | None,
+    *,
+    price: float | None = None,
+) -> Row:
     return Row(
         agent=agent,
         after_stage=stage,
+        kept=found.kept,
+        price=price,
         top1=found.top1,
         map=found.map,
         gmacs_per_video=gmacs[0],
@@ -179,6 +235,7 @@ def evaluate(context: Context, features: RunFeatures) -> dict[str, Any]:
     evaluation = Evaluation(context, features)
     agent = evaluation.own_agent()
     rows = evaluation.agent_rows([agent, *evaluation.references(agent)])
+    rows = sorted([*rows, *evaluation.skipping_rows(agent)], key=lambda row: row.after_stage)
     rows.append(evaluation.full_frame_row())
     if context.config.evaluation.sheet_videos:
         last = evaluation.classifiers[max(evaluation.classifiers)]
@@ -200,7 +257,7 @@ def evaluate_one(context: Context, features: RunFeatures, agent_name: str) -> di
 def results(context: Context, rows: Sequence[Row], seconds: dict[str, float]) -> dict[str, Any]:
     """What results.json holds."""
     return {
-        "rows": [asdict(row) for row in rows],
+        "rows": [row.plain() for row in rows],
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "failed": [{"path": path, "reason": reason} for path, reason in context.failed.items()],
     }

@@ -45,21 +45,26 @@ def load_recognizer(context: Context, name: str) -> Recognizer:
     return recognizer.eval()
 
 
-def save_agent(context: Context, agent: Agent) -> None:
-    """Ends stage II."""
-    agent.save(context.run.checkpoint("stage2"))
-    forget_progress(context, "stage2")
+def save_agent(context: Context, agent: Agent, name: str = "stage2") -> None:
+    """Ends the training of π, or of a π′."""
+    agent.save(context.run.checkpoint(name))
+    forget_progress(context, name)
 
 
-def load_agent(context: Context, untrained: Agent) -> Agent:
+def load_agent(context: Context, untrained: Agent, name: str = "stage2") -> Agent:
     """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
+
+    Args:
+        context: the run.
+        untrained: an agent of the same class.
+        name: ``stage2`` for π; the checkpoint of a π′.
 
     Raises:
         UserError: there is no checkpoint, or it is of another agent or architecture.
     """
     if not untrained.learns:
         return untrained
-    return type(untrained).load(_required(context, "stage2"), untrained.env)
+    return type(untrained).load(_required(context, name), untrained.env)
 
 
 def save_classifier(context: Context, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
@@ -76,7 +81,7 @@ def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Clas
 
     Args:
         context: the run.
-        name: ``stage3`` or ``full_frame``.
+        name: ``stage3``, that of a π′, or ``full_frame``.
         like: an f_C of the same architecture; not changed.
 
     Raises:
@@ -92,6 +97,6 @@ def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Clas
 def _required(context: Context, name: str) -> Path:
     path = context.run.checkpoint(name)
     if not path.is_file():
-        number = name.removeprefix("stage")
+        number = name.removeprefix("stage").split(".")[0]
         raise UserError(f"there is no checkpoint {path} to start from; run stage {number} first: add it to --stages")
     return path

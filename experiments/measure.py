@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from torch import Tensor
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.envs import FrameSkippingVectorEnv
+from adafocus_rl.envs.frame_skipping import KEEP
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import mean_average_precision, top1
@@ -34,11 +37,13 @@ class Accuracy:
         top1: share of videos whose best class is a true one, in [0, 1].
         map: mean average precision over the classes that have a positive, in [0, 1].
         videos: number of videos.
+        kept: share of the frames that f_L looked at, of agents that skip frames; else None.
     """
 
     top1: float
     map: float
     videos: int
+    kept: float | None = None
 
 
 def evaluate_agent(
@@ -55,11 +60,16 @@ def evaluate_agent(
     """
     env = agent.env.like(source, classifier, num_envs=batch_size)
 
+    kept: list[Tensor] = []
+
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
-        rollout = env.rollout(agent, episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+        rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+        if isinstance(env, FrameSkippingVectorEnv):
+            kept.append((rollout.output.action == KEEP).float())
         return rollout.logits[:, -1]
 
-    return _accuracy(source, batch_size, predict, repeats if agent.stochastic else 1)
+    found = _accuracy(env.source, batch_size, predict, repeats if agent.stochastic else 1)
+    return dataclasses.replace(found, kept=float(torch.cat(kept).mean())) if kept else found
 
 
 def evaluate_full_frames(classifier: Classifier, source: FeatureSource, *, batch_size: int) -> Accuracy:

@@ -95,11 +95,14 @@ class RunFolder:
         if stage < 2:
             names.append("full_frame")
             _remove(self.features)
+        logged = {*names, *(["stage0.stills"] if stage == 0 else [])}
         for name in names:
             for path in self.checkpoints.glob(f"{name}.*"):
+                # A stage may have parts, which log under names of their own: stage2.skip0.1.resume.step00003, say.
+                logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
         _remove(self.sheet)
-        return [*names, *(["stage0.stills"] if stage == 0 else [])]
+        return sorted(logged)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Replaces results.json."""

@@ -8,14 +8,15 @@ from typing import Any
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run_folder import RunFolder
 
-FREE = ("name", "device", "threads", "data.root", "data.workers", "bank", "evaluation")
+FREE = ("name", "device", "threads", "data.root", "data.workers", "bank", "evaluation", "skip.lambdas")
 """Keys that may change in any run: where and how fast it runs, and what is measured at the end.
 
-A bank's content has a manifest of its own; data that moved is the same data, and its list is compared by content.
+A bank's content has a manifest of its own; data that moved is the same data, and its list is compared by content; every
+price of ``skip.lambdas`` has checkpoints of its own.
 """
 
 BEFORE_ANY_STAGE = ("seed", "data", "model")
-BEFORE_STAGE_3 = ("env", "agent")
+BEFORE_STAGE_3 = ("env", "agent", "skip")
 
 
 def check_same_run(

@@ -23,17 +23,24 @@ def print_results(results: Mapping[str, Any]) -> None:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="validation", title_justify="left")
     table.add_column("agent")
-    for name in ("after stage", "top-1 %", "mAP %", "GMACs/video", "of f_L", "ms/video", "videos"):
+    skips = any(row["kept"] is not None for row in rows)
+    names = ["after stage", "top-1 %", "mAP %", "GMACs/video", "of f_L", "ms/video", "videos"]
+    for name in [*(("λ", "kept %") if skips else ()), *names]:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             row["agent"],
+            *((_or_dash(row["lambda"], "g"), _or_dash(row["kept"], ".0%")) if skips else ()),
             str(row["after_stage"]),
             f"{100 * row['top1']:.1f}",
             f"{100 * row['map']:.1f}",
             f"{row['gmacs_per_video']:.4g}",
             f"{row['local_gmacs_per_video']:.4g}",
-            "–" if row["ms_per_video"] is None else f"{row['ms_per_video']:.1f}",
+            _or_dash(row["ms_per_video"], ".1f"),
             str(row["videos"]),
         )
     return table
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:{form}}".rstrip("%")

@@ -1,4 +1,4 @@
-"""Stage II: train π by reinforcement learning; the recognizer is frozen (AdaFocus, section 3.3; appendix B.1)."""
+"""Stage II: train π, or a π′, by reinforcement learning on frozen features (AdaFocus, section 3.3; appendix B.1)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from adafocus_rl.experiments.stages.progress import check_index
 from adafocus_rl.features import FeatureSource
 
 
-def train_policy(context: Context, agent: Agent, validation: FeatureSource) -> float:
+def train_policy(
+    context: Context, agent: Agent, validation: FeatureSource, *, stage: str = "stage2", epochs: int | None = None
+) -> float:
     """Lets the agent learn on its environment, with a validation pass and a checkpoint after every epoch.
 
     Args:
         context: the run.
-        agent: on the training features, with stage I's f_C; changed in place.
+        agent: π or a π′, on the training features, with stage I's f_C; changed in place.
         validation: features of the validation videos.
+        stage: name in logs and stem of checkpoints.
+        epochs: passes over the training videos; None takes stage II's.
 
     Returns:
         Seconds of training.
     """
-    rotation = checkpoint.CheckpointRotation(context.run.checkpoints, "stage2.resume")
-    epochs, start, before = context.config.stage2.epochs, 0, 0.0
+    rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
+    epochs = context.config.stage2.epochs if epochs is None else epochs
+    start, before = 0, 0.0
     latest = rotation.latest() if context.resume else None
     if latest is not None:
         tensors, manifest = checkpoint.load(latest, device=context.device)
         check_index(context, manifest, str(latest))
         agent.load_training_state(tensors, manifest["training"], what=str(latest))
         start, before = int(manifest["step"]), float(manifest["seconds"])
-    context.log.forget("stage2", after=start)
+    context.log.forget(stage, after=start)
     source = agent.env.source
-    with Ticker("stage2", epochs) as ticker:
+    with Ticker(stage, epochs) as ticker:
         ticker.advance(start)
         began = time.monotonic()
 
@@ -45,13 +50,16 @@ def train_policy(context: Context, agent: Agent, validation: FeatureSource) -> f
             frames = len(source.videos) * source.num_frames * (done - start)
             result = evaluate_agent(agent, agent.env.classifier, validation, batch_size=agent.env.num_envs)
             measured = {"eval/top1": result.top1, "eval/mAP": result.map, "time/fps": frames / max(spent, 1e-9)}
-            context.log.write("stage2", done, {**scalars, **measured})
+            kept = "" if result.kept is None else f" kept {result.kept:.2f}"
+            if result.kept is not None:
+                measured["eval/kept"] = result.kept
+            context.log.write(stage, done, {**scalars, **measured})
             tensors, plain = agent.training_state()
             seconds = before + time.monotonic() - began
             index = context.index_hashes
             rotation.save(done, tensors, {"kind": "resume", "training": plain, "seconds": seconds, "index": index})
             reward = scalars.get("rollout/ep_rew_mean", float("nan"))
-            ticker.advance(1, f"reward {reward:.3f} top-1 {result.top1:.3f}")
+            ticker.advance(1, f"reward {reward:.3f} top-1 {result.top1:.3f}{kept}")
 
         agent.learn(epochs=epochs, start_epoch=start, callback=after_epoch)
         return before + time.monotonic() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,14 +19,17 @@ LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 """From episodes and the epoch to f_L features (B, T, D_L)."""
 
 
-def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, source: FeatureSource) -> float:
+def finetune_classifier(
+    context: Context, classifier: Classifier, agent: Agent, source: FeatureSource, *, stage: str = "stage3"
+) -> float:
     """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
     Args:
         context: the run.
         classifier: f_C, changed in place.
-        agent: who chooses the patches.
-        source: features of the training videos.
+        agent: who chooses the patches, or which frames to keep.
+        source: features of the training videos; an agent's that skips frames have π's patches in them.
+        stage: name in logs and stem of checkpoints.
 
     Returns:
         Seconds of training.
@@ -40,7 +42,7 @@ def finetune_classifier(context: Context, classifier: Classifier, agent: Agent, 
         return agent.env.local(episodes, output.action)
 
     return _train_classifier(
-        context, "stage3", classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
+        context, stage, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
     )
 
 
@@ -69,7 +71,7 @@ def train_full_frame_classifier(
 
 def _train_classifier(
     context: Context,
-    stage: Literal["stage3", "full_frame"],
+    stage: str,
     classifier: Classifier,
     source: FeatureSource,
     local: LocalFeatures,

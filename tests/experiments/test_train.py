@@ -19,8 +19,8 @@ Cli = Any
 Look = Any
 
 ROW = {
-    "agent": str, "after_stage": int, "top1": float, "map": float, "gmacs_per_video": float,
-    "local_gmacs_per_video": float, "ms_per_video": float, "videos": int,
+    "agent": str, "after_stage": int, "kept": type(None), "lambda": type(None), "top1": float, "map": float,
+    "gmacs_per_video": float, "local_gmacs_per_video": float, "ms_per_video": float, "videos": int,
 }  # fmt: skip
 REFERENCES = ["random", "center", "gaussian", "oracle"]
 
