@@ -13,6 +13,10 @@ ENTRY_POINTS = {
         "adafocus_rl.experiments.gym_entry:make_patch_selection",
         "adafocus_rl.experiments.gym_entry:make_patch_selection_vec",
     ),
+    "AdaFocus/FrameSkipping-v0": (
+        "adafocus_rl.experiments.gym_entry:make_frame_skipping",
+        "adafocus_rl.experiments.gym_entry:make_frame_skipping_vec",
+    ),
     "AdaFocus/FindThePatch-v0": (
         "adafocus_rl.envs.find_the_patch:FindThePatchEnv",
         "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",

@@ -209,6 +209,19 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
             autoreset_mode=self.autoreset_mode,
         )
 
+    @property
+    def chosen(self) -> Tensor:
+        """π's grid actions (B, T) or positions (B, T, 2) in the episodes under way.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
+        if self._running is None:
+            raise gym.error.ResetNeeded("call reset() first: there are no episodes yet")
+        episodes = self._running.episodes
+        assert isinstance(episodes, SkippableEpisodes)
+        return episodes.patches
+
     def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
         """f_L features (B, T, D_L) of the kept frames, zeros in the others; of any episodes."""
         return super().local(self._choose(episodes), action)

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from adafocus_rl.data.clips import BadClip
 from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.envs.frame_skipping import SKIP, FrameSkippingVectorEnv
 from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays, to_tensors
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.render import Picture, draw_step, map_pictures
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.geometry import PatchGrid
 
 RenderMode = Literal["rgb_array", "human"]
 
@@ -144,9 +146,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
             video: index row.
             step: the frame that the action is about.
         """
-        grid = self.env.source.grid
-        continuous = isinstance(self.action_space, gym.spaces.Box)
-        return grid.box(grid.origin(action) if continuous else grid.action_origin(action))
+        return _patch_box(self.env.source.grid, action)
 
     def _vector_options(self, options: dict[str, Any]) -> dict[str, Any]:
         unknown = options.keys() - {"video"}
@@ -196,6 +196,45 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
             box=self._box,
             true_box=self._info["true_box"][at],
         )
+
+
+class FrameSkippingEnv(PatchSelectionEnv):
+    """Frame skipping (π′) one video at a time, as :class:`PatchSelectionEnv` is patch selection.
+
+    An action is 0 (skip) or 1 (keep). ``render()`` draws the frame that the last action was about, and π's patch if
+    that frame was kept.
+
+    Args:
+        env: with ``num_envs=1`` and DISABLED autoreset.
+        render_mode: as in :class:`PatchSelectionEnv`, and so are the others.
+        flatten: False keeps maps (C, h, w).
+        frames: what to draw on.
+
+    Raises:
+        UserError: as there.
+    """
+
+    def __init__(
+        self,
+        env: FrameSkippingVectorEnv,
+        *,
+        render_mode: RenderMode | None = None,
+        flatten: bool = True,
+        frames: Frames | None = None,
+    ) -> None:
+        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=frames or frames_of(env.patches.source))
+        self._skipping = env
+
+    def chosen_box(self, action: Tensor, *, video: int, step: int) -> Tensor | None:
+        """π's patch in the frame if it was kept."""
+        if int(action) == SKIP:
+            return None
+        return _patch_box(self._skipping.source.grid, self._skipping.chosen[0, step])
+
+
+def _patch_box(grid: PatchGrid, patch: Tensor) -> Tensor:
+    """The box (4,) in pixels of a grid action () or a position (2,)."""
+    return grid.box(grid.origin(patch) if patch.ndim else grid.action_origin(patch))
 
 
 def _confidence(info: dict[str, Any]) -> float | None:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from adafocus_rl.envs import PatchSelectionVectorEnv, RewardConfig
+from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSelectionVectorEnv, Policy, RewardConfig
 from adafocus_rl.envs.single import Frames, PatchSelectionEnv, RenderMode, clip_frames
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import open_bank
-from adafocus_rl.experiments.handover import load_recognizer
+from adafocus_rl.experiments.handover import load_agent, load_recognizer
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.run_folder import open_run
 from adafocus_rl.features import FeatureSource, LiveFeatures
@@ -150,3 +150,94 @@ def _patch_selection(
         "AdaFocus/PatchSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
         "classifier=…"
     )
+
+
+def make_frame_skipping(
+    *,
+    price: float,
+    run: str | Path | None = None,
+    split: Split = "train",
+    features: Literal["bank", "live"] = "bank",
+    patches: PatchSelectionVectorEnv | None = None,
+    policy: Policy | None = None,
+    render_mode: RenderMode | None = None,
+    flatten: bool = True,
+    frames: Frames | None = None,
+    **options: Any,
+) -> FrameSkippingEnv:
+    """``AdaFocus/FrameSkipping-v0``.
+
+    Args:
+        price: λ, in probability of the true class.
+        run: a run folder: its recognizer after stage I, its features and seed, and its agent as π.
+        split: of the run.
+        features: of the run.
+        patches: π's environment, instead of a run.
+        policy: frozen π, with ``patches``.
+        render_mode: ``rgb_array`` or ``human``.
+        flatten: False keeps maps (C, h, w).
+        frames: what to draw on; None takes the run's clips.
+        **options: of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+
+    Raises:
+        UserError: neither a run nor objects, a run without a finished stage II, or as :func:`open_features`.
+    """
+    options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
+    env, clips = _frame_skipping(run, split, features, patches, policy, price, options)
+    return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=frames or clips)
+
+
+make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
+
+
+def make_frame_skipping_vec(
+    *,
+    price: float,
+    num_envs: int = 1,
+    run: str | Path | None = None,
+    split: Split = "train",
+    features: Literal["bank", "live"] = "bank",
+    patches: PatchSelectionVectorEnv | None = None,
+    policy: Policy | None = None,
+    **options: Any,
+) -> FrameSkippingVectorEnv:
+    """``AdaFocus/FrameSkipping-v0`` by ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
+
+    Args:
+        price: as in :func:`make_frame_skipping`, and so are the others.
+        num_envs: B.
+        run: a run folder.
+        split: of the run.
+        features: of the run.
+        patches: π's environment, instead of a run.
+        policy: frozen π, with ``patches``.
+        **options: of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+
+    Raises:
+        UserError: as :func:`make_frame_skipping`.
+    """
+    options = {**options, "num_envs": num_envs}
+    return _frame_skipping(run, split, features, patches, policy, price, options)[0]
+
+
+def _frame_skipping(
+    run: str | Path | None,
+    split: Split,
+    features: Literal["bank", "live"],
+    patches: PatchSelectionVectorEnv | None,
+    policy: Policy | None,
+    price: float,
+    options: dict[str, Any],
+) -> tuple[FrameSkippingVectorEnv, Frames | None]:
+    clips = None
+    if run is not None and patches is None and policy is None:
+        opened = open_features(run, split=split, features=features)
+        patches = opened.context.env(opened.source, opened.recognizer.classifier)
+        policy = load_agent(opened.context, opened.context.agent(patches))
+        clips = opened.frames
+    if patches is None or policy is None or (run is not None and clips is None):
+        raise UserError(
+            "AdaFocus/FrameSkipping-v0 is made either from a run folder or from objects; give run='RUN', or patches=… "
+            "(a PatchSelectionVectorEnv) and policy=…"
+        )
+    return FrameSkippingVectorEnv(patches, policy, price=price, **options), clips

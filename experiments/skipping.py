@@ -22,7 +22,7 @@ class OperatingPoint:
 
     def stage(self, number: Literal[2, 3]) -> str:
         """Name of its part of a stage: in logs, and stem of its checkpoints."""
-        return f"stage{number}.skip{self.price:g}"
+        return f"stage{number}.skip{float(self.price)}"
 
 
 def operating_points(context: Context) -> list[OperatingPoint]:

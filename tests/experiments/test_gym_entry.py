@@ -16,9 +16,16 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from adafocus_rl.data.decode import decode_frames
-from adafocus_rl.envs import PatchSelectionEnv, PatchSelectionVectorEnv, to_numpy
+from adafocus_rl.envs import (
+    FrameSkippingEnv,
+    FrameSkippingVectorEnv,
+    PatchSelectionEnv,
+    PatchSelectionVectorEnv,
+    to_numpy,
+)
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.gym_entry import open_features
+from adafocus_rl.experiments.handover import load_agent
 from adafocus_rl.features import FeatureBank, LiveFeatures
 
 ID = "adafocus_rl:AdaFocus/PatchSelection-v0"
@@ -94,12 +101,15 @@ def test_the_picture_is_the_video_s_frame(finished: Path) -> None:
     assert picture[112, 112].tolist() == [255, 176, 0]
 
 
-def test_both_checkers_find_no_fault(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "options"), [("PatchSelection", {}), ("FrameSkipping", {"price": 0.01})])
+def test_both_checkers_find_no_fault(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   QT5\n")
-    for name in ("imshow", "waitKey", "destroyWindow"):
-        monkeypatch.setattr(cv2, name, lambda *arguments: None)
-    env = _make(finished, render_mode="rgb_array").unwrapped
+    for call in ("imshow", "waitKey", "destroyWindow"):
+        monkeypatch.setattr(cv2, call, lambda *arguments: None)
+    env = gym.make(f"adafocus_rl:AdaFocus/{name}-v0", run=str(finished), render_mode="rgb_array", **options).unwrapped
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env)
@@ -130,6 +140,44 @@ def test_objects_instead_of_a_run(finished: Path) -> None:
     env = gym.make(ID, source=opened.source, classifier=opened.recognizer.classifier)
     env.reset()
     env.step(0)
+
+
+SKIPPING = "adafocus_rl:AdaFocus/FrameSkipping-v0"
+
+
+def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
+    env: Any = gym.make(SKIPPING, run=str(finished), price=0.25, split="val", render_mode="rgb_array")
+    assert isinstance(env.unwrapped, FrameSkippingEnv)
+    _, info = env.reset(options={"video": 2})
+    opened = open_features(finished, split="val")
+    patches = opened.context.env(opened.source, opened.recognizer.classifier)
+    policy = load_agent(opened.context, opened.context.agent(patches))
+    rollout = patches.rollout(policy, episodes=opened.source.episodes(torch.tensor([2])), deterministic=True)
+    assert env.unwrapped.env.chosen.tolist() == rollout.output.action.tolist()
+    # Kept, as in patch selection; the price apart.
+    for step in range(4):
+        _, _, terminated, _, info = env.step(1)
+        top, left, height, width = env.unwrapped._box
+        expected = opened.source.grid.box(opened.source.grid.action_origin(rollout.output.action[0, step]))
+        assert [top, left, height, width] == expected.tolist()
+    assert terminated
+    np.testing.assert_allclose(info["logits"], rollout.logits[0, -1], atol=1e-5)
+    with_box = env.render()
+    env.reset(options={"video": 2})
+    for _ in range(4):
+        _, reward, _, _, _ = env.step(0)
+        assert reward == 0
+    assert (env.render()[:224] != with_box[:224]).any()
+
+
+def test_make_vec_gives_frame_skipping(finished: Path) -> None:
+    envs: Any = gym.make_vec(SKIPPING, num_envs=4, run=str(finished), price=0.01)
+    assert isinstance(envs, FrameSkippingVectorEnv)
+    again: Any = gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, policy=envs.policy, price=-1.0)
+    again.reset(seed=0)
+    assert (again.step(torch.tensor([1, 1]))[1] > 0).all()  # to look is paid for
+    with pytest.raises(UserError, match="FrameSkipping-v0 is made either from a run folder or from objects"):
+        gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, price=0.0)
 
 
 def test_mistakes_are_one_sentence(finished: Path, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""π′ through the program: one operating point for each price."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.evaluate import Evaluation
+from adafocus_rl.experiments.features import RunFeatures
+from adafocus_rl.experiments.handover import load_recognizer
+from adafocus_rl.experiments.measure import clips_to_time, milliseconds
+from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.run_folder import open_run
+from adafocus_rl.experiments.skipping import load_skipper, operating_points
+
+Cli = Any
+Look = Any
+
+# Prices at which there is nothing to think about: looking at a frame costs, or earns, more than any class is worth.
+SKIP = [
+    "--skip.lambdas=[5.0,-5.0]", "--skip.epochs=12",
+    '--skip.options={"learning_rate": 0.05, "n_epochs": 4, "hidden": 8, "reduced_channels": 4}',
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def skipping(finished: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run, stages II and III done again with two π′."""
+    from adafocus_rl.experiments.cli import main
+
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("skipping") / "run"))
+    assert main(["train", str(recipe), "--out", str(run), "--stages", "2", "3", *SKIP]) == 0
+    return run
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((run / "results.json").read_text())["rows"]
+    return rows
+
+
+def _context(run: Path) -> Context:
+    folder = open_run(run)
+    settings = load_settings(folder.config)
+    return make_context(settings.config, settings.agent, folder)
+
+
+def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> None:
+    rows = _rows(skipping)
+    points = [(row["agent"], row["lambda"], row["after_stage"]) for row in rows if row["lambda"] is not None]
+    assert points == [
+        (agent, price, stage) for stage in (2, 3) for price in (5.0, -5.0) for agent in ("ppo+skip", "random_skip")
+    ]
+    others = [row for row in rows if row["lambda"] is None]
+    assert [row["agent"] for row in others] == [row["agent"] for row in _rows(finished)]
+    assert all(row["kept"] is None for row in others)
+    seconds = json.loads((skipping / "results.json").read_text())["seconds"]
+    assert {"2.skip5.0", "2.skip-5.0", "3.skip5.0", "3.skip-5.0"} < set(seconds)
+
+
+def test_a_price_decides_what_is_kept(skipping: Path) -> None:
+    """At −5 all frames: the same recognition as π alone. At 5 none: nothing of f_L's compute is spent."""
+    rows = {(row["agent"], row["lambda"], row["after_stage"]): row for row in _rows(skipping)}
+    for agent in ("ppo+skip", "random_skip"):
+        for stage in (2, 3):
+            assert rows[agent, -5.0, stage]["kept"] == 1
+            assert rows[agent, 5.0, stage]["kept"] == 0
+            assert rows[agent, 5.0, stage]["local_gmacs_per_video"] == 0
+    alone, all_kept, none = rows["ppo", None, 2], rows["ppo+skip", -5.0, 2], rows["ppo+skip", 5.0, 2]
+    assert (all_kept["top1"], all_kept["map"]) == (alone["top1"], alone["map"])
+    assert all_kept["local_gmacs_per_video"] == alone["local_gmacs_per_video"]
+    # Both policies run on every frame; random skipping needs no π′.
+    own = all_kept["gmacs_per_video"] - alone["gmacs_per_video"]
+    assert own > 0
+    assert rows["random_skip", -5.0, 2]["gmacs_per_video"] == pytest.approx(alone["gmacs_per_video"])
+    assert none["gmacs_per_video"] + alone["local_gmacs_per_video"] == pytest.approx(all_kept["gmacs_per_video"])
+
+
+def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None:
+    context = _context(skipping)
+    recognizer = load_recognizer(context, "stage1")
+    evaluation = Evaluation(context, RunFeatures(context, recognizer))
+    own = evaluation.own_agent()
+    clips = clips_to_time(context.val, 1)
+    patches: list[int] = []
+
+    def spy(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        patches.append(len(inputs[0]))
+
+    recognizer.focus.register_forward_pre_hook(spy)
+    spent = []
+    for point in operating_points(context):
+        patches.clear()
+        skipper = load_skipper(context, evaluation.env, own, point)
+        assert milliseconds(recognizer, recognizer.classifier, skipper, clips, device=context.device)
+        spent.append(set(patches))
+    assert spent == [set(), {4}]
+
+
+def test_the_same_policy_is_trained_with_and_without_skipping(skipping: Path, finished: Path, look: Look) -> None:
+    with_it, without = look.checkpoints(skipping), look.checkpoints(finished)
+    assert {name: with_it[name] for name in without} == without
+    assert len({*with_it} - {*without}) == 4
+
+
+@pytest.mark.parametrize("stem", ["stage2.skip-5.0", "stage3.skip5.0"])
+def test_stopped_and_resumed(
+    cli: Cli, skipping: Path, finished: Path, recipe: Path, tmp_path: Path, look: Look, stem: str
+) -> None:
+    from adafocus_rl.checkpoint import CheckpointRotation
+
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    arguments = ["train", recipe, "--out", run, *SKIP]
+    save = CheckpointRotation.save
+
+    def interrupted(self: CheckpointRotation, step: int, *args: Any, **kwargs: Any) -> Path:
+        path = save(self, step, *args, **kwargs)
+        if self.stem == f"{stem}.resume":
+            raise KeyboardInterrupt
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointRotation, "save", interrupted)
+        assert cli(*arguments, "--stages", "2", "3").code == 130
+    done = cli(*arguments, "--resume")
+    assert done.code == 0, done.err
+    assert look.checkpoints(run) == look.checkpoints(skipping)
+    assert look.results(run) == look.results(skipping)
+    assert [line for line in look.metrics(run) if "skip" in line["stage"]] == [
+        line for line in look.metrics(skipping) if "skip" in line["stage"]
+    ]
+
+
+def test_another_price_later_leaves_the_rest_as_it_is(cli: Cli, skipping: Path, recipe: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(skipping, tmp_path / "run"))
+    before = {path.name: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
+    done = cli("train", recipe, "--out", run, *SKIP, "--skip.lambdas=[5.0,0.5]", "--resume")
+    assert done.code == 0, done.err
+    after = {path.name: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert {*after} - {*before} == {"stage2.skip0.5.safetensors", "stage3.skip0.5.safetensors"}
+    assert {row["lambda"] for row in _rows(run)} == {None, 5.0, 0.5}
+    assert "λ" in done.out
+
+
+def test_any_agent_can_be_skipped_behind(cli: Cli, run: Path, recipe: Path) -> None:
+    done = cli("train", recipe, "--out", run, "--stages", "2", "3", "--agent=RandomAgent", *SKIP, "--skip.epochs=1")
+    assert done.code == 0, done.err
+    assert {row["agent"] for row in _rows(run) if row["lambda"] is not None} == {"random+skip", "random_skip"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--skip.lambdas=[0.1,0.1]"], "skip.lambdas is [0.1, 0.1]; give each price once"),
+        (["--skip.lambdas=[.nan]"], "skip.lambdas is [nan]; give finite numbers"),
+        (["--skip.lambdas=[0.1]", "--skip.options.hiden=3"], "skip.options has 'hiden', which PPOAgent does not have"),
+        (["--skip.lambdas=[0.1]", "--skip.epochs=-1"], "skip.epochs is -1"),
+    ],
+)
+def test_mistakes_are_one_sentence(cli: Cli, run: Path, recipe: Path, arguments: list[str], message: str) -> None:
+    done = cli("train", recipe, "--out", run, "--stages", "2", "3", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert (run / "results.json").is_file()
