@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,11 @@ def test_mistakes_are_one_sentence(cli: Cli, run: Path, recipe: Path, arguments:
     assert done.code == 2
     assert message in done.err
     assert (run / "results.json").is_file()
+
+
+def test_the_page_s_example_runs(finished: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "frame_skipping.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example.replace("runs/demo", str(finished)), "docs/frame_skipping.md", "exec"), names)
+    assert names["rollout"].output.action.shape == (64, 4)
