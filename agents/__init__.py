@@ -1,7 +1,7 @@
 """Who decides: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
 
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
-from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent
 from adafocus_rl.agents.ppo import PPOAgent
 from adafocus_rl.agents.sb3 import SB3Agent
@@ -13,6 +13,7 @@ __all__ = [
     "CenterAgent",
     "GaussianAgent",
     "HeuristicAgent",
+    "MotionAgent",
     "OracleAgent",
     "PPOAgent",
     "PlannedAgent",

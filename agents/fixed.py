@@ -83,6 +83,35 @@ class GaussianAgent(PlannedAgent):
         return self.action_at((0.5 + self.std * normal).clamp(0, 1))
 
 
+@AGENTS.register("MotionAgent")
+class MotionAgent(PlannedAgent):
+    """The grid patch in which most has moved since the frame before; the centre where nothing has, as in frame 1.
+
+    It compares small grey pictures of the clip's frames (:mod:`adafocus_rl.features.motion`), which costs no
+    multiply-accumulates of convolutions or matrix products, and none are counted.
+
+    Args:
+        env: where it acts; its features must have pictures.
+        seed: not used.
+    """
+
+    label = "motion"
+
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Every frame by itself.
+
+        Raises:
+            UserError: the features have no pictures.
+        """
+        if "motion" not in info:
+            raise UserError(
+                "MotionAgent compares frames, but these features have no pictures; give live features or a bank"
+            )
+        motion = info["motion"]
+        position = self.env.source.grid.position(motion.argmax(-1))
+        return self.action_at(torch.where(motion.amax(-1, keepdim=True) > 0, position, 0.5))
+
+
 @AGENTS.register("OracleAgent")
 class OracleAgent(PlannedAgent):
     """The patch nearest to the true box, which only embedded data knows: an upper reference, not a rival.

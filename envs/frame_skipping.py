@@ -54,6 +54,11 @@ class SkippableEpisodes(EpisodeFeatures):
         """(B, T, C, h, w)."""
         return self.episodes.global_map
 
+    @property
+    def motion(self) -> Tensor | None:  # type: ignore[override]  # read only here
+        """(B, T, m, m)."""
+        return self.episodes.motion
+
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """f_L features of the chosen patches where ``action`` is :data:`KEEP`, zeros where it is :data:`SKIP`."""
         steps = step if action.ndim == step.ndim else step[..., None].expand_as(action)

@@ -54,6 +54,7 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         observation: ``map`` or ``vector``.
         last_action: whether the last action is observed, too.
         time_step: whether the time step is observed, too.
+        motion: whether the map has a channel more: the difference to the frame before.
         shuffle: a new order of videos in every pass; otherwise index order.
         seed: of the order and of the baseline's random patches.
         autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
@@ -75,6 +76,7 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         observation: ObservationKind = "map",
         last_action: bool = False,
         time_step: bool = False,
+        motion: bool = False,
         shuffle: bool = True,
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
@@ -86,7 +88,11 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
                 "there is no usable video to build episodes from; `adafocus train` lists the ones it skipped"
             )
         spaces = SpaceConfig(
-            action_space=action_space, observation=observation, last_action=last_action, time_step=time_step
+            action_space=action_space,
+            observation=observation,
+            last_action=last_action,
+            time_step=time_step,
+            motion=motion,
         )
         super().__init__(source, classifier, reward=reward, spaces=spaces, seed=seed)
         self.num_envs = num_envs

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
@@ -41,6 +42,9 @@ class SpaceConfig:
     time_step: bool = False
     """Also observe which share of the frames is over."""
 
+    motion: bool = False
+    """Also observe how much moved since the frame before: one more channel of the map."""
+
     def options(self) -> dict[str, Any]:
         """The same as keyword arguments of an environment; fields that a subclass adds are left out."""
         return {field.name: getattr(self, field.name) for field in fields(SpaceConfig)}
@@ -49,7 +53,8 @@ class SpaceConfig:
 class Spaces:
     """The spaces of one environment's options, and observations in them.
 
-    - ``features``: e^G of the frame, (C, h, w) or pooled (D_G,), float32.
+    - ``features``: e^G of the frame, (C, h, w) or pooled (D_G,), float32. With ``motion`` (C + 1, h, w): the last
+      channel is the mean absolute difference to the frame before, zeros in the first frame.
     - ``last_action``: relative (row, column) of the patch before, (2,) float32; (−1, −1) before the first. A position
       whichever way actions are given, so that it means the same on every grid.
     - ``time_step``: t / T, (1,) float32; 1 after the last frame.
@@ -66,7 +71,8 @@ class Spaces:
         exogenous: whether observations do not depend on what was chosen.
 
     Raises:
-        UserError: an unknown option, or continuous actions on features that hold grid positions only.
+        UserError: an unknown option, motion without maps, or continuous actions on features that hold grid positions
+            only.
     """
 
     def __init__(self, config: SpaceConfig, source: FeatureSource) -> None:
@@ -74,6 +80,8 @@ class Spaces:
             raise UserError(f"env.action_space is {config.action_space!r}; give 'grid' or 'continuous'")
         if config.observation not in ("map", "vector"):
             raise UserError(f"env.observation is {config.observation!r}; give 'map' or 'vector'")
+        if config.motion and config.observation != "map":
+            raise UserError("env.motion adds a channel to maps, but env.observation is 'vector'; give 'map'")
         if config.action_space == "continuous" and not source.any_position:
             raise UserError(
                 "env.action_space is 'continuous', but these features hold the patches of the grid only; use live "
@@ -86,7 +94,8 @@ class Spaces:
         self.action: gym.Space[Any] = (
             gym.spaces.Box(0, 1, (2,), np.float32) if self.continuous else gym.spaces.Discrete(self.grid.num_actions)
         )
-        shape = source.map_shape if config.observation == "map" else (source.vector_dim,)
+        channels, height, width = source.map_shape
+        shape = (channels + config.motion, height, width) if config.observation == "map" else (source.vector_dim,)
         features = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         more: dict[str, gym.Space[Any]] = {}
         if config.last_action:
@@ -96,8 +105,19 @@ class Spaces:
         self.observation: gym.Space[Any] = gym.spaces.Dict({"features": features, **more}) if more else features
 
     def features(self, episodes: EpisodeFeatures) -> Tensor:
-        """e^G of all frames as it is observed, (B, T, C, h, w) or (B, T, D_G)."""
-        return episodes.global_map if self.config.observation == "map" else episodes.global_vector
+        """e^G of all frames as it is observed, (B, T, C, h, w) or (B, T, D_G).
+
+        Raises:
+            UserError: motion is observed, and these episodes have no pictures.
+        """
+        if self.config.observation == "vector":
+            return episodes.global_vector
+        if not self.config.motion:
+            return episodes.global_map
+        if episodes.motion is None:
+            raise UserError(f"env.motion needs the frames' pictures, and {type(episodes).__name__} has none")
+        motion = F.adaptive_avg_pool2d(episodes.motion, episodes.global_map.shape[-2:])
+        return torch.cat((episodes.global_map, motion[:, :, None]), dim=2)
 
     def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Actions as int64 (…,) on the grid, or as float32 (…, 2) in [0, 1]², to which they are clipped.

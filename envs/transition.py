@@ -11,6 +11,7 @@ from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, basel
 from adafocus_rl.envs.rollout import Info
 from adafocus_rl.envs.spaces import SpaceConfig, Spaces
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.motion import patch_means
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
@@ -54,7 +55,10 @@ class PatchTransition:
 
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
         """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
-        return {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
+        known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
+        if episodes.motion is not None:
+            known["motion"] = patch_means(episodes.motion, self.source.grid)
+        return known
 
     def _episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
         """Features of index rows (R,) on CPU; what is random in them follows each video's own visit, (R,) on CPU."""

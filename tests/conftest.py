@@ -48,6 +48,7 @@ class MadeUpEpisodes(EpisodeFeatures):
         self.boxes = source.boxes[self.videos]
         self.global_map = source.maps[self.videos]
         self.global_vector = source.vectors[self.videos]
+        self.motion = source.motion[self.videos]
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """Rows of the table of patches."""
@@ -87,6 +88,8 @@ class MadeUpFeatures:
         self.maps = torch.randn(videos, frames, *self.map_shape, generator=draw).to(device)
         self.vectors = torch.randn(videos, frames, self.vector_dim, generator=draw).to(device)
         self.patches = torch.randn(videos, frames, grid * grid, self.local_dim, generator=draw).to(device)
+        self.motion = torch.rand(videos, frames, 6, 6, generator=draw).to(device)
+        self.motion[:, 0] = 0
         self.labels = torch.randint(classes, (videos,), generator=draw).to(device)
         self.boxes = torch.full((videos, frames, 4), float("nan"), device=device)
         self.has_boxes = False

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.memory import free_memory
+from adafocus_rl.features.motion import frame_differences
 from adafocus_rl.features.shards import check_manifest, finished_shards, read_manifest, shard_count, shard_folder
 from adafocus_rl.features.source import EpisodeFeatures, video_order
 from adafocus_rl.geometry import PatchGrid
@@ -74,6 +75,11 @@ class BankEpisodes(EpisodeFeatures):
     def global_map(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
         """(B, T, C, h, w), read at the first use: not everyone looks at it."""
         return self.bank.table("global_map", self.videos)
+
+    @property
+    def motion(self) -> Tensor:  # type: ignore[override]  # read only here
+        """(B, T, m, m), from the table ``thumbnail``."""
+        return frame_differences(self.bank.table("thumbnail", self.videos))
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """Rows of the table ``local``."""

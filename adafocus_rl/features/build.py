@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.features.motion import thumbnails
 from adafocus_rl.features.shards import (
     BANK_FORMAT,
     BANK_VERSION,
@@ -56,7 +57,12 @@ def full_table(recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
     return {"full": recognizer.full_features(frames)}
 
 
-DEFAULT_TABLES: tuple[TableFunction, ...] = (glance_tables, local_table, full_table)
+def thumbnail_table(recognizer: Recognizer, frames: Tensor) -> dict[str, Tensor]:
+    """``thumbnail`` (N, m, m): small grey pictures, from which motion is known."""
+    return {"thumbnail": thumbnails(frames)}
+
+
+DEFAULT_TABLES: tuple[TableFunction, ...] = (glance_tables, local_table, full_table, thumbnail_table)
 """What every bank holds."""
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipBatch, ClipDataset, make_loader
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.motion import frame_differences, thumbnails
 from adafocus_rl.features.source import EpisodeFeatures, video_order
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -34,6 +35,12 @@ class LiveEpisodes(EpisodeFeatures):
             maps, vectors = recognizer.glance_features(self.frames)
         self.global_map = maps.unflatten(0, batch.clips.shape[:2]).float()
         self.global_vector = vectors.unflatten(0, batch.clips.shape[:2]).float()
+
+    @property
+    def motion(self) -> Tensor:  # type: ignore[override]  # read only here
+        """(B, T, m, m), computed now."""
+        pictures = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_frames))
+        return frame_differences(pictures)
 
     @property
     def frames(self) -> Tensor:

@@ -24,6 +24,8 @@ class EpisodeFeatures(ABC):
         boxes: (B, T, 4) float32 true boxes (top, left, height, width) in frame pixels; NaN where unknown or absent.
         global_map: (B, T, C, h, w), e^G before pooling.
         global_vector: (B, T, D_G), e^G pooled.
+        motion: (B, T, m, m) absolute difference to the frame before, zeros in the first
+            (:func:`~adafocus_rl.features.motion.frame_differences`); None of sources that have no pictures.
     """
 
     videos: Tensor
@@ -32,6 +34,7 @@ class EpisodeFeatures(ABC):
     boxes: Tensor
     global_map: Tensor
     global_vector: Tensor
+    motion: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.videos)

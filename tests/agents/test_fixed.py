@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -145,3 +145,20 @@ def test_random_positions_are_uniform(made_up: MadeUp) -> None:
     counts = (cells[:, 0] * 3 + cells[:, 1]).bincount(minlength=9)
     # Chi-square with 8 degrees of freedom exceeds 26.1 once in a thousand.
     assert ((counts - 1000.0) ** 2 / 1000).sum() < 26.1
+
+
+@pytest.mark.parametrize("action_space", ["grid", "continuous"])
+def test_the_motion_agent_takes_the_patch_that_moved_most(made_up: MadeUp, action_space: Any) -> None:
+    """Patches and grid are 3×3 here, and so are these pictures."""
+    source = made_up()
+    cells = torch.randint(9, (7, 4), generator=torch.Generator().manual_seed(0))
+    source.motion = torch.nn.functional.one_hot(cells, 9).float().view(7, 4, 3, 3)
+    source.motion[:, 0] = 0
+    classifier = GRUClassifier(input_dim=11, num_classes=3, hidden=8)
+    env = PatchSelectionVectorEnv(source, classifier, num_envs=3, action_space=action_space)
+    rollout = env.rollout(MotionAgent(env), episodes=source.episodes(torch.arange(7)))
+    found = rollout.output.action if action_space == "grid" else source.grid.action(rollout.output.action)
+    assert found[:, 0].tolist() == [4] * 7  # nothing is known yet: the centre
+    assert torch.equal(found[:, 1:], cells[:, 1:])
+    with pytest.raises(UserError, match="these features have no pictures"):
+        MotionAgent(env).plan({"video": torch.arange(2)}, 4)

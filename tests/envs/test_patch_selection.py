@@ -124,7 +124,7 @@ def test_infos_are_laid_out_as_gymnasium_s_wrappers_expect(made_up: MadeUp) -> N
     env: Any = DictInfoToList(InfosAsArrays(_env(made_up, shuffle=False)))
     _, infos = env.reset()
     assert [int(info["video"]) for info in infos] == [0, 1, 2]
-    assert infos[0].keys() == {"video", "label", "true_box", "visit"}
+    assert infos[0].keys() == {"video", "label", "true_box", "visit", "motion"}
     for _ in range(4):
         *_, infos = env.step(torch.zeros(3, dtype=torch.long))
     assert [int(info["video"]) for info in infos] == [3, 4, 5]

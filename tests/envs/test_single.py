@@ -112,7 +112,7 @@ def test_infos_are_plain_and_an_absent_box_is_empty(made_up: MadeUp) -> None:
     source.boxes[2, 1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     env = _single(source)
     _, info = env.reset(options={"video": 2})
-    assert info.keys() == {"video", "label", "visit", "true_box"}
+    assert info.keys() == {"video", "label", "visit", "true_box", "motion"}
     assert [type(info[name]) for name in ("video", "label", "visit")] == [int] * 3
     assert (info["video"], info["label"]) == (2, source.labels[2].item())
     assert info["true_box"].tolist() == [[0] * 4, [1, 2, 3, 4], [0] * 4, [0] * 4]

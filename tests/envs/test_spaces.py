@@ -24,6 +24,7 @@ KINDS = [
     {"action_space": action, "observation": seen, "last_action": last, "time_step": time}
     for action, seen, last, time in product(("grid", "continuous"), ("map", "vector"), (False, True), (False, True))
 ]
+KINDS += [{"motion": True}, {"motion": True, "last_action": True}]
 
 
 def _env(made_up: MadeUp, source: Any = None, **options: Any) -> PatchSelectionVectorEnv:
@@ -115,8 +116,8 @@ def test_a_policy_is_asked_frame_by_frame_only_where_it_must(
     monkeypatch.setattr(env.classifier, "cell", lambda *inputs: calls.append("cell") or cell(*inputs))
     output = env.rollout(policy).output
     assert calls == ["sequence", "cell"]
-    assert policy.calls == ({"act": 0, "act_step": 4} if kind["last_action"] else {"act": 1, "act_step": 0})
-    if kind["last_action"]:
+    assert policy.calls == ({"act": 0, "act_step": 4} if kind.get("last_action") else {"act": 1, "act_step": 0})
+    if kind.get("last_action"):
         assert output.log_prob is not None
         assert output.value is not None
         assert torch.equal(output.log_prob, -output.value)
@@ -247,3 +248,25 @@ def test_the_same_problem_on_other_features(made_up: MadeUp) -> None:
     assert like.classifier is env.classifier
     assert like.space_config == env.space_config == SpaceConfig(**kind)
     assert (like.num_envs, like.reward_config, like.seed) == (5, env.reward_config, 4)
+
+
+def test_motion_is_the_last_channel_of_the_map(made_up: MadeUp) -> None:
+    env = _env(made_up, motion=True)
+    assert env.single_observation_space.shape == (3, 3, 3)
+    rollout = env.rollout(Curious(env))
+    videos = rollout.episodes.videos
+    assert torch.equal(rollout.observation[:, :, :2], env.source.maps[videos])
+    # 6×6 pictures on 3×3 cells.
+    pooled = env.source.motion[videos].unflatten(-1, (3, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
+    torch.testing.assert_close(rollout.observation[:, :, 2], pooled)
+    torch.testing.assert_close(rollout.info["motion"].amax((1, 2)) > 0, torch.ones(3, dtype=torch.bool))
+
+
+def test_motion_needs_maps_and_pictures(made_up: MadeUp) -> None:
+    with pytest.raises(UserError, match=r"env.motion adds a channel to maps, but env.observation is 'vector'"):
+        _env(made_up, motion=True, observation="vector")
+    env = _env(made_up, motion=True)
+    episodes = env.source.episodes(torch.arange(3))
+    episodes.motion = None
+    with pytest.raises(UserError, match="MadeUpEpisodes has none"):
+        env.rollout(Curious(env), episodes=episodes)

@@ -89,7 +89,7 @@ def test_a_bank_is_resident_when_it_takes_at_most_half_of_the_free_memory(
     built: tuple[Path, Recognizer, ClipDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _, _ = built
-    names = ("global_map", "global_vector", "local", "full")
+    names = ("global_map", "global_vector", "local", "full", "thumbnail")
     size = sum((folder / f"shard_{shard:05d}" / f"{name}.npy").stat().st_size for shard in range(3) for name in names)
     monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * size)
     assert FeatureBank(folder, device=CPU).resident

@@ -1,0 +1,40 @@
+"""What moved between a clip's frames: differences of small grey pictures, cheap enough to have for every frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adafocus_rl.geometry import PatchGrid
+
+THUMBNAIL = 32
+"""m, side of the grey pictures."""
+
+
+def thumbnails(frames: Tensor) -> Tensor:
+    """Small grey pictures (N, m, m) of prepared frames (N, 3, S, S): means over the channels and over areas."""
+    return F.adaptive_avg_pool2d(frames.mean(1, keepdim=True), THUMBNAIL)[:, 0]
+
+
+def frame_differences(pictures: Tensor) -> Tensor:
+    """Absolute differences (B, T, m, m) between each picture (B, T, m, m) and the one before; zeros in the first frame.
+
+    Of the clip's sampled frames, since no others are decoded: only what was seen by frame t is known at frame t.
+    """
+    difference = pictures.diff(dim=1).abs()
+    return torch.cat((torch.zeros_like(pictures[:, :1]), difference), dim=1)
+
+
+def patch_means(values: Tensor, grid: PatchGrid) -> Tensor:
+    """Means of pictures (…, m, m) over the patch at every grid position, (…, A).
+
+    A cell that a patch covers in part counts by the covered share.
+    """
+    side = values.shape[-1]
+    scale = side / grid.frame_size
+    first = grid.action_origin(torch.arange(grid.grid, device=values.device))[:, 1] * scale
+    cell = torch.arange(side, device=values.device)
+    start, end = torch.maximum(first[:, None], cell), torch.minimum(first[:, None] + grid.patch_size * scale, cell + 1)
+    share = (end - start).clamp_min(0) / (grid.patch_size * scale)
+    return torch.einsum("rh,...hw,cw->...rc", share.to(values.dtype), values, share.to(values.dtype)).flatten(-2)
