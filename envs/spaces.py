@@ -116,7 +116,8 @@ class Spaces:
             return episodes.global_map
         if episodes.motion is None:
             raise UserError(f"env.motion needs the frames' pictures, and {type(episodes).__name__} has none")
-        motion = F.adaptive_avg_pool2d(episodes.motion, episodes.global_map.shape[-2:])
+        *_, height, width = episodes.global_map.shape
+        motion = F.adaptive_avg_pool2d(episodes.motion, (height, width))
         return torch.cat((episodes.global_map, motion[:, :, None]), dim=2)
 
     def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
