@@ -41,6 +41,10 @@ def _write(
         stream.options = {"g": "12", **options}
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 100)
+        try:
+            stream.codec_context.open()
+        except av.FFmpegError as error:
+            pytest.skip(f"this PyAV's {codec} does not take {options}: {error}")
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             if times is not None:
@@ -98,7 +102,7 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "hevc.mp4": (True, {"codec": "libx265", **X265, "x265-params": "open-gop=1:log-level=none"}),
     "vp8.webm": (False, {"codec": "libvpx", **VPX, "auto-alt-ref": "1", "lag-in-frames": "16"}),
     "vp9.webm": (True, {"codec": "libvpx-vp9", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "16"}),
-    "av1.mp4": (True, {"codec": "libsvtav1", "preset": "12"}),
+    "av1.mp4": (True, {"codec": "libsvtav1", "preset": "10"}),
     "mpeg4.avi": (False, {"codec": "mpeg4", "bf": "2"}),
     "mpeg4.mp4": (False, {"codec": "mpeg4", "bf": "2"}),
     "mpeg2.ts": (False, {"codec": "mpeg2video", "bf": "2"}),
@@ -199,7 +203,7 @@ def _sound(path: Path, *, cover: bool = False) -> None:
         if cover:
             picture = container.add_stream("mjpeg", rate=1)
             picture.width, picture.height, picture.pix_fmt = 32, 32, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 16000
         container.mux(sound.encode(frame))
@@ -220,25 +224,31 @@ def test_sound_is_no_video(tmp_path: Path) -> None:
             read(tmp_path / "song.mp4")
 
 
-def test_no_frames(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "none.mkv"), "w") as container:
+def _no_packets(path: Path) -> None:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         container.start_encoding()
-    # A sound track, beside which the track of the video is empty.
-    with av.open(str(tmp_path / "none.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        sound = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
+
+
+def _no_pictures(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
+        for number in range(5):
+            packet = av.Packet(b"not a picture" * 20)
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            container.mux(packet)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), [(_no_packets, "not a video"), (_no_pictures, "opens as a video, but no frame decodes")]
+)
+def test_no_frames(tmp_path: Path, make: Any, reason: str) -> None:
+    make(tmp_path / "none.mkv")
     for read in (probe, lambda path: decode_frames(path, [0])):
-        with pytest.raises(DecodeError, match="not a video"):
+        with pytest.raises(DecodeError, match=reason):
             read(tmp_path / "none.mkv")
-        with pytest.raises(DecodeError, match="no frame decodes"):
-            read(tmp_path / "none.mp4")
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.ts", "cut.avi"])
