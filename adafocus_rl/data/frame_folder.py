@@ -67,11 +67,17 @@ def folder_frames(folder: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.u
 
 
 def image_names(folder: Path) -> list[str]:
-    """Names of the images of a folder, in natural order; hidden files are none."""
+    """Names of the images of a folder, in natural order; hidden files are none.
+
+    Raises:
+        DecodeError: there is none.
+    """
     endings = tuple(IMAGE_SUFFIXES)
     with os.scandir(folder) as entries:  # much faster than a Path for each
         names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
     names = [name for name in names if not name.startswith(".")]  # macOS leaves ._NAME.jpg, which are no images
+    if not names:
+        raise DecodeError(folder, "the folder holds no .jpg or .png image")
     # As a rule names differ in their digits only, and then text order is natural order and much faster.
     alike = len({name.translate(_DIGITS_ALIKE) for name in names}) <= 1
     return sorted(names) if alike else sorted(names, key=_natural)
@@ -102,7 +108,7 @@ def read_image(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 def _check_whole(folder: Path, name: str, data: NDArray[np.uint8]) -> None:
-    """OpenCV fills up a JPEG that was cut short with grey and says nothing."""
+    """OpenCV before 5 fills up a JPEG that was cut short with grey and says nothing."""
     if name.lower().endswith(".png") or END_OF_JPEG in data[-16:].tobytes():
         return
     # Some cameras write more behind the image's end: Pillow decides.
