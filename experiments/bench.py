@@ -21,7 +21,15 @@ from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.config import StillsConfig
 from adafocus_rl.experiments.context import Context, find_device, make_context
-from adafocus_rl.experiments.decode_loops import clip_indices, made_folder, made_video, opencv_loop, pyav_loop
+from adafocus_rl.experiments.decode_loops import (
+    clip_indices,
+    made_avi,
+    made_folder,
+    made_video,
+    opencv_loop,
+    pillow_loop,
+    pyav_loop,
+)
 from adafocus_rl.experiments.features import open_bank
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
@@ -33,6 +41,9 @@ from adafocus_rl.seeding import seed_all
 
 VIDEOS = 32
 """Videos of the benchmarks that need some."""
+
+Reader = Callable[[Path, Sequence[int]], object]
+"""From a video and numbers of frames to these frames."""
 
 BUDGET = 2.0
 """Seconds of measuring, at least, for each benchmark; every side runs at least three times."""
@@ -172,21 +183,25 @@ def bench_bank(device: torch.device) -> Timing:
 
 
 def bench_decode(device: torch.device) -> list[Timing]:
-    """16 of 300 frames of 320×240, one thread: ours beside the plain loops, and a folder of JPEGs beside the video."""
+    """16 of 300 frames of 320×240, in one thread: ours beside plain loops, and a folder of JPEGs beside the video."""
     with tempfile.TemporaryDirectory() as made:
-        video, folder, wanted = Path(made) / "video.mp4", Path(made) / "frames", clip_indices()
+        video, avi, folder = (Path(made) / name for name in ("video.mp4", "video.avi", "frames"))
         made_video(video)
+        made_avi(avi, video)
         made_folder(folder, video)
+        wanted = clip_indices()
 
-        def ours() -> object:
-            return decode_frames(video, wanted)
+        def timing(case: str, reader: Reader, path: Path, other: str, plain: Reader, plain_path: Path) -> Timing:
+            fast, slow = ("ours", lambda: reader(path, wanted)), (other, lambda: plain(plain_path, wanted))
+            return compare(f"decode, {case}", fast, slow, device)
 
         return [
-            compare("decode", ("ours", ours), ("OpenCV loop", lambda: opencv_loop(video, wanted)), device),
-            compare("decode", ("ours", ours), ("PyAV loop", lambda: pyav_loop(video, wanted)), device),
-            compare(
-                "decode", ("frame folder", lambda: decode_frames(folder, wanted)), ("video file, ours", ours), device
-            ),
+            timing("H.264", decode_frames, video, "OpenCV loop", opencv_loop, video),
+            timing("H.264", decode_frames, video, "PyAV loop", pyav_loop, video),
+            timing("MPEG-4 in AVI", decode_frames, avi, "OpenCV loop", opencv_loop, avi),
+            timing("MPEG-4 in AVI", decode_frames, avi, "PyAV loop", pyav_loop, avi),
+            timing("frame folder", decode_frames, folder, "Pillow loop", pillow_loop, folder),
+            timing("frame folder", decode_frames, folder, "H.264, ours", decode_frames, video),
         ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from adafocus_rl.data.decode import decode_frames, opencv
 from adafocus_rl.data.encode import write_video
@@ -43,6 +44,15 @@ def made_video(path: Path) -> None:
     write_video(path, frames, crf=23, preset="medium")
 
 
+def made_avi(path: Path, video: Path) -> None:
+    """Writes the frames of a video as MPEG-4 in AVI, as the older datasets have them: decoded in order."""
+    cv2 = opencv()
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"XVID"), 25, (WIDTH, HEIGHT))
+    for frame in decode_frames(video, range(VIDEO_FRAMES)):
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+
+
 def made_folder(folder: Path, video: Path) -> None:
     """Writes the frames of a video as JPEG images."""
     cv2 = opencv()
@@ -69,6 +79,11 @@ def opencv_loop(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
             frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
     capture.release()
     return np.stack(frames)
+
+
+def pillow_loop(folder: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) RGB frames of a folder that :func:`made_folder` wrote."""
+    return np.stack([np.asarray(Image.open(folder / f"image_{number + 1:05d}.jpg")) for number in wanted])
 
 
 def pyav_loop(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:

@@ -108,7 +108,7 @@ def read_image(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 def _check_whole(folder: Path, name: str, data: NDArray[np.uint8]) -> None:
-    """OpenCV before 5 fills up a JPEG that was cut short with grey and says nothing."""
+    """OpenCV may fill up a JPEG that was cut short with grey and say nothing."""
     if name.lower().endswith(".png") or END_OF_JPEG in data[-16:].tobytes():
         return
     # Some cameras write more behind the image's end: Pillow decides.

@@ -102,13 +102,16 @@ def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
         DecodeError: not a video, nothing decodable, or fewer frames than wanted.
     """
     needed = sorted(set(wanted))
-    try:
-        with _opened(path) as (container, stream):
+    with _opened(path) as (container, stream):
+        if not _has_index(container, stream):
+            return _in_order(path, container, stream, needed)
+        with suppress(av.FFmpegError):
             packets = _read_packets(container, stream)
-            frames = _by_index(path, container, stream, packets, needed) if packets is not None else None
-    except av.FFmpegError:
-        frames = None
-    return _in_order(path, needed) if frames is None else frames
+            frames = None if packets is None else _by_index(path, stream, packets, needed)
+            if frames is not None:
+                return frames
+    with _opened(path) as (container, stream):
+        return _in_order(path, container, stream, needed)
 
 
 def file_info(path: Path) -> VideoInfo:
@@ -182,29 +185,31 @@ def _all_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vide
             return
 
 
-def _in_order(path: Path, needed: Sequence[int]) -> dict[int, Image]:
+def _in_order(path: Path, container: InputContainer, stream: VideoStream, needed: Sequence[int]) -> dict[int, Image]:
     frames: dict[int, Image] = {}
     converter = VideoReformatter()
     count = 0
     wanted = set(needed)
-    with _opened(path) as (container, stream):
-        for frame in _all_frames(container, stream):
-            if count in wanted:
-                frames[count] = _image(frame, converter)
-            count += 1
-            if count > needed[-1]:
-                return frames
+    for frame in _all_frames(container, stream):
+        if count in wanted:
+            frames[count] = _image(frame, converter)
+        count += 1
+        if count > needed[-1]:
+            return frames
     if count == 0:
         raise DecodeError(path, "opens as a video, but no frame decodes")
     raise DecodeError(path, f"truncated: wanted frame {next(i for i in needed if i >= count)}, only {count} decode")
 
 
+def _has_index(container: InputContainer, stream: VideoStream) -> bool:
+    codec = stream.codec_context.codec
+    stamped = container.format.name in STAMPED_CONTAINERS and codec.canonical_name in INDEXED_CODECS
+    # Where each frame stands for itself, packets come in the order in which they are shown.
+    return stamped or codec.intra_only
+
+
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets | None:
     """The packets, if the i-th time in them is surely the time of frame i; else None."""
-    name, codec = stream.codec_context.codec.canonical_name, stream.codec_context.codec
-    stamped = container.format.name in STAMPED_CONTAINERS and name in INDEXED_CODECS
-    if not (stamped or codec.intra_only):
-        return None
     times: list[int] = []
     keys: list[int] = []
     kept: list[Packet[VideoStream]] | None = []
@@ -246,9 +251,7 @@ def _runs(packets: _Packets, needed: Sequence[int]) -> list[_Run]:
     return runs
 
 
-def _by_index(
-    path: Path, container: InputContainer, stream: VideoStream, packets: _Packets, needed: Sequence[int]
-) -> dict[int, Image] | None:
+def _by_index(path: Path, stream: VideoStream, packets: _Packets, needed: Sequence[int]) -> dict[int, Image] | None:
     """The frames, or None when the file turns out to be other than its packets say."""
     if needed[-1] >= len(packets.times):
         return None

@@ -65,9 +65,9 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     files: list[Path] = []
     decode = video_file._in_order
 
-    def noted(path: Path, needed: Sequence[int]) -> dict[int, Frames]:
+    def noted(path: Path, *rest: Any) -> dict[int, Frames]:
         files.append(path)
-        return decode(path, needed)
+        return decode(path, *rest)
 
     monkeypatch.setattr(video_file, "_in_order", noted)
     return files
@@ -186,7 +186,8 @@ def test_rotation_is_applied(tmp_path: Path, in_order: list[Path], numbered: Any
     upright = np.rot90(flat, -degrees // 90, axes=(1, 2))
     assert np.array_equal(decode_frames(path, [5, 9]), upright)
     assert not in_order
-    assert np.array_equal(video_file._in_order(path, [9])[9], upright[1])
+    with video_file._opened(path) as (container, stream):
+        assert np.array_equal(video_file._in_order(path, container, stream, [9])[9], upright[1])
     info = probe(path)
     assert (info.height, info.width) == upright.shape[1:3]
     # And as another reader does it.
