@@ -16,10 +16,20 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from adafocus_rl.agents import PPOAgent
+from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.config import StillsConfig
 from adafocus_rl.experiments.context import Context, find_device, make_context
+from adafocus_rl.experiments.decode_loops import (
+    clip_indices,
+    made_avi,
+    made_folder,
+    made_video,
+    opencv_loop,
+    pillow_loop,
+    pyav_loop,
+)
 from adafocus_rl.experiments.features import open_bank
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
@@ -31,6 +41,9 @@ from adafocus_rl.seeding import seed_all
 
 VIDEOS = 32
 """Videos of the benchmarks that need some."""
+
+Reader = Callable[[Path, Sequence[int]], object]
+"""From a video and numbers of frames to these frames."""
 
 BUDGET = 2.0
 """Seconds of measuring, at least, for each benchmark; every side runs at least three times."""
@@ -65,7 +78,7 @@ def bench(argv: Sequence[str]) -> int:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}; choose some of: {', '.join(BENCHMARKS)}")
     device = find_device(options.device)
-    timings = [BENCHMARKS[name](device) for name in options.names or BENCHMARKS]
+    timings = [timing for name in options.names or BENCHMARKS for timing in _as_list(BENCHMARKS[name](device))]
     if options.json:
         print_json({"device": str(device), "environment": environment(), "timings": [asdict(one) for one in timings]})
     else:
@@ -74,6 +87,10 @@ def bench(argv: Sequence[str]) -> int:
             for one in timings
         )
     return 0
+
+
+def _as_list(found: Timing | list[Timing]) -> list[Timing]:
+    return found if isinstance(found, list) else [found]
 
 
 def compare(
@@ -165,6 +182,29 @@ def bench_bank(device: torch.device) -> Timing:
         return compare("bank", ("bank", one_pass(bank)), ("live", one_pass(live)), device)
 
 
+def bench_decode(device: torch.device) -> list[Timing]:
+    """16 of 300 frames of 320×240, in one thread: ours beside plain loops, and a folder of JPEGs beside the video."""
+    with tempfile.TemporaryDirectory() as made:
+        video, avi, folder = (Path(made) / name for name in ("video.mp4", "video.avi", "frames"))
+        made_video(video)
+        made_avi(avi, video)
+        made_folder(folder, video)
+        wanted = clip_indices()
+
+        def timing(case: str, reader: Reader, path: Path, other: str, plain: Reader, plain_path: Path) -> Timing:
+            fast, slow = ("ours", lambda: reader(path, wanted)), (other, lambda: plain(plain_path, wanted))
+            return compare(f"decode, {case}", fast, slow, device)
+
+        return [
+            timing("H.264", decode_frames, video, "OpenCV loop", opencv_loop, video),
+            timing("H.264", decode_frames, video, "PyAV loop", pyav_loop, video),
+            timing("MPEG-4 in AVI", decode_frames, avi, "OpenCV loop", opencv_loop, avi),
+            timing("MPEG-4 in AVI", decode_frames, avi, "PyAV loop", pyav_loop, avi),
+            timing("frame folder", decode_frames, folder, "Pillow loop", pillow_loop, folder),
+            timing("frame folder", decode_frames, folder, "H.264, ours", decode_frames, video),
+        ]
+
+
 def _tiny_run(folder: Path, device: torch.device) -> tuple[Context, Recognizer]:
     """The moving digits recipe on a few new videos, untrained: speed does not depend on the weights' values."""
     settings = load_settings(find_recipe("moving_digits"))
@@ -194,8 +234,9 @@ def _env_and_agent(
     return env, agent
 
 
-BENCHMARKS: dict[str, Callable[[torch.device], Timing]] = {
+BENCHMARKS: dict[str, Callable[[torch.device], Timing | list[Timing]]] = {
     "crops": bench_crops,
     "rollout": bench_rollout,
     "bank": bench_bank,
+    "decode": bench_decode,
 }

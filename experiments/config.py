@@ -64,11 +64,15 @@ class DataConfig:
     """Mirror half of the training clips; false where left and right matter."""
 
     workers: int = 2
-    """Decoding processes; 0 decodes in the main process."""
+    """Decoding processes; 0 decodes in the main process, which a crash of a codec then ends."""
+
+    decode_timeout: float = 300.0
+    """Seconds after which a decoding process that is still at the same video is ended and the video left out; 0 waits
+    for ever."""
 
     def __post_init__(self) -> None:
         _at_least(1, "data", self, "num_frames")
-        _at_least(0, "data", self, "resize_short", "workers")
+        _at_least(0, "data", self, "resize_short", "workers", "decode_timeout")
 
 
 @dataclass(frozen=True, kw_only=True)

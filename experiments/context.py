@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.agents import AGENTS, Agent
-from adafocus_rl.data.clips import BadClip, ClipBatch
+from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
 from adafocus_rl.data.transforms import TransformConfig
@@ -163,6 +163,7 @@ def make_context(
             train=train,
             seed=config.seed,
             num_classes=config.model.num_classes,
+            decode_timeout=config.data.decode_timeout,
         )
 
     wants_stills = "stills" in lists and config.stage0.stills.epochs
@@ -181,12 +182,17 @@ def make_context(
     )
     for split, clips in (("train", context.train_still), ("val", context.val), ("stills", context.stills)):
         if clips is not None:
-            context.note_failures(check_videos(clips, lists[split]))
+            context.note_failures(check_videos(clips, lists[split], workers=config.data.workers))
     return context
 
 
-def check_videos(clips: ClipDataset, listed_in: Path) -> list[tuple[str, str]]:
+def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> list[tuple[str, str]]:
     """Looks whether every video is there, and decodes them in order until one can be.
+
+    Args:
+        clips: the videos.
+        listed_in: their list, for the message.
+        workers: 0 decodes in this process; otherwise one process does, which a video may crash.
 
     Returns:
         (path, reason) of the videos that are missing, or were found undecodable on the way.
@@ -195,13 +201,11 @@ def check_videos(clips: ClipDataset, listed_in: Path) -> list[tuple[str, str]]:
         UserError: none can be used.
     """
     failed = dict(missing(clips.index))
-    for row, record in enumerate(clips.index):
-        if record.path in failed:
-            continue
-        clip = clips[row]
-        if not isinstance(clip, BadClip):
+    there = [[row] for row, record in enumerate(clips.index) if record.path not in failed]
+    for batch in make_loader(clips, batches=there, workers=min(1, workers)):
+        if len(batch):
             return list(failed.items())
-        failed[record.path] = clip.reason
+        failed.update(batch.failed)
     path, reason = next(iter(failed.items()))
     raise UserError(
         f"none of the {len(clips)} videos of {listed_in} can be used (the first: {clips.index.root / path}: {reason}); "

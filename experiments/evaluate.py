@@ -83,7 +83,9 @@ class Evaluation:
         if is_finished(context, "stage3"):
             self.classifiers[3], _ = load_classifier(context, "stage3", recognizer.classifier)
         self._macs = component_macs(recognizer)
-        self._clips = clips_to_time(context.val, context.config.evaluation.timed_videos)
+        self._clips = clips_to_time(
+            context.val, context.config.evaluation.timed_videos, workers=context.config.data.workers
+        )
 
     def own_agent(self, name: str | None = None) -> Agent:
         """The run's trained agent; or one of another class that needs no training.

@@ -99,9 +99,13 @@ def _accuracy(source: FeatureSource, batch_size: int, predict: Predict, visits: 
     )
 
 
-def clips_to_time(dataset: ClipDataset, count: int) -> list[ClipBatch]:
-    """The first ``count`` videos of a dataset that can be decoded, each a batch of its own."""
-    loader = make_loader(dataset, batches=[[row] for row in range(min(count, len(dataset)))])
+def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list[ClipBatch]:
+    """The first ``count`` videos of a dataset that can be decoded, each a batch of its own.
+
+    One process decodes them, unless ``workers`` is 0: a video may crash it.
+    """
+    rows = range(min(count, len(dataset)))
+    loader = make_loader(dataset, batches=[[row] for row in rows], workers=min(1, workers))
     return [clip for clip in loader if len(clip)]
 
 

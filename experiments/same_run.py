@@ -8,7 +8,10 @@ from typing import Any
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run_folder import RunFolder
 
-FREE = ("name", "device", "threads", "data.root", "data.workers", "bank", "evaluation", "skip.lambdas")
+FREE = (
+    "name", "device", "threads", "data.root", "data.workers", "data.decode_timeout", "bank", "evaluation",
+    "skip.lambdas",
+)  # fmt: skip
 """Keys that may change in any run: where and how fast it runs, and what is measured at the end.
 
 A bank's content has a manifest of its own; data that moved is the same data, and its list is compared by content; every

@@ -6,25 +6,25 @@ of what was loaded before it, so results do not depend on how many processes loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode import DecodeError, decode_frames, opencv, probe
 from adafocus_rl.data.index import VideoIndex, VideoRecord, read_boxes
+from adafocus_rl.data.loader import ClipLoader
 from adafocus_rl.data.sampling import segment_indices
 from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
 from adafocus_rl.errors import UserError
 from adafocus_rl.seeding import derive_seed
 
-__all__ = ["BadClip", "Clip", "ClipBatch", "ClipDataset", "EpochSampler", "collate", "make_loader"]
+__all__ = ["BadClip", "Clip", "ClipBatch", "ClipDataset", "ClipLoader", "EpochSampler", "collate", "make_loader"]
 
 
 class ClipDataset(Dataset[Clip | BadClip]):
@@ -38,6 +38,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
             epoch.
         seed: what all random choices derive from, together with epoch and video.
         num_classes: K; None for the index's own number.
+        decode_timeout: seconds after which a loader's worker process gives a video up; 0 for never.
 
     Raises:
         UserError: a label of K or more (with its video), T below 1, boxes that cannot be read, or OpenCV
@@ -53,6 +54,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         train: bool,
         seed: int,
         num_classes: int | None = None,
+        decode_timeout: float = 0,
     ) -> None:
         if num_frames < 1:
             raise UserError(f"num_frames is {num_frames}; expected at least 1 frame per clip")
@@ -61,6 +63,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self.config = transform
         self.train = train
         self.seed = seed
+        self.decode_timeout = decode_timeout
         self.num_classes = index.num_classes if num_classes is None else num_classes
         for record in index:
             if max(record.labels) >= self.num_classes:
@@ -74,7 +77,9 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self._boxes = read_boxes(index)
         # In shared memory, because worker processes that live on across epochs hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._counted: dict[int, int] = {}
+        # Frames of the videos whose number the list does not give; 0 while not counted.
+        self._counted = torch.zeros(len(index), dtype=torch.int64).share_memory_()
+        self._given_up: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -96,10 +101,16 @@ class ClipDataset(Dataset[Clip | BadClip]):
         """
         record = self.index[i]
         try:
+            if i in self._given_up:
+                raise DecodeError(record.path, self._given_up[i])
             return self._load(i, record)
         except DecodeError as error:
             shape = (self.num_frames, self.config.frame_size, self.num_classes)
             return BadClip(video=i, path=record.path, reason=error.reason, shape=shape)
+
+    def give_up(self, i: int, reason: str) -> None:
+        """Do not decode the i-th video again: it has no clip, for this reason."""
+        self._given_up[i] = reason
 
     def _load(self, i: int, record: VideoRecord) -> Clip:
         path = self.index.full_path(i)
@@ -126,9 +137,9 @@ class ClipDataset(Dataset[Clip | BadClip]):
     def _count(self, i: int, record: VideoRecord, path: Path) -> int:
         if record.num_frames:
             return record.num_frames
-        if i not in self._counted:
+        if not self._counted[i]:
             self._counted[i] = probe(path).num_frames
-        return self._counted[i]
+        return int(self._counted[i])
 
     def _boxes_at(self, record: VideoRecord, frames: NDArray[np.int64]) -> NDArray[np.float32]:
         """(T, 4) boxes on the stored frames; NaN where absent or unknown."""
@@ -179,7 +190,7 @@ def make_loader(
     workers: int = 0,
     drop_last: bool = False,
     pin: bool = False,
-) -> DataLoader[Clip | BadClip]:
+) -> ClipLoader:
     """A loader of `ClipBatch`es.
 
     Call `dataset.set_epoch` before each pass: shuffling, frame shifts and augmentation follow it.
@@ -190,7 +201,8 @@ def make_loader(
         shuffle: draw a new order each epoch; False for the list's order.
         order: positions in the index to load in this order, instead of `shuffle`.
         batches: the positions of each batch, instead of `batch_size`, `shuffle`, `order` and `drop_last`.
-        workers: processes that decode, kept across the passes over this loader; 0 decodes in this process.
+        workers: processes that decode, kept across the passes over this loader; one that a video crashes takes
+            only that video with it. 0 decodes in this process.
         drop_last: leave out the last batch when it is smaller.
         pin: put batches into page-locked memory, for copies to a GPU that do not block.
 
@@ -199,18 +211,11 @@ def make_loader(
     """
     if (batch_size is None) == (batches is None) or (shuffle and order is not None):
         raise ValueError("expected either batch_size or batches, and not both shuffle and order")
-    by_size: dict[str, Any] = {
-        "batch_size": batch_size,
-        "sampler": EpochSampler(dataset, shuffle=shuffle) if order is None else order,
-        "drop_last": drop_last,
-    }
-    return DataLoader(
-        dataset,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin,
-        collate_fn=collate,
-        # Of its own, or each pass would take a number from torch's default generator.
-        generator=torch.Generator().manual_seed(derive_seed(dataset.seed, "loader")),
-        **(by_size if batches is None else {"batch_sampler": batches}),
-    )
+    by_batch: Iterable[Sequence[int]]
+    if batches is not None:
+        by_batch = batches
+    else:
+        assert batch_size is not None
+        by_video = EpochSampler(dataset, shuffle=shuffle) if order is None else order
+        by_batch = BatchSampler(by_video, batch_size, drop_last)
+    return ClipLoader(dataset, by_batch, workers=workers, pin=pin, seed=derive_seed(dataset.seed, "loader"))

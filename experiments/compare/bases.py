@@ -30,7 +30,7 @@ from adafocus_rl.models.recognizer import Recognizer
 UPSTREAM = ("seed", "data", "model", "stage0", "stage1")
 """Parts of a configuration that the recognizer and the banks depend on,"""
 
-INDIFFERENT = ("data.root", "data.workers")
+INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout")
 """but for these."""
 
 NEW_BANK = ("model.grid",)

@@ -44,7 +44,7 @@ FORMAT_VERSION = 1
 RELEVANT = ("data", "model", "env", "agent", "stage2", "stage3", "evaluation.repeats")
 """What a training depends on beside its seed and the recognizer,"""
 
-INDIFFERENT = ("data.root", "data.workers")
+INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout")
 """but for these."""
 
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from adafocus_rl.data.decode import decode_frames, probe
 from adafocus_rl.experiments import bench
+from adafocus_rl.experiments.decode_loops import (
+    clip_indices,
+    made_avi,
+    made_folder,
+    made_video,
+    opencv_loop,
+    pillow_loop,
+    pyav_loop,
+)
 
 Cli = Any
 
@@ -40,7 +52,9 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     done = cli("bench", "--json", "--device=cpu")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    assert [timing["name"] for timing in found["timings"]] == ["crops", "rollout", "bank"]
+    names = [timing["name"] for timing in found["timings"]]
+    assert names[:3] == ["crops", "rollout", "bank"]
+    assert names[3:] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"
@@ -52,3 +66,22 @@ def test_one_of_them_in_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert done.code == 0
     assert done.out.startswith("rollout: rollout ")
     assert done.out.count("\n") == 1
+
+
+def test_the_decoding_loops_read_the_same_frames(tmp_path: Path) -> None:
+    video, avi, folder = tmp_path / "video.mp4", tmp_path / "video.avi", tmp_path / "frames"
+    made_video(video)
+    made_avi(avi, video)
+    made_folder(folder, video)
+    assert (probe(video).num_frames, probe(folder).num_frames) == (300, 300)
+    wanted = clip_indices()
+    assert wanted[:2] == [9, 28]
+    ours = decode_frames(video, wanted)
+    assert ours.shape == (16, 240, 320, 3)
+    assert np.array_equal(ours, pyav_loop(video, wanted))
+    # Another FFmpeg, whose rounding of colours is its own.
+    assert np.abs(ours.astype(int) - opencv_loop(video, wanted)).mean() < 2
+    assert np.array_equal(decode_frames(avi, wanted), pyav_loop(avi, wanted))
+    stored = decode_frames(folder, wanted)
+    assert np.abs(ours.astype(int) - stored).mean() < 4
+    assert np.abs(stored.astype(int) - pillow_loop(folder, wanted)).mean() < 1

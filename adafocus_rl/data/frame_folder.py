@@ -1,0 +1,119 @@
+"""Frames of a folder of images, in natural order (2 before 10), by OpenCV."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from adafocus_rl.data.decode_error import DecodeError
+from adafocus_rl.data.index import IMAGE_SUFFIXES
+from adafocus_rl.errors import UserError
+
+END_OF_JPEG = b"\xff\xd9"
+
+_DIGITS_ALIKE = str.maketrans("123456789", "0" * 9)
+
+
+@lru_cache(maxsize=1)
+def opencv() -> Any:
+    """The module cv2, imported when first needed and told to keep its messages to itself.
+
+    Raises:
+        UserError: cv2 is not there or one of its libraries is not, with the package that helps.
+    """
+    # Everything FFmpeg has to say about a bad file, we say in words; it reads this when the first video is
+    # opened.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(
+            f"OpenCV cannot be imported ({error}); where libGL or another library of a display is absent, "
+            "replace opencv-python with opencv-python-headless of the same version"
+        ) from error
+    logging = getattr(cv2.utils, "logging", None)
+    if logging is not None and "OPENCV_LOG_LEVEL" not in os.environ:
+        logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+    return cv2
+
+
+def folder_frames(folder: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """Decode the images with these numbers.
+
+    Args:
+        folder: where the images are.
+        wanted: numbers from 0, at least one.
+
+    Returns:
+        {number: (H, W, 3) RGB uint8}, turned upright as the image's EXIF says, grey and transparent images as RGB.
+
+    Raises:
+        DecodeError: an image that does not decode whole, or fewer images than wanted.
+    """
+    images = image_names(folder)
+    beyond = [i for i in wanted if i >= len(images)]
+    if beyond:
+        raise DecodeError(folder, f"truncated: wanted frame {min(beyond)}, the folder holds {len(images)} images")
+    return {i: read_image(folder, images[i]) for i in sorted(set(wanted))}
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the images of a folder, in natural order; hidden files are none.
+
+    Raises:
+        DecodeError: there is none.
+    """
+    endings = tuple(IMAGE_SUFFIXES)
+    with os.scandir(folder) as entries:  # much faster than a Path for each
+        names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
+    names = [name for name in names if not name.startswith(".")]  # macOS leaves ._NAME.jpg, which are no images
+    if not names:
+        raise DecodeError(folder, "the folder holds no .jpg or .png image")
+    # As a rule names differ in their digits only, and then text order is natural order and much faster.
+    alike = len({name.translate(_DIGITS_ALIKE) for name in names}) <= 1
+    return sorted(names) if alike else sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that compares runs of digits as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def read_image(folder: Path, name: str) -> NDArray[np.uint8]:
+    """One image (H, W, 3) RGB uint8.
+
+    Raises:
+        DecodeError: it does not decode, or not to its end.
+    """
+    cv2 = opencv()
+    # Through bytes: cv2.imread cannot open names outside the system's code page on Windows.
+    data = np.fromfile(folder / name, dtype=np.uint8)
+    # The decoder writes RGB itself; turning BGR round afterwards takes as long as decoding. Older OpenCV cannot.
+    as_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR if as_rgb is None else as_rgb) if data.size else None
+    if image is None:
+        raise DecodeError(folder, f"{name} is not an image that decodes ({data.size} bytes)")
+    _check_whole(folder, name, data)
+    frame: NDArray[np.uint8] = image[..., ::-1] if as_rgb is None else image
+    return frame
+
+
+def _check_whole(folder: Path, name: str, data: NDArray[np.uint8]) -> None:
+    """OpenCV may fill up a JPEG that was cut short with grey and say nothing."""
+    if name.lower().endswith(".png") or END_OF_JPEG in data[-16:].tobytes():
+        return
+    # Some cameras write more behind the image's end: Pillow decides.
+    try:
+        with PillowImage.open(io.BytesIO(data.tobytes())) as picture:
+            picture.load()
+    except OSError as error:
+        raise DecodeError(folder, f"{name} is cut short ({error})") from None
