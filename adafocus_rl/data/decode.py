@@ -8,7 +8,6 @@ is wrong in many files; this way frame i is always the i-th frame.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adafocus_rl.data.index import IMAGE_SUFFIXES, absence
+from adafocus_rl.data.frame_names import frame_images
+from adafocus_rl.data.index import absence
 from adafocus_rl.errors import UserError
 
 
@@ -49,13 +49,16 @@ class VideoInfo:
     """Frames per second; 0 when unknown (a folder of images)."""
 
 
-def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+def decode_frames(
+    path: Path, indices: Sequence[int] | NDArray[np.int64], *, template: str | None = None
+) -> NDArray[np.uint8]:
     """Decode the frames with these numbers.
 
     Args:
         path: a video file, or a folder whose .jpg and .png images in natural order (2 before 10) are the
             frames.
         indices: T frame numbers from 0, in any order, repeats allowed.
+        template: which images of a folder are the frames, see `frame_images`; None to let their names tell.
 
     Returns:
         (T, H, W, 3) RGB uint8, in the order of `indices`.
@@ -69,7 +72,7 @@ def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDA
     if not wanted or min(wanted) < 0:
         raise ValueError(f"indices are {wanted}; expected at least one, none negative")
     _require(path)
-    frames = _decode_folder(path, wanted) if path.is_dir() else _decode_file(path, wanted)
+    frames = _decode_folder(path, wanted, template) if path.is_dir() else _decode_file(path, wanted)
     first = frames[wanted[0]]
     out = np.empty((len(wanted), *first.shape), dtype=np.uint8)
     for position, i in enumerate(wanted):
@@ -80,8 +83,8 @@ def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDA
     return out
 
 
-def probe(path: Path) -> VideoInfo:
-    """Count the frames and read the size.
+def probe(path: Path, *, template: str | None = None) -> VideoInfo:
+    """Count the frames and read the size; `template` as in `decode_frames`.
 
     Containers' own frame counts are estimates in many files, so every frame of a video file is decoded.
 
@@ -91,7 +94,7 @@ def probe(path: Path) -> VideoInfo:
     """
     _require(path)
     if path.is_dir():
-        images = _images(path)
+        images = _images(path, template)
         height, width = _read_image(path, images[0]).shape[:2]
         return VideoInfo(num_frames=len(images), height=height, width=width, fps=0.0)
     cv2 = opencv()
@@ -173,23 +176,20 @@ def _retrieve(path: Path, capture: Any, i: int) -> NDArray[np.uint8]:
     return image
 
 
-def _decode_folder(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+def _decode_folder(path: Path, wanted: Sequence[int], template: str | None) -> dict[int, NDArray[np.uint8]]:
     """{frame number: (H, W, 3) BGR}."""
-    images = _images(path)
+    images = _images(path, template)
     beyond = [i for i in wanted if i >= len(images)]
     if beyond:
         raise DecodeError(path, f"truncated: wanted frame {min(beyond)}, the folder holds {len(images)} images")
     return {i: _read_image(path, images[i]) for i in sorted(set(wanted))}
 
 
-def _images(folder: Path) -> list[Path]:
-    images = [child for child in folder.iterdir() if child.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(images, key=_natural)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that compares runs of digits as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+def _images(folder: Path, template: str | None) -> list[Path]:
+    images = frame_images(folder, template)
+    if not images:
+        raise DecodeError(folder, f"no image in the folder is named like the template {template!r}")
+    return images
 
 
 def _read_image(folder: Path, path: Path) -> NDArray[np.uint8]:
