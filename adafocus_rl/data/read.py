@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,8 +147,3 @@ def _record(
     return line.line, VideoRecord(
         path=line.name if found is None else found, num_frames=line.num_frames, labels=tuple(dict.fromkeys(labels))
     )
-
-
-def class_counts(index: VideoIndex) -> Counter[int]:
-    """Videos per label; a video counts for each of its labels."""
-    return Counter(label for record in index for label in record.labels)
