@@ -71,7 +71,7 @@ def write_loader_sheet(
         "RGB", (max((row.width for row in rows), default=TEXT), head + sum(r.height for r in rows)), "white"
     )
     mirrored = "half of them mirrored" if data.flip else "not mirrored"
-    size = f"{model.frame_size}×{model.frame_size}"
+    size = f"{model.frame_size}x{model.frame_size}"
     title = f"{data.num_frames} frames a clip, {size}; training crop: {data.crop}, {mirrored}"
     ImageDraw.Draw(sheet).text((8, 8), title, fill="black", font=ImageFont.load_default(15))
     top = head
@@ -101,8 +101,8 @@ def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, c
     texts = [
         [record.path, labels, "", "training:", f"frames {_numbers(training.frames[columns])}"],
         ["evaluation, a random patch outlined:", f"frames {_numbers(evaluation.frames[columns])}"],
-        [f"what f_G sees: {model.glance_size}×{model.glance_size}"],
-        [f"what f_L sees of each patch: {patch}×{patch}"],
+        [f"what f_G sees: {model.glance_size}x{model.glance_size}"],
+        [f"what f_L sees of each patch: {patch}x{patch}"],
     ]
     pictures = [
         [_hwc(frame) for frame in training.clip[columns]],
