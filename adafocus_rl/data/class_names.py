@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from adafocus_rl.data.list_text import read_text
@@ -53,7 +54,11 @@ class ClassNames:
 
     def label(self, name: str) -> int | None:
         """The label of a name; brackets of Something-Something's templates and case do not matter."""
-        return {plain(known): label for label, known in enumerate(self.names)}.get(plain(name))
+        return self._labels.get(plain(name))
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        return {plain(known): label for label, known in enumerate(self.names)}
 
     def unknown(self, name: str) -> str:
         """What to say of a name that is none of these."""

@@ -64,7 +64,7 @@ def parse_template(template: str) -> re.Pattern[str]:
         )
     before, digits, after = match.groups()
     number = rf"\d{{{digits},}}" if digits else r"\d+"
-    ending = "" if Path(after).suffix.lower() in IMAGE_SUFFIXES else r"\.(?:jpe?g|png)"
+    ending = "" if after.lower().endswith(tuple(IMAGE_SUFFIXES)) else r"\.(?:jpe?g|png)"
     return re.compile(f"({re.escape(before)})({number})({re.escape(after)}{ending})", re.IGNORECASE)
 
 
