@@ -51,15 +51,14 @@ def check_balance(lists: Sequence[Listed], num_classes: int, *, flip: bool) -> I
     """
     counts = [class_counts(one.records, num_classes) for one in lists]
     names = lists[0].content.classes.names if lists[0].content.classes else ()
-    for label in np.flatnonzero(counts[0] == 0):
-        name = f" ({names[label]!r})" if label < len(names) else ""
-        text = f"class {label}{name} has no video; add some, or take the class out of the names and labels"
+    empty = [f"{label} ({names[label]})" if label < len(names) else str(label) for label in _without(counts[0])]
+    if empty:
+        text = f"{_some(empty)} of {num_classes} classes have no video; add some, or correct the names of classes"
         yield _fault("empty_class", str(lists[0].file), text)
     for one, each in zip(lists[1:], counts[1:], strict=True):
-        absent = [str(label) for label in np.flatnonzero(each == 0)]
+        absent = [str(label) for label in _without(each)]
         if absent:
-            some = f"{', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}"
-            text = f"{len(absent)} of {len(each)} classes ({some}) have no video here; mAP leaves them out"
+            text = f"{_some(absent)} of {num_classes} classes have no video here; mAP leaves them out"
             yield _finding("note", "absent_class", str(one.file), text)
     present = counts[0][counts[0] > 0]
     if len(present) and present.max() > IMBALANCE * present.min():
@@ -104,6 +103,16 @@ def check_ids(train: Listed, val: Listed, told: Sequence[Finding]) -> Iterator[F
     for group in sorted(groups[0] & groups[1]):
         text = f"group {group!r} has videos in both lists; keep it on one side (`adafocus data index` does)"
         yield _fault("overlap_group", str(val.file), text)
+
+
+def _without(counts: NDArray[np.int64]) -> list[int]:
+    """Classes without a video."""
+    return [int(label) for label in np.flatnonzero(counts == 0)]
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _again(entries: Sequence[tuple[Listed, VideoRecord]], how: str) -> Iterator[Finding]:
