@@ -11,6 +11,7 @@ line, in the order of the labels.
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import json
 import math
@@ -228,7 +229,8 @@ def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, 
     """(line number, row) of a CSV file with a header that has the required columns."""
     try:
         # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = header
