@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": ("commands:evaluate", "evaluate a run again, or another agent on it"),
     "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one recognizer"),
     "features": ("commands:features", "build or check a run's feature bank"),
-    "data": ("data_commands:data", "make embedded data"),
+    "data": ("data_commands:data", "make, check, index or extract videos and their lists"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.envs import RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.recognizer import ModelConfig
@@ -39,7 +40,7 @@ class DataConfig:
     folder it is made in (null is ``data/NAME``)."""
 
     train_list: str | None = None
-    """Training list file (CSV with ``path,label``); not needed with an embedded dataset."""
+    """Training list file, in one of the formats; not needed with an embedded dataset."""
 
     val_list: str | None = None
     """Validation list file."""
@@ -50,6 +51,13 @@ class DataConfig:
 
     classes: str | None = None
     """File of class names, one per line; null takes ``classes.txt`` beside the list, if there is one."""
+
+    format: ListFormat = "auto"
+    """Format of the list files: ``csv`` with ``path,label``, or an official one (``docs/datasets.md``); ``auto``
+    detects each file's."""
+
+    frame_template: str | None = None
+    """Names of the frames in folders, as ``image_{:05d}.jpg``; null when each folder tells."""
 
     num_frames: int = 16
     """T, frames sampled from a video; at least 1."""

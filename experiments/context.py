@@ -14,6 +14,8 @@ from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
+from adafocus_rl.data.raw_annotations import Split
+from adafocus_rl.data.read import read_index
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
@@ -145,7 +147,9 @@ def make_context(
     lists = find_lists(config.data)
     root = Path(config.data.root) if config.data.root and not config.data.embedded else None
     classes = Path(config.data.classes) if config.data.classes else None
-    indices = {split: VideoIndex.read(path, root=root, classes=classes) for split, path in lists.items()}
+    indices = {split: _read(config.data, path, split, root, classes) for split, path in lists.items()}
+    for note in {note: None for index in indices.values() for note in index.notes}:
+        say(f"note: {note}")
     if config.model.num_classes == 0:
         model = dataclasses.replace(config.model, num_classes=indices["train"].num_classes)
         config = dataclasses.replace(config, model=model)
@@ -186,6 +190,13 @@ def make_context(
     return context
 
 
+def _read(config: DataConfig, path: Path, split: str, root: Path | None, classes: Path | None) -> VideoIndex:
+    subset: Split | None = "val" if split == "val" else "train" if split == "train" else None
+    return read_index(
+        path, root=root, classes=classes, format=config.format, template=config.frame_template, split=subset
+    )
+
+
 def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> list[tuple[str, str]]:
     """Looks whether every video is there, and decodes them in order until one can be.
 
@@ -223,8 +234,8 @@ def find_lists(config: DataConfig) -> dict[str, Path]:
         return make_embedded(config.embedded, Path(config.root or f"data/{config.embedded}"), config.embedded_options)
     if not config.train_list or not config.val_list:
         raise UserError(
-            "the recipe names no data; give data.train_list and data.val_list (CSV files with the columns path,label), "
-            "or data.embedded"
+            "the recipe names no data; give data.train_list and data.val_list (CSV files with the columns path,label, "
+            "or one of the formats of docs/datasets.md), or data.embedded"
         )
     named = {"train": config.train_list, "val": config.val_list, "stills": config.stills_list}
     return {split: Path(name) for split, name in named.items() if name}

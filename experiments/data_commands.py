@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -18,21 +19,39 @@ from adafocus_rl.experiments.recipe_files import recipe_names
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.models import ENCODERS
 
+ACTIONS = {
+    "make": ("data_commands:make", "make an embedded dataset, or find it complete"),
+    "check": ("data_check:check", "find what is wrong with lists and videos; a picture of what the loader sees"),
+    "index": ("data_index:index", "training and validation lists of a folder of videos"),
+    "extract": ("data_extract:extract", "the frames of videos as folders of images, for repeated training"),
+}
+"""By name: the function, imported only when it is asked for, and one line of help."""
+
 
 def data(argv: Sequence[str]) -> int:
+    """``adafocus data make|check|index|extract``."""
+    parser = CommandParser(prog="adafocus data", description="Videos and their lists.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (_, summary) in ACTIONS.items():
+        actions.add_parser(name, help=summary, add_help=False)
+    module, function = ACTIONS[parser.parse_args(argv[:1]).action][0].split(":")
+    action: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.{module}"), function)
+    return action(argv[1:])
+
+
+def make(argv: Sequence[str]) -> int:
     """``adafocus data make NAME OUT``."""
-    parser = CommandParser(prog="adafocus data", description="Embedded data.")
+    parser = CommandParser(prog="adafocus data make", description="Embedded data.")
     parser.usage = "adafocus data make NAME OUT [--OPTION=VALUE ...]"
-    parser.add_argument("action", choices=["make"], help="make a dataset, or find it complete")
     parser.add_argument("name", help=f"one of: {', '.join(DATASETS.names())}; NAME --help shows its options")
     parser.add_argument("out", help="folder to write")
-    asks_for_help = len(argv) > 1 and argv[1] in DATASETS and bool({"-h", "--help"} & {*argv})
-    options = parser.parse_args([*argv[:2], "OUT"] if asks_for_help else argv[:3])
+    asks_for_help = len(argv) > 0 and argv[0] in DATASETS and bool({"-h", "--help"} & {*argv})
+    options = parser.parse_args([*argv[:1], "OUT"] if asks_for_help else argv[:2])
     prog = f"adafocus data make {options.name} {options.out}"
     settings = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
     settings.add_class_arguments(maker_config(options.name), None, fail_untyped=True)
     with one_sentence(settings):
-        parsed = settings.parse_args(["--help"] if asks_for_help else list(argv[3:]))
+        parsed = settings.parse_args(["--help"] if asks_for_help else list(argv[2:]))
     lists = make_embedded(options.name, Path(options.out).expanduser(), vars(parsed))
     for split, path in lists.items():
         say(f"{split}: {path}")

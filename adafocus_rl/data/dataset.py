@@ -116,7 +116,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         path = self.index.full_path(i)
         rng = np.random.default_rng(derive_seed(self.seed, "frames", self.epoch, i)) if self.train else None
         frames = segment_indices(self._count(i, record, path), self.num_frames, rng=rng)
-        pixels = torch.from_numpy(decode_frames(path, frames)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(decode_frames(path, frames, template=self.index.template)).permute(0, 3, 1, 2)
         self._check_size(path, pixels)
         stored_boxes = torch.from_numpy(self._boxes_at(record, frames))
         with torch.random.fork_rng(devices=[]):
@@ -138,7 +138,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         if record.num_frames:
             return record.num_frames
         if not self._counted[i]:
-            self._counted[i] = probe(path).num_frames
+            self._counted[i] = probe(path, template=self.index.template).num_frames
         return int(self._counted[i])
 
     def _boxes_at(self, record: VideoRecord, frames: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.decode_error import DecodeError
-from adafocus_rl.data.frame_folder import folder_frames, image_names, opencv, read_image
+from adafocus_rl.data.frame_folder import folder_frames, listed_images, opencv, read_image
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.video_file import VideoInfo, file_frames, file_info
 
 __all__ = ["DecodeError", "VideoInfo", "decode_frames", "opencv", "probe"]
 
 
-def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+def decode_frames(
+    path: Path, indices: Sequence[int] | NDArray[np.int64], *, template: str | None = None
+) -> NDArray[np.uint8]:
     """Decode the frames with these numbers.
 
     Args:
         path: a video file, or a folder whose .jpg and .png images in natural order (2 before 10) are the
             frames.
         indices: T frame numbers from 0, in any order, repeats allowed.
+        template: which images of a folder are the frames, see `frame_images`; None to let their names tell.
 
     Returns:
         (T, H, W, 3) RGB uint8, in the order of `indices`.
@@ -36,7 +39,7 @@ def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDA
     if not wanted or min(wanted) < 0:
         raise ValueError(f"indices are {wanted}; expected at least one, none negative")
     _require(path)
-    frames = folder_frames(path, wanted) if path.is_dir() else file_frames(path, wanted)
+    frames = folder_frames(path, wanted, template) if path.is_dir() else file_frames(path, wanted)
     first = frames[wanted[0]]
     for i in wanted:
         if frames[i].shape != first.shape:
@@ -44,8 +47,8 @@ def decode_frames(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> NDA
     return np.stack([frames[i] for i in wanted])
 
 
-def probe(path: Path) -> VideoInfo:
-    """Count the frames and read the size.
+def probe(path: Path, *, template: str | None = None) -> VideoInfo:
+    """Count the frames and read the size; `template` as in `decode_frames`.
 
     Containers' own frame counts are estimates in many files, so every frame of a video file is decoded.
 
@@ -55,7 +58,7 @@ def probe(path: Path) -> VideoInfo:
     """
     _require(path)
     if path.is_dir():
-        images = image_names(path)
+        images = listed_images(path, template)
         height, width = read_image(path, images[0]).shape[:2]
         return VideoInfo(num_frames=len(images), height=height, width=width, fps=0.0)
     return file_info(path)

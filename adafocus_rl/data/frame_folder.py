@@ -1,10 +1,9 @@
-"""Frames of a folder of images, in natural order (2 before 10), by OpenCV."""
+"""Frames of a folder of images, by OpenCV."""
 
 from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from adafocus_rl.data.decode_error import DecodeError
-from adafocus_rl.data.index import IMAGE_SUFFIXES
+from adafocus_rl.data.frame_names import image_names, ordered_names
 from adafocus_rl.errors import UserError
 
 END_OF_JPEG = b"\xff\xd9"
-
-_DIGITS_ALIKE = str.maketrans("123456789", "0" * 9)
 
 
 @lru_cache(maxsize=1)
@@ -46,12 +43,13 @@ def opencv() -> Any:
     return cv2
 
 
-def folder_frames(folder: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = None) -> dict[int, NDArray[np.uint8]]:
     """Decode the images with these numbers.
 
     Args:
         folder: where the images are.
         wanted: numbers from 0, at least one.
+        template: which images are frames, as in `listed_images`.
 
     Returns:
         {number: (H, W, 3) RGB uint8}, turned upright as the image's EXIF says, grey and transparent images as RGB.
@@ -59,33 +57,25 @@ def folder_frames(folder: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.u
     Raises:
         DecodeError: an image that does not decode whole, or fewer images than wanted.
     """
-    images = image_names(folder)
+    images = listed_images(folder, template)
     beyond = [i for i in wanted if i >= len(images)]
     if beyond:
         raise DecodeError(folder, f"truncated: wanted frame {min(beyond)}, the folder holds {len(images)} images")
     return {i: read_image(folder, images[i]) for i in sorted(set(wanted))}
 
 
-def image_names(folder: Path) -> list[str]:
-    """Names of the images of a folder, in natural order; hidden files are none.
+def listed_images(folder: Path, template: str | None = None) -> list[str]:
+    """Names of the frames of a folder, in order (:func:`~adafocus_rl.data.frame_names.ordered_names`).
 
     Raises:
         DecodeError: there is none.
     """
-    endings = tuple(IMAGE_SUFFIXES)
-    with os.scandir(folder) as entries:  # much faster than a Path for each
-        names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
-    names = [name for name in names if not name.startswith(".")]  # macOS leaves ._NAME.jpg, which are no images
-    if not names:
+    names = ordered_names(folder, template)
+    if names:
+        return names
+    if template is None or not image_names(folder):
         raise DecodeError(folder, "the folder holds no .jpg or .png image")
-    # As a rule names differ in their digits only, and then text order is natural order and much faster.
-    alike = len({name.translate(_DIGITS_ALIKE) for name in names}) <= 1
-    return sorted(names) if alike else sorted(names, key=_natural)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that compares runs of digits as numbers."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    raise DecodeError(folder, f"no image in the folder is named like the template {template!r}")
 
 
 def read_image(folder: Path, name: str) -> NDArray[np.uint8]:

@@ -11,19 +11,22 @@ line, in the order of the labels.
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus_rl.data.class_names import read_class_names
+from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
+from adafocus_rl.data.list_text import ListError, number
 from adafocus_rl.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 BOX_COLUMNS = ("path", "frame", "top", "left", "height", "width")
 
 
@@ -53,6 +56,10 @@ class VideoIndex:
     """Names of the classes in the order of the labels; None when not given."""
     boxes: Path | None = None
     """CSV of true boxes, see `read_boxes`; None when there is none."""
+    template: str | None = None
+    """Names of the frames in folders of images, as ``image_{:05d}.jpg``; None when each folder tells."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the list was read: the order of classes, what was left out."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -76,15 +83,10 @@ class VideoIndex:
 
     def select(self, positions: Iterable[int]) -> VideoIndex:
         """The index of the videos at these positions, in this order: a fold, or the first few."""
-        return VideoIndex(
-            records=[self.records[i] for i in positions],
-            root=self.root,
-            class_names=self.class_names,
-            boxes=self.boxes,
-        )
+        return replace(self, records=[self.records[i] for i in positions])
 
     def hash(self) -> str:
-        """First 16 hex digits of sha256 over paths, frame counts, labels and extra columns, in order.
+        """First 16 hex digits of sha256 over paths, frame counts, labels and extra columns, in order, and the template.
 
         The root is left out: data that moved is the same data.
         """
@@ -92,6 +94,8 @@ class VideoIndex:
         for record in self.records:
             row = [record.path, record.num_frames, list(record.labels), sorted(record.extra.items())]
             digest.update(json.dumps(row).encode() + b"\n")
+        if self.template is not None:
+            digest.update(self.template.encode())
         return digest.hexdigest()[:16]
 
     @classmethod
@@ -108,17 +112,7 @@ class VideoIndex:
                 twice.
         """
         list_file = Path(list_file)
-        lines: dict[str, int] = {}
-        records: list[VideoRecord] = []
-        for line, row in _rows(list_file, ("path", "label")):
-            record = _parse_record(row, f"{list_file}, line {line}")
-            if record.path in lines:
-                raise UserError(
-                    f"{list_file}, line {line}: {record.path!r} is already on line {lines[record.path]}; "
-                    "expected every video once, so join its labels with ';' on one line"
-                )
-            lines[record.path] = line
-            records.append(record)
+        records = list(unique(list_file, csv_records(list_file)))
         if not records:
             raise UserError(f"{list_file} lists no video; expected at least one line after the header")
         beside = list_file.with_name("classes.txt")
@@ -127,7 +121,7 @@ class VideoIndex:
         return cls(
             records=records,
             root=Path(root) if root is not None else list_file.parent,
-            class_names=_read_class_names(names_file) if names_file is not None else None,
+            class_names=read_class_names(names_file).names if names_file is not None else None,
             boxes=boxes if boxes.is_file() else None,
         )
 
@@ -158,12 +152,13 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
         return {}
     counts = {record.path: record.num_frames for record in index.records}
     found: dict[str, dict[int, list[float]]] = {path: {} for path in counts}
-    for line, row in _rows(index.boxes, BOX_COLUMNS):
+    for line, partial in _rows(index.boxes, BOX_COLUMNS):
+        row = _complete(index.boxes, line, partial)
         path = row["path"]
         if path not in counts:
             continue  # the index may be a selection of the list that the boxes belong to
         where = f"{index.boxes}, line {line}"
-        frame = _integer(row["frame"], "frame", where)
+        frame = _integer(row["frame"], "frame", index.boxes, line)
         if counts[path] and frame >= counts[path]:
             raise UserError(
                 f"{where}: frame {frame} of {path!r}, which has {counts[path]} frames according to the list; "
@@ -196,11 +191,46 @@ def absence(path: Path) -> str | None:
     return None if path.stat().st_size else "the file is empty (0 bytes)"
 
 
+def csv_records(list_file: Path) -> Iterator[tuple[int, VideoRecord | ListError]]:
+    """(line, record or what is wrong with it) of a list file in the format of this module's docstring.
+
+    Raises:
+        UserError: no such file, or a header without the needed columns.
+    """
+    for line, row in _rows(list_file, ("path", "label")):
+        try:
+            yield line, _parse_record(_complete(list_file, line, row), list_file, line)
+        except ListError as mistake:
+            yield line, mistake
+
+
+def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]) -> Iterator[VideoRecord]:
+    """The records of the lines, each path once.
+
+    Raises:
+        ListError: the first mistake, or a path that an earlier line has.
+    """
+    seen: dict[str, int] = {}
+    for line, record in lines:
+        if isinstance(record, ListError):
+            raise record
+        if record.path in seen:
+            raise ListError(
+                list_file,
+                line,
+                f"{record.path!r} is already on line {seen[record.path]}; expected every video once, so join its "
+                "labels on one line",
+            )
+        seen[record.path] = line
+        yield record
+
+
 def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV file with a header that has the required columns."""
     try:
         # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = header
@@ -211,11 +241,6 @@ def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, 
                     f"{','.join(header)!r}); expected a CSV file whose first line names {','.join(required)}"
                 )
             for row in reader:
-                if None in row or None in row.values():
-                    raise UserError(
-                        f"{path}, line {reader.line_num}: not {len(header)} values as in the header; put a "
-                        "value that contains a comma in double quotes"
-                    )
                 yield reader.line_num, row
     except FileNotFoundError:
         raise UserError(f"there is no list file {path}; check the path") from None
@@ -223,26 +248,33 @@ def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, 
         raise UserError(f"{path} cannot be read as a CSV text file ({error}); check the file") from None
 
 
-def _parse_record(row: dict[str, str], where: str) -> VideoRecord:
+def _complete(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
+    """The row, if it has as many values as the header."""
+    if None in row or None in row.values():
+        columns = len(row) - (None in row)
+        raise ListError(
+            path, line, f"not {columns} values as in the header; put a value that contains a comma in double quotes"
+        )
+    return row
+
+
+def _parse_record(row: dict[str, str], file: Path, line: int) -> VideoRecord:
     path = row["path"].strip()
     if not path:
-        raise UserError(f"{where}: the path is empty; expected a video file or a folder of frames")
-    labels = [_integer(text, "label", where) for text in row["label"].split(";")]
+        raise ListError(file, line, "the path is empty; expected a video file or a folder of frames")
+    labels = [_integer(text, "label", file, line) for text in row["label"].split(";")]
     return VideoRecord(
         path=path,
-        num_frames=_integer(row.get("num_frames") or "0", "num_frames", where),
+        num_frames=_integer(row.get("num_frames") or "0", "num_frames", file, line),
         labels=tuple(dict.fromkeys(labels)),
         extra={key: value for key, value in row.items() if key not in ("path", "label", "num_frames")},
     )
 
 
-def _integer(text: str, column: str, where: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise UserError(f"{where}: {column} is {text!r}; expected an integer of 0 or more")
+def _integer(text: str, column: str, file: Path, line: int) -> int:
+    value = number(text)
+    if value is None:
+        raise ListError(file, line, f"{column} is {text!r}; expected an integer of 0 or more")
     return value
 
 
@@ -254,13 +286,3 @@ def _finite(text: str, column: str, where: str) -> float:
     if not math.isfinite(value):
         raise UserError(f"{where}: {column} is {text!r}; expected a number of pixels")
     return value
-
-
-def _read_class_names(path: Path) -> tuple[str, ...]:
-    try:
-        names = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"the class names {path} cannot be read ({error}); expected a text file, one name a line"
-        ) from None
-    return tuple(name.strip() for name in names)

@@ -114,6 +114,18 @@ def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
         return _in_order(path, container, stream, needed)
 
 
+def every_frame(path: Path) -> Iterator[Image]:
+    """All frames of a file from its start, (H, W, 3) RGB uint8, upright: frame i of `file_frames` is the i-th.
+
+    Raises:
+        DecodeError: not a video.
+    """
+    with _opened(path) as (container, stream):
+        converter = VideoReformatter()
+        for frame in _all_frames(container, stream):
+            yield _image(frame, converter)
+
+
 def file_info(path: Path) -> VideoInfo:
     """Decode the whole file and count.
 

@@ -28,7 +28,7 @@ def test_a_run_goes_on_without_them(
     crash = {"train/00000.mp4", "val/00000.mp4"}
     tests = os.getpid()
 
-    def decode(path: Path, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def decode(path: Path, indices: NDArray[np.int64], **_: Any) -> NDArray[np.uint8]:
         if f"{path.parent.name}/{path.name}" in crash:
             assert os.getpid() != tests, "decoded in the main process"
             faulthandler.disable()

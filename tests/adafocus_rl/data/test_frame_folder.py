@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adafocus_rl.data.decode import DecodeError, decode_frames, probe
-from adafocus_rl.data.frame_folder import _natural, image_names
+from adafocus_rl.data.frame_folder import listed_images
+from adafocus_rl.data.frame_names import _natural
 
 EXIF_ORIENTATION = 0x0112
 
@@ -106,12 +107,12 @@ def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20)
-@given(st.lists(st.from_regex(r"[ab_]{0,2}[0-9]{1,3}[ab]?[0-9]{0,2}", fullmatch=True), min_size=1, unique=True))
+@given(st.lists(st.from_regex(r"v[ab_]{0,2}[0-9]{1,3}[ab]?[0-9]{0,2}", fullmatch=True), min_size=1, unique=True))
 def test_the_quick_way_to_natural_order_is_right(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     folder = tmp_path_factory.mktemp("names")
     for name in names:
         (folder / f"{name}.jpg").touch()
-    found = image_names(folder)
+    found = listed_images(folder)
     assert found == sorted(found, key=_natural)
     assert sorted(found) == sorted(f"{name}.jpg" for name in names)
 
@@ -121,7 +122,7 @@ def test_order_of_padded_and_of_plain_numbers(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for number in (9, 10, 101, 2):
             (tmp_path / folder / form.format(number)).touch()
-        assert image_names(tmp_path / folder) == [form.format(number) for number in (2, 9, 10, 101)]
+        assert listed_images(tmp_path / folder) == [form.format(number) for number in (2, 9, 10, 101)]
 
 
 def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:

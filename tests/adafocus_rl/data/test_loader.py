@@ -44,7 +44,7 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     frames = np.random.default_rng(0).integers(0, 256, (VIDEOS, 3, 32, 32, 3), dtype=np.uint8)
 
     def make(happens: Callable[[], None], *, timeout: float = 0) -> ClipDataset:
-        def decode(path: Path, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        def decode(path: Path, indices: NDArray[np.int64], **_: Any) -> NDArray[np.uint8]:
             if path.name == str(BAD):
                 happens()
             return frames[int(path.name)][indices]

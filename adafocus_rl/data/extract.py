@@ -1,0 +1,168 @@
+"""Videos to folders of JPEG images, which load several times faster than videos when they are read again and again.
+
+A folder is written under a hidden name beside its own, ``.NAME.partial``, and renamed when it is whole; ``frames.json``
+in it says what was extracted from what. So a folder of its own name is whole, or somebody has changed it since: a count
+and the bytes tell, and then it is extracted again. A folder without that file is somebody else's and stays untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adafocus_rl.data.decode import DecodeError, opencv
+from adafocus_rl.data.frame_folder import listed_images, read_image
+from adafocus_rl.data.index import absence
+from adafocus_rl.data.video_file import every_frame
+
+TEMPLATE = "image_{:05d}.jpg"
+"""Names of the frames that are written, counted from 1."""
+
+MANIFEST = "frames.json"
+"""What lies beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractJob:
+    """A video to extract."""
+
+    source: Path
+    """A video file, or a folder of images."""
+    out: Path
+    """The folder to write."""
+    limit: int = 0
+    """Frames to take at most, from the start; 0 for all. With a limit, fewer are an error."""
+    template: str | None = None
+    """Names of the frames, if the source is a folder."""
+    short: int = 256
+    """Short side of the images in pixels; smaller frames keep their size, and 0 keeps every size."""
+    quality: int = 95
+    """JPEG quality, 1 to 100."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """A folder that is whole."""
+
+    frames: int = 0
+    """Images in it."""
+    scale: float = 1.0
+    """Side of an image over side of the stored frame."""
+    fresh: bool = False
+    """Whether it was written now; False when it was there."""
+    fault: str | None = None
+    """Why there is no folder; None when there is one."""
+
+
+def extract_video(job: ExtractJob) -> Extracted:
+    """Extracts a video, or finds it extracted."""
+    origin = _origin(job)
+    done = _whole(job.out, origin)
+    if done is not None:
+        return Extracted(frames=done["frames"], scale=done["scale"])
+    if job.out.exists() and not (job.out / MANIFEST).is_file():
+        return Extracted(fault=f"{job.out} is there already and was not extracted by this command; remove it")
+    partial = job.out.with_name(f".{job.out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        count, size, scale = 0, 0, 1.0
+        for frame in _frames(job):
+            image, scale = _resize(frame, job.short)
+            good, encoded = opencv().imencode(".jpg", image[..., ::-1], [opencv().IMWRITE_JPEG_QUALITY, job.quality])
+            if not good:
+                raise DecodeError(job.source, f"frame {count} cannot be written as JPEG")
+            count += 1
+            (partial / TEMPLATE.format(count)).write_bytes(encoded.tobytes())
+            size += len(encoded)
+        if count == 0:
+            raise DecodeError(job.source, "opens as a video, but no frame decodes")
+        if count < job.limit:
+            raise DecodeError(job.source, f"the list says {job.limit} frames, but only {count} decode")
+        manifest = {**origin, "frames": count, "bytes": size, "scale": scale}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        if job.out.exists():
+            shutil.rmtree(job.out)
+        partial.rename(job.out)
+    except DecodeError as error:
+        return Extracted(fault=error.reason)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Extracted(frames=count, scale=scale, fresh=True)
+
+
+def _origin(job: ExtractJob) -> dict[str, Any]:
+    """What the content of the folder follows from, the source's bytes by their size and date."""
+    options = {key: value for key, value in asdict(job).items() if key not in ("source", "out")}
+    stat = job.source.stat() if job.source.exists() else None
+    return {
+        "source": job.source.name,
+        "source_bytes": stat.st_size if stat else 0,
+        "source_time": stat.st_mtime_ns if stat else 0,
+        **options,
+    }
+
+
+def _whole(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a folder that was extracted in this way and has not changed since."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if {**manifest, **origin} != manifest:
+            return None
+        names = {TEMPLATE.format(number) for number in range(1, manifest["frames"] + 1)}
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.name != MANIFEST}
+        return manifest if set(sizes) == names and sum(sizes.values()) == manifest["bytes"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _frames(job: ExtractJob) -> Iterator[NDArray[np.uint8]]:
+    """(H, W, 3) RGB of each frame, one after the other."""
+    reason = absence(job.source)
+    if reason is not None:
+        raise DecodeError(job.source, reason)
+    if job.source.is_dir():
+        names = listed_images(job.source, job.template)
+        frames: Iterator[NDArray[np.uint8]] = (read_image(job.source, name) for name in names)
+    else:
+        frames = every_frame(job.source)
+    yield from islice(frames, job.limit or None)
+
+
+def _resize(frame: NDArray[np.uint8], short: int) -> tuple[NDArray[np.uint8], float]:
+    """The frame with this short side, and by how much it was scaled."""
+    height, width = frame.shape[:2]
+    scale = short / min(height, width)
+    if short == 0 or scale >= 1:
+        return frame, 1.0
+    cv2 = opencv()
+    cv2.setNumThreads(0)  # processes are the parallelism, and OpenCV's thread pool does not survive a fork
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smaller: NDArray[np.uint8] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return smaller, scale
+
+
+def folder_names(paths: list[str]) -> list[str]:
+    """A folder for each listed path, relative and without ending; the ending stays where two would be one.
+
+    Absolute paths, and ``..``, lead out of the folder that is written: only their last two parts are used.
+    """
+    plain = []
+    for path in paths:
+        parts = Path(path).parts
+        inside = [part for part in parts if part not in ("..", ".", Path(path).anchor)]
+        plain.append("/".join(inside if len(inside) == len(parts) else inside[-2:]))
+    stems = [path[: len(path) - len(Path(path).suffix)] for path in plain]
+    taken: dict[str, int] = {}
+    for stem in stems:
+        taken[stem.casefold()] = taken.get(stem.casefold(), 0) + 1
+    return [stem if taken[stem.casefold()] == 1 else path for stem, path in zip(stems, plain, strict=True)]

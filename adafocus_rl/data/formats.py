@@ -1,0 +1,167 @@
+"""List files as they circulate, line by line: which format a file has, and what a line says.
+
+| format | line | lists of |
+|---|---|---|
+| ``csv`` | header ``path,label[,num_frames][,…]`` | our own, see `adafocus_rl.data.index` |
+| ``comma`` | ``id,frames,label[,label…]``, a label per annotated segment | ActivityNet, FCVID |
+| ``space`` | ``path frames label [label…]`` or ``path label`` | Mini-Kinetics, Something-Something, Jester |
+| ``semicolon`` | ``path;frames;label`` or ``id;class name`` | Jester and Something-Something V1 raw, Mini-Kinetics |
+| ``activitynet_json`` | ``{"database": {id: {"subset", "annotations": [{"label", "segment"}]}}}`` | ActivityNet raw |
+| ``something_json`` | ``[{"id", "template", …}]``, brackets in the template | Something-Something V2 raw |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adafocus_rl.data.list_text import ListError, number
+from adafocus_rl.errors import UserError
+
+ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_json", "something_json"]
+"""What `adafocus_rl.data.read.read_index` can read; ``auto`` detects."""
+
+SAMPLE = 50
+"""Lines that detection looks at."""
+
+_NO_COUNT = "the number of frames is {!r}; expected an integer of 0 or more"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListLine:
+    """One video as a list gives it."""
+
+    line: int
+    """Number of the line, from 1; of the entry, in JSON."""
+    name: str
+    """Path or id."""
+    num_frames: int = 0
+    """0 when the list does not say."""
+    labels: tuple[int | str, ...]
+    """Classes as numbers or as names, each once."""
+
+
+def detect_format(path: Path, text: str) -> ListFormat:
+    """The format of a list file.
+
+    Args:
+        path: for its ending and for messages.
+        text: its content.
+
+    Raises:
+        UserError: none of them; with the first line.
+    """
+    start = text.lstrip()
+    if start[:1] in ("{", "["):
+        return "activitynet_json" if start[0] == "{" else "something_json"
+    lines = [line.strip() for line in text.split("\n", SAMPLE + 1)[: SAMPLE + 1] if line.strip()]
+    header = {name.strip() for name in lines[0].split(",")} if lines else set()
+    if not lines or {"path", "label"} & header:
+        return "csv"
+    shapes: dict[ListFormat, str] = {
+        "comma": r"[^,]+,\s*-?\d+\s*(,\s*-?\d+\s*)+",
+        "semicolon": r"[^;]+;[^;]+(;\s*-?\d+)?",
+        "space": r"\S.*\s-?\d+",
+    }
+    # Of a list with a few bad lines, the most count.
+    fits = {form: sum(bool(re.fullmatch(shape, line)) for line in lines) for form, shape in shapes.items()}
+    best = max(fits, key=lambda form: fits[form])
+    if 2 * fits[best] > len(lines):
+        return best
+    if path.suffix == ".csv":
+        return "csv"
+    raise UserError(
+        f"{path} has none of the known list formats (its first line is {lines[0][:80]!r}); expected path,label with a "
+        "header, 'id,frames,label', 'path frames label', 'id;class name', or one of the annotation files of "
+        "docs/datasets.md; name the format with --data.format if it is one of them"
+    )
+
+
+def read_comma(path: Path, text: str) -> Iterator[ListLine | ListError]:
+    """``id,frames,label[,label…]``: ActivityNet and FCVID."""
+
+    def parse(line: int, content: str) -> ListLine:
+        name, *numbers = content.split(",")
+        if len(numbers) < 2:
+            raise ListError(path, line, f"{content!r} has {len(numbers) + 1} values; expected id,frames,label")
+        return _line(path, line, name, numbers[0], numbers[1:])
+
+    return _each(path, text, parse)
+
+
+def read_semicolon(path: Path, text: str) -> Iterator[ListLine | ListError]:
+    """``path;frames;label``, or ``id;name of the class`` as Jester and Something-Something V1 are published."""
+
+    def parse(line: int, content: str) -> ListLine:
+        values = [value.strip() for value in content.split(";")]
+        if len(values) == 2 and all(values):
+            label = number(values[1])
+            return ListLine(line=line, name=values[0], labels=(values[1] if label is None else label,))
+        if len(values) != 3:
+            raise ListError(
+                path,
+                line,
+                f"{content!r} gives no class; expected id;class or path;frames;label (a published test split has no "
+                "classes, so take the validation split)",
+            )
+        return _line(path, line, values[0], values[1], values[2:])
+
+    return _each(path, text, parse)
+
+
+def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator[ListLine | ListError]:
+    """``path frames label [label…]`` or ``path label``, read from the right because paths contain spaces.
+
+    Three numbers or more at the end of a line may be several labels, or a path that ends in a number: what is there on
+    disk decides, and where neither is, a path without a space has several labels.
+    """
+
+    def parse(line: int, content: str) -> ListLine:
+        words = content.split()
+        run = 0
+        while run < len(words) - 1 and number(words[-1 - run]) is not None:
+            run += 1
+        if run == 0:
+            raise ListError(path, line, f"the label is {words[-1]!r}; expected 'path frames label', numbers from 0")
+        # The words of a path keep their spaces: cut the line, do not join its words.
+        cut = re.compile(r"\s+").split
+        if run == 1:
+            name, label = content.rsplit(None, 1)
+            if re.fullmatch(r"-\d+", words[-2]) and len(words) > 2:
+                raise ListError(path, line, _NO_COUNT.format(words[-2]))
+            return ListLine(line=line, name=name, labels=(int(label),))
+        one_label = content.rsplit(None, 2)
+        if run == 2:
+            return _line(path, line, one_label[0], one_label[1], one_label[2:])
+        several = content.rsplit(None, run)
+        by_disk = [split for split in (several, one_label) if exists(split[0])]
+        chosen = by_disk[0] if by_disk else (several if len(cut(several[0])) == 1 else one_label)
+        return _line(path, line, chosen[0], chosen[1], chosen[2:])
+
+    return _each(path, text, parse)
+
+
+def _each(path: Path, text: str, parse: Callable[[int, str], ListLine]) -> Iterator[ListLine | ListError]:
+    for line, content in enumerate(text.split("\n"), start=1):
+        if content.strip():
+            try:
+                yield parse(line, content.strip())
+            except ListError as mistake:
+                yield mistake
+
+
+def _line(path: Path, line: int, name: str, frames: str, labels: list[str]) -> ListLine:
+    count, found = number(frames), [number(label) for label in labels]
+    if not name.strip():
+        raise ListError(path, line, "the path is empty; expected a video file or a folder of frames")
+    if count is None:
+        raise ListError(path, line, _NO_COUNT.format(frames.strip()))
+    wrong = [label.strip() for label, value in zip(labels, found, strict=True) if value is None]
+    if wrong:
+        raise ListError(path, line, f"the label is {wrong[0]!r}; expected an integer of 0 or more")
+    return ListLine(
+        line=line, name=name.strip(), num_frames=count, labels=tuple(dict.fromkeys(v for v in found if v is not None))
+    )

@@ -1,0 +1,212 @@
+"""What is wrong with one video, in words a user acts on: the first thing found, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adafocus_rl.data.decode import DecodeError, decode_frames, probe
+from adafocus_rl.data.frame_names import FrameFamily, frame_images, image_names, split_families
+from adafocus_rl.data.index import absence
+from adafocus_rl.data.locate import VIDEO_SUFFIXES
+from adafocus_rl.data.sampling import segment_indices
+
+Depth = Literal["quick", "clip", "all"]
+"""How much of a video is decoded: its first frame, the frames that evaluation takes, or every frame."""
+
+CLOSE = 3
+"""Names that a message lists before it counts the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoJob:
+    """A video to look at."""
+
+    path: Path
+    """Where it should lie."""
+    listed: int
+    """Frames according to the list; 0 when it does not say."""
+    num_frames: int
+    """T, frames of a clip."""
+    template: str | None = None
+    """Names of frames in a folder."""
+    depth: Depth = "clip"
+    """How much is decoded."""
+    min_side: int = 0
+    """Pixels that the shorter side of its frames must have, where frames are not resized; 0 when they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoReport:
+    """What there is."""
+
+    frames: int = 0
+    """Frames that the list or, without, the video has; 0 when it cannot be read."""
+    height: int = 0
+    """Height of a frame in pixels; 0 when it cannot be read."""
+    width: int = 0
+    """Width of a frame in pixels."""
+    folder: bool = False
+    """Whether it is a folder of images."""
+    fault: tuple[str, str] | None = None
+    """(kind, what is wrong and what to do); None for a video that can be used."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(kind, what to know) of a video that can be used."""
+
+
+class _FaultError(Exception):
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind, self.text = kind, text
+
+
+def inspect_video(job: VideoJob) -> VideoReport:
+    """Looks at a video from outside to inside, and stops at the first fault."""
+    notes: list[tuple[str, str]] = []
+    folder = job.path.is_dir()
+    try:
+        if not folder:
+            _check_file(job.path)
+        held = _count_images(job, notes) if folder else _count_packets(job)
+        held = _check_count(job, held, notes)
+        pixels = _decode(job, held)
+        height, width = pixels.shape[1:3]
+        if min(height, width) < job.min_side:
+            raise _FaultError(
+                "small",
+                f"frames of {width}×{height} pixels are smaller than frame_size {job.min_side}, and are not resized "
+                "(data.resize_short 0); choose a smaller frame_size, or let them be resized",
+            )
+    except _FaultError as found:
+        return VideoReport(folder=folder, fault=(found.kind, found.text))
+    if held < job.num_frames:
+        notes.append(
+            ("short", f"its {held} frames are fewer than the {job.num_frames} of a clip: the last is repeated")
+        )
+    if len(pixels) > 1 and (pixels == pixels[0]).all():
+        notes.append(("still", "all frames of the clip are the same picture; is the video what it should be?"))
+    return VideoReport(frames=held, height=height, width=width, folder=folder, notes=notes)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise _FaultError("missing", f"there is no {path}{_near(path)}")
+    reason = absence(path)
+    if reason is not None:
+        raise _FaultError("empty_file", f"{reason}; copy or download it again")
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        known = " ".join(sorted(VIDEO_SUFFIXES))
+        ending = path.suffix or "no ending"
+        raise _FaultError("not_a_video", f"{ending} is not the ending of a video; expected {known}, or a folder")
+
+
+def _near(path: Path) -> str:
+    """A hint where only the ending or capital letters differ."""
+    if not path.parent.is_dir():
+        return f", for there is no folder {path.parent}; is --root right?"
+    for child in sorted(path.parent.iterdir()):
+        if child.name.casefold() == path.name.casefold() or child.stem.casefold() == path.stem.casefold():
+            return f"; there is {child.name!r}: correct the list or the name"
+    return "; get the video or remove its line"
+
+
+def _count_packets(job: VideoJob) -> int:
+    """Frames that the container holds, without decoding any."""
+    import av  # heavy, and folders do without
+
+    try:
+        with av.open(str(job.path)) as container:
+            if not container.streams.video:
+                holds = "sound only" if container.streams.audio else "no pictures"
+                raise _FaultError("no_video", f"the file holds {holds}; get the video with pictures")
+            return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        words = str(error).split("] ")[-1].split(":")[0]
+        raise _FaultError(
+            "not_a_video", f"{job.path.stat().st_size} bytes, but no video ({words}); download or convert it again"
+        ) from None
+
+
+def _check_count(job: VideoJob, held: int, notes: list[tuple[str, str]]) -> int:
+    """Frames that can be used, at most those listed."""
+    if job.listed in (0, held):
+        return held
+    if not job.path.is_dir():
+        # Packets are not frames in every codec, so a difference is looked at.
+        try:
+            held = probe(job.path).num_frames
+        except DecodeError as error:
+            raise _FaultError("unreadable", f"{error.reason}; download or convert it again") from None
+    if held < job.listed:
+        raise _FaultError(
+            "frame_count",
+            f"the list says {job.listed} frames, but there are {held}: get all of it, or write {held} in the list",
+        )
+    if held > job.listed:
+        notes.append(
+            ("unused_frames", f"the list says {job.listed} frames, but there are {held}: the rest is not used")
+        )
+    return job.listed
+
+
+def _count_images(job: VideoJob, notes: list[tuple[str, str]]) -> int:
+    images = frame_images(job.path, job.template)
+    others = sorted(set(image_names(job.path)) - {image.name for image in images})
+    if not images:
+        if others:
+            raise _FaultError(
+                "template", f"none of its {len(others)} images (such as {others[0]!r}) is named like {job.template!r}"
+            )
+        raise _FaultError("empty_folder", "the folder holds no .jpg or .png image; extract its frames again")
+    empty = [image.name for image in images if image.stat().st_size == 0]
+    if empty:
+        raise _FaultError("empty_frames", f"{_some(empty)} of its images have 0 bytes; extract its frames again")
+    families = split_families([image.name for image in images])
+    if len({family.prefix for family in families}) > 1:
+        kinds = [family.template for family in families]
+        raise _FaultError("mixed_frames", f"images of several kinds ({_some(kinds)}); name the frames' with --template")
+    gaps = [name for family in families[:1] for name in _gap_names(family, families)]
+    if gaps:
+        raise _FaultError("frame_gap", f"{_some(gaps)} of its frames missing in the middle; extract its frames again")
+    if others:
+        notes.append(("other_images", f"{_some(others)} are images, but no frames, by their names"))
+    return len(images)
+
+
+def _gap_names(family: FrameFamily, families: list[FrameFamily]) -> list[str]:
+    """Names that are missing in the middle; of .jpg and .png together no frame is missing that either has."""
+    elsewhere = {number for other in families[1:] for number in other.names}
+    return [family.name(number) for number in family.gaps if number not in elsewhere]
+
+
+def _decode(job: VideoJob, held: int) -> NDArray[np.uint8]:
+    """(n, H, W, 3) of the frames that the depth asks for; every frame is decoded and the last ones are returned."""
+    if held == 0:
+        raise _FaultError("unreadable", "opens as a video, but holds no frame; download or convert it again")
+    wanted = segment_indices(held, job.num_frames, rng=None) if job.depth != "quick" else np.zeros(1, dtype=np.int64)
+    try:
+        if job.depth == "all":
+            _decode_all(job, held)
+        return decode_frames(job.path, wanted, template=job.template)
+    except DecodeError as error:
+        raise _FaultError("unreadable", f"{error.reason}; download, convert or extract it again") from None
+
+
+def _decode_all(job: VideoJob, held: int) -> None:
+    if not job.path.is_dir():
+        counted = probe(job.path).num_frames
+        if counted < held:
+            raise DecodeError(job.path, f"truncated: {held} frames are stored, only {counted} decode")
+        return
+    for start in range(0, held, 16):  # a folder may be larger than memory; the first image shows another size
+        decode_frames(job.path, [0, *range(start, min(start + 16, held))], template=job.template)
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    listed = ", ".join(names[:CLOSE])
+    return listed if len(names) <= CLOSE else f"{listed} and {len(names) - CLOSE} more"

@@ -1,0 +1,207 @@
+"""Lists of one's own videos: a folder per class, or a table, split into training and validation."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from adafocus_rl.data.class_names import read_class_names
+from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
+from adafocus_rl.data.index import VideoRecord
+from adafocus_rl.data.list_text import ListError, number, read_text
+from adafocus_rl.data.locate import VIDEO_SUFFIXES
+from adafocus_rl.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnVideos:
+    """Videos with classes, groups and folds, before they are split."""
+
+    records: list[VideoRecord]
+    """The videos; `extra` may hold "group" and "fold"."""
+    class_names: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files that are no videos, by ending."""
+
+
+def scan_folder(folder: Path) -> OwnVideos:
+    """Videos of a folder that has a folder for each class.
+
+    Classes are the folders directly in it, in alphabetical order. Below them, at any depth, a file with an ending of
+    `VIDEO_SUFFIXES` is a video, and so is a folder that holds images. Names that begin with a dot are passed over.
+
+    Args:
+        folder: its paths are listed relative to it.
+
+    Raises:
+        UserError: no such folder, no folder in it, or one without a video.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; expected one with a folder of videos for each class")
+    ignored: Counter[str] = Counter()
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found[entry.name] = sorted(_videos(entry, ignored))
+    if not any(found.values()):
+        endings = " ".join(sorted(VIDEO_SUFFIXES))
+        raise UserError(
+            f"{folder} holds no videos in folders of classes; expected CLASS/NAME with one of the endings {endings}, "
+            "or folders of .jpg or .png images"
+        )
+    empty = [name for name, videos in found.items() if not videos]
+    if empty:
+        raise UserError(f"the folder {folder / empty[0]} holds no video; expected some for each class, or no folder")
+    records = [
+        VideoRecord(path=video.relative_to(folder).as_posix(), labels=(label,))
+        for label, videos in enumerate(found.values())
+        for video in videos
+    ]
+    return OwnVideos(records=records, class_names=tuple(found), ignored=ignored)
+
+
+def read_table(file: Path) -> OwnVideos:
+    """Videos of a CSV with a header: ``path`` and ``label``, perhaps ``num_frames``, ``group`` and ``fold``.
+
+    Labels are numbers or names, several joined with ``;``; names are numbered in alphabetical order, and numbers keep
+    their value. Further columns are kept.
+
+    Raises:
+        UserError: a missing column, or a bad line.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(file, "table")), skipinitialspace=True)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+    if not {"path", "label"} <= {*columns}:
+        raise UserError(f"{file} has the columns {','.join(columns)!r}; expected path,label and perhaps group, fold")
+    rows: list[tuple[int, dict[str, str]]] = []
+    seen: dict[str, int] = {}
+    for row in reader:
+        line = reader.line_num
+        if None in row or None in row.values() or not row["path"].strip() or not row["label"].strip():
+            raise ListError(file, line, f"expected {len(columns)} values, with a path and a label")
+        path = row["path"].strip()
+        if path in seen:
+            raise ListError(file, line, f"{path!r} is on line {seen[path]} already; remove one, or join their labels")
+        seen[path] = line
+        rows.append((line, {**row, "path": path}))
+    if not rows:
+        raise UserError(f"{file} lists no video; expected at least one line after the header")
+    given = [[text.strip() for text in row["label"].split(";")] for _, row in rows]
+    numbers = all(number(text) is not None for labels in given for text in labels)
+    beside = file.with_name("classes.txt")
+    if numbers:
+        count = 1 + max(int(text) for labels in given for text in labels)
+        names = read_class_names(beside).names if beside.is_file() else tuple(map(str, range(count)))
+        if len(names) < count:
+            raise UserError(f"{beside} has {len(names)} names, but {file} has labels up to {count - 1}; add the names")
+        labels_of = [[int(text) for text in labels] for labels in given]
+    else:
+        names = tuple(sorted({text for labels in given for text in labels}))
+        labels_of = [[names.index(text) for text in labels] for labels in given]
+    records = [
+        VideoRecord(
+            path=row["path"],
+            num_frames=number(row.get("num_frames") or "0") or 0,
+            labels=tuple(dict.fromkeys(labels)),
+            extra={key: text for key, text in row.items() if key not in ("path", "label", "num_frames")},
+        )
+        for (_, row), labels in zip(rows, labels_of, strict=True)
+    ]
+    return OwnVideos(records=records, class_names=names)
+
+
+def split_videos(
+    videos: OwnVideos, *, val: float, seed: int, fold: str | None = None
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    """Training and validation videos.
+
+    With a fold column, validation is the videos of one fold. Otherwise the videos are cut into round(1 / `val`) parts
+    in which every class has about the same share (of several labels, the first counts) and every group lies whole, and
+    one part is validation; of a class whose videos all fall into it, a group goes back to training.
+
+    Args:
+        videos: what to split.
+        val: share of the validation videos, above 0 and at most a half.
+        seed: another seed draws other parts.
+        fold: which value of the fold column; None for "val" or "validation", or else the first.
+
+    Raises:
+        UserError: a value out of range, no such fold, or too few videos or groups to split.
+    """
+    records = videos.records
+    folds = sorted({record.extra.get("fold", "") for record in records}, key=lambda text: (number(text) or 0, text))
+    if folds != [""]:
+        named = [each for each in folds if each in ("val", "validation")]
+        chosen = [*named, *folds][0] if fold is None else fold
+        if chosen not in folds:
+            raise UserError(f"there is no fold {chosen!r}; the table has {', '.join(map(repr, folds))}")
+        if len(folds) == 1:
+            raise UserError(f"all videos are in the fold {chosen!r}; expected two folds or more in the column fold")
+        return _divide(records, [record.extra.get("fold", "") == chosen for record in records])
+    if fold is not None:
+        raise UserError(f"--fold is {fold!r}, but there is no column fold; expected a table with one")
+    if not 0 < val <= 0.5:
+        raise UserError(f"the share of validation videos is {val}; expected more than 0 and at most 0.5")
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = [record.extra.get("group") or f"\0{position}" for position, record in enumerate(records)]
+    labels = np.array([record.labels[0] for record in records])
+    parts = round(1 / val)
+    if len(set(groups)) < 2:
+        raise UserError(f"all {len(records)} videos are one group; expected two groups or more to split them")
+    # With fewer videos of a class than parts, the class is absent from some parts: no part can be refused for that.
+    parts = min(parts, len(set(groups)), max(Counter(labels.tolist()).values()))
+    if parts < 2:
+        raise UserError("no class has two videos; expected at least two of a class to split them")
+    splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed & 0xFFFFFFFF)
+    with warnings.catch_warnings():
+        # That a class has fewer videos than there are parts is looked after below.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        _, positions = next(splitter.split(np.zeros(len(labels)), labels, groups))
+    in_val = np.zeros(len(records), dtype=bool)
+    in_val[positions] = True
+    for label in np.unique(labels[in_val]):
+        members = np.flatnonzero(labels == label)
+        if in_val[members].all():
+            keep = groups[members[0]]
+            in_val[[position for position, group in enumerate(groups) if group == keep]] = False
+    if not in_val.any():
+        raise UserError(f"{len(records)} videos are too few to give each class a training video and have one left over")
+    return _divide(records, in_val.tolist())
+
+
+def _divide(records: Sequence[VideoRecord], in_val: Sequence[bool]) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    train = [record for record, chosen in zip(records, in_val, strict=True) if not chosen]
+    return train, [record for record, chosen in zip(records, in_val, strict=True) if chosen]
+
+
+def _videos(folder: Path, ignored: Counter[str]) -> list[Path]:
+    """Video files, and folders of images, at any depth."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        # A link to a folder above would lead round and round.
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        visible = [Path(place) / name for name in sorted(files) if not name.startswith(".")]
+        videos = [path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES]
+        images = [path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES]
+        found += videos
+        frames = images if not videos and Path(place) != folder else []
+        found += [Path(place)] if frames else []
+        others = {*visible} - {*videos} - {*frames}
+        ignored.update(path.suffix.lower() or "no ending" for path in others)
+    return found

@@ -1,0 +1,110 @@
+"""``adafocus data index``: from a folder of videos, or a table of them, to training and validation lists."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from adafocus_rl.data.index import VideoIndex, VideoRecord
+from adafocus_rl.data.locate import VIDEO_SUFFIXES
+from adafocus_rl.data.own_videos import OwnVideos, read_table, scan_folder, split_videos
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.reporting import say
+
+
+def index(argv: Sequence[str]) -> int:
+    """``adafocus data index FOLDER``."""
+    parser = CommandParser(
+        prog="adafocus data index",
+        description="Write train.csv, val.csv and classes.txt for a folder with a folder of videos for each class, or "
+        "for a CSV file with the columns path,label and perhaps group and fold. Videos are files that end in "
+        f"{' '.join(sorted(VIDEO_SUFFIXES))}, and folders of .jpg or .png images, at any depth below their class. "
+        "Names that begin with a dot are passed over.",
+    )
+    parser.add_argument("source", metavar="FOLDER", help="the folder, or the CSV file")
+    parser.add_argument("--out", metavar="DIR", help="where the lists go (default: the folder itself, or the file's)")
+    parser.add_argument("--root", metavar="DIR", help="where paths in a CSV file start from (default: its folder)")
+    parser.add_argument(
+        "--val", type=float, default=0.2, metavar="SHARE", help="share of validation videos (default 0.2)"
+    )
+    parser.add_argument("--fold", help="which value of the column fold is validation (default: the first)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws another split (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace lists that are there")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    options = parser.parse_args(argv)
+    source = Path(options.source).expanduser()
+    folder = source if source.is_dir() or source.suffix.lower() != ".csv" else source.parent
+    if options.root and folder == source:
+        raise UserError("--root goes with a CSV file; the paths of a folder start from the folder")
+    root = Path(options.root).expanduser() if options.root else folder
+    out = Path(options.out).expanduser() if options.out else folder
+    files = {name: out / name for name in ("train.csv", "val.csv", "classes.txt")}
+    videos = scan_folder(source) if folder == source else read_table(source)
+    names = "".join(f"{name}\n" for name in videos.class_names)
+    taken = [path for name, path in files.items() if path.exists() and name != "classes.txt"]
+    if files["classes.txt"].exists() and files["classes.txt"].read_text(encoding="utf-8") != names:
+        taken.append(files["classes.txt"])
+    if source in taken:
+        raise UserError(f"{source} would be overwritten by the lists; give another folder for them with --out")
+    if taken and not options.overwrite:
+        raise UserError(f"{taken[0]} is there already; add --overwrite to replace it, or --out for another folder")
+    train, val = split_videos(videos, val=options.val, seed=options.seed, fold=options.fold)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, records in (("train.csv", train), ("val.csv", val)):
+        VideoIndex(records=_from(root, out, records), root=out).write(files[name])
+    files["classes.txt"].write_text(names, encoding="utf-8")
+    _report(videos, train, val, files, as_json=options.json)
+    return 0
+
+
+def _from(root: Path, out: Path, records: Sequence[VideoRecord]) -> list[VideoRecord]:
+    """The records with paths that start from the lists' folder, so that no option has to name the root."""
+    return [
+        VideoRecord(
+            path=record.path if root == out else Path(os.path.relpath(root / record.path, out)).as_posix(),
+            num_frames=record.num_frames,
+            labels=record.labels,
+            extra=record.extra,
+        )
+        for record in records
+    ]
+
+
+def _report(
+    videos: OwnVideos,
+    train: Sequence[VideoRecord],
+    val: Sequence[VideoRecord],
+    files: dict[str, Path],
+    *,
+    as_json: bool,
+) -> None:
+    counts = {
+        split: Counter(label for record in records for label in record.labels)
+        for split, records in (("train", train), ("val", val))
+    }
+    if as_json:
+        print_json(
+            {
+                "files": {name: str(path) for name, path in files.items()},
+                "train": len(train),
+                "val": len(val),
+                "classes": {
+                    name: {split: count[label] for split, count in counts.items()}
+                    for label, name in enumerate(videos.class_names)
+                },
+                "ignored": dict(videos.ignored),
+            }
+        )
+    if videos.ignored:
+        endings = ", ".join(f"{count} {ending}" for ending, count in sorted(videos.ignored.items()))
+        say(f"note: files that are no videos by their names were passed over: {endings}")
+    for split, count in counts.items():
+        absent = [name for label, name in enumerate(videos.class_names) if not count[label]]
+        if absent:
+            say(f"note: {len(absent)} classes have no video in {split}.csv: {', '.join(absent[:10])}")
+    say(f"{len(videos.class_names)} classes, {len(train)} training and {len(val)} validation videos")
+    for path in files.values():
+        say(f"wrote {path}")

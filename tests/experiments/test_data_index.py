@@ -1,0 +1,133 @@
+"""``adafocus data index``: lists that are stratified, keep groups whole, and follow from the seed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adafocus_rl.data.index import VideoIndex, VideoRecord
+from adafocus_rl.data.own_videos import OwnVideos, split_videos
+
+Cli = Any
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_a_folder_of_classes(cli: Cli, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    for i in range(10):
+        touch(root / "run" / f"{i}.mp4", root / "jump high" / "day 1" / f"{i}.MKV")
+        touch(root / "swim" / "deep" / f"clip{i}" / "00001.jpg", root / "swim" / "deep" / f"clip{i}" / "00002.jpg")
+    touch(root / ".hidden" / "a.mp4", root / "run" / ".b.mp4", root / "run" / ".git" / "c.mp4")
+    touch(root / "run" / "notes.txt", root / "swim" / "deep" / "clip0" / "sound.wav", root / "readme.md")
+    (root / "run" / "loop").symlink_to(root / "run")
+    done = cli("data", "index", root, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["train"], found["val"]) == (24, 6)
+    assert found["classes"] == {name: {"train": 8, "val": 2} for name in ("jump high", "run", "swim")}
+    assert found["ignored"] == {".txt": 1, ".wav": 1}
+    train, val = (VideoIndex.read(root / f"{split}.csv") for split in ("train", "val"))
+    assert train.class_names == ("jump high", "run", "swim")
+    paths = [record.path for index in (train, val) for record in index]
+    kinds = {"run": ".mp4", "jump high/day 1": ".MKV", "swim/deep": ""}
+    stored = {"run": "", "jump high/day 1": "", "swim/deep": "clip"}
+    assert sorted(paths) == sorted(f"{at}/{stored[at]}{i}{end}" for at, end in kinds.items() for i in range(10))
+    assert all(index.full_path(i).exists() for index in (train, val) for i in range(len(index)))
+
+    lists = [(root / f"{split}.csv").read_text() for split in ("train", "val")]
+    done = cli("data", "index", root)
+    assert done.code == 2
+    assert "train.csv is there already; add --overwrite" in done.err
+    assert cli("data", "index", root, "--overwrite").code == 0
+    assert [(root / f"{split}.csv").read_text() for split in ("train", "val")] == lists
+    assert cli("data", "index", root, "--overwrite", "--seed", "1").code == 0
+    assert [(root / f"{split}.csv").read_text() for split in ("train", "val")] != lists
+    # Elsewhere, paths still lead to the videos without any option.
+    assert cli("data", "index", root, "--out", tmp_path / "lists" / "a", "--val", "0.5").code == 0
+    moved = VideoIndex.read(tmp_path / "lists" / "a" / "val.csv")
+    assert len(moved) == 15
+    assert all(moved.full_path(i).exists() for i in range(15))
+
+
+def test_groups_stay_whole_and_classes_balanced() -> None:
+    records = [VideoRecord(path=f"{i}.mp4", labels=(i % 3,), extra={"group": f"scene {i // 6}"}) for i in range(180)]
+    videos = OwnVideos(records=records, class_names=("a", "b", "c"))
+    sides = set()
+    for seed in range(4):
+        train, val = split_videos(videos, val=0.2, seed=seed)
+        assert sorted(record.path for record in train + val) == sorted(record.path for record in records)
+        groups = [{record.extra["group"] for record in side} for side in (train, val)]
+        assert not groups[0] & groups[1]
+        assert Counter(record.labels[0] for record in val) == {0: 12, 1: 12, 2: 12}
+        sides.add(tuple(sorted(groups[1])))
+    assert len(sides) == 4
+
+
+def test_every_class_can_be_learnt() -> None:
+    """A class of one video goes to training, and so does one of two that would all be validation."""
+    labels = [0] * 10 + [1] * 10 + [*range(2, 20)] + [20, 20]
+    records = [VideoRecord(path=str(i), labels=(label,)) for i, label in enumerate(labels)]
+    videos = OwnVideos(records=records, class_names=tuple(map(str, range(21))))
+    for seed in range(5):
+        train, val = split_videos(videos, val=0.2, seed=seed)
+        assert {record.labels[0] for record in train} == {*range(21)}
+        assert len(val) >= 4
+
+
+def test_a_table_with_names_groups_and_folds(cli: Cli, tmp_path: Path) -> None:
+    rows = [f"clips/{i}.mp4,{('swim;run', 'run')[i % 2]},g{i // 2},{i // 2 % 3},note {i}" for i in range(12)]
+    (tmp_path / "table.csv").write_text("path,label,group,fold,remark\n" + "\n".join(rows) + "\n")
+    assert cli("data", "index", tmp_path / "table.csv", "--fold", "1", "--out", tmp_path / "one").code == 0
+    val = VideoIndex.read(tmp_path / "one" / "val.csv")
+    assert [(record.path, record.labels) for record in val] == [
+        ("../clips/2.mp4", (1, 0)), ("../clips/3.mp4", (0,)), ("../clips/8.mp4", (1, 0)), ("../clips/9.mp4", (0,)),
+    ]  # fmt: skip
+    assert val.class_names == ("run", "swim")
+    assert val[0].extra == {"fold": "1", "group": "g1", "remark": "note 2"}
+    done = cli("data", "index", tmp_path / "table.csv", "--fold", "7", "--out", tmp_path / "two")
+    assert done.code == 2
+    assert "there is no fold '7'; the table has '0', '1', '2'" in done.err
+    (tmp_path / "words.csv").write_text("path,label,fold\na,0,train\nb,1,train\nc,1,val\n")
+    assert cli("data", "index", tmp_path / "words.csv", "--out", tmp_path / "three").code == 0
+    assert [record.path for record in VideoIndex.read(tmp_path / "three" / "val.csv")] == ["../c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        ("path,class\na,1\n", [], "the columns 'path,class'; expected path,label"),
+        ("path,label\na,1\na,2\n", [], "line 3: 'a' is on line 2 already"),
+        ("path,label\na,\n", [], "line 2: expected 2 values"),
+        ("path,label\n", [], "lists no video"),
+        ("path,label\na,0\nb,1\n", [], "no class has two videos"),
+        ("path,label,group\na,0,x\nb,0,x\n", [], "all 2 videos are one group"),
+        ("path,label\na,0\nb,0\n", ["--val", "0.7"], "share of validation videos is 0.7"),
+        ("path,label\na,0\nb,0\n", ["--fold", "1"], "there is no column fold"),
+    ],
+)
+def test_mistakes(cli: Cli, tmp_path: Path, content: str, arguments: list[str], words: str) -> None:
+    (tmp_path / "table.csv").write_text(content)
+    done = cli("data", "index", tmp_path / "table.csv", "--out", tmp_path / "out", *arguments)
+    assert done.code == 2
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_without_videos(cli: Cli, tmp_path: Path) -> None:
+    assert "there is no folder" in cli("data", "index", tmp_path / "none").err
+    touch(tmp_path / "loose.mp4")
+    done = cli("data", "index", tmp_path)
+    assert done.code == 2
+    assert "expected CLASS/NAME" in done.err
+    touch(tmp_path / "run" / "a.mp4", tmp_path / "empty" / "b.txt")
+    assert "empty holds no video" in cli("data", "index", tmp_path).err
