@@ -18,7 +18,7 @@ from adafocus_rl.features.shards import write_json
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
-    "results.json", "patches.png",
+    "results.json", "patches.png", "episodes.safetensors", "report.html",
 )  # fmt: skip
 """Everything that a run writes."""
 
@@ -64,6 +64,16 @@ class RunFolder:
         """The contact sheet."""
         return self.path / "patches.png"
 
+    @property
+    def episodes(self) -> Path:
+        """What the agents of the results table did in every validation video."""
+        return self.path / "episodes.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
+
     def checkpoint(self, name: str) -> Path:
         """The finished checkpoint of ``stage0``, ``stage1``, …"""
         return self.checkpoints / f"{name}.safetensors"
@@ -101,7 +111,8 @@ class RunFolder:
                 # A stage may have parts, which log under names of their own: stage2.skip0.1.resume.step00003, say.
                 logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
-        _remove(self.sheet)
+        for path in (self.sheet, self.episodes, self.report):
+            _remove(path)
         return sorted(logged)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
