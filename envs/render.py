@@ -89,9 +89,9 @@ def heat_cells(num_actions: int, *, frame_size: int, patch_size: int) -> list[tu
     """
     side = math.isqrt(num_actions)
     grid = PatchGrid(grid=side, frame_size=frame_size, patch_size=patch_size)
-    # The middle patch of the frame if there is but one; patches that do not move are told apart by nothing.
-    step = max(1.0, grid.last_offset / (side - 1)) if side > 1 else float(patch_size)
-    origins = grid.action_origin(torch.arange(num_actions)).tolist()
+    # Not rounded to pixels as the patches are, so that neighbours neither overlap nor leave a gap.
+    step = grid.last_offset / (side - 1) if side > 1 else float(patch_size)
+    origins = (grid.position(torch.arange(num_actions)).double() * grid.last_offset).tolist()
     return [(row + (patch_size - step) / 2, col + (patch_size - step) / 2, step, step) for row, col in origins]
 
 
@@ -160,7 +160,9 @@ def _shade(
     pen = ImageDraw.Draw(mask)
     most = float(heat.max()) or 1.0
     for share, (top, left, height, width) in zip(heat, cells, strict=True):
-        corners = (left * scale, top * scale, (left + width) * scale - 1, (top + height) * scale - 1)
+        # To whole pixels: what a cell ends at, the next begins at.
+        x, y, right, bottom = (round(at * scale) for at in (left, top, left + width, top + height))
+        corners = (x, y, max(x, right - 1), max(y, bottom - 1))
         pen.rectangle(corners, fill=round(255 * HEAT_OPACITY * float(share) / most))
     image.paste(Image.new("RGB", image.size, HEAT_COLOR), mask=mask)
 

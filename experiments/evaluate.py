@@ -23,6 +23,7 @@ from adafocus_rl.experiments.handover import (
 )
 from adafocus_rl.experiments.measure import Accuracy, clips_to_time, evaluate_agent, evaluate_full_frames, milliseconds
 from adafocus_rl.experiments.recording import frame_macs, make_record
+from adafocus_rl.experiments.replay.report import write_report
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.stages import train_full_frame_classifier
@@ -269,6 +270,8 @@ def evaluate(context: Context, features: RunFeatures) -> dict[str, Any]:
     seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
     content = results(context, rows, seconds)
     context.run.write_results(content)
+    if context.config.evaluation.report_videos:
+        write_report(context, record, content)
     return content
 
 

@@ -120,11 +120,16 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.results, results)
 
+    def read_results(self) -> dict[str, Any]:
+        """Content of results.json; without rows when there is none."""
+        if not self.results.is_file():
+            return {"rows": [], "seconds": {}, "failed": []}
+        found: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        return found
+
     def read_seconds(self) -> dict[str, float]:
         """Seconds per stage so far, from results.json; empty when there is none."""
-        if not self.results.is_file():
-            return {}
-        seconds: dict[str, float] = json.loads(self.results.read_text(encoding="utf-8"))["seconds"]
+        seconds: dict[str, float] = self.read_results()["seconds"]
         return seconds
 
 

@@ -114,5 +114,4 @@ class ClippedGaussian:
         return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)
 
     def probabilities(self) -> None:
-        """There are none."""
-        return None
+        """None: positions between others cannot be counted."""

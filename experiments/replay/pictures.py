@@ -27,7 +27,9 @@ WRONG_COLOR = (213, 94, 0)
 GAP = 4
 
 
-def draw_moment(video: ShownVideo, panel: Panel, step: int, *, min_side: int, heat: bool = False) -> Picture:
+def draw_moment(
+    video: ShownVideo, panel: Panel, step: int, *, min_side: int, heat: bool = False, path: bool = True
+) -> Picture:
     """A frame with all that there is to draw on it, (H, W, 3) uint8.
 
     Args:
@@ -36,6 +38,7 @@ def draw_moment(video: ShownVideo, panel: Panel, step: int, *, min_side: int, he
         step: which frame, from 0.
         min_side: see :func:`~adafocus_rl.envs.render.draw_boxes`.
         heat: shade π's probabilities, where there are any.
+        path: join the centres of the patches so far.
     """
     shade = heat and panel.probabilities is not None
     return draw_boxes(
@@ -43,7 +46,7 @@ def draw_moment(video: ShownVideo, panel: Panel, step: int, *, min_side: int, he
         box=panel.boxes[step],
         true_box=video.true_boxes[step],
         kept=panel.kept[step],
-        path=list(panel.boxes[: step + 1]),
+        path=list(panel.boxes[: step + 1]) if path else (),
         heat=panel.probabilities[step].numpy() if shade and panel.probabilities is not None else None,
         patch_size=panel.patch_size,
         min_side=min_side,
@@ -130,7 +133,10 @@ def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: i
 
 
 def _row(video: ShownVideo, panel: Panel, *, heat: bool, min_side: int, several: bool) -> Image.Image:
-    frames = [draw_moment(video, panel, step, heat=heat, min_side=min_side) for step in range(len(video.clip))]
+    # Without the path: frames side by side show it, and it would lie over what was looked at.
+    frames = [
+        draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
+    ]
     height, width = frames[0].shape[:2]
     text_width = 170
     verdict = "black" if panel.right is None else RIGHT_COLOR if panel.right else WRONG_COLOR
