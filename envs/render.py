@@ -107,7 +107,6 @@ def draw_caption(picture: Picture, text: str) -> Picture:
     """
     width = picture.shape[1]
     size = min(28, max(11, width // 18))
-    text = " ".join(text.split())
     while size > 11 and ImageFont.load_default(size).getlength(text) > width - size:
         size -= 1
     bar = Image.new("RGB", (width, 2 * size), "white")

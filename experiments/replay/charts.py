@@ -191,21 +191,16 @@ class _Frame:
                     '<path d="M{0:.1f} {1}v5" class="tick"/><text x="{0:.1f}" y="{2}" text-anchor="middle">{3}</text>'
                 ).format(self.px(x), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 18, f"{x:.6g}")
             )
-        parts.append(
-            Markup(
-                '<path d="M{0} {1}H{2}" class="tick"/><text x="{3}" y="{4}" text-anchor="middle" class="axis">{5}</text>'
-                '<text transform="translate(13 {6}) rotate(-90)" text-anchor="middle" class="axis">{7}</text>'
-            ).format(
-                LEFT,
-                HEIGHT - BOTTOM,
-                WIDTH - RIGHT,
-                (LEFT + WIDTH - RIGHT) / 2,
-                HEIGHT - 8,
-                x_label,
-                (TOP + HEIGHT - BOTTOM) / 2,
-                y_label,
-            )  # fmt: skip
-        )
+        middle = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+        parts += [
+            Markup('<path d="M{} {}H{}" class="tick"/>').format(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT),
+            Markup('<text x="{}" y="{}" text-anchor="middle" class="axis">{}</text>').format(
+                middle[0], HEIGHT - 8, x_label
+            ),
+            Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle" class="axis">{}</text>').format(
+                middle[1], y_label
+            ),
+        ]
         return Markup("").join(parts)
 
 

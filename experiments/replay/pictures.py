@@ -19,12 +19,14 @@ SHEET_SIDE = 112
 FILM_SIDE = 256
 """The same in a film of one panel."""
 
-GRID_SIDE = 160
+GRID_SIDE = 224
 """The same in a film of several."""
 
 RIGHT_COLOR = (0, 114, 178)
 WRONG_COLOR = (213, 94, 0)
 GAP = 4
+FONT, LINE = 15, 24
+"""Of a sheet's text, in pixels: its size, and from line to line."""
 
 
 def draw_moment(
@@ -99,12 +101,16 @@ def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_s
         min_side: of a frame in pixels.
     """
     several = any(len(video.panels) > 1 for video in videos)
+    texts = [(video, panel, _words(video, panel, several=several)) for video in videos for panel in video.panels]
+    font = ImageFont.load_default(FONT)
+    longest = max(font.getlength(text) for _, _, words in texts for text, _ in words)
+    text_width = max(150, int(longest) + 20)
     rows = [
-        _row(video, panel, heat=heat, min_side=min_side, several=several) for video in videos for panel in video.panels
+        _row(video, panel, words, text_width=text_width, heat=heat, min_side=min_side) for video, panel, words in texts
     ]
     header = 30
     whole = Image.new("RGB", (max(row.width for row in rows), header + sum(row.height for row in rows)), "white")
-    ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=ImageFont.load_default(15))
+    ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=font)
     top = header
     for row in rows:
         whole.paste(row, (0, top))
@@ -123,22 +129,17 @@ def sheet_title(name: str, videos: Sequence[ShownVideo]) -> str:
 def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: int) -> Picture:
     drawn = draw_moment(video, panel, step, heat=heat, min_side=min_side)
     count = len(video.clip)
-    true = f"  true: {', '.join(video.true_names)}" if video.true_names else ""
+    true = f", true: {', '.join(video.true_names)}" if video.true_names else ""
     state = f"frame {step + 1}/{count}" + ("" if panel.kept[step] else ", skipped") + true
-    for text in (panel.title, f"{panel.says[step]}  {panel.confidence[step]:.0%}", state):
+    for text in (panel.title, f"says {panel.says[step]} ({panel.confidence[step]:.0%})", state):
         drawn = draw_caption(drawn, _fit(text, 60))
     framed = np.full((drawn.shape[0] + GAP, drawn.shape[1] + GAP, 3), 255, dtype=np.uint8)
     framed[: drawn.shape[0], : drawn.shape[1]] = drawn
     return framed
 
 
-def _row(video: ShownVideo, panel: Panel, *, heat: bool, min_side: int, several: bool) -> Image.Image:
-    # Without the path: frames side by side show it, and it would lie over what was looked at.
-    frames = [
-        draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
-    ]
-    height, width = frames[0].shape[:2]
-    text_width = 170
+def _words(video: ShownVideo, panel: Panel, *, several: bool) -> list[tuple[str, str | tuple[int, int, int]]]:
+    """Lines of text with their colours."""
     verdict = "black" if panel.right is None else RIGHT_COLOR if panel.right else WRONG_COLOR
     words: list[tuple[str, str | tuple[int, int, int]]] = [(panel.title, "black")] if several else []
     if video.true_names:
@@ -148,14 +149,28 @@ def _row(video: ShownVideo, panel: Panel, *, heat: bool, min_side: int, several:
         words.append(("right" if panel.right else "wrong", verdict))
     if not all(panel.kept):
         words.append((f"looked at {sum(panel.kept)} of {len(panel.kept)}", "black"))
-    line = 24
-    picture = Image.new(
-        "RGB", (text_width + len(frames) * (width + GAP), max(height, line * len(words) + 8) + GAP), "white"
-    )
+    return [(_fit(text, 34), color) for text, color in words]
+
+
+def _row(
+    video: ShownVideo,
+    panel: Panel,
+    words: Sequence[tuple[str, str | tuple[int, int, int]]],
+    *,
+    text_width: int,
+    heat: bool,
+    min_side: int,
+) -> Image.Image:
+    # Without the path: frames side by side show it, and it would lie over what was looked at.
+    frames = [
+        draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
+    ]
+    height, width = frames[0].shape[:2]
+    size = (text_width + len(frames) * (width + GAP), max(height, LINE * len(words) + 8) + GAP)
+    picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(15)
     for number, (text, color) in enumerate(words):
-        pen.text((8, 8 + line * number), _fit(text, 22), fill=color, font=font)
+        pen.text((8, 8 + LINE * number), text, fill=color, font=ImageFont.load_default(FONT))
     for step, frame in enumerate(frames):
         picture.paste(Image.fromarray(frame), (text_width + step * (width + GAP), 0))
     return picture
