@@ -139,8 +139,8 @@ class Predictor:
         chosen = load_agent(context, context.agent(env, agent))
         if chosen.privileged:
             raise UserError(
-                f"{type(chosen).__name__} acts on true boxes or labels, which nobody knows of a new video; name another "
-                "one with --agent, RandomAgent say"
+                f"{type(chosen).__name__} acts on true boxes or labels, which nobody knows of a new video; name "
+                "another one with --agent, RandomAgent say"
             )
         macs, stage = chosen.macs_per_step(), "stage3"
         if price is not None:

@@ -29,8 +29,8 @@ def predict(argv: Sequence[str]) -> int:
     """``adafocus predict RUN VIDEO…``."""
     parser = CommandParser(
         prog="adafocus predict",
-        description="Recognises videos with a run's networks and agent. A frame is resized and its centre is cropped as "
-        "in the run's evaluation; boxes are (top, left, height, width) in pixels of that crop.",
+        description="Recognises videos with a run's networks and agent. A frame is resized and its centre is cropped "
+        "as in the run's evaluation; boxes are (top, left, height, width) in pixels of that crop.",
     )
     parser.add_argument("run", help="run folder")
     parser.add_argument(
@@ -103,7 +103,11 @@ def webcam(number: int, seconds: float) -> NDArray[np.uint8]:
         PredictionError: there is no such webcam, or it gives nothing.
     """
     name = f"webcam {number}"
-    capture = opencv().VideoCapture(number)
+    cv2 = opencv()
+    if hasattr(cv2.utils, "logging"):
+        # That there is no such webcam, we say in words.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():
             raise PredictionError(name, f"there is no webcam {number}, and no file or folder called so")
