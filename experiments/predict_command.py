@@ -55,7 +55,8 @@ def predict(argv: Sequence[str]) -> int:
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
     predictor = Predictor.load(options.run, agent=options.agent, price=options.price, device=options.device)
-    found, failed = [], []
+    found: list[tuple[dict[str, Any], float, Path | None]] = []
+    failed: list[dict[str, str]] = []
     with Ticker("predict", len(options.videos)) as ticker:
         for name in options.videos:
             try:

@@ -13,8 +13,11 @@ from torch import Tensor
 BUDGET = 11_000_000
 """Characters of a page that all its frames may take together; the rest of a page of 50 videos takes less than 2 MB."""
 
-QUALITIES = (92, 85, 78, 70, 60, 50, 40, 30, 20)
-"""WebP's, tried in this order."""
+RUNGS = (
+    *((1.0, quality) for quality in (92, 85, 78, 70, 60, 50, 40, 30)),
+    *((scale, quality) for scale in (0.7, 0.5, 0.35) for quality in (65, 50, 35)),
+)
+"""(scale, WebP's quality), the best first."""
 
 SMALLEST_SIDE = 64
 """Frames are not made smaller than that, in pixels."""
@@ -33,33 +36,27 @@ def encode_strips(clips: Sequence[Tensor], *, budget: int = BUDGET) -> list[str]
         budget: characters for all.
     """
     share = budget // max(1, len(clips))
-    strips, start = [], 0
+    strips, rung = [], 0
     for clip in clips:
-        # What the clip before needed is a good guess; one step better is tried, so that it does not only get worse.
-        text, used = _encode(clip, share, max(0, start - 1))
+        # What the clip before needed is a good guess. One rung better is tried, so that it does not only get worse.
+        rung = max(0, rung - 1)
+        text = _encode(clip, *RUNGS[rung])
+        while len(text) > share and rung < len(RUNGS) - 1:
+            rung += 1
+            text = _encode(clip, *RUNGS[rung])
         strips.append(text)
-        start = used
     return strips
 
 
-def _encode(clip: Tensor, share: int, start: int) -> tuple[str, int]:
-    """The clip's picture in at most ``share`` characters if it can be had, and the place of the quality it took."""
+def _encode(clip: Tensor, scale: float, quality: int) -> str:
+    """The clip's picture."""
     frames = clip.permute(0, 2, 3, 1).numpy()
-    side = frames.shape[1]
-    text = ""
-    # A strip of many large frames has to be made of smaller ones.
-    side = min(side, LARGEST_WEBP // len(frames))
-    while True:
-        picture = _strip(frames, side)
-        for place in range(start, len(QUALITIES)):
-            file = io.BytesIO()
-            picture.save(file, "webp", quality=QUALITIES[place], method=2)
-            text = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
-            if len(text) <= share:
-                return text, place
-        if side <= SMALLEST_SIDE:
-            return text, len(QUALITIES) - 1
-        side, start = max(SMALLEST_SIDE, side * 2 // 3), 3
+    own = frames.shape[1]
+    # A strip of many large frames has to be made of smaller ones, too.
+    side = min(max(min(own, SMALLEST_SIDE), round(own * scale)), LARGEST_WEBP // len(frames))
+    file = io.BytesIO()
+    _strip(frames, side).save(file, "webp", quality=quality, method=2)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _strip(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int) -> Image.Image:

@@ -323,7 +323,7 @@
   by("play").addEventListener("click", toggle);
   by("back").addEventListener("click", () => step(-1));
   by("forward").addEventListener("click", () => step(1));
-  by("scrub").addEventListener("input", () => { pause(); go(Number(by("scrub").value)); });
+  by("scrub").addEventListener("input", () => { const wanted = Number(by("scrub").value); pause(); go(wanted); });
   by("speed").addEventListener("change", () => state.playing && play());
   by("previous-video").addEventListener("click", () => neighbour(-1));
   by("next-video").addEventListener("click", () => neighbour(1));

@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -164,3 +166,28 @@ class Browser:
         self.process.wait(timeout=20)
         os.close(self._in)
         os.close(self._out)
+
+
+@pytest.fixture(scope="session")
+def _program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium: `apt-get install chromium`, or name one in the environment variable CHROMIUM")
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(_program: Browser) -> Iterator[Browser]:
+    """A browser whose reader wants no motion; afterwards nothing may have gone wrong in it."""
+    _program.problems.clear()
+    _program.media(prefers_reduced_motion="reduce", prefers_color_scheme="light")
+    yield _program
+    assert _program.problems == []
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Where pictures of the page are kept: ``ADAFOCUS_SCREENSHOTS``, or nowhere for long."""
+    return Path(os.environ.get("ADAFOCUS_SCREENSHOTS", tmp_path))
