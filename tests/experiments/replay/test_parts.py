@@ -51,7 +51,7 @@ def test_strips_keep_to_the_budget_whatever_the_frames_are(budget: int) -> None:
 
 
 def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """16 frames, 49 positions, six agents, as ActivityNet's recipe would have, beside frames that use up their budget."""
+    """16 frames, 49 positions, six agents, as in ActivityNet's recipe, beside frames that use up their budget."""
     monkeypatch.setattr(page, "encode_strips", lambda clips, budget: ["x" * (budget // len(clips))] * len(clips))
     panels = [
         Panel(
@@ -63,7 +63,7 @@ def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.Mon
     ]  # fmt: skip
     videos = [
         ShownVideo(
-            row=row, path=f"{row}.mp4", clip=noise(16, 224), true_boxes=torch.full((16, 4), 100.125),
+            row=row, path=f"{row}.mp4", clip=torch.zeros(16, 3, 224, 224), true_boxes=torch.full((16, 4), 100.125),
             true_names=["class"], panels=panels,
         )
         for row in range(50)
@@ -73,9 +73,8 @@ def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.Mon
 
 
 def test_a_page_without_anything() -> None:
-    assert "No results have been written yet." in page.render_page(
-        page.PageContent(title="a", subtitle="b", footer="c")
-    )
+    text = page.render_page(page.PageContent(title="a", subtitle="b", footer="c"))
+    assert "No results have been written yet." in text
 
 
 @pytest.mark.parametrize(
