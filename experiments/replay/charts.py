@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 44
 COLORS = 8
 """Series colours ``--s0`` to ``--s7`` of the style sheet."""
-DASHES = ("", "7 4", "2 3", "9 3 2 3")
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5")
 
 
 @dataclass(frozen=True, kw_only=True)

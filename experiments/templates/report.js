@@ -20,7 +20,7 @@
   };
   const percent = (share) => `${Math.round(100 * share)} %`;
   const color = (agent) => `var(--s${agent % 8})`;
-  const dashes = ["", "7 4", "2 3", "9 3 2 3"];
+  const dashes = ["", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5"];
   const says = (panel, step) => data.names[panel.says[step]];
 
   /* ---- tables that sort ---- */
@@ -194,7 +194,7 @@
   };
   const swatch = (agent) => {
     const svg = draw("svg", { viewBox: "0 0 30 10", width: 30, height: 10, "aria-hidden": "true" });
-    draw("path", { d: "M0 5H30", stroke: color(agent), "stroke-width": 3, "stroke-dasharray": dashes[agent % 4] }, svg);
+    draw("path", { d: "M0 5H30", stroke: color(agent), "stroke-width": 3, "stroke-dasharray": dashes[agent % 8] }, svg);
     return svg;
   };
 
@@ -221,7 +221,7 @@
       const values = by("confidence-of").value === "true" && panel.truth ? panel.truth : panel.confidence;
       draw("polyline", {
         points: values.map((value, step) => `${atX(step)},${atY(value)}`).join(" "), fill: "none", stroke: color(agent),
-        "stroke-width": 2.5, "stroke-dasharray": dashes[agent % 4],
+        "stroke-width": 2.5, "stroke-dasharray": dashes[agent % 8],
       }, svg);
       values.forEach((value, step) => panel.kept[step] || draw("path", { d: `M${atX(step) - 4} ${atY(value) - 4}l8 8m0 -8l-8 8`, stroke: color(agent) }, svg));
     }
