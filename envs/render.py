@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -27,6 +28,12 @@ HEAT_OPACITY = 0.75
 
 SKIPPED_BRIGHTNESS = 0.4
 """Share of its brightness that a skipped frame keeps."""
+
+FIRST_FOREIGN = 0x250
+"""First character that Pillow's own font may not have: neither Greek nor Cyrillic nor Chinese."""
+
+FOREIGN_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf")
+"""Looked for on the system in this order; without any, foreign letters show as empty boxes."""
 
 MIN_SIDE = 224
 """Shorter side of a drawn frame in pixels, at least."""
@@ -95,6 +102,20 @@ def heat_cells(num_actions: int, *, frame_size: int, patch_size: int) -> list[tu
     return [(row + (patch_size - step) / 2, col + (patch_size - step) / 2, step, step) for row, col in origins]
 
 
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font for this text: Pillow's own, the same everywhere, or the system's where that has not the letters.
+
+    Args:
+        text: what will be written.
+        size: in pixels.
+    """
+    if any(ord(letter) >= FIRST_FOREIGN and letter not in "…–" for letter in text):
+        for name in FOREIGN_FONTS:
+            with contextlib.suppress(OSError):
+                return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)
+
+
 def draw_caption(picture: Picture, text: str) -> Picture:
     """Adds a white bar below a picture, with one line of text as large as its width allows, of 11 to 28 pixels.
 
@@ -107,10 +128,10 @@ def draw_caption(picture: Picture, text: str) -> Picture:
     """
     width = picture.shape[1]
     size = min(28, max(11, width // 18))
-    while size > 11 and ImageFont.load_default(size).getlength(text) > width - size:
+    while size > 11 and font_for(text, size).getlength(text) > width - size:
         size -= 1
     bar = Image.new("RGB", (width, 2 * size), "white")
-    ImageDraw.Draw(bar).text((size // 2, size // 2), text, fill="black", font=ImageFont.load_default(size))
+    ImageDraw.Draw(bar).text((size // 2, size // 2), text, fill="black", font=font_for(text, size))
     return np.concatenate((picture, np.array(bar)))
 
 

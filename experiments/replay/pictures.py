@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from adafocus_rl.data.encode import write_video
-from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption
+from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
 
 SHEET_SIDE = 112
@@ -102,15 +102,14 @@ def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_s
     """
     several = any(len(video.panels) > 1 for video in videos)
     texts = [(video, panel, _words(video, panel, several=several)) for video in videos for panel in video.panels]
-    font = ImageFont.load_default(FONT)
-    longest = max(font.getlength(text) for _, _, words in texts for text, _ in words)
+    longest = max(font_for(text, FONT).getlength(text) for _, _, words in texts for text, _ in words)
     text_width = max(150, int(longest) + 20)
     rows = [
         _row(video, panel, words, text_width=text_width, heat=heat, min_side=min_side) for video, panel, words in texts
     ]
     header = 30
     whole = Image.new("RGB", (max(row.width for row in rows), header + sum(row.height for row in rows)), "white")
-    ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=font)
+    ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=font_for(title, FONT))
     top = header
     for row in rows:
         whole.paste(row, (0, top))
@@ -170,7 +169,7 @@ def _row(
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     for number, (text, color) in enumerate(words):
-        pen.text((8, 8 + LINE * number), text, fill=color, font=ImageFont.load_default(FONT))
+        pen.text((8, 8 + LINE * number), text, fill=color, font=font_for(text, FONT))
     for step, frame in enumerate(frames):
         picture.paste(Image.fromarray(frame), (text_width + step * (width + GAP), 0))
     return picture

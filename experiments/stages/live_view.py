@@ -62,6 +62,6 @@ class LiveView:
             for video in self._videos
         ]
         if drawn:
-            title = f"{self.stage}, {agent.label}, after epoch {done}: chosen (orange), π's probabilities (purple)"
+            title = f"{self.stage}, {agent.label}, after epoch {done}: chosen (orange), probabilities (purple)"
             picture = sheet(drawn, title=title, heat=True)
             self.context.log.picture(self.stage, done, TAG, torch.from_numpy(np.array(picture)).permute(2, 0, 1))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import ImageFont
 
 from adafocus_rl.envs.render import (
     CHOSEN_COLOR,
@@ -162,3 +163,14 @@ def test_a_window_shows_opencv_s_order_of_colors(monkeypatch: pytest.MonkeyPatch
     window.close()
     window.close()
     assert calls == [("title", [3, 2, 1]), 250, "title"]
+
+
+def test_letters_beyond_latin_are_no_empty_boxes() -> None:
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 11)
+    except OSError:
+        pytest.skip("no DejaVu fonts on this system")
+    frame = _frame(30, 448)
+    # What a font does not have it shows as one and the same box.
+    first, second = (draw_caption(frame, text)[30:] for text in ("λππ", "πλλ"))
+    assert (first != second).any()
