@@ -57,7 +57,8 @@ def write_comparison_report(
     if record is not None and context.config.evaluation.report_videos:
         traces = record.last_traces()
         places = spread(len(record), context.config.evaluation.report_videos)
-        page.videos, page.failed = show(record, context.val, places, traces)
+        workers = context.config.data.workers
+        page.videos, page.failed = show(record, context.val, places, traces, workers=workers)
         page.videos_note = chosen_note(len(page.videos), len(record), spread_out=True) + " Seed 0 of each."
         page.confusions = [confusion_of(record, trace) for trace in traces]
     write_text(path, render_page(page))

@@ -41,7 +41,7 @@ def write_report(
     """
     wanted = spread(len(record), context.config.evaluation.report_videos) if places is None else list(places)
     traces = record.last_traces() if traces is None else list(traces)
-    videos, failed = show(record, context.val, wanted, traces)
+    videos, failed = show(record, context.val, wanted, traces, workers=context.config.data.workers)
     content = PageContent(
         title=f"adafocus_rl: {context.config.name}",
         subtitle=f"{len(record)} validation videos of {record.num_frames} frames, {len(record.class_names)} classes",
