@@ -21,7 +21,8 @@
   const percent = (share) => `${Math.round(100 * share)} %`;
   const color = (agent) => `var(--s${agent % 8})`;
   const dashes = ["", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5"];
-  const says = (panel, step) => data.names[panel.says[step]];
+  /* Isolated, so that a name written from right to left does not turn round what stands beside it. */
+  const says = (panel, step) => `\u2068${data.names[panel.says[step]]}\u2069`;
 
   /* ---- tables that sort ---- */
   for (const table of document.querySelectorAll("table.sortable")) {
