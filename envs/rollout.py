@@ -37,12 +37,14 @@ class PolicyOutput:
         value: (B, T) state values; else None.
         sample: what was drawn, in the shape of the actions, where actions are clipped to their space; ``log_prob`` is
             of this. None: the actions themselves.
+        probabilities: (B, T, A) of all choices, for pictures; None where there is no such distribution.
     """
 
     action: Tensor
     log_prob: Tensor | None = None
     value: Tensor | None = None
     sample: Tensor | None = None
+    probabilities: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -149,4 +151,5 @@ def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
         log_prob=stack([output.log_prob for output in outputs]),
         value=stack([output.value for output in outputs]),
         sample=stack([output.sample for output in outputs]),
+        probabilities=stack([output.probabilities for output in outputs]),
     )

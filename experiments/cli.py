@@ -14,6 +14,8 @@ COMMANDS = {
     "train": ("commands:train", "run the stages of a recipe and print the results table"),
     "evaluate": ("commands:evaluate", "evaluate a run again, or another agent on it"),
     "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one recognizer"),
+    "replay": ("replay.command:replay", "look at what was chosen: a page, a film or a picture"),
+    "predict": ("predict_command:predict", "recognise videos from files, folders of frames or a webcam"),
     "features": ("commands:features", "build or check a run's feature bank"),
     "data": ("data_commands:data", "make, check, index or extract videos and their lists"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),

@@ -93,7 +93,7 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
     options = parser.parse_args(argv)
-    context = _open(options.run, strict=options.strict)
+    context = open_context(options.run, strict=options.strict)
     features = RunFeatures(context, load_recognizer(context, "stage1"))
     if options.agent is None:
         _finish(context, evaluate_run(context, features), as_json=options.json)
@@ -109,7 +109,7 @@ def features(argv: Sequence[str]) -> int:
     parser.add_argument("run", help="run folder")
     parser.add_argument("--overwrite", action="store_true", help="build: discard what is there")
     options = parser.parse_args(argv)
-    context = _open(options.run)
+    context = open_context(options.run)
     recognizer = load_recognizer(context, "stage1")
     build = options.action == "build"
     for split in ("train", "val"):
@@ -118,7 +118,8 @@ def features(argv: Sequence[str]) -> int:
     return 0
 
 
-def _open(path: str, *, strict: bool = False) -> Context:
+def open_context(path: str, *, strict: bool = False) -> Context:
+    """The context of an existing run."""
     run = open_run(path)
     settings = load_settings(run.config)
     return make_context(settings.config, settings.agent, run, strict=strict)
@@ -137,4 +138,5 @@ def _print(context: Context, results: Mapping[str, Any], *, as_json: bool) -> No
 
 def _finish(context: Context, results: Mapping[str, Any], *, as_json: bool) -> None:
     _print(context, results, as_json=as_json)
-    say(f"wrote {context.run.results}" + (f" and {context.run.sheet}" if context.run.sheet.is_file() else ""))
+    written = [path for path in (context.run.results, context.run.sheet, context.run.report) if path.is_file()]
+    say(f"wrote {', '.join(map(str, written))}")

@@ -256,9 +256,17 @@ class EvaluationConfig:
     sheet_videos: int = 6
     """Rows of ``patches.png``; 0 writes none."""
 
+    report_videos: int = 50
+    """Videos in ``report.html``; 0 writes none."""
+
+    replay_every: int = 5
+    """Epochs of stage II between pictures of a few validation clips in TensorBoard; 0 writes none."""
+
     def __post_init__(self) -> None:
         _at_least(1, "evaluation", self, "batch_size", "repeats")
-        _at_least(0, "evaluation", self, "timed_videos", "full_frame_epochs", "sheet_videos")
+        _at_least(
+            0, "evaluation", self, "timed_videos", "full_frame_epochs", "sheet_videos", "report_videos", "replay_every"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

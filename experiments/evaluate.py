@@ -11,6 +11,7 @@ from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, R
 from adafocus_rl.agents.skipping import RandomSkipAgent
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.envs import FrameSkippingVectorEnv
+from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.contact_sheet import write_contact_sheet
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.features import RunFeatures
@@ -21,11 +22,14 @@ from adafocus_rl.experiments.handover import (
     save_classifier,
 )
 from adafocus_rl.experiments.measure import Accuracy, clips_to_time, evaluate_agent, evaluate_full_frames, milliseconds
+from adafocus_rl.experiments.recording import frame_macs, make_record
+from adafocus_rl.experiments.replay.report import write_report
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.stages import train_full_frame_classifier
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.record import EpisodeRecord
 from adafocus_rl.seeding import seed_all
 
 REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
@@ -82,6 +86,7 @@ class Evaluation:
         self.classifiers: dict[int, Classifier] = {2: recognizer.classifier}
         if is_finished(context, "stage3"):
             self.classifiers[3], _ = load_classifier(context, "stage3", recognizer.classifier)
+        self.tracers: list[Tracer] = []
         self._macs = component_macs(recognizer)
         self._clips = clips_to_time(
             context.val, context.config.evaluation.timed_videos, workers=context.config.data.workers
@@ -109,7 +114,8 @@ class Evaluation:
             costs = self._gmacs(policy_macs=agent.macs_per_step(), full_frames=False)
             spent = self._milliseconds(self.recognizer.classifier, agent)
             for stage, classifier in self.classifiers.items():
-                found = self._accuracy(agent, classifier)
+                tracer = self._tracer(agent.label, stage, policy_macs=agent.macs_per_step())
+                found = self._accuracy(agent, classifier, tracer)
                 rows.append(_row(agent.label, stage, found, costs, spent))
         return sorted(rows, key=lambda row: row.after_stage)
 
@@ -139,23 +145,41 @@ class Evaluation:
             for agent, label in ((skipper, f"{own.label}+skip"), (at_random, at_random.label)):
                 spent = self._milliseconds(classifiers[2], agent)
                 for stage, classifier in classifiers.items():
-                    found = self._accuracy(agent, classifier)
-                    assert found.kept is not None
                     macs = own.macs_per_step() + agent.macs_per_step()
+                    tracer = self._tracer(label, stage, policy_macs=macs, price=point.price)
+                    found = self._accuracy(agent, classifier, tracer)
+                    assert found.kept is not None
                     costs = self._gmacs(policy_macs=macs, full_frames=False, kept=found.kept)
                     rows.append(_row(label, stage, found, costs, spent, price=point.price))
         return sorted(rows, key=lambda row: row.after_stage)
 
-    def _accuracy(self, agent: Agent, classifier: Classifier) -> Accuracy:
+    def _accuracy(self, agent: Agent, classifier: Classifier, tracer: Tracer | None = None) -> Accuracy:
         config = self.context.config.evaluation
-        return evaluate_agent(agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats)
+        return evaluate_agent(
+            agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats, tracer=tracer
+        )
+
+    def _tracer(
+        self, name: str, stage: int, *, policy_macs: int, price: float | None = None, whole_frames: bool = False
+    ) -> Tracer:
+        macs = frame_macs(self._macs, policy_macs=policy_macs, whole_frames=whole_frames)
+        self.tracers.append(Tracer(name=name, macs=macs, after_stage=stage, price=price))
+        return self.tracers[-1]
+
+    def record(self) -> EpisodeRecord:
+        """The episodes behind the rows so far, in the order of the stages."""
+        tracers = sorted(self.tracers, key=lambda tracer: tracer.after_stage)
+        return make_record(self.context.val, "val", tracers)
 
     def full_frame_row(self) -> Row:
         """f_L on every whole frame, with an f_C trained on those features: what the patches save compute against."""
         classifier = self._full_frame_classifier()
         costs = self._gmacs(policy_macs=0, full_frames=True)
         spent = self._milliseconds(classifier, None)
-        found = evaluate_full_frames(classifier, self.validation, batch_size=self.context.config.evaluation.batch_size)
+        tracer = self._tracer("full_frame", max(self.classifiers), policy_macs=0, whole_frames=True)
+        found = evaluate_full_frames(
+            classifier, self.validation, batch_size=self.context.config.evaluation.batch_size, tracer=tracer
+        )
         return _row("full_frame", max(self.classifiers), found, costs, spent)
 
     def _milliseconds(self, classifier: Classifier, agent: Agent | None) -> float | None:
@@ -239,14 +263,17 @@ def evaluate(context: Context, features: RunFeatures) -> dict[str, Any]:
     rows = evaluation.agent_rows([agent, *evaluation.references(agent)])
     rows = sorted([*rows, *evaluation.skipping_rows(agent)], key=lambda row: row.after_stage)
     rows.append(evaluation.full_frame_row())
+    record = evaluation.record()
+    record.save(context.run.episodes)
     if context.config.evaluation.sheet_videos:
-        last = evaluation.classifiers[max(evaluation.classifiers)]
-        write_contact_sheet(context, agent, last, evaluation.validation)
+        write_contact_sheet(context, record)
     seconds = context.run.read_seconds()
     seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
     seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
     content = results(context, rows, seconds)
     context.run.write_results(content)
+    if context.config.evaluation.report_videos:
+        write_report(context, record, content)
     return content
 
 

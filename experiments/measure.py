@@ -16,6 +16,7 @@ from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.envs import FrameSkippingVectorEnv
 from adafocus_rl.envs.frame_skipping import KEEP
+from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import mean_average_precision, top1
@@ -47,7 +48,13 @@ class Accuracy:
 
 
 def evaluate_agent(
-    agent: Agent, classifier: Classifier, source: FeatureSource, *, batch_size: int, repeats: int = 1
+    agent: Agent,
+    classifier: Classifier,
+    source: FeatureSource,
+    *,
+    batch_size: int,
+    repeats: int = 1,
+    tracer: Tracer | None = None,
 ) -> Accuracy:
     """Runs the agent's best actions on all videos of a source; a random agent ``repeats`` times.
 
@@ -57,13 +64,17 @@ def evaluate_agent(
         source: features of the videos.
         batch_size: videos at once; does not change the result.
         repeats: visits of each video over which the metrics of stochastic agents are averaged.
+        tracer: takes down the first visit, rewards included.
     """
     env = agent.env.like(source, classifier, num_envs=batch_size)
 
     kept: list[Tensor] = []
 
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
-        rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+        traced = tracer is not None and visit == 0
+        rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced)
+        if tracer is not None and traced:
+            tracer.add(env, rollout)
         if isinstance(env, FrameSkippingVectorEnv):
             kept.append((rollout.output.action == KEEP).float())
         return rollout.logits[:, -1]
@@ -72,11 +83,15 @@ def evaluate_agent(
     return dataclasses.replace(found, kept=float(torch.cat(kept).mean())) if kept else found
 
 
-def evaluate_full_frames(classifier: Classifier, source: FeatureSource, *, batch_size: int) -> Accuracy:
-    """f_L on every whole frame (bank table ``full``) with an f_C trained on those features."""
+def evaluate_full_frames(
+    classifier: Classifier, source: FeatureSource, *, batch_size: int, tracer: Tracer | None = None
+) -> Accuracy:
+    """f_L on every whole frame (bank table ``full``) with an f_C trained on those features; ``tracer`` as above."""
 
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
         logits: Tensor = classifier(torch.cat((episodes.global_vector, episodes.full()), dim=-1))
+        if tracer is not None:
+            tracer.add_whole_frames(episodes, logits, frame_size=source.grid.frame_size)
         return logits[:, -1]
 
     return _accuracy(source, batch_size, predict, 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -54,12 +55,22 @@ class MetricsLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "epoch": epoch, **finite}) + "\n")
+        writer = self._writer(stage, epoch)
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    def picture(self, stage: str, epoch: int, name: str, pixels: Tensor) -> None:
+        """Adds a picture (3, H, W) uint8 of a finished epoch; TensorBoard alone has it."""
+        writer = self._writer(stage, epoch)
+        writer.add_image(name, pixels, epoch)
+        writer.flush()
+
+    def _writer(self, stage: str, epoch: int) -> SummaryWriter:
         if stage not in self._writers:
             # purge_step hides what an interrupted run wrote of this epoch and later ones.
             self._writers[stage] = SummaryWriter(str(self.tensorboard / stage), purge_step=epoch)
-        for name, value in scalars.items():
-            self._writers[stage].add_scalar(name, value, epoch)
-        self._writers[stage].flush()
+        return self._writers[stage]
 
     def close(self) -> None:
         """Closes the event files; writing again opens new ones."""

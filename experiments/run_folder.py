@@ -18,7 +18,7 @@ from adafocus_rl.features.shards import write_json
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
-    "results.json", "patches.png",
+    "results.json", "patches.png", "episodes.safetensors", "report.html",
 )  # fmt: skip
 """Everything that a run writes."""
 
@@ -64,6 +64,16 @@ class RunFolder:
         """The contact sheet."""
         return self.path / "patches.png"
 
+    @property
+    def episodes(self) -> Path:
+        """What the agents of the results table did in every validation video."""
+        return self.path / "episodes.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
+
     def checkpoint(self, name: str) -> Path:
         """The finished checkpoint of ``stage0``, ``stage1``, …"""
         return self.checkpoints / f"{name}.safetensors"
@@ -101,7 +111,8 @@ class RunFolder:
                 # A stage may have parts, which log under names of their own: stage2.skip0.1.resume.step00003, say.
                 logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
-        _remove(self.sheet)
+        for path in (self.sheet, self.episodes, self.report):
+            _remove(path)
         return sorted(logged)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
@@ -109,11 +120,16 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.results, results)
 
+    def read_results(self) -> dict[str, Any]:
+        """Content of results.json; without rows when there is none."""
+        if not self.results.is_file():
+            return {"rows": [], "seconds": {}, "failed": []}
+        found: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        return found
+
     def read_seconds(self) -> dict[str, float]:
         """Seconds per stage so far, from results.json; empty when there is none."""
-        if not self.results.is_file():
-            return {}
-        seconds: dict[str, float] = json.loads(self.results.read_text(encoding="utf-8"))["seconds"]
+        seconds: dict[str, float] = self.read_results()["seconds"]
         return seconds
 
 

@@ -150,7 +150,12 @@ class PPOAgent(Agent):
         distribution = self.network.distribution(outputs)
         sample = distribution.mode() if deterministic else distribution.sample(self.generator)
         return PolicyOutput(
-            action=distribution.action(sample), log_prob=distribution.log_prob(sample), value=value, sample=sample
+            action=distribution.action(sample),
+            log_prob=distribution.log_prob(sample),
+            value=value,
+            sample=sample,
+            # Evaluation is what is looked at; training does without.
+            probabilities=distribution.probabilities() if deterministic else None,
         )
 
     @torch.no_grad()

@@ -32,6 +32,10 @@ class Distribution(Protocol):
         """(…,) in nats."""
         ...
 
+    def probabilities(self) -> Tensor | None:
+        """(…, A) of all choices; None where they cannot be counted."""
+        ...
+
 
 class Categorical:
     """One of A choices.
@@ -65,6 +69,10 @@ class Categorical:
         """(…,), at most log A."""
         log_probs = self.logits.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
+
+    def probabilities(self) -> Tensor:
+        """(…, A)."""
+        return self.logits.softmax(-1)
 
 
 class ClippedGaussian:
@@ -104,3 +112,6 @@ class ClippedGaussian:
     def entropy(self) -> Tensor:
         """(…,) of the draw before it is clipped; it depends on the standard deviation alone."""
         return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)
+
+    def probabilities(self) -> None:
+        """None: positions between others cannot be counted."""

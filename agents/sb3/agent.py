@@ -22,7 +22,7 @@ from adafocus_rl.seeding import derive_seed, isolated
 
 Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]
 
-_DRAWN = ("action", "log_prob", "sample")
+_DRAWN = ("action", "log_prob", "sample", "probabilities")
 """What of a :class:`~adafocus_rl.envs.PolicyOutput` is known without a critic."""
 
 
@@ -127,7 +127,12 @@ class SB3Agent(Agent):
 
     def _choose(self, distribution: Distribution, deterministic: bool) -> PolicyOutput:
         sample = distribution.mode() if deterministic else distribution.sample(self.generator)
-        return PolicyOutput(action=distribution.action(sample), log_prob=distribution.log_prob(sample), sample=sample)
+        return PolicyOutput(
+            action=distribution.action(sample),
+            log_prob=distribution.log_prob(sample),
+            sample=sample,
+            probabilities=distribution.probabilities() if deterministic else None,
+        )
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
@@ -146,7 +151,8 @@ class SB3Agent(Agent):
             now = take_rows(observation, (slice(None), frame))
             output, state = self.act_step(now, state, info, deterministic=deterministic)
             outputs.append(output)
-        return PolicyOutput(**{name: torch.stack([getattr(part, name) for part in outputs], dim=1) for name in _DRAWN})
+        known = [name for name in _DRAWN if getattr(outputs[0], name) is not None]
+        return PolicyOutput(**{name: torch.stack([getattr(part, name) for part in outputs], dim=1) for name in known})
 
     @torch.no_grad()
     def act_step(

@@ -16,6 +16,7 @@ from adafocus_rl.experiments.command_line import CommandParser, one_line, print_
 from adafocus_rl.experiments.compare.bases import Base, base_of, prepare
 from adafocus_rl.experiments.compare.plots import plot_compute, plot_curves, require_matplotlib
 from adafocus_rl.experiments.compare.pool import Failure, cores, run_all
+from adafocus_rl.experiments.compare.report import write_comparison_report
 from adafocus_rl.experiments.compare.summary import (
     CONFIDENCE,
     RESAMPLES,
@@ -35,7 +36,7 @@ from adafocus_rl.experiments.compare.variants import (
     read_ablation,
     variant_settings,
 )
-from adafocus_rl.experiments.context import find_device
+from adafocus_rl.experiments.context import find_device, make_context
 from adafocus_rl.experiments.parser import Settings, load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
 from adafocus_rl.experiments.reporting import Ticker, say
@@ -222,6 +223,8 @@ def carry_out(plan: Plan, *, jobs: int, command: str) -> tuple[dict[str, Any], l
     plan.out.mkdir(parents=True, exist_ok=True)
     write_json(plan.out / "compare.json", content)
     _draw(plan.out, content)
+    context = make_context(plan.stored.config, plan.stored.agent, plan.run)
+    say(f"wrote {write_comparison_report(context, content, trainings, plan.out / 'report.html')}")
     return content, failures
 
 

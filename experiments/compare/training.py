@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.agents import Agent
+from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
@@ -29,6 +30,7 @@ from adafocus_rl.experiments.handover import (
     save_classifier,
 )
 from adafocus_rl.experiments.parser import Settings
+from adafocus_rl.experiments.recording import frame_macs, make_record
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.stages import finetune_classifier, train_policy
 from adafocus_rl.features import FeatureSource
@@ -77,6 +79,10 @@ class Training:
     def result(self, stage: int) -> Path:
         """The result file after stage II or III."""
         return self.folder / f"stage{stage}.json"
+
+    def episodes(self, stage: int) -> Path:
+        """What the agent did after stage II or III, an episode record; only seed 0 leaves one."""
+        return self.folder / f"stage{stage}.episodes.safetensors"
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -144,7 +150,9 @@ def _run(training: Training) -> None:
     if not torch.cuda.is_available() or training.config.device == "cpu":
         # Mapped files are read once for all processes, and read as fast as copies of them.
         bank = dataclasses.replace(bank, resident="never")
-    config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank)
+    # Pictures of learning are of a run, not of forty trainings side by side.
+    evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
+    config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
     context = make_context(config, training.agent, RunFolder(training.folder), resume=True)
     # The recognizer and the banks are another folder's, and only read.
     base = dataclasses.replace(context, run=RunFolder(training.base))
@@ -159,7 +167,9 @@ def _run(training: Training) -> None:
         else:
             seconds = train_policy(context, agent, validation) if agent.learns else 0.0
             save_agent(context, agent)
-        found = measure(context, agent, recognizer.classifier, validation)
+        tracer = _tracer(training, agent, recognizer, 2)
+        found = measure(context, agent, recognizer.classifier, validation, tracer=tracer)
+        _save_record(training, context, tracer, 2)
         write_json(
             training.result(2),
             {**_facts(training, context, agent, recognizer), **found, "seconds": seconds, "curves": _curves(context)},
@@ -172,13 +182,17 @@ def _run(training: Training) -> None:
         finetune_classifier(context, classifier, agent, source)
         seconds = time.monotonic() - started
         save_classifier(context, "stage3", classifier, {})
-        found = measure(context, agent, classifier, validation)
+        tracer = _tracer(training, agent, recognizer, 3)
+        found = measure(context, agent, classifier, validation, tracer=tracer)
+        _save_record(training, context, tracer, 3)
         write_json(training.result(3), {**_facts(training, context, agent, recognizer), **found, "seconds": seconds})
     context.log.close()
 
 
 @torch.no_grad()
-def measure(context: Context, agent: Agent, classifier: Classifier, source: FeatureSource) -> dict[str, Any]:
+def measure(
+    context: Context, agent: Agent, classifier: Classifier, source: FeatureSource, *, tracer: Tracer | None = None
+) -> dict[str, Any]:
     """Accuracy of the agent's best actions, and on which videos it was right.
 
     Args:
@@ -186,6 +200,7 @@ def measure(context: Context, agent: Agent, classifier: Classifier, source: Feat
         agent: who chooses.
         classifier: f_C.
         source: features of the videos.
+        tracer: takes down the first visit, rewards included.
 
     Returns:
         ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
@@ -199,7 +214,10 @@ def measure(context: Context, agent: Agent, classifier: Classifier, source: Feat
     for visit in range(visits):
         scores, truth, labels, videos = [], [], [], []
         for episodes in source.batches(batch_size):
-            rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=False)
+            traced = tracer is not None and visit == 0
+            rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced)
+            if tracer is not None and traced:
+                tracer.add(env, rollout)
             scores.append(rollout.logits[:, -1].float().softmax(-1).cpu())
             truth.append(episodes.multi_hot.cpu())
             labels.append(episodes.labels.cpu())
@@ -217,6 +235,18 @@ def measure(context: Context, agent: Agent, classifier: Classifier, source: Feat
         "top1": sum(accuracy) / visits,
         "map": sum(precision) / visits,
     }
+
+
+def _tracer(training: Training, agent: Agent, recognizer: Recognizer, stage: int) -> Tracer | None:
+    if training.seed:
+        return None
+    macs = frame_macs(component_macs(recognizer), policy_macs=agent.macs_per_step())
+    return Tracer(name=agent.label, macs=macs, after_stage=stage, facts={"seed": training.seed})
+
+
+def _save_record(training: Training, context: Context, tracer: Tracer | None, stage: int) -> None:
+    if tracer is not None:
+        make_record(context.val, "val", [tracer]).save(training.episodes(stage))
 
 
 def _facts(training: Training, context: Context, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:

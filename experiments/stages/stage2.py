@@ -10,6 +10,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.measure import evaluate_agent
 from adafocus_rl.experiments.reporting import Ticker
+from adafocus_rl.experiments.stages.live_view import LiveView
 from adafocus_rl.experiments.stages.progress import check_index
 from adafocus_rl.features import FeatureSource
 
@@ -40,6 +41,7 @@ def train_policy(
         start, before = int(manifest["step"]), float(manifest["seconds"])
     context.log.forget(stage, after=start)
     source = agent.env.source
+    view = LiveView(context, validation, stage=stage, epochs=epochs)
     with Ticker(stage, epochs) as ticker:
         ticker.advance(start)
         began = time.monotonic()
@@ -54,6 +56,7 @@ def train_policy(
             if result.kept is not None:
                 measured["eval/kept"] = result.kept
             context.log.write(stage, done, {**scalars, **measured})
+            view.after_epoch(agent, done)
             tensors, plain = agent.training_state()
             seconds = before + time.monotonic() - began
             index = context.index_hashes

@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import ImageFont
 
-from adafocus_rl.envs.render import CHOSEN_COLOR, TRUE_COLOR, draw_boxes, draw_caption, draw_step, map_pictures
+from adafocus_rl.envs.render import (
+    CHOSEN_COLOR,
+    HEAT_COLOR,
+    TRUE_COLOR,
+    draw_boxes,
+    draw_caption,
+    draw_step,
+    heat_cells,
+    map_pictures,
+)
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
 
@@ -47,6 +57,41 @@ def test_the_chosen_box_lies_above_the_true_one() -> None:
 def test_no_box_draws_nothing(box: Any) -> None:
     frame = _frame(16, 16)
     assert (draw_boxes(frame, box=box, true_box=box, min_side=16) == frame).all()
+
+
+def test_a_skipped_frame_is_dark_and_its_patch_thin() -> None:
+    frame = np.full((16, 16, 3), 100, dtype=np.uint8)
+    picture = draw_boxes(frame, box=(2, 3, 6, 5), kept=False, min_side=16)
+    expected = np.zeros((16, 16), dtype=bool)
+    expected[2:8, 3:8] = True
+    expected[3:7, 4:7] = False
+    assert (_is(picture, CHOSEN_COLOR) == expected).all()
+    assert (picture[~expected] == 40).all()
+
+
+def test_the_path_joins_the_centres_of_the_patches() -> None:
+    frame = np.zeros((32, 32, 3), dtype=np.uint8)
+    boxes = [(0, 0, 8, 8), (0, 16, 8, 8), (20, 16, 8, 8)]
+    picture = draw_boxes(frame, path=boxes, min_side=32)
+    expected = np.zeros((32, 32), dtype=bool)
+    # From (4, 4) to the right to (4, 20), and down to (24, 20).
+    expected[4, 4:21] = True
+    expected[4:25, 20] = True
+    assert (_is(picture, CHOSEN_COLOR) == expected).all()
+    assert not draw_boxes(frame, path=boxes[:1], min_side=32).any()
+
+
+def test_probabilities_shade_the_middles_of_their_patches() -> None:
+    # 2×2 patches of side 4 on a frame of side 6 start at 0 and 2; they are told apart by squares of 2 in their middles.
+    assert heat_cells(4, frame_size=6, patch_size=4) == [(1, 1, 2, 2), (1, 3, 2, 2), (3, 1, 2, 2), (3, 3, 2, 2)]
+    assert heat_cells(1, frame_size=6, patch_size=4) == [(1, 1, 4, 4)]
+    heat = np.array([0.2, 0.0, 0.0, 0.4])
+    picture = draw_boxes(np.zeros((6, 6, 3), dtype=np.uint8), heat=heat, patch_size=4, min_side=6).astype(int)
+    full, half = (np.array(HEAT_COLOR) * share for share in (0.75, 0.375))
+    assert np.abs(picture[3:5, 3:5] - full).max() <= 1
+    assert np.abs(picture[1:3, 1:3] - half).max() <= 1
+    picture[3:5, 3:5] = picture[1:3, 1:3] = 0
+    assert not picture.any()
 
 
 @pytest.mark.parametrize(("shape", "size"), [((7, 9), (224, 288)), ((224, 300), (224, 300)), ((64, 64), (256, 256))])
@@ -118,3 +163,14 @@ def test_a_window_shows_opencv_s_order_of_colors(monkeypatch: pytest.MonkeyPatch
     window.close()
     window.close()
     assert calls == [("title", [3, 2, 1]), 250, "title"]
+
+
+def test_letters_beyond_latin_are_no_empty_boxes() -> None:
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 11)
+    except OSError:
+        pytest.skip("no DejaVu fonts on this system")
+    frame = _frame(30, 448)
+    # What a font does not have it shows as one and the same box.
+    first, second = (draw_caption(frame, text)[30:] for text in ("λππ", "πλλ"))
+    assert (first != second).any()

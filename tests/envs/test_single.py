@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,8 +15,9 @@ import stable_baselines3.common.env_checker
 import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import RecordEpisodeStatistics
+from gymnasium.wrappers import RecordEpisodeStatistics, RecordVideo
 
+from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.envs import PatchSelectionEnv, PatchSelectionVectorEnv
 from adafocus_rl.envs.single import tidy
 from adafocus_rl.errors import UserError
@@ -306,3 +308,20 @@ def test_rendering_needs_a_mode_and_an_episode(made_up: MadeUp) -> None:
         _single(made_up(), render_mode="rgb_array").render()
     with pytest.warns(UserWarning, match="render_mode"):
         assert _single(made_up()).render() is None
+
+
+def test_gymnasium_records_films_of_it(made_up: MadeUp, tmp_path: Path) -> None:
+    pytest.importorskip("moviepy", reason="Gymnasium's RecordVideo needs moviepy")
+    env = RecordVideo(
+        _single(made_up(), render_mode="rgb_array"), str(tmp_path / "films"), episode_trigger=lambda episode: True
+    )
+    env.reset(options={"video": 1})
+    pictures = [env.render()]
+    for action in range(4):
+        env.step(action)
+        pictures.append(env.render())
+    env.close()
+    (path,) = (tmp_path / "films").glob("*.mp4")
+    frames = decode_frames(path, range(5))
+    for frame, picture in zip(frames, pictures, strict=True):
+        assert np.abs(frame.astype(float) - np.asarray(picture).astype(float)).mean() < 4

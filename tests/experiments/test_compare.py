@@ -216,7 +216,7 @@ def test_without_matplotlib_there_are_no_pictures(cli: Cli, run: Path, monkeypat
         done = cli(*arguments)
     assert done.code == 0
     assert "matplotlib is not installed, so compare.png and curves.png are left out" in done.err
-    assert {path.name for path in (run / "compare").iterdir()} == {"compare.json", "trainings"}
+    assert {path.name for path in (run / "compare").iterdir()} == {"compare.json", "report.html", "trainings"}
     assert cli(*arguments).code == 0
     assert (run / "compare" / "compare.png").is_file()
 

@@ -89,6 +89,14 @@ def test_the_readmes_environments_are_registered() -> None:
     assert {*names} <= {*registration.ENTRY_POINTS}
 
 
+def test_the_python_of_the_replay_page_runs(run: Path, recipe: Path) -> None:
+    video = Path(yaml.safe_load(recipe.read_text())["data"]["root"]) / "val" / "00000.mp4"
+    found = blocks((ROOT / "docs" / "replay.md").read_text(encoding="utf-8"), "python")
+    assert len(found) == 2
+    for block in found:
+        exec(block.replace("runs/demo", str(run)).replace("a.mp4", str(video)), {})
+
+
 @pytest.mark.slow
 def test_the_readmes_agent_works_as_a_plugin(run: Path, recipe: Path, tmp_path: Path) -> None:
     """The example, announced as an installed package announces it, trained and evaluated by the program."""

@@ -29,7 +29,7 @@ def test_a_run_folder_has_everything(look: Look, finished: Path) -> None:
     present = {path.name for path in finished.iterdir()}
     assert present == {
         "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
-        "results.json", "patches.png",
+        "results.json", "patches.png", "episodes.safetensors", "report.html",
     }  # fmt: skip
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
     assert checkpoints == {f"{name}.safetensors" for name in ("stage0", "stage1", "stage2", "stage3", "full_frame")}

@@ -1,0 +1,173 @@
+"""Episode records: what agents did in every frame of a set of videos, and what came of it, in one small file.
+
+Anything that looks at some part of each frame can be recorded: an agent of the project, a method of another paper, f_L
+on whole frames. Pages, films and pictures are drawn from a record alone, beside the videos themselves, so they cannot
+show anything else than was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
+
+KIND = "episodes"
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One agent, or method, on N videos of T frames. Tensors lie on CPU."""
+
+    name: str
+    """Its label in tables."""
+    boxes: Tensor
+    """(N, T, 4) int64 what f_L looked at, or would have: (top, left, height, width) in pixels of the frame."""
+    kept: Tensor
+    """(N, T) bool, whether f_L looked at all."""
+    predicted: Tensor
+    """(N, T) int64, the class that is likeliest after the frame."""
+    confidence: Tensor
+    """(N, T) float32, its probability."""
+    true_confidence: Tensor
+    """(N, T) float32, the probability of the video's (first) true class after the frame."""
+    macs: Tensor
+    """(N, T) int64 multiply-accumulates spent on the frame."""
+    probabilities: Tensor | None = None
+    """(N, T, A) float16 of all grid positions, where the agent has such; row by row."""
+    reward: Tensor | None = None
+    """(N, T) float32, where it was computed."""
+    after_stage: int = 2
+    """2 for stage I's f_C, 3 for a fine-tuned one."""
+    price: float | None = None
+    """λ of an agent that skips frames."""
+    patch_size: int = 0
+    """P of the grid's patches, to place the probabilities; 0 without them."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further plain values: the seed, say."""
+
+    @property
+    def title(self) -> str:
+        """Tells it from the other traces of a record."""
+        price = "" if self.price is None else f" λ={self.price:g}"
+        return f"{self.name}{price}, after stage {'I' * self.after_stage}"
+
+    @property
+    def last_predicted(self) -> Tensor:
+        """(N,) int64, the prediction."""
+        return self.predicted[:, -1]
+
+
+_TENSORS = ("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward")
+_SMALL = {"boxes": torch.int32, "predicted": torch.int32, "probabilities": torch.float16}
+"""What is enough on disk; on reading, whole numbers become int64 again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """Several agents on the same N videos."""
+
+    split: str
+    """``val``, or whatever the videos are called."""
+    videos: Tensor
+    """(N,) int64 rows of the index."""
+    paths: list[str]
+    """N paths as listed."""
+    multi_hot: Tensor
+    """(N, K) bool, the true classes."""
+    true_boxes: Tensor
+    """(N, T, 4) float32 (top, left, height, width), NaN where absent or unknown."""
+    frame_size: int
+    """S."""
+    class_names: list[str]
+    """K of them."""
+    index_hash: str
+    """Of the list of videos (:meth:`~adafocus_rl.data.index.VideoIndex.hash`)."""
+    traces: list[Trace]
+    """In the order of the results table."""
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.true_boxes.shape[1]
+
+    def right(self, trace: Trace) -> Tensor:
+        """(N,) bool: whether the prediction is a true class."""
+        return self.multi_hot.gather(1, trace.last_predicted[:, None])[:, 0]
+
+    def last_traces(self) -> list[Trace]:
+        """One trace for each name and price, after the last stage that it has."""
+        last: dict[tuple[str, float | None], Trace] = {}
+        for trace in self.traces:
+            known = last.get((trace.name, trace.price))
+            if known is None or trace.after_stage >= known.after_stage:
+                last[trace.name, trace.price] = trace
+        return list(last.values())
+
+    def save(self, path: str | Path) -> None:
+        """One safetensors file with a JSON manifest; written whole or not at all."""
+        tensors = {"videos": self.videos, "multi_hot": self.multi_hot, "true_boxes": self.true_boxes}
+        traces = []
+        for number, trace in enumerate(self.traces):
+            for name in _TENSORS:
+                value = getattr(trace, name)
+                if value is not None:
+                    tensors[f"{number}.{name}"] = value.to(_SMALL.get(name, value.dtype))
+            traces.append({
+                "name": trace.name, "after_stage": trace.after_stage, "lambda": trace.price,
+                "patch_size": trace.patch_size, "facts": dict(trace.facts),
+            })  # fmt: skip
+        manifest = {
+            "kind": KIND, "record_version": RECORD_VERSION, "split": self.split, "paths": self.paths,
+            "frame_size": self.frame_size, "class_names": self.class_names, "index": self.index_hash, "traces": traces,
+        }  # fmt: skip
+        checkpoint.save(path, tensors=tensors, manifest=manifest)
+
+    @classmethod
+    def load(cls, path: str | Path) -> EpisodeRecord:
+        """The inverse of :meth:`save`.
+
+        Raises:
+            UserError: there is no such file, or it is no record, or of a newer version.
+        """
+        tensors, manifest = checkpoint.load(path)
+        if manifest.get("kind") != KIND:
+            raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not an episode record")
+        if manifest["record_version"] > RECORD_VERSION:
+            raise UserError(
+                f"{path} has record version {manifest['record_version']}, but this adafocus_rl reads up to "
+                f"{RECORD_VERSION}; upgrade adafocus_rl, or write it again with `adafocus evaluate RUN`"
+            )
+        wide = {name: value.long() if value.dtype == torch.int32 else value for name, value in tensors.items()}
+        traces = [
+            Trace(
+                name=plain["name"],
+                after_stage=plain["after_stage"],
+                price=plain["lambda"],
+                patch_size=plain["patch_size"],
+                facts=plain["facts"],
+                **{name: wide[f"{number}.{name}"] for name in _TENSORS if f"{number}.{name}" in wide},
+            )
+            for number, plain in enumerate(manifest["traces"])
+        ]
+        return cls(
+            split=manifest["split"],
+            videos=wide["videos"],
+            paths=list(manifest["paths"]),
+            multi_hot=wide["multi_hot"],
+            true_boxes=wide["true_boxes"],
+            frame_size=manifest["frame_size"],
+            class_names=list(manifest["class_names"]),
+            index_hash=manifest["index"],
+            traces=traces,
+        )

@@ -1,0 +1,161 @@
+"""``report.html`` of a comparison: its table, plots, and what each variant's first seed did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl.experiments.compare.training import Training
+from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.replay.charts import Line, Point, line_chart, scatter_chart
+from adafocus_rl.experiments.replay.page import Cell, Chart, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.replay.report import chosen_note, number, write_text
+from adafocus_rl.experiments.replay.shown import show, spread
+from adafocus_rl.record import EpisodeRecord, Trace
+
+
+def write_comparison_report(
+    context: Context, content: Mapping[str, Any], trainings: Sequence[Training], path: Path
+) -> Path:
+    """Writes the page of a comparison.
+
+    Args:
+        context: the run that is compared on.
+        content: compare.json.
+        trainings: all of them; those of seed 0 have left episode records.
+        path: where to.
+
+    Returns:
+        The path.
+    """
+    rows = content["rows"]
+    record = merged_record([training for training in trainings if training.seed == 0])
+    page = PageContent(
+        title=f"adafocus_rl: {context.config.name}, {content['title']}",
+        subtitle=f"{content['seeds']} seed{'s' * (content['seeds'] > 1)} on one frozen recognizer"
+        + (f", {rows[0]['videos']} validation videos" if rows else ""),
+        footer=f"Made by: {content['command']}",
+        columns=[
+            "agent",
+            "after stage",
+            "seeds",
+            "top-1, %: mean",
+            "IQM",
+            "95 % interval, from",
+            "to",
+            "less the first row's",
+            "mAP, %",
+            "GMACs per video",
+            "s per training",
+        ],
+        rows=[_cells(row) for row in rows],
+        notes=_notes(content),
+        charts=[*_compute_charts(rows), *_curve_charts(content)],
+    )
+    if record is not None and context.config.evaluation.report_videos:
+        traces = record.last_traces()
+        places = spread(len(record), context.config.evaluation.report_videos)
+        workers = context.config.data.workers
+        page.videos, page.failed = show(record, context.val, places, traces, workers=workers)
+        page.videos_note = chosen_note(len(page.videos), len(record), spread_out=True) + " Seed 0 of each."
+        page.confusions = [confusion_of(record, trace) for trace in traces]
+    write_text(path, render_page(page))
+    return path
+
+
+def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
+    """The records of several trainings as one, its traces called as the variants are; None without any.
+
+    A training that has left none, or one of other videos, is left out.
+    """
+    first: EpisodeRecord | None = None
+    traces: list[Trace] = []
+    for stage in (2, 3):
+        for training in trainings:
+            path = training.episodes(stage)
+            if stage not in training.stages or not path.is_file():
+                continue
+            record = EpisodeRecord.load(path)
+            first = first or record
+            if record.paths == first.paths:
+                traces += [dataclasses.replace(trace, name=training.name) for trace in record.traces]
+    return None if first is None else dataclasses.replace(first, traces=traces)
+
+
+def _cells(row: Mapping[str, Any]) -> list[Cell]:
+    return [
+        Cell(text=row["agent"] + (" *" if row["reference"] else "")),
+        number(row["after_stage"], "d"),
+        number(row["seeds"], "d"),
+        *(number(row[key], ".1f", 100) for key in ("top1_mean", "top1_iqm", "top1_low", "top1_high")),
+        number(row["difference"], "+.1f", 100),
+        number(row["map_mean"], ".1f", 100),
+        number(row["gmacs_per_video"], ".4g"),
+        number(row["seconds"], ".0f"),
+    ]
+
+
+def _notes(content: Mapping[str, Any]) -> list[str]:
+    notes = [
+        "IQM: interquartile mean over seeds. Intervals: 95 %, bootstrap over seeds and videos. An agent that neither "
+        "learns nor draws lots was run once, and stands for all seeds."
+    ]
+    if any(row["reference"] for row in content["rows"]):
+        notes.append("* a reference: it sees true boxes or labels.")
+    return notes + [f"{failure['agent']} failed: {failure['reason']}" for failure in content["failed"]]
+
+
+def _compute_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    if not rows:
+        return []
+    last = max(row["after_stage"] for row in rows)
+    points = [
+        Point(
+            name=row["agent"],
+            x=row["gmacs_per_video"],
+            y=100 * row["top1_iqm"],
+            low=100 * row["top1_low"],
+            high=100 * row["top1_high"],
+            hollow=row["after_stage"] < last,
+        )
+        for row in rows
+    ]
+    heading = "Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else "")
+    svg = scatter_chart(points, title=heading, x_label="GMACs per video (equal ones side by side)", y_label="top-1, %")
+    return [Chart(heading=heading, svg=svg)]
+
+
+def _curve_charts(content: Mapping[str, Any]) -> list[Chart]:
+    """Mean over seeds, with a band from the lowest to the highest."""
+    charts = []
+    for heading, key, label, factor in (
+        ("Reward of an episode, sampled actions", "reward", "reward", 1),
+        ("Validation top-1, best actions", "top1", "top-1, %", 100),
+    ):
+        lines = []
+        for name, seeds in content["curves"].items():
+            by_epoch: dict[int, list[float]] = {}
+            for one in seeds:
+                for epoch, value in zip(one["epoch"], one[key], strict=True):
+                    if value is not None:
+                        by_epoch.setdefault(epoch, []).append(factor * value)
+            ordered = sorted(by_epoch.items())
+            lines.append(
+                Line(
+                    name=name,
+                    points=[(epoch, sum(values) / len(values)) for epoch, values in ordered],
+                    band=[(epoch, min(values), max(values)) for epoch, values in ordered],
+                )
+            )
+        if key == "top1" and any(line.points for line in lines):
+            lines += [
+                Line(name=row["agent"], points=[(0, 100 * row["top1_mean"])], level=True)
+                for row in content["rows"]
+                if row["agent"] not in content["curves"] and row["after_stage"] == 2
+            ]
+        svg = line_chart(lines, title=heading, x_label="epoch of stage II", y_label=label)
+        if svg:
+            charts.append(Chart(heading=heading, svg=svg))
+    return charts

@@ -1,0 +1,323 @@
+"""Recognises one video at a time, as the run would: from a file, a folder of frames, or frames in memory.
+
+All that a run has learnt is in its checkpoints, so its own videos need not be there any more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import Agent
+from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.data.index import VideoIndex, VideoRecord
+from adafocus_rl.data.sampling import segment_indices
+from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
+from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
+from adafocus_rl.envs.tracing import chosen_boxes, kept_frames, patch_probabilities
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config import ExperimentConfig
+from adafocus_rl.experiments.context import Context, find_device
+from adafocus_rl.experiments.handover import is_finished, load_agent, load_classifier, load_recognizer
+from adafocus_rl.experiments.measure import milliseconds
+from adafocus_rl.experiments.parser import Settings, load_settings
+from adafocus_rl.experiments.recording import frame_macs
+from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
+from adafocus_rl.experiments.reporting import MetricsLog
+from adafocus_rl.experiments.run_folder import RunFolder, open_run
+from adafocus_rl.experiments.skipping import load_skipper, operating_points
+from adafocus_rl.features import LiveFeatures
+from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.flops import component_macs, video_macs
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.record import EpisodeRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What became of one video."""
+
+    path: str
+    """As given."""
+    names: list[str]
+    """K names of classes."""
+    probabilities: Tensor
+    """(K,) float32, after the last frame."""
+    boxes: Tensor
+    """(T, 4) int64 (top, left, height, width) of the patches, in pixels of the clip's frames."""
+    kept: Tensor
+    """(T,) bool, whether f_L looked at the frame."""
+    frames: Tensor
+    """(T,) int64 numbers of the frames in the video."""
+    gmacs: float
+    """10⁹ multiply-accumulates spent."""
+    full_frame_gmacs: float
+    """The same with f_L on every whole frame, and without a policy."""
+    ms: float
+    """Milliseconds from decoded frames to the prediction."""
+    shown: ShownVideo
+    """For films and pictures."""
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, likeliest first."""
+        values, places = self.probabilities.topk(min(count, len(self.probabilities)))
+        return [(self.names[place], value) for value, place in zip(values.tolist(), places.tolist(), strict=True)]
+
+
+class PredictionError(Exception):
+    """A video that cannot be recognised: a ``reason`` in plain words."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Predictor:
+    """A run, ready to recognise. Made by :meth:`load`.
+
+    Args:
+        context: the run; its datasets are not looked at.
+        recognizer: f_G, f_L, and stage I's f_C.
+        agent: π, or a π′ on π.
+        classifier: f_C.
+        policy_macs: of π and π′ for one step.
+        names: K names of classes.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        recognizer: Recognizer,
+        agent: Agent,
+        classifier: Classifier,
+        *,
+        policy_macs: int,
+        names: list[str],
+    ) -> None:
+        self.context = context
+        self.recognizer = recognizer
+        self.agent = agent
+        self.classifier = classifier
+        self.names = names
+        self.macs = component_macs(recognizer)
+        self.policy_macs = policy_macs
+        self._warm = False
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, agent: str | None = None, price: float | None = None, device: str | None = None
+    ) -> Predictor:
+        """What a run has learnt: its recognizer, its agent, and the f_C of its last stage.
+
+        Args:
+            run: the folder.
+            agent: another agent by class name, one that needs neither training nor true boxes; None takes the run's.
+            price: λ of the π′ that skips frames; None keeps all.
+            device: None takes the run's.
+
+        Raises:
+            UserError: no such run, a checkpoint is missing, the run has no such π′, or the agent cannot act on videos
+                of which nothing is known.
+        """
+        folder = open_run(run)
+        settings = load_settings(folder.config)
+        context = _context(folder, settings, device)
+        recognizer = load_recognizer(context, "stage1")
+        source = LiveFeatures(recognizer, context.val, device=context.device)
+        env = context.env(source, recognizer.classifier, num_envs=1)
+        chosen = load_agent(context, context.agent(env, agent))
+        if chosen.privileged:
+            raise UserError(
+                f"{type(chosen).__name__} acts on true boxes or labels, which nobody knows of a new video; name "
+                "another one with --agent, RandomAgent say"
+            )
+        macs, stage = chosen.macs_per_step(), "stage3"
+        if price is not None:
+            known = {point.price: point for point in operating_points(context)}
+            if price not in known:
+                have = ", ".join(f"{one:g}" for one in known) or "none"
+                raise UserError(f"the run has no π′ of the price {price:g}; it has {have} (skip.lambdas)")
+            stage = known[price].stage(3)
+            chosen = load_skipper(context, env, chosen, known[price])
+            macs += chosen.macs_per_step()
+        classifier = recognizer.classifier
+        if is_finished(context, stage):
+            classifier, _ = load_classifier(context, stage, classifier)
+        return cls(context, recognizer, chosen, classifier, policy_macs=macs, names=_names(context, settings))
+
+    def predict(self, path: str | Path) -> Prediction:
+        """Recognises a video file or a folder of frames.
+
+        Raises:
+            PredictionError: it cannot be decoded; the reason says why.
+        """
+        path = Path(path).expanduser()
+        found = _dataset(self.context.config, str(path.absolute()))[0]
+        if isinstance(found, BadClip):
+            raise PredictionError(str(path), found.reason)
+        return self._recognise(found, str(path))
+
+    def predict_frames(self, frames: NDArray[np.uint8], *, name: str = "frames") -> Prediction:
+        """Recognises frames in memory.
+
+        Args:
+            frames: (n, H, W, 3) uint8 RGB, all of the video or the part that matters; T of them are taken as from a
+                file.
+            name: to be called by.
+
+        Raises:
+            PredictionError: there are none.
+        """
+        if not len(frames):
+            raise PredictionError(name, "there are no frames")
+        config = self.context.val.config
+        chosen = segment_indices(len(frames), self.context.val.num_frames, rng=None)
+        pixels = torch.from_numpy(np.ascontiguousarray(frames[chosen])).permute(0, 3, 1, 2)
+        nowhere = torch.full((len(chosen), 4), torch.nan)
+        clip, boxes = apply_transform(build_transform(config, train=False), pixels, nowhere)
+        found = Clip(
+            clip=clip.contiguous(),
+            label=torch.tensor(0),
+            multi_hot=torch.zeros(len(self.names)),
+            boxes=boxes,
+            frames=torch.from_numpy(chosen),
+            video=torch.tensor(0),
+        )
+        return self._recognise(found, name)
+
+    def full_frame_milliseconds(self, prediction: Prediction) -> float:
+        """Median milliseconds to recognise the same clip with f_L on every whole frame."""
+        batch = _unlabelled(prediction.shown.clip[None], len(self.names))
+        spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.context.device)
+        assert spent is not None
+        return spent
+
+    @torch.no_grad()
+    def _recognise(self, found: Clip, name: str) -> Prediction:
+        batch = collate([found])
+        if not self._warm:
+            self._run(batch)
+            self._warm = True
+        started = time.perf_counter()
+        rollout, env = self._run(batch)
+        logits = rollout.logits[0].float().cpu()  # waits for the device
+        spent = 1000 * (time.perf_counter() - started)
+        belief = logits.softmax(-1)
+        kept = kept_frames(env, rollout)[0].cpu()
+        heat = patch_probabilities(env, rollout)
+        each = frame_macs(self.macs, policy_macs=self.policy_macs)
+        confidence, best = belief.max(-1)
+        gmacs = (len(kept) * each.always + int(kept.sum()) * each.local) / 1e9
+        panel = Panel(
+            title=self.agent.label,
+            boxes=chosen_boxes(env, rollout)[0].cpu(),
+            kept=kept.tolist(),
+            says=[self.names[place] for place in best.tolist()],
+            confidence=confidence.tolist(),
+            right=None,
+            gmacs=gmacs,
+            probabilities=None if heat is None else heat[0].float().cpu(),
+            patch_size=self.recognizer.grid.patch_size,
+        )
+        full = video_macs(self.macs, num_frames=len(kept), policy_macs=0, uses_patch=False, uses_full=True)
+        return Prediction(
+            path=name,
+            names=self.names,
+            probabilities=belief[-1],
+            boxes=panel.boxes,
+            kept=kept,
+            frames=found.frames,
+            gmacs=gmacs,
+            full_frame_gmacs=full["total"] / 1e9,
+            ms=spent,
+            shown=ShownVideo(
+                row=0,
+                path=name,
+                clip=found.clip,
+                true_boxes=torch.full((len(kept), 4), torch.nan),
+                true_names=[],
+                panels=[panel],
+            ),
+        )
+
+    def _run(self, batch: ClipBatch) -> tuple[Rollout, PatchSelectionVectorEnv]:
+        env = self.agent.env.like(self.agent.env.source, self.classifier)
+        episodes = LiveEpisodes(self.recognizer, batch, device=self.context.device)
+        return env.rollout(self.agent.on(env), episodes=episodes, deterministic=True, with_reward=False), env
+
+
+def _context(run: RunFolder, settings: Settings, device: str | None) -> Context:
+    """A context without the run's videos: in their place stands one that is never looked at."""
+    config = settings.config
+    manifest = checkpoint.load(run.checkpoint("stage1"))[1] if run.checkpoint("stage1").is_file() else {}
+    if config.model.num_classes == 0:
+        # Counted from the training list then; the checkpoint remembers.
+        count = int(manifest.get("model", {}).get("num_classes", 1))
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=count))
+    nothing = _dataset(config, "nothing")
+    return Context(
+        config=config,
+        agent_config=settings.agent,
+        run=run,
+        device=find_device(device or config.device),
+        train=nothing,
+        train_still=nothing,
+        val=nothing,
+        stills=None,
+        log=MetricsLog(run.metrics, run.tensorboard),
+    )
+
+
+def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
+    """The one video at an absolute path, with the run's evaluation transforms; its label means nothing."""
+    transform = TransformConfig(
+        frame_size=config.model.frame_size,
+        resize_short=config.data.resize_short,
+        crop=config.data.crop,
+        flip=config.data.flip,
+    )
+    return ClipDataset(
+        VideoIndex(records=[VideoRecord(path=path, labels=(0,))], root=Path()),
+        num_frames=config.data.num_frames,
+        transform=transform,
+        train=False,
+        seed=config.seed,
+        num_classes=config.model.num_classes,
+    )
+
+
+def _unlabelled(clips: Tensor, num_classes: int) -> ClipBatch:
+    """Clips (B, T, 3, S, S) of which nothing is known."""
+    count, frames = clips.shape[:2]
+    return ClipBatch(
+        clips=clips,
+        labels=torch.zeros(count, dtype=torch.long),
+        multi_hot=torch.zeros(count, num_classes),
+        boxes=torch.full((count, frames, 4), torch.nan),
+        frames=torch.arange(frames).expand(count, -1),
+        videos=torch.arange(count),
+        failed=[],
+    )
+
+
+def _names(context: Context, settings: Settings) -> list[str]:
+    """K names: of the episode record, which is in the run; else of the file of classes; else numbers."""
+    count = context.config.model.num_classes
+    names: list[str] = []
+    if context.run.episodes.is_file():
+        names = EpisodeRecord.load(context.run.episodes).class_names
+    elif settings.config.data.classes and Path(settings.config.data.classes).is_file():
+        text = Path(settings.config.data.classes).read_text(encoding="utf-8")
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    return [*names[:count], *(str(number) for number in range(len(names), count))]

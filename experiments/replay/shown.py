@@ -1,0 +1,164 @@
+"""A video to look at: its frames, and what agents did on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.errors import UserError
+from adafocus_rl.record import EpisodeRecord, Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One agent on one video of T frames."""
+
+    title: str
+    """Who."""
+    boxes: Tensor
+    """(T, 4) int64 (top, left, height, width) in pixels of the clip's frames."""
+    kept: list[bool]
+    """Whether f_L looked at the frame."""
+    says: list[str]
+    """The likeliest class after each frame."""
+    confidence: list[float]
+    """Its probability."""
+    right: bool | None
+    """Whether the last of them is true; None where that is not known."""
+    true_confidence: list[float] | None = None
+    """Probability of the (first) true class after each frame, where it is known."""
+    reward: list[float] | None = None
+    """Of each choice."""
+    gmacs: float = 0.0
+    """10⁹ multiply-accumulates of the video."""
+    probabilities: Tensor | None = None
+    """(T, A) of the grid's positions."""
+    patch_size: int = 0
+    """P, with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownVideo:
+    """One video, and one panel for each agent."""
+
+    row: int
+    """In its index."""
+    path: str
+    """As listed."""
+    clip: Tensor
+    """(T, 3, S, S) uint8."""
+    true_boxes: Tensor
+    """(T, 4) float32, NaN where absent or unknown."""
+    true_names: list[str]
+    """Names of its classes; empty where they are not known."""
+    panels: list[Panel]
+
+
+def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | None = None) -> Panel:
+    """What an agent did on the video at a place of the record."""
+    probabilities, reward = trace.probabilities, trace.reward
+    return Panel(
+        title=title or trace.title,
+        boxes=trace.boxes[place],
+        kept=trace.kept[place].tolist(),
+        says=[record.class_names[label] for label in trace.predicted[place].tolist()],
+        confidence=trace.confidence[place].tolist(),
+        right=bool(record.right(trace)[place]),
+        true_confidence=trace.true_confidence[place].tolist(),
+        reward=None if reward is None else reward[place].tolist(),
+        gmacs=int(trace.macs[place].sum()) / 1e9,
+        probabilities=None if probabilities is None else probabilities[place].float(),
+        patch_size=trace.patch_size,
+    )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` places, evenly spread over ``count``; all of them if there are fewer."""
+    return [int(place) for place in torch.linspace(0, count - 1, min(wanted, count)).round()] if wanted else []
+
+
+def find_video(record: EpisodeRecord, name: str) -> int:
+    """The place in the record of a video by row of the index, path, or file name.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    rows = record.videos.tolist()
+    if name in record.paths:
+        return record.paths.index(name)
+    if name.isdigit() and int(name) in rows:
+        return rows.index(int(name))
+    same = [place for place, path in enumerate(record.paths) if name in (PurePath(path).name, PurePath(path).stem)]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        paths = ", ".join(record.paths[place] for place in same[:3])
+        raise UserError(f"{len(same)} videos are called {name!r} ({paths} …); give the path as it is listed")
+    raise UserError(
+        f"there is no video {name!r} in the record; give a row of the validation list, from {min(rows)} to "
+        f"{max(rows)}, a path as it is listed there, {record.paths[0]!r} say, or a file name"
+    )
+
+
+def choose_traces(record: EpisodeRecord, names: Sequence[str] | None) -> list[Trace]:
+    """The traces of these agents, or of all, each after its last stage.
+
+    Raises:
+        UserError: an agent that the record does not have.
+    """
+    last = record.last_traces()
+    if not names:
+        return last
+    known = list(dict.fromkeys(trace.name for trace in last))
+    if missing := [name for name in names if name not in known]:
+        raise UserError(f"the record has no agent {missing[0]!r}; it has {', '.join(known)}")
+    return [trace for name in names for trace in last if trace.name == name]
+
+
+def show(
+    record: EpisodeRecord, dataset: ClipDataset, places: Sequence[int], traces: Sequence[Trace], *, workers: int = 0
+) -> tuple[list[ShownVideo], list[tuple[str, str]]]:
+    """Decodes videos of the record, and puts beside them what was done.
+
+    Args:
+        record: what was done.
+        dataset: the clips that it was done on.
+        places: in the record.
+        traces: of the record.
+        workers: decoding processes.
+
+    Returns:
+        The videos, and (path, reason) of those that can no longer be decoded.
+
+    Raises:
+        UserError: the record belongs to another list of videos, or to clips of another size or length.
+    """
+    there = (record.index_hash, record.frame_size, record.num_frames)
+    if there != (dataset.index.hash(), dataset.config.frame_size, dataset.num_frames):
+        raise UserError(
+            "the episode record was made of another list of videos, or of clips of another size; write it again with "
+            "`adafocus evaluate RUN`"
+        )
+    rows = record.videos[list(places)].tolist()
+    shown, failed = [], []
+    for place, batch in zip(
+        places, make_loader(dataset, batches=[[row] for row in rows], workers=workers), strict=True
+    ):
+        failed += batch.failed
+        if len(batch):
+            shown.append(
+                ShownVideo(
+                    row=int(record.videos[place]),
+                    path=record.paths[place],
+                    clip=batch.clips[0],
+                    true_boxes=record.true_boxes[place],
+                    true_names=[record.class_names[int(label)] for label in record.multi_hot[place].nonzero()],
+                    panels=[make_panel(record, trace, place) for trace in traces],
+                )
+            )
+    return shown, failed

@@ -1,0 +1,95 @@
+"""Episode records: what is written is read, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adafocus_rl import checkpoint, record
+from adafocus_rl.errors import UserError
+from adafocus_rl.record import EpisodeRecord, Trace
+
+
+def make_trace(**changes: Any) -> Trace:
+    draw = torch.Generator().manual_seed(1)
+    values: dict[str, Any] = {
+        "name": "ppo",
+        "boxes": torch.randint(0, 20, (3, 2, 4), generator=draw),
+        "kept": torch.tensor([[True, False]] * 3),
+        "predicted": torch.tensor([[0, 1], [1, 1], [2, 0]]),
+        "confidence": torch.rand(3, 2, generator=draw),
+        "true_confidence": torch.rand(3, 2, generator=draw),
+        # More than 32 bits hold.
+        "macs": torch.full((3, 2), 7_000_000_000),
+    }
+    return Trace(**{**values, **changes})
+
+
+def make_record(*traces: Trace) -> EpisodeRecord:
+    return EpisodeRecord(
+        split="val",
+        videos=torch.tensor([4, 5, 9]),
+        paths=["a.mp4", 'b "quoted" <script>.mp4', "ц/視頻.mp4"],
+        multi_hot=torch.tensor([[True, False, False], [False, True, True], [False, False, True]]),
+        true_boxes=torch.tensor([[[1.0, 2.0, 3.0, 4.0], [torch.nan] * 4]] * 3),
+        frame_size=32,
+        class_names=["x", "y", "<b>z</b>"],
+        index_hash="0123",
+        traces=list(traces),
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a.nan_to_num(-7.0), b.nan_to_num(-7.0))
+    return bool(a == b)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    full = make_trace(
+        probabilities=torch.rand(3, 2, 9).half(), reward=torch.randn(3, 2), after_stage=3, price=0.25, patch_size=8,
+        facts={"seed": 3},
+    )  # fmt: skip
+    written = make_record(make_trace(), full)
+    written.save(tmp_path / "r.safetensors")
+    read = EpisodeRecord.load(tmp_path / "r.safetensors")
+    for field in dataclasses.fields(EpisodeRecord):
+        if field.name != "traces":
+            assert same(getattr(written, field.name), getattr(read, field.name)), field.name
+    assert len(read.traces) == 2
+    for before, after in zip(written.traces, read.traces, strict=True):
+        for field in dataclasses.fields(Trace):
+            assert same(getattr(before, field.name), getattr(after, field.name)), field.name
+
+
+def test_right_is_any_true_class_at_the_last_frame() -> None:
+    trace = make_trace()
+    # Says 1 of a video of class 0; 1 of one of classes 1 and 2; 0 of one of class 2.
+    assert make_record(trace).right(trace).tolist() == [False, True, False]
+
+
+def test_the_last_stage_of_each_agent_and_price_is_found() -> None:
+    traces = [
+        make_trace(), make_trace(name="random"), make_trace(price=0.1), make_trace(price=0.2),
+        make_trace(after_stage=3), make_trace(price=0.1, after_stage=3),
+    ]  # fmt: skip
+    found = make_record(*traces).last_traces()
+    assert [trace.title for trace in found] == [
+        "ppo, after stage III", "random, after stage II", "ppo λ=0.1, after stage III", "ppo λ=0.2, after stage II",
+    ]  # fmt: skip
+
+
+def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.safetensors"
+    checkpoint.save(path, tensors={}, manifest={"kind": "agent"})
+    with pytest.raises(UserError, match="kind 'agent', not an episode record"):
+        EpisodeRecord.load(path)
+    monkeypatch.setattr(record, "RECORD_VERSION", 2)
+    make_record(make_trace()).save(path)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"record version 2.*upgrade adafocus_rl"):
+        EpisodeRecord.load(path)

@@ -1,0 +1,229 @@
+"""One video from a file: the same as in evaluation, whatever it comes as; bad ones are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from adafocus_rl.data.decode import decode_frames, probe
+from adafocus_rl.data.encode import write_video
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.predict import PredictionError, Predictor
+from adafocus_rl.record import EpisodeRecord
+
+Cli = Any
+
+
+@pytest.fixture(scope="module")
+def root(recipe: Path, finished: Path) -> Path:
+    """Where the tiny validation videos lie."""
+    return Path(yaml.safe_load(recipe.read_text())["data"]["root"])
+
+
+@pytest.fixture(scope="module")
+def predictor(finished: Path) -> Predictor:
+    return Predictor.load(finished)
+
+
+def test_a_file_is_recognised_as_in_evaluation(finished: Path, root: Path, predictor: Predictor) -> None:
+    record = EpisodeRecord.load(finished / "episodes.safetensors")
+    trace = next(trace for trace in record.last_traces() if trace.name == "ppo")
+    rows = {row["agent"]: row for row in json.loads((finished / "results.json").read_text())["rows"]}
+    for place in range(3):
+        found = predictor.predict(root / record.paths[place])
+        assert torch.equal(found.boxes, trace.boxes[place])
+        assert found.kept.all()
+        (label, confidence), *others = found.top()
+        assert label == record.class_names[int(trace.last_predicted[place])]
+        # The bank keeps features in half precision.
+        assert confidence == pytest.approx(float(trace.confidence[place, -1]), abs=0.01)
+        assert [share for _, share in others] == sorted((share for _, share in others), reverse=True)
+        assert len(others) == 4
+        assert float(found.probabilities.sum()) == pytest.approx(1, abs=1e-5)
+        assert found.gmacs == pytest.approx(rows["ppo"]["gmacs_per_video"], rel=1e-9)
+        assert found.full_frame_gmacs == pytest.approx(rows["full_frame"]["gmacs_per_video"], rel=1e-9)
+        # Eight frames, four of them in the middle of four segments.
+        assert found.frames.tolist() == [1, 3, 5, 7]
+        assert found.ms > 0
+
+
+def test_a_folder_of_frames_and_frames_in_memory_are_the_same_video(
+    root: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    path = root / "val" / "00001.mp4"
+    frames = decode_frames(path, range(probe(path).num_frames))
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    expected = predictor.predict(path)
+    for found in (predictor.predict(tmp_path), predictor.predict_frames(frames)):
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.allclose(found.probabilities, expected.probabilities)
+        assert found.frames.tolist() == expected.frames.tolist()
+    with pytest.raises(PredictionError, match="no frames"):
+        predictor.predict_frames(frames[:0])
+
+
+def test_the_run_s_own_videos_are_not_needed(
+    cli: Cli, recipe: Path, videos: Path, run: Path, root: Path, tmp_path: Path
+) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    gone = str(tmp_path / "gone.csv")
+    settings["data"] |= {"embedded": None, "root": None, "train_list": gone, "val_list": gone}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    before = cli("predict", run, root / "val" / "00000.mp4", "--json")
+    assert before.code == 0, before.err
+    # Names of classes come from the record; without it they are numbers, which these are, too.
+    (run / "episodes.safetensors").unlink()
+    after = cli("predict", run, root / "val" / "00000.mp4", "--json")
+    tops = [json.loads(done.out)["videos"][0]["top"] for done in (before, after)]
+    assert tops[0] == tops[1]
+
+
+def test_json_and_the_exit_code_of_bad_videos(cli: Cli, finished: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    good = root / "val" / "00000.mp4"
+    done = cli("predict", finished, good, "nowhere.mp4", tmp_path / "text.mp4", "--json", "--top", "2")
+    assert done.code == 1
+    content = json.loads(done.out)
+    assert set(content) == {"videos", "failed", "full_frame_ms"}
+    (video,) = content["videos"]
+    assert set(video) == {"path", "top", "boxes", "kept", "frames", "gmacs", "full_frame_gmacs", "ms"}
+    assert video["path"] == str(good)
+    assert [set(entry) for entry in video["top"]] == [{"label", "confidence"}] * 2
+    assert [one["path"] for one in content["failed"]] == ["nowhere.mp4", str(tmp_path / "text.mp4")]
+    assert content["failed"][0]["reason"] == "no such file or folder"
+    assert "not a video" in content["failed"][1]["reason"]
+    assert "2 of 3 videos could not be recognised" in done.err
+
+
+def test_people_read_it_and_films_are_drawn(
+    cli: Cli, finished: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two videos of one name are two films."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    shutil.copy(root / "val" / "00000.mp4", tmp_path / "b" / "00000.mp4")
+    first = root / "val" / "00000.mp4"
+    done = cli("predict", finished, first, "b/00000.mp4", "--out", "drawn", "--probabilities")
+    assert done.code == 0, done.err
+    assert done.out.count("f_L looked at all of 4 frames") == 2
+    assert "on whole frames" in done.out
+    films = sorted((tmp_path / "drawn").iterdir())
+    assert [path.name for path in films] == ["00000.1.mp4", "00000.mp4"]
+    # Four sampled frames, and a second's rest.
+    assert [probe(path).num_frames for path in films] == [7, 7]
+
+
+def test_a_picture_of_one_video(cli: Cli, finished: Path, root: Path, tmp_path: Path) -> None:
+    video = root / "val" / "00000.mp4"
+    assert cli("predict", finished, video, "--out", tmp_path / "deep" / "one.png").code == 0
+    with Image.open(tmp_path / "deep" / "one.png") as picture:
+        assert picture.width > 4 * 128
+    done = cli("predict", finished, video, video, "--out", tmp_path / "two.png")
+    assert done.code == 2
+    assert "give a folder" in done.err
+
+
+class Webcam:
+    """What OpenCV gives for a webcam that sees a white square for twelve frames."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.left = 12
+
+    def isOpened(self) -> bool:
+        return self.number == 0
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+        self.left -= 1
+        frame = np.zeros((48, 64, 3), dtype=np.uint8)
+        frame[8:20, 10:22] = (0, 0, 255)
+        return (True, frame) if self.left >= 0 else (False, None)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_webcam(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    done = cli("predict", finished, "0", "--seconds", "0.5", "--json")
+    assert done.code == 0, done.err
+    (video,) = json.loads(done.out)["videos"]
+    assert video["path"] == "webcam 0"
+    # Twelve frames in four segments.
+    assert video["frames"] == [1, 4, 7, 10]
+    done = cli("predict", finished, "3")
+    assert done.code == 1
+    assert "there is no webcam 3" in done.err
+
+
+def test_a_webcam_s_colors_are_in_order(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adafocus_rl.experiments.predict_command import webcam
+
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    frames = webcam(0, 1.0)
+    assert frames.shape == (12, 48, 64, 3)
+    assert frames[0, 10, 12].tolist() == [255, 0, 0]
+
+
+def test_agents_that_know_too_much_are_refused(cli: Cli, finished: Path, root: Path) -> None:
+    video = root / "val" / "00000.mp4"
+    done = cli("predict", finished, video, "--agent", "OracleAgent")
+    assert done.code == 2
+    assert "nobody knows of a new video" in done.err
+    done = cli("predict", finished, video, "--agent", "CenterAgent", "--json")
+    # On a frame of side 32, the middle one of 3×3 patches of side 16.
+    assert json.loads(done.out)["videos"][0]["boxes"] == [[8, 8, 16, 16]] * 4
+    done = cli("predict", finished, video, "--price", "0.1")
+    assert done.code == 2
+    assert "no π′ of the price 0.1; it has none" in done.err
+
+
+def test_skipped_frames_cost_less_and_are_said(cli: Cli, recipe: Path, run: Path, root: Path, tmp_path: Path) -> None:
+    options = ["--skip.lambdas=[0.1,10]", "--skip.epochs=1"]
+    done = cli("train", recipe, "--out", run, "--stages", "2", "3", *options)
+    assert done.code == 0, done.err
+    record = EpisodeRecord.load(run / "episodes.safetensors")
+    traces = {trace.title: trace for trace in record.last_traces()}
+    trace = traces["ppo+skip λ=10, after stage III"]
+    costs = {bool(kept): int(macs) for kept, macs in zip(trace.kept.flatten(), trace.macs.flatten(), strict=True)}
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    row = next(row for row in rows if row["agent"] == "ppo+skip" and row["lambda"] == 10 and row["after_stage"] == 3)
+    assert float(trace.kept.float().mean()) == pytest.approx(row["kept"])
+    assert trace.macs.sum(1).double().mean() / 1e9 == pytest.approx(row["gmacs_per_video"], rel=1e-9)
+    done = cli("predict", run, root / "val" / "00000.mp4", "--price", "10", "--json")
+    assert done.code == 0, done.err
+    (video,) = json.loads(done.out)["videos"]
+    assert video["kept"] == trace.kept[0].tolist()
+    assert video["boxes"] == trace.boxes[0].tolist()
+    assert video["gmacs"] == pytest.approx(int(trace.macs[0].sum()) / 1e9, rel=1e-9)
+    assert len(costs) == 1 or costs[False] < costs[True]
+
+
+def test_other_sizes_and_codecs(predictor: Predictor, tmp_path: Path) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (9, 60, 100, 3), dtype=np.uint8)
+    write_video(tmp_path / "wide.mp4", wide)
+    found = predictor.predict(tmp_path / "wide.mp4")
+    assert found.boxes.min() >= 0
+    assert int((found.boxes[:, 0] + found.boxes[:, 2]).max()) <= 32
+    small = np.zeros((9, 20, 20, 3), dtype=np.uint8)
+    write_video(tmp_path / "small.mp4", small)
+    # This run resizes nothing.
+    with pytest.raises(PredictionError, match="smaller than frame_size"):
+        predictor.predict(tmp_path / "small.mp4")
+
+
+def test_a_run_without_stage_1_is_refused(run: Path) -> None:
+    (run / "checkpoints" / "stage1.safetensors").unlink()
+    with pytest.raises(UserError, match="run stage 1 first"):
+        Predictor.load(run)
