@@ -25,6 +25,8 @@ class Encoder(nn.Module, abc.ABC):
     """D, length of the pooled vector."""
     head_keys: tuple[str, ...] = ()
     """How the names of the left-out classifier begin; weights files may hold them, and they are ignored."""
+    temporal: bool = False
+    """Whether it looks at the frames of a clip together; then N is a whole number of clips."""
 
     @abc.abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
@@ -37,6 +39,9 @@ class Encoder(nn.Module, abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Vectors (N, D) of normalised images (N, 3, H, W)."""
         return self.pool(self.forward_map(x))
+
+    def set_num_frames(self, num_frames: int) -> None:  # noqa: B027  # an image network has no use for it
+        """Tells a ``temporal`` network that T frames, one after another along N, make a clip."""
 
     def published_weights(self) -> Mapping[str, str]:
         """Address of each published set of weights by its name; empty where there are none."""
