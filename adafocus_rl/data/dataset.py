@@ -32,7 +32,8 @@ class ClipDataset(Dataset[Clip | BadClip]):
 
     Args:
         index: the videos.
-        num_frames: T, frames per clip, ≥ 1.
+        num_frames: T, frames per clip, ≥ 1; or several numbers, for as many sets of frames, each spread over the whole
+            video, that follow one another in the clip and share its transform.
         transform: how frames become a clip.
         train: random frames and augmentation; False for the middle frames and the centre crop, the same each
             epoch.
@@ -48,16 +49,17 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self,
         index: VideoIndex,
         *,
-        num_frames: int,
+        num_frames: int | Sequence[int],
         transform: TransformConfig,
         train: bool,
         seed: int,
         num_classes: int | None = None,
     ) -> None:
-        if num_frames < 1:
+        self.frame_sets = (num_frames,) if isinstance(num_frames, int) else tuple(num_frames)
+        if min(self.frame_sets) < 1:
             raise UserError(f"num_frames is {num_frames}; expected at least 1 frame per clip")
         self.index = index
-        self.num_frames = num_frames
+        self.num_frames = sum(self.frame_sets)
         self.config = transform
         self.train = train
         self.seed = seed
@@ -104,7 +106,8 @@ class ClipDataset(Dataset[Clip | BadClip]):
     def _load(self, i: int, record: VideoRecord) -> Clip:
         path = self.index.full_path(i)
         rng = np.random.default_rng(derive_seed(self.seed, "frames", self.epoch, i)) if self.train else None
-        frames = segment_indices(self._count(i, record, path), self.num_frames, rng=rng)
+        count = self._count(i, record, path)
+        frames = np.concatenate([segment_indices(count, size, rng=rng) for size in self.frame_sets])
         pixels = torch.from_numpy(decode_frames(path, frames)).permute(0, 3, 1, 2)
         self._check_size(path, pixels)
         stored_boxes = torch.from_numpy(self._boxes_at(record, frames))

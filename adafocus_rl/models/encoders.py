@@ -28,6 +28,9 @@ class Encoder(nn.Module, abc.ABC):
     temporal: bool = False
     """Whether it looks at the frames of a clip together; then N is a whole number of clips."""
 
+    recompute: bool = False
+    """Whether activations are computed again for the gradients instead of being kept; for encoders that take notice."""
+
     @abc.abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) of normalised images (N, 3, H, W), in the dtype of the weights."""
@@ -40,7 +43,7 @@ class Encoder(nn.Module, abc.ABC):
         """Vectors (N, D) of normalised images (N, 3, H, W)."""
         return self.pool(self.forward_map(x))
 
-    def set_num_frames(self, num_frames: int) -> None:  # noqa: B027  # an image network has no use for it
+    def set_num_frames(self, num_frames: int) -> None:
         """Tells a ``temporal`` network that T frames, one after another along N, make a clip."""
 
     def published_weights(self) -> Mapping[str, str]:

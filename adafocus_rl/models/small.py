@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.recompute import run_blocks
 
 
 class ConvEncoder(Encoder):
@@ -36,8 +37,9 @@ class ConvEncoder(Encoder):
 
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) of normalised images (N, 3, H, W)."""
-        maps: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
-        return maps
+        layers = list(self.net)
+        blocks = (nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers), 3))
+        return run_blocks(blocks, x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 @ENCODERS.register("small_glance")

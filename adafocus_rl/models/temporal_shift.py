@@ -77,7 +77,7 @@ class ShiftedConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """As a convolution, and T."""
-        return f"{super().extra_repr()}, num_frames={self.num_frames}"
+        return f"{super().extra_repr()}, num_frames={self.num_frames}"  # type: ignore[no-untyped-call]
 
 
 def _shift_first_convolutions(network: nn.Module, num_frames: int) -> None:

@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.recompute import run_blocks
 
 
 class TorchvisionEncoder(Encoder):
@@ -48,8 +49,8 @@ class MobileNetV2Encoder(TorchvisionEncoder):
 
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, 1280, h, w) of normalised images (N, 3, H, W)."""
-        maps: Tensor = self.net.get_submodule("features")(x.contiguous(memory_format=torch.channels_last))
-        return maps
+        blocks = self.net.get_submodule("features").children()
+        return run_blocks(blocks, x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 class ResNetEncoder(TorchvisionEncoder):
@@ -69,9 +70,10 @@ class ResNetEncoder(TorchvisionEncoder):
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, D, h, w) of normalised images (N, 3, H, W)."""
         x = x.contiguous(memory_format=torch.channels_last)
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-            x = self.net.get_submodule(name)(x)
-        return x
+        stem = nn.Sequential(*(self.net.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")))
+        layers = [self.net.get_submodule(name) for name in ("layer1", "layer2", "layer3", "layer4")]
+        blocks = [block for layer in layers for block in layer.children()]
+        return run_blocks([stem, *blocks], x, recompute=self.recompute)
 
 
 ENCODERS.register("mobilenet_v2")(MobileNetV2Encoder)

@@ -15,7 +15,7 @@ from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config import SGDConfig
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
+from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.parser import experiment_parser, parse_settings
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.stages import (
@@ -81,11 +81,11 @@ def cosine(initial: float, total: int) -> list[float]:
 
 def test_the_schedule_in_closed_form() -> None:
     layer = nn.Linear(2, 2)
-    optimizer = nesterov_sgd([(layer, 0.4)], SGDConfig())
+    optimizer = sgd_optimizer([(layer, 0.4)], SGDConfig())
     group = optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 1e-4)
     for step, expected in ((0, 0.4), (25, 0.2 * (1 + math.sqrt(0.5))), (50, 0.2), (100, 0.0)):
-        set_cosine_rate(optimizer, step, 100)
+        set_rate(optimizer, SGDConfig(), step, steps=10, epochs=10)
         assert math.isclose(group["lr"], expected, abs_tol=1e-12)
 
 
