@@ -14,6 +14,7 @@ from adafocus_rl.envs.render import draw_boxes
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import clip_frames
 
 FRAME_SIDE = 112
 """Side of a drawn frame in pixels at least; small frames are enlarged by a whole factor."""
@@ -46,14 +47,20 @@ def write_contact_sheet(context: Context, agent: Agent, classifier: Classifier, 
     given = context.val.index.class_names or ()
     names = [*given, *(str(number) for number in range(len(given), context.val.num_classes))]
     rows = []
+    # One patch for a whole clip is drawn on every frame that f_L looks at.
+    frames = clip_frames(context.config.model)
+    clips, true_boxes = batch.clips, batch.boxes
+    if frames is not None:
+        clips, true_boxes = clips[:, frames[0] :], true_boxes[:, frames[0] :]
+        boxes = boxes.expand(-1, frames[1], -1)
     for row in range(len(batch)):
         predicted = int(probability[row].argmax())
         true = [int(label) for label in batch.multi_hot[row].nonzero()]
         rows.append(
             _row(
-                batch.clips[row],
+                clips[row],
                 boxes[row],
-                batch.boxes[row],
+                true_boxes[row],
                 true_name=", ".join(names[label] for label in true),
                 predicted_name=f"{names[predicted]} ({probability[row, predicted]:.0%})",
                 right=predicted in true,

@@ -25,7 +25,7 @@ from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.stages import train_full_frame_classifier
 from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.classifiers import AveragingClassifier, Classifier
 from adafocus_rl.seeding import seed_all
 
 REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
@@ -188,6 +188,8 @@ class Evaluation:
                 return classifier
         seed_all(config.seed, "full_frame")
         classifier = context.recognizer(with_weights=False).classifier
+        if isinstance(classifier, AveragingClassifier):  # it had a beginning of its own in stage 0
+            classifier.load_state_dict(self.recognizer.classifier.state_dict())
         source = self.features.training(config.stage3.features)
         train_full_frame_classifier(context, classifier, source, epochs=epochs, rate=rate, sgd=sgd)
         save_classifier(context, "full_frame", classifier, manifest)

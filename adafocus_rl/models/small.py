@@ -64,3 +64,19 @@ class SmallFocus(ConvEncoder):
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(widths=widths, strides=(2, 2, 2, 2))
+
+
+@ENCODERS.register("none")
+class NoEncoder(Encoder):
+    """f_G of a system without one (TSM): looks at nothing and has no features; its map is a zero."""
+
+    map_channels = 1
+    vector_dim = 0
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """Zeros (N, 1, 1, 1)."""
+        return x.new_zeros(len(x), 1, 1, 1)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Nothing, (N, 0)."""
+        return maps.new_zeros(len(maps), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,9 +38,10 @@ def train_encoders(context: Context, recognizer: Recognizer) -> float:
     config = context.config.stage0
     classes = recognizer.config.num_classes
     seed_all(context.config.seed, "heads")
+    encoders = {"glance": recognizer.glance, "focus": recognizer.focus}
+    # Not for an f_G without features, which a system without f_G has.
     linears = {
-        "glance": nn.Linear(recognizer.glance.vector_dim, classes),
-        "focus": nn.Linear(recognizer.focus.vector_dim, classes),
+        name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim
     }
     heads = nn.ModuleDict(linears).to(context.device)
     modules = {"recognizer": recognizer, "heads": heads}
@@ -94,16 +96,14 @@ def _classify(
     def losses(batch: ClipBatch, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
         with update.autocast():
             clips = recognizer.prepare(batch.clips[rows])
-            frames = recognizer.glance_frames(clips)
-            glance = recognizer.glance_features(frames.flatten(0, 1))[1].unflatten(0, frames.shape[:2])
-            frames = recognizer.focus_frames(clips)
-            focus = recognizer.full_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        glance_loss, glance_top1 = classify(heads["glance"], glance, batch.labels[rows])
-        focus_loss, focus_top1 = classify(heads["focus"], focus, batch.labels[rows])
-        scalars = {
-            "glance_loss": glance_loss, "focus_loss": focus_loss, "glance_top1": glance_top1, "focus_top1": focus_top1
-        }  # fmt: skip
-        return glance_loss + focus_loss, scalars
+            seen = {"glance": recognizer.glance_frames(clips), "focus": recognizer.focus_frames(clips)}
+            _, glance = recognizer.glance_features(seen["glance"].flatten(0, 1))
+            vectors = {"glance": glance, "focus": recognizer.full_features(seen["focus"].flatten(0, 1))}
+        scalars: dict[str, Tensor] = {}
+        for name, head in heads.items():
+            found = classify(head, vectors[name].unflatten(0, seen[name].shape[:2]), batch.labels[rows])
+            scalars[f"{name}_loss"], scalars[f"{name}_top1"] = found
+        return torch.stack([scalars[f"{name}_loss"] for name in heads]).sum(), scalars
 
     for epoch, ticker in progress.epochs(epochs, steps):
         recognizer.train()
@@ -114,6 +114,6 @@ def _classify(
             update(len(batch), partial(losses, batch), mean)
             ticker.advance()
         scalars = mean.values()
-        ticker.advance(0, f"loss f_G {scalars['glance_loss']:.3f} f_L {scalars['focus_loss']:.3f}")
+        ticker.advance(0, "loss " + " ".join(f"{name} {scalars[f'{name}_loss']:.3f}" for name in heads))
         progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
     return progress.seconds
