@@ -31,6 +31,10 @@ class Encoder(nn.Module, abc.ABC):
     recompute: bool = False
     """Whether activations are computed again for the gradients instead of being kept; for encoders that take notice."""
 
+    def blocks(self) -> list[nn.Module]:
+        """From image to map one after another, the pieces that ``recompute`` works on; empty: there are none."""
+        return []
+
     @abc.abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) of normalised images (N, 3, H, W), in the dtype of the weights."""

@@ -35,11 +35,14 @@ class ConvEncoder(Encoder):
         self.map_channels = channels
         self.vector_dim = channels
 
+    def blocks(self) -> list[nn.Module]:
+        """Each convolution with what follows it."""
+        layers = list(self.net)
+        return [nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers), 3)]
+
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) of normalised images (N, 3, H, W)."""
-        layers = list(self.net)
-        blocks = (nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers), 3))
-        return run_blocks(blocks, x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
+        return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 @ENCODERS.register("small_glance")

@@ -40,9 +40,7 @@ def train_encoders(context: Context, recognizer: Recognizer) -> float:
     seed_all(context.config.seed, "heads")
     encoders = {"glance": recognizer.glance, "focus": recognizer.focus}
     # Not for an f_G without features, which a system without f_G has.
-    linears = {
-        name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim
-    }
+    linears = {name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim}
     heads = nn.ModuleDict(linears).to(context.device)
     modules = {"recognizer": recognizer, "heads": heads}
     seconds = 0.0

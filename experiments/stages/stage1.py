@@ -16,6 +16,32 @@ from adafocus_rl.models.classifiers import sequence_loss
 from adafocus_rl.models.recognizer import Recognizer
 
 
+def random_patch_loss(
+    recognizer: Recognizer, update: Update, batch: ClipBatch, origin: Tensor, rows: slice
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Stage I's loss on some videos of a minibatch.
+
+    Args:
+        recognizer: f_G frozen.
+        update: for its precision.
+        batch: clips (B, F, 3, S, S) and labels.
+        origin: (B, T, 2) crop origins.
+        rows: which videos.
+
+    Returns:
+        The loss, and scalars to take down.
+    """
+    labels = batch.labels[rows]
+    with update.autocast():
+        clips = recognizer.prepare(batch.clips[rows])
+        with torch.no_grad():
+            _, glance = recognizer.glance_steps(clips)
+        focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), origin[rows].flatten(0, 1))
+    logits = recognizer.classifier(torch.cat((glance, focus.unflatten(0, glance.shape[:2])), dim=-1).float())
+    loss = sequence_loss(logits, labels)
+    return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
+
+
 def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
     """One uniformly random patch per step, at any pixel offset; cross-entropy after every step.
 
@@ -43,17 +69,6 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
     progress = StageProgress(context, "stage1", modules=modules, optimizer=optimizer, scaler=update.scaler)
     batches = context.passes(context.train, config.sgd.batch_size)
     steps = -(-len(context.train) // config.sgd.batch_size)
-
-    def losses(batch: ClipBatch, origin: Tensor, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        with update.autocast():
-            clips = recognizer.prepare(batch.clips[rows])
-            with torch.no_grad():
-                _, glance = recognizer.glance_steps(clips)
-            focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), origin[rows].flatten(0, 1))
-        logits = recognizer.classifier(torch.cat((glance, focus.unflatten(0, glance.shape[:2])), dim=-1).float())
-        loss = sequence_loss(logits, batch.labels[rows])
-        return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == batch.labels[rows]).float().mean()}
-
     with recognizer.freeze("glance"):
         for epoch, ticker in progress.epochs(config.epochs, steps):
             recognizer.train()
@@ -64,7 +79,7 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
                 # For the whole minibatch, so that it does not matter in how many parts it is computed.
                 where = torch.rand(len(batch), recognizer.num_steps(batch.clips.shape[1]), 2, device=context.device)
                 origin = recognizer.grid.uniform_origin(where)
-                update(len(batch), partial(losses, batch, origin), mean)
+                update(len(batch), partial(random_patch_loss, recognizer, update, batch, origin), mean)
                 ticker.advance()
             scalars = mean.values()
             ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
