@@ -39,17 +39,17 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
-    """The second run must not move running statistics a second time.
+    """The second run must not move running statistics a second time, nor count another batch.
 
-    Batch normalisation in training mode uses the batch's statistics with and without this flag; in evaluation mode it
-    uses the running ones either way.
+    A momentum of 0 leaves them where they are. (Without ``track_running_stats`` they would not be touched either, but
+    then other tensors are saved than in the first run, which checkpointing refuses.)
     """
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    flags = [norm.track_running_stats for norm in norms]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, flag in zip(norms, flags, strict=True):
-            norm.track_running_stats = flag
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

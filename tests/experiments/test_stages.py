@@ -89,6 +89,32 @@ def test_the_schedule_in_closed_form() -> None:
         assert math.isclose(group["lr"], expected, abs_tol=1e-12)
 
 
+def test_steps_in_closed_form() -> None:
+    """TSM's: a tenth after 20 and after 40 epochs, plain momentum."""
+    config = SGDConfig(schedule="steps", milestones=[20, 40], nesterov=False, weight_decay=5e-4)
+    optimizer = sgd_optimizer([(nn.Linear(2, 2), 0.01)], config)
+    group = optimizer.param_groups[0]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, False, 5e-4)
+    for step, expected in ((0, 0.01), (59, 0.01), (60, 0.001), (119, 0.001), (120, 1e-4), (149, 1e-4)):
+        set_rate(optimizer, config, step, steps=3, epochs=50)
+        assert math.isclose(group["lr"], expected)
+
+
+def test_stage_0_in_tsms_way(recipe: Path, tmp_path: Path, rates: Rates) -> None:
+    """Heads have a rate of their own, and an averaging f_C begins with them."""
+    context = make(
+        recipe, tmp_path, "--stage0.epochs=3", "--stage0.stills.epochs=0", "--stage0.head_learning_rate=0.5",
+        "--stage0.dropout=0.5", "--stage0.sgd.schedule=steps", "--stage0.sgd.milestones=[1]",
+        "--model.classifier.name=average",
+    )  # fmt: skip
+    recognizer = context.recognizer()
+    before = parts(recognizer)
+    train_encoders(context, recognizer)
+    # 12 videos, 5 in a batch: three steps an epoch.
+    assert rates == [[pytest.approx(0.03), pytest.approx(0.5)]] * 3 + [[pytest.approx(0.003), pytest.approx(0.05)]] * 6
+    assert changed(before, parts(recognizer)) == {"glance", "focus", "classifier"}
+
+
 def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: Rates) -> None:
     recognizer = context.recognizer()
     before = parts(recognizer)
