@@ -31,6 +31,13 @@ from adafocus_rl.models import Recognizer
 
 Rates = list[list[float]]
 
+CLIPS = (
+    "--data.num_frames=5", "--model.glance.num_frames=2", "--model.focus.num_frames=3",
+    "--model.classifier.name=average", "--env.action_space=continuous", "--stage2.features=live",
+    "--stage3.features=live", "--agent.batch_norm=true",
+)  # fmt: skip
+"""AdaFocus-TSM: a clip is one step."""
+
 
 def make(recipe: Path, run: Path, *arguments: str) -> Context:
     settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
@@ -135,8 +142,9 @@ def test_stage_0_without_epochs_leaves_the_encoders_alone(recipe: Path, tmp_path
     assert parts(recognizer) == before
 
 
-def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates) -> None:
-    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2")
+@pytest.mark.parametrize("more", [(), CLIPS], ids=["frames", "clips"])
+def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates, more: tuple[str, ...]) -> None:
+    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2", *more)
     recognizer = context.recognizer()
     before = parts(recognizer)
     glance, focus = watch(recognizer.glance), watch(recognizer.focus)
@@ -173,8 +181,11 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
         assert float(((counts - 960 / 17) ** 2 / (960 / 17)).sum()) < 39
 
 
-@pytest.mark.parametrize("kind", ["bank", "live"])
-def test_stages_2_and_3_freeze_the_recognizer(context: Context, kind: Any, rates: Rates) -> None:
+@pytest.mark.parametrize(("kind", "more"), [("bank", ()), ("live", ()), ("live", CLIPS)])
+def test_stages_2_and_3_freeze_the_recognizer(
+    recipe: Path, tmp_path: Path, kind: Any, more: tuple[str, ...], rates: Rates
+) -> None:
+    context = make(recipe, tmp_path, *more)
     recognizer = context.recognizer().eval()
     features = RunFeatures(context, recognizer)
     source = features.training(kind)
