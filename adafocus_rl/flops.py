@@ -32,14 +32,17 @@ _BATCH_NORMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Macs:
-    """What one use of each part of a recogniser costs, in MACs."""
+    """What each part of a recogniser costs at one step, in MACs.
+
+    A step is one frame; or the whole clip, if the encoders look at its frames together.
+    """
 
     glance: int
-    """f_G on one whole frame at the glance size."""
+    """f_G on the step's whole frames at the glance size."""
     focus_patch: int
-    """f_L on one patch."""
+    """f_L on the step's patch."""
     focus_full: int
-    """f_L on one whole frame at the frame size."""
+    """f_L on the step's whole frames at the frame size."""
     classifier: int
     """f_C for one step: the state and the logits."""
 
@@ -94,14 +97,15 @@ def component_macs(recognizer: Recognizer, *, with_batch_norm: bool = False) -> 
         with_batch_norm: adds two per element that batch normalisation writes.
     """
     config = recognizer.config
+    glance_frames, focus_frames = recognizer.clip_frames or (1, 1)
 
-    def image(side: int) -> Tensor:
-        return torch.zeros(1, 3, side, side)
+    def images(count: int, side: int) -> Tensor:
+        return torch.zeros(count, 3, side, side)
 
     return Macs(
-        glance=macs(recognizer.glance, image(config.glance_size), with_batch_norm=with_batch_norm),
-        focus_patch=macs(recognizer.focus, image(config.patch_size), with_batch_norm=with_batch_norm),
-        focus_full=macs(recognizer.focus, image(config.frame_size), with_batch_norm=with_batch_norm),
+        glance=macs(recognizer.glance, images(glance_frames, config.glance_size), with_batch_norm=with_batch_norm),
+        focus_patch=macs(recognizer.focus, images(focus_frames, config.patch_size), with_batch_norm=with_batch_norm),
+        focus_full=macs(recognizer.focus, images(focus_frames, config.frame_size), with_batch_norm=with_batch_norm),
         classifier=classifier_macs(recognizer.classifier),
     )
 
@@ -116,11 +120,11 @@ def video_macs(
     uses_glance: bool = True,
     kept: float = 1.0,
 ) -> dict[str, float]:
-    """MACs of one video on which every frame is treated alike, but for those that f_L skips.
+    """MACs of one video on which every step is treated alike, but for those that f_L skips.
 
     Args:
         costs: what each part costs.
-        num_frames: T.
+        num_frames: T; 1 if the encoders look at the clip as a whole.
         policy_macs: MACs of the policy for one step; 0 for an agent that computes nothing.
         uses_patch: whether f_L runs on one patch of each frame.
         uses_full: whether f_L runs on each whole frame.

@@ -191,7 +191,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         return draw_step(
             self._clip[at],
             step=self._step,
-            num_frames=len(self._clip),
+            num_frames=len(self._info["true_box"]),
             confidence=_confidence(self._info),
             box=self._box,
             true_box=self._info["true_box"][at],

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.envs import RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
-from adafocus_rl.models.recognizer import ModelConfig
+from adafocus_rl.models.recognizer import ModelConfig, clip_frames
 
 
 def _at_least(minimum: int, where: str, config: object, *names: str) -> None:
@@ -60,7 +60,8 @@ class DataConfig:
     """Names of the frames in folders, as ``image_{:05d}.jpg``; null when each folder tells."""
 
     num_frames: int = 16
-    """T, frames sampled from a video; at least 1."""
+    """Frames sampled from a video; at least 1. T, or both sets together where f_G and f_L look at sets of their own
+    (``model.glance.num_frames``)."""
 
     resize_short: int | None = None
     """Short side in pixels before cropping to ``model.frame_size``; null is 256/224 of it, 0 keeps the size."""
@@ -85,22 +86,63 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig:
-    """SGD with Nesterov momentum and one cosine from the initial learning rate to 0 over all steps of a stage."""
+    """SGD; by default with Nesterov momentum and one cosine from the initial learning rate to 0 over a stage."""
 
     batch_size: int = 64
     """Videos in a minibatch; at least 1."""
 
     momentum: float = 0.9
-    """Nesterov momentum in [0, 1)."""
+    """Momentum in [0, 1)."""
 
     weight_decay: float = 1e-4
     """L2 regularisation coefficient; 0 disables."""
 
+    nesterov: bool = True
+    """Nesterov's momentum; false is the plain one."""
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """``cosine``: to 0 over all steps of the stage; ``steps``: times ``decay`` at each of the ``milestones``."""
+
+    milestones: list[int] = field(default_factory=list)
+    """Epochs done at which the learning rate falls; of ``steps``."""
+
+    decay: float = 0.1
+    """What it falls to, as a share."""
+
+    max_grad_norm: float = 0.0
+    """Clips the gradient's norm; 0 disables."""
+
     def __post_init__(self) -> None:
         _at_least(1, "sgd", self, "batch_size")
-        _at_least(0, "sgd", self, "momentum", "weight_decay")
+        _at_least(0, "sgd", self, "momentum", "weight_decay", "decay", "max_grad_norm")
+        if self.schedule == "steps" and (not self.milestones or min(self.milestones) < 1):
+            raise UserError(f"sgd.milestones is {self.milestones}; give the epochs at which the rate falls, from 1 on")
+        if self.schedule == "cosine" and self.milestones:
+            raise UserError(
+                f"sgd.milestones is {self.milestones}, but the schedule is a cosine; give sgd.schedule=steps, or leave "
+                "the milestones out"
+            )
         if self.momentum >= 1:
             raise UserError(f"sgd.momentum is {self.momentum}; give at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a stage that trains encoders gets along with the memory there is."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are float32."""
+
+    accumulate: int = 1
+    """Parts that a minibatch is computed in, one after another, before the one update that it gives. Batch
+    normalisation sees the parts, and its running statistics move with each."""
+
+    recompute: bool = False
+    """Activation checkpointing: keep the input of each block of the encoders only, and compute the rest again for the
+    gradients."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "compute", self, "accumulate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +172,25 @@ class Stage0Config:
     learning_rate: float = 0.01
     """Initial learning rate of f_G and f_L."""
 
+    head_learning_rate: float | None = None
+    """Initial learning rate of their linear heads; null is the encoders'."""
+
+    dropout: float = 0.0
+    """Probability in [0, 1) of dropping an entry of a head's input."""
+
     stills: StillsConfig = field(default_factory=StillsConfig)
     """Close-ups before that."""
 
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Precision and memory."""
+
     def __post_init__(self) -> None:
-        _at_least(0, "stage0", self, "epochs", "learning_rate")
+        _at_least(0, "stage0", self, "epochs", "learning_rate", "head_learning_rate", "dropout")
+        if self.dropout >= 1:
+            raise UserError(f"stage0.dropout is {self.dropout}; give at least 0 and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +208,9 @@ class Stage1Config:
 
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
+
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Precision and memory."""
 
     def __post_init__(self) -> None:
         _at_least(0, "stage1", self, "epochs", "focus_learning_rate", "classifier_learning_rate")
@@ -326,13 +382,27 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise UserError(f"threads is {self.threads}; give at least 0")
+        reason = None
         if self.env.action_space == "continuous":
-            for stage, features in (("stage2", self.stage2.features), ("stage3", self.stage3.features)):
-                if features != "live":
-                    raise UserError(
-                        f"env.action_space is continuous, but {stage}.features is {features!r}, which holds the "
-                        f"patches of the grid only; give {stage}.features=live"
-                    )
+            reason = "env.action_space is continuous", "holds the patches of the grid only"
+        frames = clip_frames(self.model)
+        if frames is not None:
+            reason = "f_G and f_L look at clips as a whole", "holds the features of single frames"
+            if self.data.num_frames != sum(frames):
+                raise UserError(
+                    f"data.num_frames is {self.data.num_frames}, but f_G looks at {frames[0]} frames of a clip and "
+                    f"f_L at {frames[1]} others; give data.num_frames={sum(frames)}"
+                )
+        for stage, features in (("stage2", self.stage2.features), ("stage3", self.stage3.features)):
+            if reason and features != "live":
+                raise UserError(
+                    f"{reason[0]}, but {stage}.features is {features!r}, which {reason[1]}; give {stage}.features=live"
+                )
+
+    @property
+    def live_validation(self) -> bool:
+        """Whether validation features must be computed live, because no bank can hold them."""
+        return self.env.action_space == "continuous" or clip_frames(self.model) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

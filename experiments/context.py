@@ -26,7 +26,7 @@ from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import EncoderConfig, Recognizer
+from adafocus_rl.models.recognizer import Recognizer, clip_frames
 from adafocus_rl.seeding import seed_all
 
 
@@ -110,7 +110,7 @@ class Context:
         """
         model = self.config.model
         if not with_weights:
-            glance, focus = EncoderConfig(name=model.glance.name), EncoderConfig(name=model.focus.name)
+            glance, focus = (dataclasses.replace(part, weights="none") for part in (model.glance, model.focus))
             model = dataclasses.replace(model, glance=glance, focus=focus)
         seed_all(self.config.seed, "recognizer")
         return Recognizer(model).to(self.device)
@@ -157,7 +157,7 @@ def make_context(
     def dataset(split: str, *, train: bool, side: int = config.model.frame_size) -> ClipDataset:
         return ClipDataset(
             indices[split],
-            num_frames=config.data.num_frames,
+            num_frames=clip_frames(config.model) or config.data.num_frames,
             transform=TransformConfig(
                 frame_size=side,
                 resize_short=config.data.resize_short,

@@ -28,7 +28,7 @@ from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.stages import train_full_frame_classifier
 from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.classifiers import AveragingClassifier, Classifier
 from adafocus_rl.record import EpisodeRecord
 from adafocus_rl.seeding import seed_all
 
@@ -189,7 +189,7 @@ class Evaluation:
         """(all, f_L's) per video."""
         costs = video_macs(
             self._macs,
-            num_frames=self.context.config.data.num_frames,
+            num_frames=self.validation.num_frames,
             policy_macs=policy_macs,
             uses_patch=not full_frames,
             uses_full=full_frames,
@@ -214,6 +214,8 @@ class Evaluation:
                 return classifier
         seed_all(config.seed, "full_frame")
         classifier = context.recognizer(with_weights=False).classifier
+        if isinstance(classifier, AveragingClassifier):  # it had a beginning of its own in stage 0
+            classifier.load_state_dict(self.recognizer.classifier.state_dict())
         source = self.features.training(config.stage3.features)
         train_full_frame_classifier(context, classifier, source, epochs=epochs, rate=rate, sgd=sgd)
         save_classifier(context, "full_frame", classifier, manifest)

@@ -39,8 +39,8 @@ class RunFeatures:
         return self._open("train", kind)
 
     def validation(self) -> FeatureSource:
-        """Validation videos: from the bank, or live if patches may lie between the positions that it holds."""
-        return self._open("val", "live" if self.context.config.env.action_space == "continuous" else "bank")
+        """Validation videos: from the bank, or live if none can hold them."""
+        return self._open("val", "live" if self.context.config.live_validation else "bank")
 
     def _open(self, split: Split, kind: Kind) -> FeatureSource:
         if (split, kind) not in self._opened:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
@@ -17,7 +16,7 @@ from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.parser_errors import explain
-from adafocus_rl.experiments.recipe_files import check_recipe
+from adafocus_rl.experiments.recipe_files import check_recipe, find_overlay
 from adafocus_rl.models.weights import FILE_SUFFIXES
 
 KEYS = (*ExperimentConfig.__dataclass_fields__, "agent")
@@ -74,12 +73,12 @@ def parse_settings(parser: ArgumentParser, argv: Sequence[str]) -> Settings:
     Raises:
         UserError: unknown key, wrong type, value out of range, or a file that is no recipe.
     """
-    for argument, following in pairwise([*argv, ""]):
-        name, _, value = argument.partition("=")
-        if name == "--config" and (value or following):
-            check_recipe(Path(value or following).expanduser())
+    arguments = _with_overlays(argv)
+    for argument in arguments:
+        if argument.startswith("--config="):
+            check_recipe(Path(argument.partition("=")[2]))
     with one_sentence(parser):
-        parsed = parser.parse_args(list(argv))
+        parsed = parser.parse_args(arguments)
     name = parsed.agent.class_path.rsplit(".", 1)[-1]
     options = vars(parsed.agent.get("init_args") or Namespace())
     _refuse_nulls(parsed, ExperimentConfig, "")
@@ -91,6 +90,17 @@ def parse_settings(parser: ArgumentParser, argv: Sequence[str]) -> Settings:
     plain = {key: content[key] for key in KEYS}
     plain["agent"] = {"class_path": name, "init_args": dict(content["agent"].get("init_args") or {})}
     return Settings(config=config, agent=AgentConfig(name=name, options=dict(options)), values=plain)
+
+
+def _with_overlays(argv: Sequence[str]) -> list[str]:
+    """The arguments with each ``--config NAME`` as ``--config=PATH``."""
+    arguments, given = [], iter(argv)
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if name == "--config" and not equals:
+            value = next(given, "")
+        arguments.append(f"--config={find_overlay(value)}" if name == "--config" and value else argument)
+    return arguments
 
 
 def load_settings(path: Path) -> Settings:

@@ -39,7 +39,7 @@ from adafocus_rl.features import LiveFeatures
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.recognizer import Recognizer, clip_frames
 from adafocus_rl.record import EpisodeRecord
 
 
@@ -65,6 +65,8 @@ class Prediction:
     """The same with f_L on every whole frame, and without a policy."""
     ms: float
     """Milliseconds from decoded frames to the prediction."""
+    clip: Tensor
+    """(T, 3, S, S) uint8, all frames that were looked at, f_G's own included."""
     shown: ShownVideo
     """For films and pictures."""
 
@@ -182,7 +184,8 @@ class Predictor:
         if not len(frames):
             raise PredictionError(name, "there are no frames")
         config = self.context.val.config
-        chosen = segment_indices(len(frames), self.context.val.num_frames, rng=None)
+        sets = self.context.val.frame_sets
+        chosen = np.concatenate([segment_indices(len(frames), size, rng=None) for size in sets])
         pixels = torch.from_numpy(np.ascontiguousarray(frames[chosen])).permute(0, 3, 1, 2)
         nowhere = torch.full((len(chosen), 4), torch.nan)
         clip, boxes = apply_transform(build_transform(config, train=False), pixels, nowhere)
@@ -198,7 +201,7 @@ class Predictor:
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Median milliseconds to recognise the same clip with f_L on every whole frame."""
-        batch = _unlabelled(prediction.shown.clip[None], len(self.names))
+        batch = _unlabelled(prediction.clip[None], len(self.names))
         spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.context.device)
         assert spent is not None
         return spent
@@ -231,24 +234,26 @@ class Predictor:
             patch_size=self.recognizer.grid.patch_size,
         )
         full = video_macs(self.macs, num_frames=len(kept), policy_macs=0, uses_patch=False, uses_full=True)
+        shown = ShownVideo(
+            row=0,
+            path=name,
+            clip=self.context.val.focus_frames(found.clip),
+            true_boxes=torch.full((1, 4), torch.nan),
+            true_names=[],
+            panels=[panel],
+        )
         return Prediction(
             path=name,
             names=self.names,
             probabilities=belief[-1],
-            boxes=panel.boxes,
-            kept=kept,
-            frames=found.frames,
+            boxes=shown.panels[0].boxes,
+            kept=torch.tensor(shown.panels[0].kept),
+            frames=self.context.val.focus_frames(found.frames),
             gmacs=gmacs,
             full_frame_gmacs=full["total"] / 1e9,
             ms=spent,
-            shown=ShownVideo(
-                row=0,
-                path=name,
-                clip=found.clip,
-                true_boxes=torch.full((len(kept), 4), torch.nan),
-                true_names=[],
-                panels=[panel],
-            ),
+            clip=found.clip,
+            shown=shown,
         )
 
     def _run(self, batch: ClipBatch) -> tuple[Rollout, PatchSelectionVectorEnv]:
@@ -289,7 +294,7 @@ def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
     )
     return ClipDataset(
         VideoIndex(records=[VideoRecord(path=path, labels=(0,))], root=Path()),
-        num_frames=config.data.num_frames,
+        num_frames=clip_frames(config.model) or config.data.num_frames,
         transform=transform,
         train=False,
         seed=config.seed,

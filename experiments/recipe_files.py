@@ -42,6 +42,12 @@ def find_recipe(name: str) -> Path:
     return Path(str(FOLDER / f"{name}.yaml"))
 
 
+def find_overlay(name: str) -> Path:
+    """The file of ``--config``: a path, or the name of one that comes with the package (``tsm``, ``tsm_plus``)."""
+    own = FOLDER / "overlays" / f"{name}.yaml"
+    return Path(str(own)) if own.is_file() else Path(name).expanduser()
+
+
 def check_recipe(path: Path) -> None:
     """Refuses a file whose blocks are no blocks.
 

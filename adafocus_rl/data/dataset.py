@@ -32,13 +32,19 @@ class ClipDataset(Dataset[Clip | BadClip]):
 
     Args:
         index: the videos.
-        num_frames: T, frames per clip, ≥ 1.
+        num_frames: T, frames per clip, ≥ 1; or several numbers, for as many sets of frames, each spread over the whole
+            video, that follow one another in the clip and share its transform.
         transform: how frames become a clip.
         train: random frames and augmentation; False for the middle frames and the centre crop, the same each
             epoch.
         seed: what all random choices derive from, together with epoch and video.
         num_classes: K; None for the index's own number.
         decode_timeout: seconds after which a loader's worker process gives a video up; 0 for never.
+
+    Attributes:
+        frame_sets: the numbers of frames, one or several.
+        num_frames: all frames of a clip.
+        num_steps: decisions in a clip: one per frame, or one for all of several sets.
 
     Raises:
         UserError: a label of K or more (with its video), T below 1, boxes that cannot be read, or OpenCV
@@ -49,17 +55,19 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self,
         index: VideoIndex,
         *,
-        num_frames: int,
+        num_frames: int | Sequence[int],
         transform: TransformConfig,
         train: bool,
         seed: int,
         num_classes: int | None = None,
         decode_timeout: float = 0,
     ) -> None:
-        if num_frames < 1:
+        self.frame_sets = (num_frames,) if isinstance(num_frames, int) else tuple(num_frames)
+        if min(self.frame_sets) < 1:
             raise UserError(f"num_frames is {num_frames}; expected at least 1 frame per clip")
         self.index = index
-        self.num_frames = num_frames
+        self.num_frames = sum(self.frame_sets)
+        self.num_steps = self.num_frames if len(self.frame_sets) == 1 else 1
         self.config = transform
         self.train = train
         self.seed = seed
@@ -112,10 +120,15 @@ class ClipDataset(Dataset[Clip | BadClip]):
         """Do not decode the i-th video again: it has no clip, for this reason."""
         self._given_up[i] = reason
 
+    def focus_frames(self, values: Tensor) -> Tensor:
+        """What belongs to the frames that f_L looks at, of values (T, …) for all frames: the last set of several."""
+        return values[-self.frame_sets[-1] :]
+
     def _load(self, i: int, record: VideoRecord) -> Clip:
         path = self.index.full_path(i)
         rng = np.random.default_rng(derive_seed(self.seed, "frames", self.epoch, i)) if self.train else None
-        frames = segment_indices(self._count(i, record, path), self.num_frames, rng=rng)
+        count = self._count(i, record, path)
+        frames = np.concatenate([segment_indices(count, size, rng=rng) for size in self.frame_sets])
         pixels = torch.from_numpy(decode_frames(path, frames, template=self.index.template)).permute(0, 3, 1, 2)
         self._check_size(path, pixels)
         stored_boxes = torch.from_numpy(self._boxes_at(record, frames))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.errors import UserError
 from adafocus_rl.features.motion import thumbnails
 from adafocus_rl.features.shards import (
     BANK_FORMAT,
@@ -84,8 +85,14 @@ def expected_manifest(
     transforms. The videos' own bytes are not read: a video replaced under its name needs a rebuild by hand.
 
     Raises:
+        UserError: when the encoders look at the frames of a clip together.
         ValueError: when the dataset has training transforms, which give a video other features at every visit.
     """
+    if recognizer.clip_frames is not None:
+        raise UserError(
+            "a bank holds features of single frames, and these encoders look at a clip's frames together; use live "
+            "features (stage2.features=live, stage3.features=live)"
+        )
     if dataset.train:
         raise ValueError("a bank holds one set of features per video; give the dataset with the evaluation transforms")
     config, grid = recognizer.config, recognizer.grid

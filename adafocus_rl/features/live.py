@@ -29,12 +29,16 @@ class LiveEpisodes(EpisodeFeatures):
         self.videos = batch.videos
         self.labels = batch.labels
         self.multi_hot = batch.multi_hot
-        self.boxes = batch.boxes
-        self.clips = recognizer.prepare(batch.clips)
+        self.boxes = recognizer.focus_frames(batch.boxes)
+        if recognizer.clip_frames is not None:
+            # One patch for all frames: around the middle of where the object is seen.
+            self.boxes = self.boxes.nanmean(1, keepdim=True)
+        clips = recognizer.prepare(batch.clips)
+        self.clips = recognizer.focus_steps(clips)
         with torch.no_grad():
-            maps, vectors = recognizer.glance_features(self.frames)
-        self.global_map = maps.unflatten(0, batch.clips.shape[:2]).float()
-        self.global_vector = vectors.unflatten(0, batch.clips.shape[:2]).float()
+            maps, vectors = recognizer.glance_steps(clips)
+        self.global_map = maps.float()
+        self.global_vector = vectors.float()
 
     @property
     def motion(self) -> Tensor:  # type: ignore[override]  # read only here
@@ -44,7 +48,7 @@ class LiveEpisodes(EpisodeFeatures):
 
     @property
     def frames(self) -> Tensor:
-        """(B · T, 3, S, S), prepared for the encoders."""
+        """(B · T, f · 3, S, S), the f frames of each step, prepared for f_L."""
         return self.clips.flatten(0, 1)
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
@@ -59,8 +63,7 @@ class LiveEpisodes(EpisodeFeatures):
     def local_at_origin(self, step: Tensor, origin: Tensor) -> Tensor:
         """f_L features (B, M[, K], D_L) of patches at pixel origins (B, M[, K], 2) of the frames ``step`` (B, M)."""
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
-        patches = self.recognizer.grid.crop(self.frames[rows.flatten()], origin.flatten(0, 1))
-        features = self.recognizer.focus_features(patches.flatten(0, -4)).float()
+        features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1)).float()
         return features.view(*origin.shape[:-1], -1)
 
     @torch.no_grad()
@@ -75,13 +78,13 @@ class LiveEpisodes(EpisodeFeatures):
         if len(kept):
             grid = self.recognizer.grid
             origin = grid.origin(patch) if patch.is_floating_point() else grid.action_origin(patch)
-            local[keep] = self.recognizer.focus_features(grid.crop(self.frames[kept], origin)).float()
+            local[keep] = self.recognizer.focus_at(self.frames[kept], origin).float()
         return local
 
     @torch.no_grad()
     def full(self) -> Tensor:
         """Encodes the whole frames now."""
-        return self.recognizer.full_features(self.frames).float().view(len(self), self.num_frames, -1)
+        return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_frames, -1)
 
 
 class LiveFeatures:
@@ -103,19 +106,20 @@ class LiveFeatures:
         self.device = device
         self.workers = workers
         self.grid = recognizer.grid
-        self.num_frames = dataset.num_frames
+        self.num_frames = recognizer.num_steps(dataset.num_frames)
         self.num_classes = dataset.num_classes
         self.has_boxes = dataset.index.boxes is not None
         self.any_position = True
         self.failed: list[tuple[str, str]] = []
         side = recognizer.grid.frame_size
         with torch.no_grad():
-            frame = recognizer.prepare(torch.zeros(1, 3, side, side, device=device))
-            maps, vectors = recognizer.glance_features(frame)
-            local = recognizer.full_features(frame)
-        self.map_shape = (maps.shape[1], maps.shape[2], maps.shape[3])
-        self.vector_dim = vectors.shape[1]
-        self.local_dim = local.shape[1]
+            # One frame tells all shapes, if each is a step by itself.
+            shortest = 1 if recognizer.clip_frames is None else sum(recognizer.clip_frames)
+            clip = recognizer.prepare(torch.zeros(1, shortest, 3, side, side, device=device))
+            maps, vectors = recognizer.glance_steps(clip)
+        self.map_shape = (maps.shape[2], maps.shape[3], maps.shape[4])
+        self.vector_dim = vectors.shape[2]
+        self.local_dim = recognizer.focus.vector_dim
         self._row = {record.path: row for row, record in enumerate(dataset.index)}
         self._videos = torch.arange(len(dataset))
         self._order: list[int] = []

@@ -15,7 +15,10 @@ from adafocus_rl.seeding import derive_seed
 
 
 class EpisodeFeatures(ABC):
-    """Frozen features of B videos of T frames each, float32 on one device.
+    """Frozen features of B videos of T steps each, float32 on one device.
+
+    A step is a frame, unless the encoders look at a whole clip together; then the clip is one step
+    (:attr:`~adafocus_rl.models.recognizer.Recognizer.clip_frames`).
 
     Attributes:
         videos: (B,) int64, row of each video in its index.

@@ -1,7 +1,8 @@
 """Perception: encoders f_G and f_L, classifiers f_C, and the recogniser that holds them."""
 
-# The two modules of encoders are imported for their entries in the registry.
+# The modules of encoders are imported for their entries in the registry.
 from adafocus_rl.models import small as small
+from adafocus_rl.models import temporal_shift as temporal_shift
 from adafocus_rl.models import torchvision_encoders as torchvision_encoders
 from adafocus_rl.models.classifiers import CLASSIFIERS, Classifier, create_classifier, sequence_loss
 from adafocus_rl.models.encoders import ENCODERS, Encoder, create_encoder

@@ -104,6 +104,12 @@ class AveragingClassifier(Classifier):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(input_dim, num_classes)
 
+    @torch.no_grad()
+    def begin_with(self, *heads: nn.Linear) -> None:
+        """Takes over linear heads, each of one part of the feature vector: the logits become the sum of theirs."""
+        self.fc.weight.copy_(torch.cat([head.weight for head in heads], dim=1))
+        self.fc.bias.copy_(torch.stack([head.bias for head in heads]).sum(0))
+
     def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """Sums and counts (B, T, K + 1) after each of T steps with features (B, T, D)."""
         states = self._step(x).cumsum(dim=1)

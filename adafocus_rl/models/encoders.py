@@ -25,6 +25,15 @@ class Encoder(nn.Module, abc.ABC):
     """D, length of the pooled vector."""
     head_keys: tuple[str, ...] = ()
     """How the names of the left-out classifier begin; weights files may hold them, and they are ignored."""
+    temporal: bool = False
+    """Whether it looks at the frames of a clip together; then N is a whole number of clips."""
+
+    recompute: bool = False
+    """Whether activations are computed again for the gradients instead of being kept; for encoders that take notice."""
+
+    def blocks(self) -> list[nn.Module]:
+        """From image to map one after another, the pieces that ``recompute`` works on; empty: there are none."""
+        return []
 
     @abc.abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
@@ -37,6 +46,9 @@ class Encoder(nn.Module, abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Vectors (N, D) of normalised images (N, 3, H, W)."""
         return self.pool(self.forward_map(x))
+
+    def set_num_frames(self, num_frames: int) -> None:
+        """Tells a ``temporal`` network that T frames, one after another along N, make a clip."""
 
     def published_weights(self) -> Mapping[str, str]:
         """Address of each published set of weights by its name; empty where there are none."""

@@ -28,6 +28,9 @@ class EncoderConfig:
     """Registered name, see ``adafocus list``."""
     weights: str = "none"
     """``none`` (fresh), a published set by name (``IMAGENET1K_V1``), or a .safetensors, .pth or .pt file."""
+    num_frames: int | None = None
+    """Frames of a clip that it looks at together and sums up in one answer (AdaFocus-TSM: 8 for f_G, 12 for f_L). Null:
+    each frame by itself. Both encoders have such a number, or neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ class Recognizer(nn.Module):
         config: what it was made from.
         glance: f_G. focus: f_L. classifier: f_C over the joined vectors (D = D_G + D_L).
         grid: the patch positions, and the crops.
+        clip_frames: (T_G, T_L), how many frames f_G and f_L look at together; None if at each by itself.
 
     Args:
         config: sizes and parts.
@@ -91,8 +95,18 @@ class Recognizer(nn.Module):
         _check(config)
         self.config = config
         self.grid = PatchGrid(grid=config.grid, frame_size=config.frame_size, patch_size=config.patch_size)
+        self.clip_frames = clip_frames(config)
         self.glance = create_encoder(config.glance.name, weights=config.glance.weights, option="model.glance.weights")
         self.focus = create_encoder(config.focus.name, weights=config.focus.weights, option="model.focus.weights")
+        for part, encoder in (("glance", self.glance), ("focus", self.focus)):
+            frames = getattr(config, part).num_frames
+            if frames is not None:
+                encoder.set_num_frames(frames)
+            elif encoder.temporal:
+                raise UserError(
+                    f"model.{part} is {getattr(config, part).name}, which looks at the frames of a clip together; say "
+                    f"at how many with model.{part}.num_frames"
+                )
         self.classifier = create_classifier(
             config.classifier.name,
             input_dim=self.glance.vector_dim + self.focus.vector_dim,
@@ -159,11 +173,71 @@ class Recognizer(nn.Module):
         vectors: Tensor = self.focus(frames)
         return vectors
 
+    # ---- whole clips, step by step ------------------------------------------------------------------------------
+    #
+    # A step is what one patch is chosen for. Its f frames go along the channels, so that they are cut at one place:
+    # (…, f · 3, S, S). Without `clip_frames` a step is a frame, f = 1. With them the whole clip is one step of T_L
+    # frames, and the T_G frames that f_G looks at come before them in the clip.
+
+    def num_steps(self, num_frames: int) -> int:
+        """T, steps of a clip of so many frames."""
+        return num_frames if self.clip_frames is None else 1
+
+    def glance_steps(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """f_G's features of each step.
+
+        Args:
+            clips: (B, F, 3, S, S), prepared.
+
+        Returns:
+            Maps (B, T, C, h, w) and vectors (B, T, D_G). If the clip is one step, the maps of its T_G frames are
+            stacked on the channels (C = T_G times f_G's), and the vector is the mean of theirs.
+        """
+        frames = self.glance_frames(clips)
+        maps, vectors = self.glance_features(frames.flatten(0, 1))
+        maps, vectors = (part.unflatten(0, frames.shape[:2]) for part in (maps, vectors))
+        if self.clip_frames is None:
+            return maps, vectors
+        return maps.flatten(1, 2)[:, None], vectors.mean(1, keepdim=True)
+
+    def glance_frames(self, clips: Tensor) -> Tensor:
+        """The frames of clips (B, F, …) that f_G looks at: all, or the first T_G."""
+        return clips if self.clip_frames is None else clips[:, : self.clip_frames[0]]
+
+    def focus_frames(self, clips: Tensor) -> Tensor:
+        """The frames of clips (B, F, …) that f_L looks at: all, or the T_L that come after f_G's."""
+        return clips if self.clip_frames is None else clips[:, self.clip_frames[0] :]
+
+    def focus_steps(self, clips: Tensor) -> Tensor:
+        """What patches are cut from: (B, T, f · 3, S, S) of clips (B, F, 3, S, S)."""
+        frames = self.focus_frames(clips)
+        return frames if self.clip_frames is None else frames.flatten(1, 2)[:, None]
+
+    def focus_at(self, steps: Tensor, origin: Tensor) -> Tensor:
+        """f_L's features of a patch at one place in all frames of a step; their mean, if they are several.
+
+        Args:
+            steps: (N, f · 3, S, S), rows of :meth:`focus_steps`.
+            origin: (N, 2) or (N, K, 2) crop origins, int64 pixels.
+
+        Returns:
+            (N, D_L) or (N, K, D_L).
+        """
+        patches = self.grid.crop(steps, origin)
+        vectors = self.focus_features(patches.reshape(-1, 3, *patches.shape[-2:]))
+        return vectors.view(*origin.shape[:-1], -1, vectors.shape[-1]).mean(-2)
+
+    def focus_whole(self, steps: Tensor) -> Tensor:
+        """f_L's features (N, D_L) of whole steps (N, f · 3, S, S); the mean over a step's frames."""
+        vectors = self.full_features(steps.reshape(-1, 3, *steps.shape[-2:]))
+        return vectors.view(len(steps), -1, vectors.shape[-1]).mean(1)
+
     def signature(self) -> dict[str, Any]:
         """Plain values that two recognisers must share for one's weights to mean the same in the other."""
         config = self.config
         return {
             "glance": config.glance.name,
+            "clip_frames": None if self.clip_frames is None else list(self.clip_frames),
             "glance_dim": self.glance.vector_dim,
             "focus": config.focus.name,
             "focus_dim": self.focus.vector_dim,
@@ -212,6 +286,26 @@ class Recognizer(nn.Module):
         for part in self._frozen:
             self.parts()[part].eval()
         return self
+
+
+def clip_frames(config: ModelConfig) -> tuple[int, int] | None:
+    """(T_G, T_L), how many frames of a clip f_G and f_L look at together; None if at each by itself.
+
+    Raises:
+        UserError: only one of the encoders has such a number, or it is below 1.
+    """
+    frames = config.glance.num_frames, config.focus.num_frames
+    glance, focus = frames
+    if glance is None and focus is None:
+        return None
+    if glance is None or focus is None:
+        raise UserError(
+            f"model.glance.num_frames is {glance} and model.focus.num_frames is {focus}; give both, for a clip is "
+            "one step for both encoders, or neither"
+        )
+    if min(glance, focus) < 1:
+        raise UserError(f"model.glance.num_frames and model.focus.num_frames are {frames}; give at least 1")
+    return glance, focus
 
 
 def _check(config: ModelConfig) -> None:

@@ -102,7 +102,7 @@ def _no_recognizer(what: str) -> UserError:
 def _config(values: Mapping[str, Any]) -> ModelConfig:
     values = dict(values)
     for name in ("glance", "focus"):
-        values[name] = EncoderConfig(name=values[name]["name"])
+        values[name] = EncoderConfig(name=values[name]["name"], num_frames=values[name].get("num_frames"))
     values["classifier"] = ClassifierConfig(**values["classifier"])
     for name in ("mean", "std"):
         values[name] = tuple(values[name])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.recompute import run_blocks
 
 
 class ConvEncoder(Encoder):
@@ -34,10 +35,14 @@ class ConvEncoder(Encoder):
         self.map_channels = channels
         self.vector_dim = channels
 
+    def blocks(self) -> list[nn.Module]:
+        """Each convolution with what follows it."""
+        layers = list(self.net)
+        return [nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers), 3)]
+
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) of normalised images (N, 3, H, W)."""
-        maps: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
-        return maps
+        return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 @ENCODERS.register("small_glance")
@@ -62,3 +67,19 @@ class SmallFocus(ConvEncoder):
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(widths=widths, strides=(2, 2, 2, 2))
+
+
+@ENCODERS.register("none")
+class NoEncoder(Encoder):
+    """f_G of a system without one (TSM): looks at nothing and has no features; its map is a zero."""
+
+    map_channels = 1
+    vector_dim = 0
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """Zeros (N, 1, 1, 1)."""
+        return x.new_zeros(len(x), 1, 1, 1)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Nothing, (N, 0)."""
+        return maps.new_zeros(len(maps), 0)

@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.recompute import run_blocks
 
 
 class TorchvisionEncoder(Encoder):
@@ -46,10 +47,13 @@ class MobileNetV2Encoder(TorchvisionEncoder):
         super().__init__("mobilenet_v2")
         self.net.classifier = nn.Identity()
 
+    def blocks(self) -> list[nn.Module]:
+        """The stem, the inverted residuals, and the last convolution."""
+        return list(self.net.get_submodule("features").children())
+
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, 1280, h, w) of normalised images (N, 3, H, W)."""
-        maps: Tensor = self.net.get_submodule("features")(x.contiguous(memory_format=torch.channels_last))
-        return maps
+        return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 class ResNetEncoder(TorchvisionEncoder):
@@ -66,12 +70,15 @@ class ResNetEncoder(TorchvisionEncoder):
         self.vector_dim = self.map_channels = self.net.get_parameter("fc.weight").shape[1]
         self.net.fc = nn.Identity()
 
+    def blocks(self) -> list[nn.Module]:
+        """The stem and the residual blocks."""
+        stem = nn.Sequential(*(self.net.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")))
+        layers = [self.net.get_submodule(name) for name in ("layer1", "layer2", "layer3", "layer4")]
+        return [stem, *(block for layer in layers for block in layer.children())]
+
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, D, h, w) of normalised images (N, 3, H, W)."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-            x = self.net.get_submodule(name)(x)
-        return x
+        return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
 ENCODERS.register("mobilenet_v2")(MobileNetV2Encoder)

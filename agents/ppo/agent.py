@@ -52,6 +52,8 @@ class PPOAgent(Agent):
         action_std: standard deviation of continuous actions, above 0 (0.25 in AdaFocus-TSM's public scripts, 0.1 in
             GFNet's); where it starts from if it is learnt.
         learn_std: learn it.
+        batch_norm: normalise π's convolution and linear layer over the batch, as AdaFocus-TSM does: over the B·T frames
+            that it learns from while it learns, by running statistics when it is measured.
 
     Raises:
         UserError: an option outside its range.
@@ -82,6 +84,7 @@ class PPOAgent(Agent):
         cell: Cell = "gru",
         action_std: float = 0.25,
         learn_std: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__(env, seed=seed)
         self._options: dict[str, Any] = {
@@ -89,7 +92,7 @@ class PPOAgent(Agent):
             "n_minibatches": n_minibatches, "clip_range": clip_range, "vf_coef": vf_coef, "ent_coef": ent_coef,
             "ent_coef_final": ent_coef_final, "gae_lambda": gae_lambda, "max_grad_norm": max_grad_norm,
             "reduced_channels": reduced_channels, "hidden": hidden, "cell": cell, "action_std": action_std,
-            "learn_std": learn_std,
+            "learn_std": learn_std, "batch_norm": batch_norm,
         }  # fmt: skip
         for name, valid, wanted in (
             ("learning_rate", learning_rate > 0, "a number above 0"),
@@ -128,8 +131,9 @@ class PPOAgent(Agent):
                 hidden=hidden,
                 action_std=action_std,
                 learn_std=learn_std,
+                batch_norm=batch_norm,
             )
-        self.network = network.to(self.device)
+        self.network = network.to(self.device).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, betas=(beta1, beta2))
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "ppo actions"))
 
@@ -203,9 +207,12 @@ class PPOAgent(Agent):
             ent_coef = self.ent_coef + progress * (self.ent_coef_final - self.ent_coef)
             history: list[dict[str, Tensor]] = []
             videos: list[int] = []
+            # Actions are drawn in the mode that they are learnt from in, so that the first ratio is 1.
+            self.network.train()
             for rollout in self.env.rollouts(self, epoch=epoch):
                 history.append(self.update(rollout, ent_coef=ent_coef))
                 videos.append(len(rollout.reward))
+            self.network.eval()
             if not history:
                 raise UserError("none of the training videos can be decoded; there is nothing to learn from")
             if callback:

@@ -35,23 +35,37 @@ def blank(space: gym.Space[Any], *shape: int) -> Observation:
     return torch.zeros(*shape, *(space.shape or ()))
 
 
+class _VectorNorm(nn.BatchNorm1d):
+    """Batch normalisation that uses its running statistics for a single row, which has no spread of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
 class ObservationEncoder(nn.Module):
     """Observations (N, …) to vectors (N, hidden).
 
     A map goes through a 1×1 convolution without bias → ReLU → flatten → linear → ReLU (AdaFocus, public code's
-    ``state_encoder``), a pooled vector through linear → ReLU. What else a dict holds (last action, time step) joins at
-    the linear layer, as if it were part of the flattened map.
+    ``state_encoder``), a pooled vector through linear → ReLU. AdaFocus-TSM's has batch normalisation before each ReLU.
+    What else a dict holds (last action, time step) joins at the linear layer, as if it were part of the flattened map.
 
     Args:
         space: of one observation: a Box (C, h, w) or (D,), or a Dict with such a one as ``features``, and vectors.
         reduced_channels: outputs of the 1×1 convolution (32 in the paper's code).
         hidden: outputs.
+        batch_norm: whether there is batch normalisation.
 
     Raises:
         UserError: another kind of space.
     """
 
-    def __init__(self, space: gym.Space[Any], *, reduced_channels: int = 32, hidden: int = 1024) -> None:
+    def __init__(
+        self, space: gym.Space[Any], *, reduced_channels: int = 32, hidden: int = 1024, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"features": space}
         features = parts.pop("features", None)
@@ -65,9 +79,12 @@ class ObservationEncoder(nn.Module):
         layers: list[nn.Module] = []
         width = shape[0]
         if len(shape) == 3:
-            layers = [nn.Conv2d(shape[0], reduced_channels, 1, bias=False), nn.ReLU(), nn.Flatten()]
+            norm = [nn.BatchNorm2d(reduced_channels)] if batch_norm else []
+            layers = [nn.Conv2d(shape[0], reduced_channels, 1, bias=False), *norm, nn.ReLU(), nn.Flatten()]
             width = reduced_channels * shape[1] * shape[2]
-        self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), nn.ReLU())
+        self._before_join = len(layers) + 1
+        norm_of_vectors = [_VectorNorm(hidden)] if batch_norm else []
+        self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), *norm_of_vectors, nn.ReLU())
         self._more = tuple(parts)
         more = sum(math.prod(part.shape or ()) for part in parts.values())
         # A layer of its own, so that the others have the same shapes with and without it.
@@ -80,5 +97,6 @@ class ObservationEncoder(nn.Module):
             encoded: Tensor = self.state_encoder(features)
             return encoded
         more = torch.cat([observation[name].flatten(1) for name in self._more], dim=1)
-        joined: Tensor = self.state_encoder[:-1](features) + self.extra(more)
-        return joined.relu()
+        joined: Tensor = self.state_encoder[: self._before_join](features) + self.extra(more)
+        result: Tensor = self.state_encoder[self._before_join :](joined)
+        return result

@@ -32,6 +32,7 @@ class RecurrentActorCritic(ObservationEncoder):
         hidden: width of the linear layer and of the memory (1024).
         action_std: standard deviation of continuous actions; the initial one if it is learnt.
         learn_std: learn it, one number for each axis.
+        batch_norm: whether the state encoder has batch normalisation (AdaFocus-TSM's has).
 
     Attributes:
         state_dim: numbers that the memory keeps from frame to frame: H, 2H (hidden and cell state), or 0.
@@ -50,8 +51,9 @@ class RecurrentActorCritic(ObservationEncoder):
         hidden: int = 1024,
         action_std: float = 0.25,
         learn_std: bool = False,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(observation_space, reduced_channels=reduced_channels, hidden=hidden)
+        super().__init__(observation_space, reduced_channels=reduced_channels, hidden=hidden, batch_norm=batch_norm)
         self.gru = nn.GRU(hidden, hidden, batch_first=True) if cell == "gru" else None
         self.lstm = nn.LSTM(hidden, hidden, batch_first=True) if cell == "lstm" else None
         self.state_dim = {"gru": hidden, "lstm": 2 * hidden, "none": 0}[cell]

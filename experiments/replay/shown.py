@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import torch
@@ -41,10 +41,25 @@ class Panel:
     patch_size: int = 0
     """P, with them."""
 
+    def over(self, frames: int) -> Panel:
+        """The same for this many frames, where all of them were one step."""
+        if len(self.kept) == frames:
+            return self
+        return replace(
+            self,
+            boxes=self.boxes.expand(frames, -1),
+            kept=self.kept * frames,
+            says=self.says * frames,
+            confidence=self.confidence * frames,
+            true_confidence=self.true_confidence and self.true_confidence * frames,
+            reward=self.reward and self.reward * frames,
+            probabilities=None if self.probabilities is None else self.probabilities.expand(frames, -1),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShownVideo:
-    """One video, and one panel for each agent."""
+    """One video, and one panel for each agent. What was decided once for the whole clip is shown on all its frames."""
 
     row: int
     """In its index."""
@@ -57,6 +72,11 @@ class ShownVideo:
     true_names: list[str]
     """Names of its classes; empty where they are not known."""
     panels: list[Panel]
+
+    def __post_init__(self) -> None:
+        frames = len(self.clip)
+        object.__setattr__(self, "true_boxes", self.true_boxes.expand(frames, -1))
+        object.__setattr__(self, "panels", [panel.over(frames) for panel in self.panels])
 
 
 def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | None = None) -> Panel:
@@ -139,7 +159,7 @@ def show(
         UserError: the record belongs to another list of videos, or to clips of another size or length.
     """
     there = (record.index_hash, record.frame_size, record.num_frames)
-    if there != (dataset.index.hash(), dataset.config.frame_size, dataset.num_frames):
+    if there != (dataset.index.hash(), dataset.config.frame_size, dataset.num_steps):
         raise UserError(
             "the episode record was made of another list of videos, or of clips of another size; write it again with "
             "`adafocus evaluate RUN`"
@@ -155,7 +175,7 @@ def show(
                 ShownVideo(
                     row=int(record.videos[place]),
                     path=record.paths[place],
-                    clip=batch.clips[0],
+                    clip=dataset.focus_frames(batch.clips[0]),
                     true_boxes=record.true_boxes[place],
                     true_names=[record.class_names[int(label)] for label in record.multi_hot[place].nonzero()],
                     panels=[make_panel(record, trace, place) for trace in traces],

@@ -26,6 +26,7 @@ class StageProgress:
         stage: name of the stage and stem of its checkpoints.
         modules: what is trained or belongs with it, by name.
         optimizer: its optimiser.
+        scaler: of its losses, if it has one.
 
     Attributes:
         done: epochs done.
@@ -36,12 +37,19 @@ class StageProgress:
     """
 
     def __init__(
-        self, context: Context, stage: str, *, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+        self,
+        context: Context,
+        stage: str,
+        *,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.context = context
         self.stage = stage
         self.modules = modules
         self.optimizer = optimizer
+        self.scaler = scaler
         self.rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
         self.seconds = 0.0
         self.done = 0
@@ -60,6 +68,8 @@ class StageProgress:
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
         checkpoint.restore_optimizer(self.optimizer, own, manifest["optimizer"])
+        if self.scaler is not None and manifest.get("scaler"):
+            self.scaler.load_state_dict(manifest["scaler"])
         self.done = int(manifest["step"])
         self.seconds = float(manifest["seconds"])
 
@@ -85,7 +95,7 @@ class StageProgress:
             tensors.update({f"{name}.{key}": value for key, value in module.state_dict().items()})
         manifest = {
             "kind": "resume", "stage": self.stage, "optimizer": plain, "seconds": self.seconds,
-            "index": self.context.index_hashes,
+            "index": self.context.index_hashes, "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }  # fmt: skip
         self.rotation.save(self.done, tensors, manifest)
 

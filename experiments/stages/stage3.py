@@ -10,7 +10,7 @@ from torch import Tensor
 from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.config import SGDConfig
 from adafocus_rl.experiments.context import Context
-from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
+from adafocus_rl.experiments.optim import clip_gradients, set_rate, sgd_optimizer
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
@@ -80,18 +80,19 @@ def _train_classifier(
     rate: float,
     sgd: SGDConfig,
 ) -> float:
-    optimizer = nesterov_sgd([(classifier, rate)], sgd)
+    optimizer = sgd_optimizer([(classifier, rate)], sgd)
     progress = StageProgress(context, stage, modules={"classifier": classifier}, optimizer=optimizer)
     steps = -(-len(source.videos) // sgd.batch_size)
     for epoch, ticker in progress.epochs(epochs, steps):
         classifier.train()
         mean = Mean()
         for step, episodes in enumerate(source.batches(sgd.batch_size, epoch=epoch)):
-            set_cosine_rate(optimizer, epoch * steps + step, epochs * steps)
+            set_rate(optimizer, sgd, epoch * steps + step, steps=steps, epochs=epochs)
             logits = classifier(torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1))
             loss = sequence_loss(logits, episodes.labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            clip_gradients(optimizer, sgd)
             optimizer.step()
             mean.add(len(episodes), loss=loss, top1=(logits[:, -1].argmax(-1) == episodes.labels).float().mean())
             ticker.advance()

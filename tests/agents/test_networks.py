@@ -107,3 +107,41 @@ def test_other_actions_are_refused() -> None:
 def test_features_of_a_dict() -> None:
     observation = _observation(WITH_MORE, 2)
     assert features_of(observation) is observation["features"]
+
+
+def test_state_encoder_of_adafocus_tsm() -> None:
+    """Eight maps on the channels; layers 0, 1, 4 and 5 have weights, as in the official checkpoints."""
+    network = _network(Box(-9, 9, (8 * 1280, 7, 7)), POSITION, reduced_channels=64, hidden=1024, batch_norm=True)
+    shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
+    assert {name: shape for name, shape in shapes.items() if "gru" not in name} == {
+        "state_encoder.0.weight": (64, 10240, 1, 1),
+        "state_encoder.1.weight": (64,),
+        "state_encoder.1.bias": (64,),
+        "state_encoder.4.weight": (1024, 3136),
+        "state_encoder.4.bias": (1024,),
+        "state_encoder.5.weight": (1024,),
+        "state_encoder.5.bias": (1024,),
+        "actor.weight": (2, 1024),
+        "actor.bias": (2,),
+        "critic.weight": (1, 1024),
+        "critic.bias": (1,),
+    }
+    x = torch.randn(3, 1, 10240, 7, 7)
+    conv, norm, linear, norm_of_vectors = (network.state_encoder[at] for at in (0, 1, 4, 5))
+    with torch.no_grad():
+        vectors = linear(norm(conv(x[:, 0])).relu().flatten(1))
+        state = torch.gru_cell(
+            norm_of_vectors(vectors).relu(),
+            torch.zeros(3, 1024),
+            *(network.gru.get_parameter(f"{kind}_{part}_l0") for kind in ("weight", "bias") for part in ("ih", "hh")),
+        )
+        outputs, _ = network.sequence(x)
+    torch.testing.assert_close(outputs[:, 0], network.actor(state).sigmoid())
+
+
+def test_a_single_row_is_normalised_by_running_statistics() -> None:
+    network = _network(VECTOR, batch_norm=True)
+    row = _observation(VECTOR, 1, 1)
+    learning, _ = network.train().sequence(row)
+    measured, _ = network.eval().sequence(row)
+    assert torch.equal(learning, measured)

@@ -130,3 +130,32 @@ def test_ppo_finds_the_patch_at_any_position() -> None:
     agent.learn(epochs=8)
     rollout = env.rollout(agent, episodes=env.source.episodes(env.source.videos), deterministic=True)
     assert rollout.reward.sum(1).mean() > 0.95 * env.best_return
+
+
+def test_batch_normalisation_while_learning_and_while_measured(made_up: MadeUp) -> None:
+    env = _env(made_up, action_space="continuous")
+    agent = _agent(env, batch_norm=True)
+    terms: list[float] = []
+    modes: list[bool] = []
+    update = agent.update
+
+    def recorded(rollout: Rollout, *, ent_coef: float) -> dict[str, torch.Tensor]:
+        modes.append(agent.network.training)
+        scalars = update(rollout, ent_coef=ent_coef)
+        terms.append(float(scalars["train/approx_kl"]))
+        return scalars
+
+    agent.update = recorded  # type: ignore[method-assign]
+    before = agent.network.state_encoder[1].running_mean.clone()
+    agent.learn(epochs=2)
+    # Actions are drawn with the statistics that they are learnt with: the ratio is 1.
+    assert modes
+    assert all(modes)
+    assert terms == pytest.approx([0.0] * len(terms), abs=1e-6)
+    assert not torch.equal(agent.network.state_encoder[1].running_mean, before)
+    assert not agent.network.training
+    # Measured, a video is decided by itself.
+    videos = env.source.videos[:3]
+    together = env.rollout(agent, episodes=env.source.episodes(videos), deterministic=True).output.action
+    alone = env.rollout(agent, episodes=env.source.episodes(videos[:1]), deterministic=True).output.action
+    torch.testing.assert_close(together[:1], alone)

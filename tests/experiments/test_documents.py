@@ -20,6 +20,7 @@ from adafocus_rl.experiments.bench import BENCHMARKS
 from adafocus_rl.experiments.cli import COMMANDS
 from adafocus_rl.experiments.evaluate import Row
 from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.recipe_files import find_recipe
 
 Look = Any
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,27 @@ def test_the_readmes_recipe_reads(tmp_path: Path) -> None:
     assert config.name == "mine"
     assert config.model.focus.weights == "IMAGENET1K_V1"
     assert config.stage3.epochs == 10
+
+
+@pytest.mark.slow
+def test_the_counts_of_the_full_size_page(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks((ROOT / "docs" / "full_size.md").read_text(encoding="utf-8"), "python")
+    exec(code, {})
+    said = [line.split("MB: ")[1] for line in code.splitlines() if "MB: " in line]
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_keys_of_the_paper_page_exist() -> None:
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    values = load_settings(find_recipe("something_v1")).values
+    values["agent"] = values["agent"]["init_args"]
+    named = re.findall(r"`((?:data|model|env|agent|skip|stage\d)(?:\.[a-z0-9_]+)+)[`:]", page)
+    assert len(named) > 30
+    for key in named:
+        inner: Any = values
+        for name in key.split("."):
+            assert name in inner, key
+            inner = inner[name]
 
 
 def test_the_readmes_list_reads(tmp_path: Path) -> None:

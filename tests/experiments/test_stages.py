@@ -15,7 +15,7 @@ from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config import SGDConfig
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.optim import nesterov_sgd, set_cosine_rate
+from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.parser import experiment_parser, parse_settings
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.stages import (
@@ -30,6 +30,13 @@ from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models import Recognizer
 
 Rates = list[list[float]]
+
+CLIPS = (
+    "--data.num_frames=5", "--model.glance.num_frames=2", "--model.focus.num_frames=3",
+    "--model.classifier.name=average", "--env.action_space=continuous", "--stage2.features=live",
+    "--stage3.features=live", "--agent.batch_norm=true",
+)  # fmt: skip
+"""AdaFocus-TSM: a clip is one step."""
 
 
 def make(recipe: Path, run: Path, *arguments: str) -> Context:
@@ -81,12 +88,38 @@ def cosine(initial: float, total: int) -> list[float]:
 
 def test_the_schedule_in_closed_form() -> None:
     layer = nn.Linear(2, 2)
-    optimizer = nesterov_sgd([(layer, 0.4)], SGDConfig())
+    optimizer = sgd_optimizer([(layer, 0.4)], SGDConfig())
     group = optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 1e-4)
     for step, expected in ((0, 0.4), (25, 0.2 * (1 + math.sqrt(0.5))), (50, 0.2), (100, 0.0)):
-        set_cosine_rate(optimizer, step, 100)
+        set_rate(optimizer, SGDConfig(), step, steps=10, epochs=10)
         assert math.isclose(group["lr"], expected, abs_tol=1e-12)
+
+
+def test_steps_in_closed_form() -> None:
+    """TSM's: a tenth after 20 and after 40 epochs, plain momentum."""
+    config = SGDConfig(schedule="steps", milestones=[20, 40], nesterov=False, weight_decay=5e-4)
+    optimizer = sgd_optimizer([(nn.Linear(2, 2), 0.01)], config)
+    group = optimizer.param_groups[0]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, False, 5e-4)
+    for step, expected in ((0, 0.01), (59, 0.01), (60, 0.001), (119, 0.001), (120, 1e-4), (149, 1e-4)):
+        set_rate(optimizer, config, step, steps=3, epochs=50)
+        assert math.isclose(group["lr"], expected)
+
+
+def test_stage_0_in_tsms_way(recipe: Path, tmp_path: Path, rates: Rates) -> None:
+    """Heads have a rate of their own, and an averaging f_C begins with them."""
+    context = make(
+        recipe, tmp_path, "--stage0.epochs=3", "--stage0.stills.epochs=0", "--stage0.head_learning_rate=0.5",
+        "--stage0.dropout=0.5", "--stage0.sgd.schedule=steps", "--stage0.sgd.milestones=[1]",
+        "--model.classifier.name=average",
+    )  # fmt: skip
+    recognizer = context.recognizer()
+    before = parts(recognizer)
+    train_encoders(context, recognizer)
+    # 12 videos, 5 in a batch: three steps an epoch.
+    assert rates == [[pytest.approx(0.03), pytest.approx(0.5)]] * 3 + [[pytest.approx(0.003), pytest.approx(0.05)]] * 6
+    assert changed(before, parts(recognizer)) == {"glance", "focus", "classifier"}
 
 
 def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: Rates) -> None:
@@ -109,8 +142,9 @@ def test_stage_0_without_epochs_leaves_the_encoders_alone(recipe: Path, tmp_path
     assert parts(recognizer) == before
 
 
-def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates) -> None:
-    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2")
+@pytest.mark.parametrize("more", [(), CLIPS], ids=["frames", "clips"])
+def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates, more: tuple[str, ...]) -> None:
+    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2", *more)
     recognizer = context.recognizer()
     before = parts(recognizer)
     glance, focus = watch(recognizer.glance), watch(recognizer.focus)
@@ -147,8 +181,11 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
         assert float(((counts - 960 / 17) ** 2 / (960 / 17)).sum()) < 39
 
 
-@pytest.mark.parametrize("kind", ["bank", "live"])
-def test_stages_2_and_3_freeze_the_recognizer(context: Context, kind: Any, rates: Rates) -> None:
+@pytest.mark.parametrize(("kind", "more"), [("bank", ()), ("live", ()), ("live", CLIPS)])
+def test_stages_2_and_3_freeze_the_recognizer(
+    recipe: Path, tmp_path: Path, kind: Any, more: tuple[str, ...], rates: Rates
+) -> None:
+    context = make(recipe, tmp_path, *more)
     recognizer = context.recognizer().eval()
     features = RunFeatures(context, recognizer)
     source = features.training(kind)

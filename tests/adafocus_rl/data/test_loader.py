@@ -178,7 +178,7 @@ def test_a_fault_that_is_no_videos_ends_the_run(plug: Any, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"again and again \(exit code 7\).*shared memory"):
         list(make_loader(dataset, batch_size=3, workers=1))
     monkeypatch.setattr(loader_module, "LOSSES", 2)
-    monkeypatch.setattr(dataset_module, "decode_frames", lambda path, indices: os._exit(4))
+    monkeypatch.setattr(dataset_module, "decode_frames", lambda path, indices, **_: os._exit(4))
     with pytest.raises(UserError, match=r"exit code 4.*last 2 times"):
         list(make_loader(dataset, batch_size=3, workers=1))
 
