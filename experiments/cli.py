@@ -16,6 +16,8 @@ COMMANDS = {
     "compare": ("compare.command:compare", "train agents, or variants of one, with many seeds on one recognizer"),
     "features": ("commands:features", "build or check a run's feature bank"),
     "data": ("data_commands:data", "make embedded data"),
+    "flops": ("compute:flops", "count the compute of a recipe, or of the paper's table beside what it prints"),
+    "import-official": ("import_official:import_official", "make a run of a checkpoint of the public AdaFocus code"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }

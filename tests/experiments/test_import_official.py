@@ -1,0 +1,161 @@
+"""A public checkpoint becomes a run that computes what the published architecture computes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+from torch import Tensor, nn
+
+from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.recognition import load_agent, recognize
+from adafocus_rl.features import GivenClips
+from adafocus_rl.models import Recognizer
+from adafocus_rl.models.official import read_official
+
+Cli = Any
+Tensors = dict[str, Tensor]
+
+
+class Published(nn.Module):
+    """The published architecture, its parameters under the names that its checkpoints have."""
+
+    def __init__(self, *, classes: int, hidden: int = 1024, actions: int = 49, policy_hidden: int = 1024) -> None:
+        super().__init__()
+        self.glancer = nn.ModuleDict({"net": torchvision.models.mobilenet_v2(num_classes=classes)})
+        self.focuser = nn.ModuleDict({"net": torchvision.models.resnet50(num_classes=classes)})
+        self.fc = nn.ModuleDict(
+            {"gru": nn.GRU(1280 + 2048, hidden, batch_first=True), "fc": nn.Linear(hidden, classes)}
+        )
+        self.policy = nn.ModuleDict(
+            {
+                "state_encoder": nn.Sequential(
+                    nn.Conv2d(1280, 32, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(1568, policy_hidden), nn.ReLU()
+                ),
+                "gru": nn.GRU(policy_hidden, policy_hidden),
+                "actor": nn.Sequential(nn.Linear(policy_hidden, actions)),
+                "critic": nn.Sequential(nn.Linear(policy_hidden, 1)),
+            }
+        )  # fmt: skip
+
+    def checkpoint(self, *, policy: bool = True) -> dict[str, Any]:
+        """What the public code hands to ``torch.save``."""
+        focuser = {**self.focuser.state_dict()}
+        own = self.policy.state_dict()
+        if policy:
+            for copy in ("policy", "policy_old"):
+                focuser |= {f"policy.{copy}.{name}": value for name, value in own.items()}
+        return {
+            "epoch": 51, "model_state_dict": self.state_dict(), "glancer": self.glancer.state_dict(),
+            "focuser": focuser, "fc": self.fc.state_dict(), "scaler": None, "policy": own if policy else None,
+            # A tensor from top-1, one of NumPy's numbers from mAP.
+            "acc": torch.tensor(75.0), "best_acc": np.float64(75.0), "optimizer": {"state": {}, "param_groups": []},
+        }  # fmt: skip
+
+
+def blobs(count: int, *, seed: int) -> Tensor:
+    """Frames (count, 3, 224, 224) of coarse blobs of colour, in which frames and places differ."""
+    coarse = 2 * torch.randn(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return nn.functional.interpolate(coarse, size=(224, 224), mode="bicubic")
+
+
+@torch.no_grad()
+def drawn(seed: int, **sizes: int) -> Published:
+    """Seeded weights, and batch statistics as training leaves them, so that features and choices differ."""
+    torch.manual_seed(seed)
+    network = Published(**sizes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.normal_(module.bias, std=0.1)
+            module.momentum = 1.0
+    network.glancer["net"](blobs(4, seed=seed))
+    network.focuser["net"](blobs(4, seed=seed)[..., 50:146, 50:146])
+    for layer in (0, 3):
+        network.policy["state_encoder"][layer].weight *= 4
+    network.policy["actor"][0].weight *= 10
+    return network.eval()
+
+
+def gru_step(gru: nn.GRU, x: Tensor, h: Tensor) -> Tensor:
+    """The textbook step: reset, update and new gates, in this order in the weights."""
+    ri, zi, ni = (gru.weight_ih_l0 @ x + gru.bias_ih_l0).chunk(3)
+    rh, zh, nh = (gru.weight_hh_l0 @ h + gru.bias_hh_l0).chunk(3)
+    reset, update = torch.sigmoid(ri + rh), torch.sigmoid(zi + zh)
+    return (1 - update) * torch.tanh(ni + reset * nh) + update * h
+
+
+@torch.no_grad()
+def published_forward(network: Published, clip: Tensor, patch: int) -> dict[str, list[Any]]:
+    """One video (T, 3, 224, 224), frame after frame, as the paper tells it."""
+    seen: dict[str, list[Any]] = {name: [] for name in ("glance", "local", "probability", "action", "origin", "logits")}
+    glancer, focuser = network.glancer["net"], network.focuser["net"]
+    pi, f_c = network.policy, network.fc
+    memory, history = torch.zeros(pi["gru"].hidden_size), torch.zeros(f_c["gru"].hidden_size)
+    grid = math.isqrt(pi["actor"][0].out_features)
+    for frame in clip:
+        feature_map = glancer.features(frame[None])
+        glance = feature_map.mean([2, 3])[0]
+        memory = gru_step(pi["gru"], pi["state_encoder"](feature_map)[0], memory)
+        probability = torch.softmax(pi["actor"](memory), dim=0)
+        action = int(probability.argmax())
+        row, col = (int(k / (grid - 1) * (224 - patch) + 1e-6) for k in divmod(action, grid))
+        x = frame[None, :, row : row + patch, col : col + patch]
+        x = focuser.maxpool(focuser.relu(focuser.bn1(focuser.conv1(x))))
+        for layer in (focuser.layer1, focuser.layer2, focuser.layer3, focuser.layer4):
+            x = layer(x)
+        local = x.mean([2, 3])[0]
+        history = gru_step(f_c["gru"], torch.cat([glance, local]), history)
+        values = (glance, local, probability, action, (row, col), f_c["fc"](history))
+        for name, value in zip(seen, values, strict=True):
+            seen[name].append(value)
+    return seen
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    """To 1e-4 of the largest entry."""
+    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
+
+
+@pytest.mark.slow
+def test_an_imported_run_computes_what_is_published(tmp_path: Path) -> None:
+    network = drawn(0, classes=200)
+    torch.save(network.checkpoint(), tmp_path / "actnet.pth.tar")
+    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", "import-official", "actnet.pth.tar", "--out", "run"]
+    done = subprocess.run(
+        [*command, "--model.patch_size=96"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+    run = tmp_path / "run"
+    recognizer = Recognizer.load(run)
+    agent = load_agent(run, recognizer)
+    clips = blobs(2 * 3, seed=1).view(2, 3, 3, 224, 224)
+    logits, actions = recognize(recognizer, agent, clips)
+    assert logits.shape == (2, 3, 200)
+    assert actions.shape == (2, 3)
+
+    expected = [published_forward(network, clip, 96) for clip in clips]
+    assert actions.tolist() == [video["action"] for video in expected]
+    assert len({*actions.flatten().tolist()}) > 3, "or choices would not have been tested"
+    assert close(logits, torch.stack([torch.stack(video["logits"]) for video in expected]))
+    episodes = GivenClips(recognizer, clips).episodes(torch.arange(2))
+    outputs, _ = agent.network.sequence(episodes.global_map)  # type: ignore[attr-defined]
+    assert close(outputs.softmax(-1), torch.stack([torch.stack(video["probability"]) for video in expected]))
+    assert close(episodes.global_vector, torch.stack([torch.stack(video["glance"]) for video in expected]))
+    assert close(episodes.local(actions), torch.stack([torch.stack(video["local"]) for video in expected]))
+    origins = recognizer.grid.action_origin(actions).tolist()
+    assert origins == [[list(origin) for origin in video["origin"]] for video in expected]
