@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from adafocus_rl.data import DATASETS
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
@@ -21,6 +22,12 @@ from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.recognizer import EncoderConfig, Recognizer
+
+USES = {
+    "glance": "f_G on a frame", "policy": "π, a decision", "focus_patch": "f_L on a patch",
+    "focus_full": "f_L on a whole frame", "classifier": "f_C, a step",
+}  # fmt: skip
+"""What one use of a part is."""
 
 
 def flops(argv: Sequence[str]) -> int:
@@ -64,7 +71,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         with_batch_norm: the other convention.
 
     Returns:
-        ``convention``; ``frames``, T; ``components``, GMACs by name, each for one use; ``video``, GMACs by agent, in
+        ``convention``; ``frames``, T; ``components``, GMACs by name (:data:`USES`), each for one use; ``video``, GMACs by agent, in
         ``total`` and ``local`` (f_L's part): the recipe's agent, whole frames instead of patches and, where frames are
         skipped, the two ends between which the share of kept frames decides.
 
@@ -104,25 +111,23 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         "convention": "with batch-norm" if with_batch_norm else "conv+fc",
         "frames": config.data.num_frames,
         "components": {
-            "f_G, a frame": parts.glance / 1e9,
-            "π, a decision": policy / 1e9,
-            f"f_L, a patch of {model.patch_size}²": parts.focus_patch / 1e9,
-            f"f_L, a whole frame of {model.frame_size}²": parts.focus_full / 1e9,
-            "f_C, a step": parts.classifier / 1e9,
+            "glance": parts.glance / 1e9,
+            "policy": policy / 1e9,
+            "focus_patch": parts.focus_patch / 1e9,
+            "focus_full": parts.focus_full / 1e9,
+            "classifier": parts.classifier / 1e9,
         },
         "video": videos,
     }
 
 
 def _count_classes(settings: Settings) -> int:
-    """As training would, but an embedded dataset is not made for it."""
+    """As training would, but an embedded dataset is not made for it if it says how many it has."""
     data = settings.config.data
-    embedded = f"`adafocus data make {data.embedded} {data.root}`"
-    if data.embedded and not (Path(str(data.root)) / "train.csv").is_file():
-        raise UserError(
-            "model.num_classes is 0, which counts the classes of the training list, and there is no list yet; make it "
-            f"with {embedded}, or give --model.num_classes=K"
-        )
+    if data.embedded:
+        known: int | None = getattr(DATASETS.get(data.embedded), "num_classes", None)
+        if known is not None:
+            return known
     lists = find_lists(data)
     classes = Path(data.classes) if data.classes else None
     return VideoIndex.read(lists["train"], root=Path(data.root) if data.root else None, classes=classes).num_classes
@@ -138,7 +143,7 @@ def _print_recipe(counted: dict[str, Any]) -> None:
     table.add_column("one use of")
     table.add_column("GMACs", justify="right")
     for name, value in counted["components"].items():
-        table.add_row(name, f"{value:.4g}")
+        table.add_row(USES[name], f"{value:.4g}")
     videos = Table(title=f"a video of {counted['frames']} frames", title_justify="left")
     videos.add_column("agent")
     for name in ("GMACs", "of f_L"):

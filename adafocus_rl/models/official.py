@@ -90,12 +90,15 @@ def take(path: Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]
         A tensor for every name, float32 where it is floating point.
 
     Raises:
-        UserError: names are missing (all are told), or a shape is another.
+        UserError: names are missing (ten are told), or a shape is another.
     """
     # The count of batches is bookkeeping that old files lack and that no result depends on.
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     if missing:
-        raise UserError(f"{path} lacks weights of {part}: {', '.join(missing)}; give a whole checkpoint of this network")
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise UserError(
+            f"{path} lacks weights of {part}: {', '.join(missing[:10])}{more}; give a whole checkpoint of this network"
+        )
     for name, tensor in expected.items():
         if name in given and given[name].shape != tensor.shape:
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import json
 import math
 import os
 import re
@@ -33,7 +34,9 @@ Tensors = dict[str, Tensor]
 class Published(nn.Module):
     """The published architecture, its parameters under the names that its checkpoints have."""
 
-    def __init__(self, *, classes: int, hidden: int = 1024, actions: int = 49, policy_hidden: int = 1024) -> None:
+    def __init__(
+        self, *, classes: int, hidden: int = 1024, actions: int = 49, policy_hidden: int = 1024, places: int = 49
+    ) -> None:
         super().__init__()
         self.glancer = nn.ModuleDict({"net": torchvision.models.mobilenet_v2(num_classes=classes)})
         self.focuser = nn.ModuleDict({"net": torchvision.models.resnet50(num_classes=classes)})
@@ -43,7 +46,8 @@ class Published(nn.Module):
         self.policy = nn.ModuleDict(
             {
                 "state_encoder": nn.Sequential(
-                    nn.Conv2d(1280, 32, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(1568, policy_hidden), nn.ReLU()
+                    nn.Conv2d(1280, 32, 1, bias=False), nn.ReLU(), nn.Flatten(),
+                    nn.Linear(32 * places, policy_hidden), nn.ReLU(),
                 ),
                 "gru": nn.GRU(policy_hidden, policy_hidden),
                 "actor": nn.Sequential(nn.Linear(policy_hidden, actions)),
@@ -159,3 +163,143 @@ def test_an_imported_run_computes_what_is_published(tmp_path: Path) -> None:
     assert close(episodes.local(actions), torch.stack([torch.stack(video["local"]) for video in expected]))
     origins = recognizer.grid.action_origin(actions).tolist()
     assert origins == [[list(origin) for origin in video["origin"]] for video in expected]
+
+
+def empty(**sizes: int) -> dict[str, Any]:
+    """A checkpoint with every name and shape, and next to no bytes: each tensor is one number, repeated."""
+    with torch.device("meta"):
+        content = Published(**sizes).checkpoint()
+
+    def shrink(tensors: Tensors) -> Tensors:
+        return {name: torch.zeros((), dtype=value.dtype).expand(value.shape) for name, value in tensors.items()}
+
+    return {**content, **{name: shrink(content[name]) for name in ("glancer", "focuser", "fc", "policy")}} | {
+        "model_state_dict": {}
+    }
+
+
+SMALL = {"classes": 10, "hidden": 16, "actions": 4, "policy_hidden": 24}
+
+
+def test_the_architecture_is_read_off_the_shapes(tmp_path: Path) -> None:
+    torch.save(empty(**SMALL), tmp_path / "small.pth.tar")
+    found = read_official(tmp_path / "small.pth.tar")
+    assert (found.model.num_classes, found.model.grid, found.model.glance_size) == (10, 2, 224)
+    assert found.model.classifier.hidden == 16
+    assert found.policy_options == {"reduced_channels": 32, "hidden": 24}
+    # What is left: heads of single frames, both copies of π within f_L, and the bookkeeping.
+    assert {name.rsplit(".", 1)[0] for name in found.unused if "." in name} >= {
+        "glancer.net.classifier.1", "focuser.net.fc", "focuser.policy.policy.actor.0",
+    }  # fmt: skip
+    assert [name for name in found.unused if "." not in name] == [
+        "epoch", "model_state_dict", "scaler", "acc", "best_acc", "optimizer",
+    ]  # fmt: skip
+
+
+def test_an_imported_run_is_a_normal_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    torch.save(Published(**SMALL, places=4).checkpoint(), tmp_path / "small.pth.tar")
+    data = yaml.safe_load(recipe.read_text())["data"]
+    options = [
+        f"--data.root={data['root']}", "--data.embedded=moving_digits", "--data.num_frames=2", "--data.workers=0",
+        f"--data.embedded_options={data['embedded_options']}", "--data.resize_short=64", "--model.frame_size=64", "--model.patch_size=32",
+        "--evaluation.timed_videos=0", "--evaluation.sheet_videos=0",
+    ]  # fmt: skip
+    done = cli("import-official", tmp_path / "small.pth.tar", "--out", tmp_path / "run", *options)
+    assert done.code == 0, done.err
+    assert "not used: epoch, model_state_dict" in done.err
+    assert "10 classes, 2×2 positions; patches of 32 pixels" in done.err
+    assert (tmp_path / "run" / "command.txt").read_text().startswith("adafocus import-official ")
+    config = load_settings(tmp_path / "run" / "config.yaml").config
+    assert (config.model.num_classes, config.model.patch_size, config.data.num_frames) == (10, 32, 2)
+
+    done = cli("evaluate", tmp_path / "run", "--json")
+    assert done.code == 0, done.err
+    rows = [(row["agent"], row["after_stage"]) for row in json.loads(done.out)["rows"]]
+    assert rows[0] == ("ppo", 2)
+    assert ("ppo", 3) in rows
+    assert "full_frame" not in dict(rows)
+
+
+def test_a_file_of_stage_1_has_no_policy(cli: Cli, tmp_path: Path) -> None:
+    content = empty(**SMALL)
+    focuser = {name: value for name, value in content["focuser"].items() if not name.startswith("policy.")}
+    torch.save({**content, "focuser": focuser, "policy": None}, tmp_path / "first.pth.tar")
+    done = cli("import-official", tmp_path / "first.pth.tar", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["stage1.safetensors"]
+    done = cli("import-official", tmp_path / "first.pth.tar", "--out", tmp_path / "other", "--stage=3")
+    assert done.code == 2
+    assert "holds no policy" in done.err
+    done = cli("import-official", tmp_path / "first.pth.tar", "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "holds a run already" in done.err
+
+
+def test_the_copy_of_the_policy_in_f_l_will_do(tmp_path: Path) -> None:
+    torch.save({**empty(**SMALL), "policy": None}, tmp_path / "second.pth.tar")
+    found = read_official(tmp_path / "second.pth.tar")
+    assert set(found.policy) == {
+        name.replace("actor.0", "actor").replace("critic.0", "critic") for name in empty(**SMALL)["policy"]
+    }
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("trapped",)
+
+
+def test_what_is_wrong_with_a_file_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def refused(change: Any) -> str:
+        content = empty(**SMALL)
+        torch.save(change(content) or content, "bad.pth.tar")
+        done = cli("import-official", "bad.pth.tar", "--out", "run")
+        assert done.code == 2
+        assert not Path("run").exists()
+        sentence: str = done.err
+        assert sentence.count("\n") == 1
+        return sentence
+
+    assert "could run code, which are refused" in refused(lambda c: {**c, "acc": Trap()})
+    assert not Path("trapped").exists()
+    assert "no weights under glancer" in refused(lambda c: c.pop("glancer") is None)
+    assert "lacks weights of the recognizer: focus.net.layer1.0.bn1.weight;" in refused(
+        lambda c: c["focuser"].pop("net.layer1.0.bn1.weight") is None
+    )
+    assert "lacks weights of the policy: gru.bias_hh_l0;" in refused(lambda c: c["policy"].pop("gru.bias_hh_l0") is None)
+    assert re.search(r"glance\.net\.features\.18\.0\.weight in shape \(5,\), expected \(1280, 320, 1, 1\)", refused(
+        lambda c: c["glancer"].update({"net.features.18.0.weight": torch.zeros(5)})
+    ))  # fmt: skip
+    assert "not of AdaFocus's architecture" in refused(lambda c: c["fc"].pop("fc.weight") is None)
+    assert "holds a Tensor; expected a dict" in refused(lambda c: torch.ones(1))
+    done = cli("import-official", "gone.pth.tar", "--out", "run")
+    assert done.code == 2
+    assert "gone.pth.tar does not exist" in done.err
+
+
+def test_clips_of_another_size_are_refused(run: Path) -> None:
+    recognizer = Recognizer.load(run)
+    agent = load_agent(run, recognizer)
+    with pytest.raises(UserError, match=r"clips have shape \(2, 4, 3, 16, 16\); .* \(B, T, 3, 32, 32\)"):
+        recognize(recognizer, agent, torch.zeros(2, 4, 3, 16, 16))
+
+
+def test_a_run_of_our_own_as_a_library(run: Path) -> None:
+    """The last f_C is used, uint8 clips are normalised, and every step agrees with the step-by-step agent."""
+    recognizer = Recognizer.load(run)
+    tensors, _ = checkpoint.load(run / "checkpoints" / "stage3.safetensors")
+    assert all(torch.equal(value, tensors[f"classifier.{name}"]) for name, value in recognizer.classifier.state_dict().items())
+    agent = load_agent(run, recognizer)
+    clips = torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    logits, actions = recognize(recognizer, agent, clips)
+    again = recognize(recognizer, agent, recognizer.prepare(clips))
+    assert torch.equal(logits, again[0])
+    assert torch.equal(actions, again[1])
+    maps = GivenClips(recognizer, clips).episodes(torch.arange(2)).global_map
+    state = None
+    for step in range(4):
+        action, state = agent.predict(maps[:, step], state, deterministic=True)
+        assert torch.equal(action, actions[:, step])
+    only = Recognizer.load(run / "checkpoints" / "stage1.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(only.focus.parameters(), recognizer.focus.parameters(), strict=True))
