@@ -63,7 +63,8 @@ def macs(
             at values.
         with_batch_norm: adds two per element that batch normalisation writes.
         shapes_only: runs the copy of a module on torch's device without memory, ``meta``: the same count at once, for
-            modules that look at no values.
+            modules that look at no values. (On CPU an ``LSTM`` is one operator of oneDNN's, which hides from the count;
+            here it does not.)
 
     Returns:
         MACs of the whole call, over all of its batch.

@@ -33,7 +33,9 @@ USES = {
 def flops(argv: Sequence[str]) -> int:
     """``adafocus flops RECIPE`` and ``adafocus flops --paper``."""
     parser = CommandParser(prog="adafocus flops", description="10⁹ multiply-accumulates (GMACs), counted by torch.")
-    parser.usage = "adafocus flops RECIPE [--with-batch-norm] [--json] [--KEY=VALUE ...], or adafocus flops --paper [--json]"
+    parser.usage = (
+        "adafocus flops RECIPE [--with-batch-norm] [--json] [--KEY=VALUE ...], or adafocus flops --paper [--json]"
+    )
     parser.add_argument("recipe", nargs="?", help="a name of `adafocus list`, or the path of a YAML file")
     parser.add_argument("--paper", action="store_true", help="the costs that the paper prints, beside ours")
     parser.add_argument(

@@ -70,7 +70,6 @@ class ComputeRow:
         }  # fmt: skip
 
 
-@cache
 def image_gmacs(encoder: str, side: int, *, classes: int, convention: Convention = "conv+fc", frames: int = 1) -> float:
     """GMACs of an encoder of the registry, with a linear classifier behind it, on square images.
 
@@ -81,13 +80,19 @@ def image_gmacs(encoder: str, side: int, *, classes: int, convention: Convention
         convention: what counts.
         frames: images at once: a whole clip for encoders with temporal shift.
     """
+    body, vector = _body(encoder, side, convention, frames)
+    return (body + macs(nn.Linear(vector, classes), torch.zeros(frames, vector))) / 1e9 if classes else body / 1e9
+
+
+@cache
+def _body(encoder: str, side: int, convention: Convention, frames: int) -> tuple[int, int]:
+    """MACs of an encoder on all frames, and D."""
     with torch.device("meta"):  # only shapes matter; no memory, and no time to draw weights
         network = create_encoder(encoder)
         network.set_num_frames(frames)
-        head = nn.Linear(network.vector_dim, classes) if classes else nn.Identity()
         images = torch.zeros(frames, 3, side, side)
     with_batch_norm = convention == "with batch-norm"
-    return macs(nn.Sequential(network, head), images, with_batch_norm=with_batch_norm, shapes_only=True) / 1e9
+    return macs(network, images, with_batch_norm=with_batch_norm, shapes_only=True), network.vector_dim
 
 
 @cache
@@ -144,7 +149,7 @@ def ar_net_bounds(frames: int, *, classes: int) -> tuple[float, float]:
     vector = MobileNetV2Encoder.vector_dim
     memory = nn.LSTM(vector, 512, batch_first=True)
     look = image_gmacs("mobilenet_v2", 84, classes=classes, convention="with batch-norm")
-    look += macs(memory, torch.zeros(1, 1, vector)) / 1e9
+    look += macs(memory, torch.zeros(1, 1, vector), shapes_only=True) / 1e9
     heavy = image_gmacs("resnet50", 224, classes=classes, convention="with batch-norm")
     return -(-frames // 5) * look, frames * (look + heavy)
 

@@ -267,7 +267,9 @@ def test_what_is_wrong_with_a_file_is_told(cli: Cli, tmp_path: Path, monkeypatch
     assert "lacks weights of the recognizer: focus.net.layer1.0.bn1.weight;" in refused(
         lambda c: c["focuser"].pop("net.layer1.0.bn1.weight") is None
     )
-    assert "lacks weights of the policy: gru.bias_hh_l0;" in refused(lambda c: c["policy"].pop("gru.bias_hh_l0") is None)
+    assert "lacks weights of the policy: gru.bias_hh_l0;" in refused(
+        lambda c: c["policy"].pop("gru.bias_hh_l0") is None
+    )
     assert re.search(r"glance\.net\.features\.18\.0\.weight in shape \(5,\), expected \(1280, 320, 1, 1\)", refused(
         lambda c: c["glancer"].update({"net.features.18.0.weight": torch.zeros(5)})
     ))  # fmt: skip
@@ -289,7 +291,9 @@ def test_a_run_of_our_own_as_a_library(run: Path) -> None:
     """The last f_C is used, uint8 clips are normalised, and every step agrees with the step-by-step agent."""
     recognizer = Recognizer.load(run)
     tensors, _ = checkpoint.load(run / "checkpoints" / "stage3.safetensors")
-    assert all(torch.equal(value, tensors[f"classifier.{name}"]) for name, value in recognizer.classifier.state_dict().items())
+    assert all(
+        torch.equal(value, tensors[f"classifier.{name}"]) for name, value in recognizer.classifier.state_dict().items()
+    )
     agent = load_agent(run, recognizer)
     clips = torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     logits, actions = recognize(recognizer, agent, clips)
