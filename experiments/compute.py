@@ -21,7 +21,7 @@ from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_se
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.models.recognizer import EncoderConfig, Recognizer
+from adafocus_rl.models.recognizer import Recognizer
 
 USES = {
     "glance": "f_G on a frame", "policy": "π, a decision", "focus_patch": "f_L on a patch",
@@ -73,9 +73,9 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         with_batch_norm: the other convention.
 
     Returns:
-        ``convention``; ``frames``, T; ``components``, GMACs by name (:data:`USES`), each for one use; ``video``, GMACs by agent, in
-        ``total`` and ``local`` (f_L's part): the recipe's agent, whole frames instead of patches and, where frames are
-        skipped, the two ends between which the share of kept frames decides.
+        ``convention``; ``frames``, T; ``components``, GMACs by name (:data:`USES`), each for one use; ``video``, GMACs by
+        agent, in ``total`` and ``local`` (f_L's part): the recipe's agent, whole frames instead of patches and, where
+        frames are skipped, the two ends between which the share of kept frames decides.
 
     Raises:
         UserError: an impossible model, or classes that are to be counted in a list that is not there.
@@ -85,8 +85,8 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         config.model,
         num_classes=config.model.num_classes or _count_classes(settings),
         # Only shapes matter, and weights may be files that are elsewhere.
-        glance=EncoderConfig(name=config.model.glance.name),
-        focus=EncoderConfig(name=config.model.focus.name),
+        glance=dataclasses.replace(config.model.glance, weights="none"),
+        focus=dataclasses.replace(config.model.focus, weights="none"),
     )
     with torch.random.fork_rng(devices=[]):
         recognizer = Recognizer(model).eval()
@@ -97,7 +97,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     def video(*, policy_macs: int, full: bool = False, kept: float = 1.0) -> dict[str, float]:
         macs = video_macs(
             parts,
-            num_frames=config.data.num_frames,
+            num_frames=agent.env.source.num_frames,
             policy_macs=policy_macs,
             uses_patch=not full,
             uses_full=full,

@@ -14,6 +14,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser
 from adafocus_rl.experiments.handover import write_classifier, write_recognizer
 from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
@@ -24,31 +25,49 @@ from adafocus_rl.models.recognizer import Recognizer
 def import_official(argv: Sequence[str]) -> int:
     """``adafocus import-official FILE --out RUN``."""
     parser = CommandParser(prog="adafocus import-official", description="A run of a public checkpoint.")
-    parser.usage = "adafocus import-official FILE --out RUN [--stage N] [--config MORE.yaml] [--KEY=VALUE ...]"
-    parser.add_argument("file", help="a .pth.tar file of the public AdaFocus code")
+    parser.usage = (
+        "adafocus import-official FILE [FILE] --out RUN [--stage N] [--recipe RECIPE] [--config MORE.yaml] "
+        "[--KEY=VALUE ...]"
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a .pth.tar file of the public AdaFocus code; of TSM's, one or two"
+    )
     parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
+    parser.add_argument("--recipe", help="whose settings to take where the file tells none; default: by number of classes")
     parser.add_argument(
         "--stage", type=int, choices=[1, 2, 3],
         help="which stage the file comes from; default: 1 without a policy, 3 with one (its f_C is then fine-tuned)",
     )  # fmt: skip
     options, rest = parser.parse_known_args(argv)
-    file, run = Path(options.file).expanduser(), RunFolder(Path(options.out).expanduser())
+    files = [Path(name).expanduser() for name in options.files]
+    run = RunFolder(Path(options.out).expanduser())
     if run.config.is_file():
         raise UserError(f"{run.path} holds a run already; give another folder with --out")
-    found = read_official(file)
-    stage = options.stage or (3 if found.policy else 1)
-    if stage > 1 and not found.policy:
-        raise UserError(f"{file} holds no policy, so it does not come from stage {stage}; give --stage=1")
-    settings = _settings(found, rest)
+    if len(files) > 2:
+        raise UserError(f"{len(files)} files are given; give one checkpoint, or two of TSM's")
+    found = read_official(files)
+    stage = _stage(found, options.stage)
+    settings = _settings(found, options.recipe, rest)
     unused = found.unused + write_run(run, found, settings, stage=stage)
     run.describe(config_text=settings.text, command=shlex.join(["adafocus", "import-official", *argv]))
     say(f"not used: {', '.join(unused) or 'nothing'}")
     model = settings.config.model
     say(
-        f"wrote {run.path}, after stage {stage}: {model.num_classes} classes, {model.grid}×{model.grid} positions; "
-        f"patches of {model.patch_size} pixels, which is in no file: give --model.patch_size=P if it was another"
+        f"wrote {run.path}, after stage {stage}: {model.num_classes} classes, patches of {model.patch_size} pixels "
+        "(their size is in no file: give --model.patch_size=P if it was another)"
     )
     return 0
+
+
+def _stage(found: OfficialCheckpoint, wanted: int | None) -> int:
+    if found.family == "tsm":
+        if wanted:
+            raise UserError(f"{found.path} holds a network of TSM's, which stage 0 ends with; leave --stage out")
+        return 0
+    stage = wanted or (3 if found.policy else 1)
+    if stage > 1 and not found.policy:
+        raise UserError(f"{found.path} holds no policy, so it does not come from stage {stage}; give --stage=1")
+    return stage
 
 
 def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, stage: int) -> list[str]:
@@ -71,15 +90,17 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
         recognizer = Recognizer(config.model).eval()
     unused = _fill(recognizer, found.recognizer, found.path, part="the recognizer")
-    agent = None
+    agent = blank_agent(config, settings.agent, recognizer)
     if stage > 1:
-        agent = blank_agent(config, settings.agent, recognizer)
         network = getattr(agent, "network", None)
         if not isinstance(network, nn.Module):
             raise UserError(f"agent is {settings.agent.name}, which has no place for a policy's weights; give PPOAgent")
         unused += _fill(network, found.policy, found.path, part="the policy")
-    write_recognizer(run, "stage1", recognizer)
-    if agent is not None:
+    if stage == 0:
+        write_recognizer(run, "stage0", recognizer)
+    if stage > 0 or not agent.learns:  # TSM by itself, on whole frames, is ready
+        write_recognizer(run, "stage1", recognizer)
+    if stage > 1:
         agent.save(run.checkpoint("stage2"))
     if stage > 2:
         write_classifier(run, "stage3", recognizer.classifier, {})
@@ -92,17 +113,26 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, part
     return [name for name in tensors if name not in wanted]
 
 
-def _settings(found: OfficialCheckpoint, argv: Sequence[str]) -> Settings:
-    """What the shapes say, under what the user says; the rest is as in the paper."""
-    model = found.model
-    inferred = [
-        f"--name={found.path.name.split('.')[0]}", f"--model.num_classes={model.num_classes}",
-        f"--model.grid={model.grid}", f"--model.glance_size={model.glance_size}",
-        f"--model.classifier.hidden={model.classifier.hidden}",
+def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]) -> Settings:
+    """What the user says, over what the shapes say, over a recipe."""
+    classes = found.options["model.num_classes"]
+    if recipe is None:
+        if found.family == "adafocus":
+            recipe = "fcvid" if classes == 239 else "activitynet"
+        else:
+            recipe = "jester" if classes == 27 else "something_v1"
+    base = [f"--config={find_recipe(recipe)}"]
+    alone = found.family == "tsm" and not any(name.startswith("glance.") for name in found.recognizer)
+    if alone:
+        base.append("--config=tsm")
+    options = {
+        "name": found.path.name.split(".")[0],
+        # All weights come from the file.
+        "model.glance.weights": "none",
+        "model.focus.weights": "none",
         # An f_C for whole frames is in no file, and would take a training of its own.
-        "--evaluation.full_frame_epochs=0",
-        "--agent=PPOAgent",
-    ]  # fmt: skip
-    if found.policy:
-        inferred += [f"--agent.{name}={value}" for name, value in found.policy_options.items()]
-    return parse_settings(experiment_parser("adafocus import-official"), [*inferred, *argv])
+        "evaluation.full_frame_epochs": 0,
+        **found.options,
+    }
+    inferred = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+    return parse_settings(experiment_parser("adafocus import-official"), [*base, *inferred, *argv])

@@ -52,11 +52,12 @@ def recognize(recognizer: Recognizer, agent: Agent, clips: Tensor) -> tuple[Tens
     Args:
         recognizer: f_G, f_L, f_C; it is put in evaluation mode.
         agent: who chooses the patches; of :func:`load_agent`.
-        clips: (B, T, 3, S, S), normalised already, or uint8 intensities, which are then normalised.
+        clips: (B, T, 3, S, S), normalised already, or uint8 intensities, which are then normalised. AdaFocus-TSM takes
+            T_G + T_L frames, those that f_G looks at first.
 
     Returns:
         Logits (B, T, K) after each step, of which the last predicts, and actions (B, T) int64 on the grid, or
-        (B, T, 2) float32 positions.
+        (B, T, 2) float32 positions. AdaFocus-TSM has one step.
 
     Raises:
         UserError: clips of another shape.

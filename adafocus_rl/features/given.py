@@ -19,7 +19,8 @@ class GivenClips:
 
     Args:
         recognizer: f_G, f_L and the patch grid; put in eval mode, used without gradients on its own device.
-        clips: (B, T, 3, S, S), uint8 intensities or floating point that is normalised already.
+        clips: (B, T, 3, S, S), uint8 intensities or floating point that is normalised already; with
+            ``recognizer.clip_frames`` T_G + T_L frames, those that f_G looks at first.
 
     Raises:
         UserError: clips of another shape.
@@ -27,25 +28,28 @@ class GivenClips:
 
     def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
         side = recognizer.grid.frame_size
-        if clips.ndim != 5 or clips.shape[2:] != (3, side, side) or 0 in clips.shape:
+        frames = recognizer.clip_frames and sum(recognizer.clip_frames)
+        fits = clips.ndim == 5 and clips.shape[2:] == (3, side, side) and 0 not in clips.shape
+        if not fits or (frames and clips.shape[1] != frames):
             raise UserError(
-                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, T, 3, {side}, {side}): B videos of "
-                "T frames"
+                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {frames or 'T'}, 3, {side}, {side}): "
+                f"B videos of {frames or 'T'} frames"
             )
         self.recognizer = recognizer.eval()
         self.device = recognizer.scale.device
         self.clips = clips
         self.grid = recognizer.grid
-        self.num_frames = clips.shape[1]
+        self.num_frames = recognizer.num_steps(clips.shape[1])
         self.num_classes = recognizer.config.num_classes
         self.has_boxes = False
         self.any_position = True
         self.failed: list[tuple[str, str]] = []
         with torch.no_grad():
-            frame = recognizer.prepare(torch.zeros(1, 3, side, side, device=self.device))
-            maps, vectors = recognizer.glance_features(frame)
-        self.map_shape = (maps.shape[1], maps.shape[2], maps.shape[3])
-        self.vector_dim = vectors.shape[1]
+            # One frame tells all shapes, if each is a step by itself.
+            clip = recognizer.prepare(torch.zeros(1, frames or 1, 3, side, side, device=self.device))
+            maps, vectors = recognizer.glance_steps(clip)
+        self.map_shape = (maps.shape[2], maps.shape[3], maps.shape[4])
+        self.vector_dim = vectors.shape[2]
         self.local_dim = recognizer.focus.vector_dim
 
     @property
@@ -55,13 +59,13 @@ class GivenClips:
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
         """Encodes these clips now; they are the same in every epoch, and all are labelled 0."""
-        count = len(videos)
+        count, frames = len(videos), self.clips.shape[1]
         batch = ClipBatch(
             clips=self.clips[videos.to(self.clips.device)],
             labels=torch.zeros(count, dtype=torch.int64),
             multi_hot=torch.zeros(count, self.num_classes),
-            boxes=torch.full((count, self.num_frames, 4), float("nan")),
-            frames=torch.arange(self.num_frames).expand(count, -1),
+            boxes=torch.full((count, frames, 4), float("nan")),
+            frames=torch.arange(frames).expand(count, -1),
             videos=videos,
             failed=[],
         )
