@@ -24,10 +24,10 @@ from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.recognizer import Recognizer
 
 USES = {
-    "glance": "f_G on a frame", "policy": "π, a decision", "focus_patch": "f_L on a patch",
-    "focus_full": "f_L on a whole frame", "classifier": "f_C, a step",
+    "glance": "f_G on whole frames", "policy": "π, a decision", "focus_patch": "f_L on patches",
+    "focus_full": "f_L on whole frames", "classifier": "f_C, a step",
 }  # fmt: skip
-"""What one use of a part is."""
+"""What a part does in a step."""
 
 
 def flops(argv: Sequence[str]) -> int:
@@ -73,9 +73,10 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         with_batch_norm: the other convention.
 
     Returns:
-        ``convention``; ``frames``, T; ``components``, GMACs by name (:data:`USES`), each for one use; ``video``, GMACs by
-        agent, in ``total`` and ``local`` (f_L's part): the recipe's agent, whole frames instead of patches and, where
-        frames are skipped, the two ends between which the share of kept frames decides.
+        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name (:data:`USES`), each for one step, which is
+        a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local`` (f_L's part):
+        the recipe's agent, whole frames instead of patches and, where frames are skipped, the two ends between which
+        the share of kept frames decides.
 
     Raises:
         UserError: an impossible model, or classes that are to be counted in a list that is not there.
@@ -112,6 +113,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     return {
         "convention": "with batch-norm" if with_batch_norm else "conv+fc",
         "frames": config.data.num_frames,
+        "steps": agent.env.source.num_frames,
         "components": {
             "glance": parts.glance / 1e9,
             "policy": policy / 1e9,
@@ -142,7 +144,7 @@ def _console() -> Console:
 
 def _print_recipe(counted: dict[str, Any]) -> None:
     table = Table(title=f"GMACs, {counted['convention']}", title_justify="left")
-    table.add_column("one use of")
+    table.add_column("a step of" if counted["steps"] > 1 else "the clip's one step")
     table.add_column("GMACs", justify="right")
     for name, value in counted["components"].items():
         table.add_row(USES[name], f"{value:.4g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def import_official(argv: Sequence[str]) -> int:
         "files", nargs="+", metavar="FILE", help="a .pth.tar file of the public AdaFocus code; of TSM's, one or two"
     )
     parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
-    parser.add_argument("--recipe", help="whose settings to take where the file tells none; default: by number of classes")
+    parser.add_argument("--recipe", help="for what the file does not tell; default: by the number of classes")
     parser.add_argument(
         "--stage", type=int, choices=[1, 2, 3],
         help="which stage the file comes from; default: 1 without a policy, 3 with one (its f_C is then fine-tuned)",
@@ -134,5 +135,7 @@ def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]
         "evaluation.full_frame_epochs": 0,
         **found.options,
     }
-    inferred = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+    inferred = [
+        f"--{name}={json.dumps(value) if isinstance(value, bool) else value}" for name, value in options.items()
+    ]
     return parse_settings(experiment_parser("adafocus import-official"), [*base, *inferred, *argv])

@@ -29,11 +29,12 @@ class GivenClips:
     def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
         side = recognizer.grid.frame_size
         frames = recognizer.clip_frames and sum(recognizer.clip_frames)
+        count = frames or "T"
         fits = clips.ndim == 5 and clips.shape[2:] == (3, side, side) and 0 not in clips.shape
         if not fits or (frames and clips.shape[1] != frames):
             raise UserError(
-                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {frames or 'T'}, 3, {side}, {side}): "
-                f"B videos of {frames or 'T'} frames"
+                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {count}, 3, {side}, {side}): B videos "
+                f"of {count} frames"
             )
         self.recognizer = recognizer.eval()
         self.device = recognizer.scale.device

@@ -1,11 +1,11 @@
 """Checkpoints of the public AdaFocus code, as tensors under our names.
 
-A public checkpoint is a pickled dict that ``torch.save`` has written, ``FILE.pth.tar``: the state dicts of the parts under
-``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), beside the epoch, accuracies, the optimiser, and the
-whole model a second time. AdaFocus-TSM's (Something-Something, Jester) differ in names and in that f_C is a linear layer on
-f_L, to whose logits f_G's own are added. TSM's files, which AdaFocus-TSM starts from, hold one network under
-``state_dict``. Nothing in a file is taken on trust: the names and shapes that the architecture has must all be there, and
-what is there besides is told.
+A public checkpoint is a pickled dict that ``torch.save`` has written, ``FILE.pth.tar``: the state dicts of the parts
+under ``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), beside the epoch, accuracies, the optimiser,
+and the whole model a second time. AdaFocus-TSM's (Something-Something, Jester) differ in names and in that f_C is a
+linear layer on f_L, to whose logits f_G's own are added. TSM's files, which AdaFocus-TSM starts from, hold one network
+under ``state_dict``. Nothing in a file is taken on trust: the names and shapes that the architecture has must all be
+there, and what is there besides is told.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _tsm(
     recognizer: dict[str, Tensor] = {}
     heads: dict[str, dict[str, Tensor]] = {}
     unused = []
-    for path, content, (others, body) in zip(paths, contents, networks, strict=True):
+    for content, (others, body) in zip(contents, networks, strict=True):
         part = "glance" if any(name.startswith("features.") for name in body) else "focus"
         if part in heads:
             raise UserError(f"{' and '.join(map(str, paths))} hold the same kind of network; give one file of each")
@@ -166,7 +166,9 @@ def _summed_heads(path: Path, *heads: Mapping[str, Tensor]) -> dict[str, Tensor]
     weights = [_shaped(path, head, "weight", dims=2) for head in heads]
     biases = [_shaped(path, head, "bias", dims=1) for head in heads]
     if len({len(part) for part in (*weights, *biases)}) > 1:
-        raise UserError(f"{path} has heads of {[len(part) for part in weights]} classes; expected the same number in both")
+        raise UserError(
+            f"{path} has heads of {[len(part) for part in weights]} classes; expected the same number twice"
+        )
     return {"classifier.fc.weight": torch.cat(weights, dim=1), "classifier.fc.bias": torch.stack(biases).sum(0)}
 
 

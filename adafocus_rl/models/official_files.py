@@ -15,7 +15,7 @@ from torch import Tensor
 from adafocus_rl.errors import UserError
 
 # MobileNet-V2 as TSM's code has it numbers a block's layers through; torchvision puts each convolution with its
-# normalisation into a list of its own. Left: number there (activations have no weights). The first block expands nothing.
+# normalisation into a list of its own. Left: number there (activations have no weights). The first block expands not.
 _FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
 _BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
 # ResNets as a plain sequence of torchvision's layers, the last ones cut off.

@@ -93,7 +93,7 @@ def test_a_recipe_part_by_part(cli: Cli, recipe: Path, run: Path) -> None:
     assert other["convention"] == "with batch-norm"
     assert other["components"]["focus_patch"] > parts["focus_patch"]
     table = cli("flops", recipe).out
-    assert "f_L on a whole frame" in table
+    assert "f_L on whole frames" in table
 
 
 def test_skipping_lies_between_two_ends(cli: Cli, recipe: Path) -> None:

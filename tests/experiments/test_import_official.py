@@ -6,8 +6,6 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +132,11 @@ def close(found: Tensor, expected: Tensor) -> bool:
 
 
 @pytest.mark.slow
-def test_an_imported_run_computes_what_is_published(tmp_path: Path) -> None:
+def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) -> None:
     network = drawn(0, classes=200)
     torch.save(network.checkpoint(), tmp_path / "actnet.pth.tar")
-    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", "import-official", "actnet.pth.tar", "--out", "run"]
-    done = subprocess.run(
-        [*command, "--model.patch_size=96"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = cli("import-official", tmp_path / "actnet.pth.tar", "--out", tmp_path / "run", "--model.patch_size=96")
+    assert done.code == 0, done.err
 
     run = tmp_path / "run"
     recognizer = Recognizer.load(run)
@@ -201,7 +196,8 @@ def test_an_imported_run_is_a_normal_run(cli: Cli, recipe: Path, tmp_path: Path)
     data = yaml.safe_load(recipe.read_text())["data"]
     options = [
         f"--data.root={data['root']}", "--data.embedded=moving_digits", "--data.num_frames=2", "--data.workers=0",
-        f"--data.embedded_options={data['embedded_options']}", "--data.resize_short=64", "--model.frame_size=64", "--model.patch_size=32",
+        f"--data.embedded_options={data['embedded_options']}", "--data.resize_short=64", "--data.crop=none",
+        "--model.frame_size=64", "--model.patch_size=32",
         "--evaluation.timed_videos=0", "--evaluation.sheet_videos=0",
     ]  # fmt: skip
     done = cli("import-official", tmp_path / "small.pth.tar", "--out", tmp_path / "run", *options)

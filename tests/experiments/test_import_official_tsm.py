@@ -108,7 +108,8 @@ class Published(nn.Module):
         return {
             "epoch": 11, "model_state_dict": {}, "glancer": glancer,
             "focuser": {f"net.base_model.{name}": value for name, value in focuser.items()},
-            "fc": self.fc.state_dict(), "policy": policy, "acc": 47.0, "best_acc": torch.tensor(47.0), "optimizer": None,
+            "fc": self.fc.state_dict(), "policy": policy, "acc": 47.0, "best_acc": torch.tensor(47.0),
+            "optimizer": None,
         }  # fmt: skip
 
     @torch.no_grad()
@@ -178,7 +179,8 @@ def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) ->
 
 def network_file(network: nn.Module, classes: int) -> dict[str, Any]:
     """A checkpoint of TSM's code: one network, its last layer beside it."""
-    body = {name: value for name, value in official_names(network).items() if not name.startswith(("fc.", "classifier."))}
+    names = official_names(network)
+    body = {name: value for name, value in names.items() if not name.startswith(("fc.", "classifier."))}
     width = 2048 if isinstance(network, torchvision.models.ResNet) else 1280
     head = nn.Linear(width, classes).state_dict()
     return {
