@@ -73,8 +73,8 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         with_batch_norm: the other convention.
 
     Returns:
-        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name (:data:`USES`), each for one step, which is
-        a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local`` (f_L's part):
+        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name (:data:`USES`), each for one
+        step, which is a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local``:
         the recipe's agent, whole frames instead of patches and, where frames are skipped, the two ends between which
         the share of kept frames decides.
 

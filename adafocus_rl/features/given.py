@@ -33,7 +33,7 @@ class GivenClips:
         fits = clips.ndim == 5 and clips.shape[2:] == (3, side, side) and 0 not in clips.shape
         if not fits or (frames and clips.shape[1] != frames):
             raise UserError(
-                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {count}, 3, {side}, {side}): B videos "
+                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {count}, 3, {side}, {side}), videos "
                 f"of {count} frames"
             )
         self.recognizer = recognizer.eval()

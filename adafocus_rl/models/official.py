@@ -1,7 +1,7 @@
 """Checkpoints of the public AdaFocus code, as tensors under our names.
 
 A public checkpoint is a pickled dict that ``torch.save`` has written, ``FILE.pth.tar``: the state dicts of the parts
-under ``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), beside the epoch, accuracies, the optimiser,
+under ``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), beside the epoch, accuracies, the optimiser
 and the whole model a second time. AdaFocus-TSM's (Something-Something, Jester) differ in names and in that f_C is a
 linear layer on f_L, to whose logits f_G's own are added. TSM's files, which AdaFocus-TSM starts from, hold one network
 under ``state_dict``. Nothing in a file is taken on trust: the names and shapes that the architecture has must all be

@@ -125,3 +125,11 @@ def test_mistakes_are_sentences(cli: Cli) -> None:
         done = cli("flops", *arguments)
         assert done.code == 2
         assert message in done.err
+
+
+@pytest.mark.slow
+def test_a_papers_recipe_costs_what_the_paper_prints(cli: Cli, counted: list[dict[str, Any]]) -> None:
+    ours = {row["system"]: row["ours_gmacs"] for row in counted}
+    found = json.loads(cli("flops", "activitynet", "--model.patch_size=96", "--json").out)
+    assert found["video"]["ppo"]["total"] == pytest.approx(ours["AdaFocus 96²"], rel=1e-9)
+    assert (found["frames"], found["steps"]) == (16, 16)

@@ -303,3 +303,15 @@ def test_a_run_of_our_own_as_a_library(run: Path) -> None:
         assert torch.equal(action, actions[:, step])
     only = Recognizer.load(run / "checkpoints" / "stage1.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(only.focus.parameters(), recognizer.focus.parameters(), strict=True))
+
+
+def test_the_pages_example_runs(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "official_checkpoints.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "runs").mkdir()
+    run.rename(tmp_path / "runs" / "official")
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = {}
+    exec(compile(example, "official_checkpoints.md", "exec"), values)
+    assert values["classes"].shape == (2,)
+    assert values["boxes"].shape == (2, 16, 4)
