@@ -215,6 +215,10 @@ def test_an_imported_run_is_a_normal_run(cli: Cli, recipe: Path, tmp_path: Path)
     assert ("ppo", 3) in rows
     assert "full_frame" not in dict(rows)
 
+    config_file = tmp_path / "run" / "config.yaml"
+    done = cli("train", config_file, "--out", tmp_path / "run", "--stages", "3", "--stage3.epochs=1", "--json")
+    assert done.code == 0, done.err
+
 
 def test_a_file_of_stage_1_has_no_policy(cli: Cli, tmp_path: Path) -> None:
     content = empty(**SMALL)
