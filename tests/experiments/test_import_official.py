@@ -191,6 +191,7 @@ def test_the_architecture_is_read_off_the_shapes(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_imported_run_is_a_normal_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     torch.save(Published(**SMALL, places=4).checkpoint(), tmp_path / "small.pth.tar")
     data = yaml.safe_load(recipe.read_text())["data"]
