@@ -18,6 +18,8 @@ COMMANDS = {
     "predict": ("predict_command:predict", "recognise videos from files, folders of frames or a webcam"),
     "features": ("commands:features", "build or check a run's feature bank"),
     "data": ("data_commands:data", "make, check, index or extract videos and their lists"),
+    "flops": ("compute:flops", "count the compute of a recipe, or of the paper's table beside what it prints"),
+    "import-official": ("import_official:import_official", "make a run of a checkpoint of the public AdaFocus code"),
     "list": ("data_commands:names", "recipes, agents, encoders, datasets and rewards that can be named"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }

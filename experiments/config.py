@@ -307,7 +307,7 @@ class EvaluationConfig:
     """Videos, one at a time, whose recognition from decoded frames is timed (median of three rounds)."""
 
     full_frame_epochs: int | None = None
-    """Passes to train the whole-frame row's f_C; null is as many as stages I and III together."""
+    """Passes to train the whole-frame row's f_C; null is as many as stages I and III together, 0 leaves the row out."""
 
     sheet_videos: int = 6
     """Rows of ``patches.png``; 0 writes none."""

@@ -264,7 +264,8 @@ def evaluate(context: Context, features: RunFeatures) -> dict[str, Any]:
     agent = evaluation.own_agent()
     rows = evaluation.agent_rows([agent, *evaluation.references(agent)])
     rows = sorted([*rows, *evaluation.skipping_rows(agent)], key=lambda row: row.after_stage)
-    rows.append(evaluation.full_frame_row())
+    if context.config.evaluation.full_frame_epochs != 0:
+        rows.append(evaluation.full_frame_row())
     record = evaluation.record()
     record.save(context.run.episodes)
     if context.config.evaluation.sheet_videos:

@@ -9,6 +9,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
@@ -27,9 +28,14 @@ def forget_progress(context: Context, name: str) -> None:
 
 def save_recognizer(context: Context, name: str, recognizer: Recognizer) -> None:
     """Ends stage 0 or I."""
-    manifest = {**recognizer_manifest(recognizer), "kind": "recognizer", "stage": name}
-    checkpoint.save(context.run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
+    write_recognizer(context.run, name, recognizer)
     forget_progress(context, name)
+
+
+def write_recognizer(run: RunFolder, name: str, recognizer: Recognizer) -> None:
+    """The checkpoint of a recognizer after stage 0 or I, wherever it comes from."""
+    manifest = {**recognizer_manifest(recognizer), "kind": "recognizer", "stage": name}
+    checkpoint.save(run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
 
 
 def load_recognizer(context: Context, name: str) -> Recognizer:
@@ -69,11 +75,14 @@ def load_agent(context: Context, untrained: Agent, name: str = "stage2") -> Agen
 
 def save_classifier(context: Context, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
     """Ends stage III, or the training of the whole-frame row's f_C."""
-    tensors = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
-    checkpoint.save(
-        context.run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name}
-    )
+    write_classifier(context.run, name, classifier, manifest)
     forget_progress(context, name)
+
+
+def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
+    """The checkpoint of an f_C, wherever it comes from."""
+    tensors = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
+    checkpoint.save(run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name})
 
 
 def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:

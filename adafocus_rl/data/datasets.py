@@ -16,7 +16,7 @@ class DatasetMaker(Protocol):
     """Writes a dataset into a folder, or finds it there, and returns its list files.
 
     The annotation of `config` names the maker's own dataclass, from which the command line takes its options;
-    None stands for the defaults.
+    None stands for the defaults. It may have an attribute `num_classes`, the number of classes whatever the options.
     """
 
     def __call__(self, out: Path, config: Any = None, progress: Progress | None = None) -> dict[str, Path]:

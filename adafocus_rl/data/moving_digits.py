@@ -69,6 +69,9 @@ def make_moving_digits(
     return {split: out / f"{split}.csv" for split in splits}
 
 
+make_moving_digits.num_classes = 10  # type: ignore[attr-defined]  # so that nothing need be written to know it
+
+
 def _write_all(folder: Path, config: MovingDigitsConfig, progress: Progress | None, workers: int | None) -> None:
     (folder / "classes.txt").write_text("".join(f"{digit}\n" for digit in range(10)), encoding="utf-8")
     counts = {"train": config.train_videos, "val": config.val_videos}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -119,6 +120,22 @@ class Recognizer(nn.Module):
         self.register_buffer("scale", (1 / (255 * std)).float()[:, None, None], persistent=False)
         self.register_buffer("shift", (-mean / std).float()[:, None, None], persistent=False)
         self._frozen: tuple[Part, ...] = ()
+
+    @staticmethod
+    def load(run: str | Path, *, device: torch.device | str = "cpu") -> Recognizer:
+        """The recogniser of a run folder, or of one checkpoint file, in evaluation mode.
+
+        Args:
+            run: a run folder: f_G and f_L as stage I left them, and f_C as stage III did, if it was run; or the file of
+                a checkpoint with a recogniser.
+            device: where it goes.
+
+        Raises:
+            UserError: if there is no such run or file, or it holds no recogniser.
+        """
+        from adafocus_rl.models.saving import load_run  # which imports this module
+
+        return load_run(Path(run).expanduser(), device=device)
 
     @property
     def num_actions(self) -> int:

@@ -9,7 +9,13 @@ from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Rec
 # GMACs per image with a classifier of 200 classes, in both conventions, as published.
 PUBLISHED = [
     ("resnet50", 224, 4.0875, 4.1098),
+    ("resnet50", 192, 3.0032, None),
+    ("resnet50", 176, 2.6065, None),
+    ("resnet50", 160, 2.0857, None),
+    ("resnet50", 144, 1.7580, None),
+    ("resnet50", 128, 1.3350, None),
     ("resnet50", 96, 0.7511, None),
+    ("resnet101", 224, None, 7.832),
     ("resnet34", 168, None, 2.2489),
     ("resnet18", 112, None, 0.4862),
     ("mobilenet_v2", 224, 0.2998, 0.3131),
@@ -25,8 +31,21 @@ def test_published_costs_in_both_conventions(
     x = torch.zeros(1, 3, side, side)
     for expected, switch in ((plain, False), (with_batch_norm, True)):
         if expected is not None:
-            assert round(macs(model, x, with_batch_norm=switch) / 1e9, 4) == expected
+            counted = macs(model, x, with_batch_norm=switch, shapes_only=True)
+            assert round(counted / 1e9, 3 if name == "resnet101" else 4) == expected
     assert model.training, "the model itself is left alone"
+
+
+def test_shapes_are_enough_to_count() -> None:
+    for model, x in (
+        (torchvision.models.mobilenet_v2(num_classes=7), torch.zeros(2, 3, 64, 64)),
+        (nn.GRU(20, 30, batch_first=True), torch.zeros(2, 5, 20)),
+    ):
+        for switch in (False, True):
+            counted = macs(model, x, with_batch_norm=switch, shapes_only=True)
+            assert counted == macs(model, x, with_batch_norm=switch)
+    with pytest.raises(ValueError, match="only a module"):
+        macs(lambda x: x, torch.zeros(1), shapes_only=True)
 
 
 def test_closed_forms() -> None:
@@ -39,9 +58,10 @@ def test_closed_forms() -> None:
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_a_recurrent_sequence_is_counted_step_by_step(batch_first: bool) -> None:
-    gru = nn.GRU(20, 30, batch_first=batch_first)
-    assert macs(gru, torch.zeros(2, 5, 20)) == 2 * 5 * 3 * (20 * 30 + 30 * 30)
+@pytest.mark.parametrize(("kind", "gates"), [(nn.GRU, 3), (nn.LSTM, 4)])
+def test_a_recurrent_sequence_is_counted_step_by_step(kind: type[nn.RNNBase], gates: int, batch_first: bool) -> None:
+    memory = kind(20, 30, batch_first=batch_first)
+    assert macs(memory, torch.zeros(2, 5, 20), shapes_only=kind is nn.LSTM) == 2 * 5 * gates * (20 * 30 + 30 * 30)
 
 
 def test_classifier_costs_one_step_and_its_logits() -> None:

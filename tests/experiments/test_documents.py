@@ -83,7 +83,7 @@ def test_the_lists_of_the_data_page_read(tmp_path: Path) -> None:
 
 
 def test_every_command_and_benchmark_is_named() -> None:
-    assert set(re.findall(r"^\| `adafocus (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^\| `adafocus ([\w-]+)", README, re.MULTILINE)) == set(COMMANDS)
     assert [name for name in BENCHMARKS if f"[{name}]" not in README] == []
 
 

@@ -1,0 +1,78 @@
+"""Clips that are in memory already, without labels: for predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.features.source import video_order
+from adafocus_rl.models.recognizer import Recognizer
+
+
+class GivenClips:
+    """A :class:`~adafocus_rl.features.source.FeatureSource` of tensors; encoded when asked.
+
+    Args:
+        recognizer: f_G, f_L and the patch grid; put in eval mode, used without gradients on its own device.
+        clips: (B, T, 3, S, S), uint8 intensities or floating point that is normalised already; with
+            ``recognizer.clip_frames`` T_G + T_L frames, those that f_G looks at first.
+
+    Raises:
+        UserError: clips of another shape.
+    """
+
+    def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
+        side = recognizer.grid.frame_size
+        frames = recognizer.clip_frames and sum(recognizer.clip_frames)
+        count = frames or "T"
+        fits = clips.ndim == 5 and clips.shape[2:] == (3, side, side) and 0 not in clips.shape
+        if not fits or (frames and clips.shape[1] != frames):
+            raise UserError(
+                f"clips have shape {tuple(clips.shape)}; this recognizer takes (B, {count}, 3, {side}, {side}), videos "
+                f"of {count} frames"
+            )
+        self.recognizer = recognizer.eval()
+        self.device = recognizer.scale.device
+        self.clips = clips
+        self.grid = recognizer.grid
+        self.num_frames = recognizer.num_steps(clips.shape[1])
+        self.num_classes = recognizer.config.num_classes
+        self.has_boxes = False
+        self.any_position = True
+        self.failed: list[tuple[str, str]] = []
+        with torch.no_grad():
+            # One frame tells all shapes, if each is a step by itself.
+            clip = recognizer.prepare(torch.zeros(1, frames or 1, 3, side, side, device=self.device))
+            maps, vectors = recognizer.glance_steps(clip)
+        self.map_shape = (maps.shape[2], maps.shape[3], maps.shape[4])
+        self.vector_dim = vectors.shape[2]
+        self.local_dim = recognizer.focus.vector_dim
+
+    @property
+    def videos(self) -> Tensor:
+        """(B,) int64 on CPU."""
+        return torch.arange(len(self.clips))
+
+    def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
+        """Encodes these clips now; they are the same in every epoch, and all are labelled 0."""
+        count, frames = len(videos), self.clips.shape[1]
+        batch = ClipBatch(
+            clips=self.clips[videos.to(self.clips.device)],
+            labels=torch.zeros(count, dtype=torch.int64),
+            multi_hot=torch.zeros(count, self.num_classes),
+            boxes=torch.full((count, frames, 4), float("nan")),
+            frames=torch.arange(frames).expand(count, -1),
+            videos=videos,
+            failed=[],
+        )
+        return LiveEpisodes(self.recognizer, batch, device=self.device)
+
+    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
+        """All clips once, in order, or shuffled by the epoch."""
+        for videos in video_order(self.videos, seed=0, epoch=epoch).split(batch_size):
+            yield self.episodes(videos)
