@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -46,6 +46,10 @@ KEPT_BYTES = 1 << 25
 
 _KEY_PICTURE = 1
 """FFmpeg's AV_PICTURE_TYPE_I."""
+
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
+"""For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as the
+frame; older versions have no such argument, and one thread."""
 
 Image = NDArray[np.uint8]
 
@@ -320,7 +324,7 @@ def _decode_runs(
 
 def _image(frame: VideoFrame, converter: VideoReformatter) -> Image:
     """(H, W, 3) RGB, upright. One converter for a video: setting one up costs more than converting a frame."""
-    image = converter.reformat(frame, format="rgb24").to_ndarray().astype(np.uint8, copy=False)
+    image = converter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray().astype(np.uint8, copy=False)
     # FFmpeg's angle turns counter-clockwise, as NumPy does.
     return np.rot90(image, _quarter_turns(frame))
 
