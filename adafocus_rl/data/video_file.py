@@ -48,8 +48,8 @@ _KEY_PICTURE = 1
 """FFmpeg's AV_PICTURE_TYPE_I."""
 
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-"""For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as the
-frame; older versions have no such argument, and one thread."""
+"""For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as
+the frame; older versions have no such argument, and one thread."""
 
 Image = NDArray[np.uint8]
 
