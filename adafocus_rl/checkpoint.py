@@ -61,7 +61,12 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
     # One fixed temporary name: what a killed process left is overwritten, not collected.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        # safetensors makes files that only their owner can read; these are to have the usual permissions.
+        temporary.unlink(missing_ok=True)
+        temporary.touch()
+        permissions = temporary.stat().st_mode
         save_file(plain, temporary, metadata={_MANIFEST_KEY: text})
+        temporary.chmod(permissions)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

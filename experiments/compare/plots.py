@@ -45,11 +45,12 @@ def style(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def side_by_side(positions: Sequence[float], *, near: float) -> list[float]:
-    """Shifts in [−½, ½]·near·(n − 1) that set points of the same position apart, in the order they come.
+    """Shifts that set points of the same position apart, in the order they come, by at most ``near`` to either side.
 
     Args:
         positions: of the points.
-        near: points closer to the first of a group than this belong to it; also their distance afterwards.
+        near: points closer to the first of a group than this belong to it; also their distance afterwards, but in
+            groups of more than three, which stand closer: no picture should show differences that are not there.
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     groups: list[list[int]] = []
@@ -61,7 +62,7 @@ def side_by_side(positions: Sequence[float], *, near: float) -> list[float]:
     shifts = [0.0] * len(positions)
     for group in groups:
         for place, index in enumerate(sorted(group)):
-            shifts[index] = near * (place - (len(group) - 1) / 2)
+            shifts[index] = near * (place - (len(group) - 1) / 2) * min(1.0, 2 / max(1, len(group) - 1))
     return shifts
 
 

@@ -316,3 +316,10 @@ def test_rotation_orders_steps_as_numbers_and_forgets_the_future_of_an_abandoned
 def test_rotation_keeps_at_least_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep is 0"):
         CheckpointRotation(tmp_path, "s", keep=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
+def test_a_checkpoint_can_be_read_by_whom_other_files_can(tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").touch()
+    save(tmp_path / "a.safetensors", tensors={"a": torch.zeros(1)}, manifest={})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode

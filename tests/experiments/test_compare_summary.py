@@ -74,6 +74,7 @@ def test_points_of_equal_compute_stand_side_by_side() -> None:
     assert plots.side_by_side([1.0, 2.0, 3.0], near=0.1) == [0, 0, 0]
     assert plots.side_by_side([5.0, 1.0, 5.0, 5.05], near=0.1) == pytest.approx([-0.1, 0, 0, 0.1])
     assert plots.side_by_side([5.0, 5.0], near=0.1) == pytest.approx([-0.05, 0.05])
+    assert plots.side_by_side([5.0] * 5, near=0.1) == pytest.approx([-0.1, -0.05, 0, 0.05, 0.1])
 
 
 def test_every_name_looks_different() -> None:
