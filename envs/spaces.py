@@ -114,11 +114,12 @@ class Spaces:
             return episodes.global_vector
         if not self.config.motion:
             return episodes.global_map
-        if episodes.motion is None:
+        motion = episodes.motion  # once: live episodes compute it now
+        if motion is None:
             raise UserError(f"env.motion needs the frames' pictures, and {type(episodes).__name__} has none")
         *_, height, width = episodes.global_map.shape
-        motion = F.adaptive_avg_pool2d(episodes.motion, (height, width))
-        return torch.cat((episodes.global_map, motion[:, :, None]), dim=2)
+        pooled = F.adaptive_avg_pool2d(motion, (height, width))
+        return torch.cat((episodes.global_map, pooled[:, :, None]), dim=2)
 
     def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Actions as int64 (…,) on the grid, or as float32 (…, 2) in [0, 1]², to which they are clipped.

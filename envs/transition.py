@@ -56,8 +56,9 @@ class PatchTransition:
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
         """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
         known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
-        if episodes.motion is not None:
-            known["motion"] = patch_means(episodes.motion, self.source.grid)
+        motion = episodes.motion  # once: live episodes compute it now
+        if motion is not None:
+            known["motion"] = patch_means(motion, self.source.grid)
         return known
 
     def _episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:

@@ -131,7 +131,7 @@ class Evaluation:
         Raises:
             UserError: the π′ of a price was not trained.
         """
-        rows = []
+        rows: list[Row] = []
         for point in operating_points(self.context):
             skipper = load_skipper(self.context, self.env, own, point)
             env = skipper.env
@@ -139,21 +139,28 @@ class Evaluation:
             classifiers = {2: self.recognizer.classifier}
             if is_finished(self.context, point.stage(3)):
                 classifiers[3], _ = load_classifier(self.context, point.stage(3), self.recognizer.classifier)
-            share = self._accuracy(skipper, classifiers[2]).kept
+            learnt = self._operating_point(own, skipper, f"{own.label}+skip", classifiers, point.price)
+            share = learnt[0].kept
             assert share is not None
             at_random = RandomSkipAgent(env, seed=self.context.config.seed, share=share)
-            for agent, label in ((skipper, f"{own.label}+skip"), (at_random, at_random.label)):
-                spent = self._milliseconds(classifiers[2], agent)
-                for stage, classifier in classifiers.items():
-                    macs = own.macs_per_step() + agent.macs_per_step()
-                    tracer = self._tracer(label, stage, policy_macs=macs, price=point.price)
-                    found = self._accuracy(agent, classifier, tracer)
-                    assert found.kept is not None
-                    costs = self._gmacs(policy_macs=macs, full_frames=False, kept=found.kept)
-                    rows.append(_row(label, stage, found, costs, spent, price=point.price))
+            rows += [*learnt, *self._operating_point(own, at_random, at_random.label, classifiers, point.price)]
         return sorted(rows, key=lambda row: row.after_stage)
 
-    def _accuracy(self, agent: Agent, classifier: Classifier, tracer: Tracer | None = None) -> Accuracy:
+    def _operating_point(
+        self, own: Agent, skipper: Agent, label: str, classifiers: dict[int, Classifier], price: float
+    ) -> list[Row]:
+        """A row for each f_C, by stage, of π with one that skips frames."""
+        rows = []
+        macs = own.macs_per_step() + skipper.macs_per_step()
+        spent = self._milliseconds(classifiers[2], skipper)
+        for stage, classifier in classifiers.items():
+            found = self._accuracy(skipper, classifier, self._tracer(label, stage, policy_macs=macs, price=price))
+            assert found.kept is not None
+            costs = self._gmacs(policy_macs=macs, full_frames=False, kept=found.kept)
+            rows.append(_row(label, stage, found, costs, spent, price=price))
+        return rows
+
+    def _accuracy(self, agent: Agent, classifier: Classifier, tracer: Tracer) -> Accuracy:
         config = self.context.config.evaluation
         return evaluate_agent(
             agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats, tracer=tracer

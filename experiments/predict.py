@@ -201,7 +201,7 @@ class Predictor:
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Median milliseconds to recognise the same clip with f_L on every whole frame."""
-        batch = _unlabelled(prediction.clip[None], len(self.names))
+        batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), videos=torch.arange(1))
         spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.context.device)
         assert spent is not None
         return spent
@@ -299,20 +299,6 @@ def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
         train=False,
         seed=config.seed,
         num_classes=config.model.num_classes,
-    )
-
-
-def _unlabelled(clips: Tensor, num_classes: int) -> ClipBatch:
-    """Clips (B, T, 3, S, S) of which nothing is known."""
-    count, frames = clips.shape[:2]
-    return ClipBatch(
-        clips=clips,
-        labels=torch.zeros(count, dtype=torch.long),
-        multi_hot=torch.zeros(count, num_classes),
-        boxes=torch.full((count, frames, 4), torch.nan),
-        frames=torch.arange(frames).expand(count, -1),
-        videos=torch.arange(count),
-        failed=[],
     )
 
 

@@ -62,6 +62,26 @@ class ClipBatch:
     failed: list[tuple[str, str]]
     """(path, reason) of each video that gave no clip; B is smaller by their number."""
 
+    @classmethod
+    def unlabelled(cls, clips: Tensor, num_classes: int, *, videos: Tensor) -> ClipBatch:
+        """Clips (B, T, 3, S, S) of which nothing is known: the label 0 and no class of K, no boxes.
+
+        Args:
+            clips: intensities, or normalised already.
+            num_classes: K.
+            videos: (B,) int64, what they are numbered by.
+        """
+        count, frames = clips.shape[:2]
+        return cls(
+            clips=clips,
+            labels=torch.zeros(count, dtype=torch.int64),
+            multi_hot=torch.zeros(count, num_classes),
+            boxes=torch.full((count, frames, 4), torch.nan),
+            frames=torch.arange(frames).expand(count, -1),
+            videos=videos,
+            failed=[],
+        )
+
     def __len__(self) -> int:
         return int(self.clips.shape[0])
 

@@ -60,16 +60,8 @@ class GivenClips:
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
         """Encodes these clips now; they are the same in every epoch, and all are labelled 0."""
-        count, frames = len(videos), self.clips.shape[1]
-        batch = ClipBatch(
-            clips=self.clips[videos.to(self.clips.device)],
-            labels=torch.zeros(count, dtype=torch.int64),
-            multi_hot=torch.zeros(count, self.num_classes),
-            boxes=torch.full((count, frames, 4), float("nan")),
-            frames=torch.arange(frames).expand(count, -1),
-            videos=videos,
-            failed=[],
-        )
+        clips = self.clips[videos.to(self.clips.device)]
+        batch = ClipBatch.unlabelled(clips, self.num_classes, videos=videos)
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
