@@ -44,22 +44,31 @@ def interquartile_mean(values: Array, axis: int = -1) -> Array:
     return middle
 
 
-def bootstrap(scores: Mapping[str, Array], strata: Array, *, resamples: int = 2000, seed: int = 0) -> dict[str, Array]:
+def bootstrap(
+    scores: Mapping[str, Array],
+    strata: Array,
+    *,
+    groups: Array | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Array]:
     """Interquartile means over seeds of mean scores over videos, as other seeds and other videos might have given them.
 
     In every resample, S seeds are drawn from the S there are, and from each stratum (class) as many videos as it has,
-    with replacement. The videos of a resample are the same for all groups, so that the differences of two groups'
-    entries are differences on the same videos; their seeds are drawn independently. A group's numbers do not depend
-    on which others are there.
+    with replacement; or as many groups of videos, each with all its videos. The videos of a resample are the same for
+    all rows of the result, so that the differences of two entries are differences on the same videos; their seeds are
+    drawn independently. One entry's numbers do not depend on which others are there.
 
     Args:
-        scores: by group, (S, N) score of each video (in columns) with each seed (in rows); S may differ.
+        scores: by name, (S, N) score of each video (in columns) with each seed (in rows); S may differ.
         strata: (N,) the class of each video; only equality matters.
+        groups: (N,) which videos are alike (one scene, one speaker) and so come or go together; only equality within a
+            stratum matters. None where each stands for itself.
         resamples: R, at least 1.
         seed: of all draws.
 
     Returns:
-        By group, (R,) float64.
+        By name, (R,) float64.
 
     Raises:
         ValueError: shapes do not fit, or there is no seed, video or resample.
@@ -68,6 +77,9 @@ def bootstrap(scores: Mapping[str, Array], strata: Array, *, resamples: int = 20
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in scores.items()}
     if strata.ndim != 1 or len(strata) == 0 or resamples < 1:
         raise ValueError(f"strata have shape {strata.shape} for {resamples} resamples; expected (N,) and at least 1")
+    groups = np.arange(len(strata)) if groups is None else np.asarray(groups)
+    if groups.shape != strata.shape:
+        raise ValueError(f"groups have shape {groups.shape}; expected {strata.shape}")
     for name, table in tables.items():
         if table.ndim != 2 or table.shape[1] != len(strata) or len(table) == 0:
             raise ValueError(f"scores of {name!r} have shape {table.shape}; expected (S, {len(strata)})")
@@ -77,9 +89,9 @@ def bootstrap(scores: Mapping[str, Array], strata: Array, *, resamples: int = 20
     rows = max(1, CHUNK_ENTRIES // len(strata))
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
-        weights = _video_weights(strata, count, videos)
+        weights = _video_weights(strata, groups, count, videos)
         for name, table in tables.items():
-            means = weights @ table.T / len(strata)
+            means = weights @ table.T / weights.sum(1, keepdims=True)
             drawn = seeds[name].integers(len(table), size=means.shape)
             found[name].append(interquartile_mean(np.take_along_axis(means, drawn, axis=1), axis=1))
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -100,12 +112,14 @@ def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float
     return float(low), float(high)
 
 
-def _video_weights(strata: Array, resamples: int, draw: np.random.Generator) -> Array:
-    """(R, N) float64: how often each video is in each resample; every stratum keeps its number of videos."""
+def _video_weights(strata: Array, groups: Array, resamples: int, draw: np.random.Generator) -> Array:
+    """(R, N) float64: how often each video is in each resample; every stratum keeps its number of groups."""
     weights = np.empty((resamples, len(strata)))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
-        weights[:, members] = draw.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
+        names, group = np.unique(groups[members], return_inverse=True)
+        times = draw.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+        weights[:, members] = times[:, group]
     return weights
 
 

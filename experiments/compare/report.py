@@ -30,11 +30,12 @@ def write_comparison_report(
     Returns:
         The path.
     """
-    rows = content["rows"]
+    rows, runs = content["rows"], len(content["runs"])
     record = merged_record([training for training in trainings if training.seed == 0])
     page = PageContent(
         title=f"adafocus_rl: {context.config.name}, {content['title']}",
-        subtitle=f"{content['seeds']} seed{'s' * (content['seeds'] > 1)} on one frozen recognizer"
+        subtitle=f"{content['seeds']} seed{'s' * (content['seeds'] > 1)} on "
+        + ("one frozen recognizer" if runs == 1 else f"the frozen recognizers of {runs} runs")
         + (f", {rows[0]['videos']} validation videos" if rows else ""),
         footer=f"Made by: {content['command']}",
         columns=[
@@ -49,6 +50,7 @@ def write_comparison_report(
             "mAP, %",
             "GMACs per video",
             "s per training",
+            *(f"top-1 of {Path(run).name}, %" for run in content["runs"] if runs > 1),
         ],
         rows=[_cells(row) for row in rows],
         notes=_notes(content),
@@ -94,6 +96,7 @@ def _cells(row: Mapping[str, Any]) -> list[Cell]:
         number(row["map_mean"], ".1f", 100),
         number(row["gmacs_per_video"], ".4g"),
         number(row["seconds"], ".0f"),
+        *(number(mean, ".1f", 100) for mean in row["top1_by_run"] if len(row["top1_by_run"]) > 1),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.training import Training
 from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval
@@ -32,7 +33,7 @@ class Row:
         trainings: seeds that were really run: 1 of an agent that neither learns nor draws.
         top1_mean: mean over seeds of the share of validation videos recognised, in [0, 1].
         top1_iqm: interquartile mean over seeds of the same.
-        top1_low: lower end of the 95 % bootstrap interval of ``top1_iqm``, over seeds and videos.
+        top1_low: lower end of the 95 % bootstrap interval of ``top1_iqm``, over seeds and videos (or groups of videos).
         top1_high: its upper end.
         difference: ``top1_iqm`` minus that of the first row of the same stage.
         difference_low: lower end of its interval, both rows on the same resampled videos.
@@ -41,8 +42,10 @@ class Row:
         gmacs_per_video: 10⁹ multiply-accumulates of a video, policy and f_C included, mean over seeds.
         local_gmacs_per_video: those of f_L.
         reference: whether the agent sees true boxes or labels, which no agent in use can.
-        seconds: mean time of a training (stage III's for ``after_stage`` 3), on one thread.
+        seconds: mean time of a training (stage III's for ``after_stage`` 3), on one thread; None for a row that was
+            copied from the run.
         videos: number of videos.
+        top1_by_run: ``top1_mean`` on the videos of each run; one entry where there is one run.
     """
 
     agent: str
@@ -60,18 +63,33 @@ class Row:
     gmacs_per_video: float
     local_gmacs_per_video: float
     reference: bool
-    seconds: float
+    seconds: float | None
     videos: int
+    top1_by_run: list[float]
 
 
-def read_results(trainings: Sequence[Training], stage: int) -> dict[str, list[dict[str, Any]]]:
-    """The result files there are after stage II or III, by variant."""
+def read_results(trainings: Sequence[Training], stage: int, index: VideoIndex) -> dict[str, list[dict[str, Any]]]:
+    """The result files there are after stage II or III, by variant; to each are added the ``groups`` of its videos.
+
+    Args:
+        trainings: of one run.
+        stage: 2 or 3.
+        index: the run's validation videos.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for training in trainings:
         path = training.result(stage)
         if stage in training.stages and path.is_file():
-            found.setdefault(training.name, []).append(json.loads(path.read_text(encoding="utf-8")))
+            result = json.loads(path.read_text(encoding="utf-8"))
+            result["groups"] = groups_of(index, result["videos"])
+            found.setdefault(training.name, []).append(result)
     return found
+
+
+def groups_of(index: VideoIndex, videos: Sequence[int]) -> list[str] | None:
+    """Which of the videos belong together, from the list's column ``group``; None if it does not say so of each."""
+    groups = [index[video].extra.get("group", "") for video in videos]
+    return groups if all(groups) else None
 
 
 def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
@@ -89,14 +107,18 @@ def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
         return []
     scores = {name: _table(found) for name, found in results.items()}
     (first, *_), (base, *_) = results.values(), results
-    strata = first[0]["labels"]
     for name, found in results.items():
         if any(one["videos"] != first[0]["videos"] for one in found):
             raise UserError(
                 f"{name!r} was measured on other videos than {base!r}: some could be decoded only once; "
                 "mend them and build the banks again with `adafocus features build RUN --overwrite`"
             )
-    samples = bootstrap(scores, np.asarray(strata), resamples=RESAMPLES)
+    labels, groups = np.asarray(first[0]["labels"]), first[0].get("groups")
+    runs = np.asarray(first[0].get("runs", np.zeros(len(labels), dtype=int)))
+    # A resample has as many videos of each run and class as there are; or as many groups of each run, for a group may
+    # have several classes.
+    strata = runs if groups else np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1)
+    samples = bootstrap(scores, strata, groups=np.asarray(groups) if groups else None, resamples=RESAMPLES)
     middle = {name: float(interquartile_mean(table.mean(1))) for name, table in scores.items()}
     rows = []
     for name, found in results.items():
@@ -120,8 +142,9 @@ def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
                 gmacs_per_video=fmean(one["gmacs_per_video"] for one in found),
                 local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in found),
                 reference=found[0]["reference"],
-                seconds=fmean(one["seconds"] for one in found),
-                videos=len(strata),
+                seconds=None if found[0]["seconds"] is None else fmean(one["seconds"] for one in found),
+                videos=len(labels),
+                top1_by_run=[float(scores[name][:, runs == run].mean()) for run in np.unique(runs)],
             )
         )
     return rows

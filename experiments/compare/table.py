@@ -18,8 +18,9 @@ def print_comparison(content: Mapping[str, Any]) -> None:
     table = Table(title=f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos", title_justify="left")
     table.add_column("agent", overflow="fold")
     stages = {row["after_stage"] for row in rows}
-    names = ("seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "GMACs/video", "s/training")
-    for name in (*(["after stage"] if len(stages) > 1 else []), *names):
+    names = ["seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "GMACs/video", "s/training"]
+    several = len(content["runs"]) > 1
+    for name in (*(["after stage"] * (len(stages) > 1)), *names, *(["mean of each run"] * several)):
         table.add_column(name, justify="right")
     for row in rows:
         first = next(other for other in rows if other["after_stage"] == row["after_stage"])
@@ -33,7 +34,8 @@ def print_comparison(content: Mapping[str, Any]) -> None:
             "" if row is first else _difference(row),
             f"{100 * row['map_mean']:.1f}",
             f"{row['gmacs_per_video']:.4g}",
-            f"{row['seconds']:.0f}",
+            "" if row["seconds"] is None else f"{row['seconds']:.0f}",
+            *([" ".join(f"{100 * mean:.1f}" for mean in row["top1_by_run"])] if several else []),
         )
     console.print(table)
     if any(row["reference"] for row in rows):

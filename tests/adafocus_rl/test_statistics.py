@@ -99,6 +99,23 @@ def test_an_interval_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPat
     assert len(bootstrap({"a": a}, strata, resamples=2001)["a"]) == 2001
 
 
+def test_videos_of_a_group_come_and_go_together() -> None:
+    """Four groups of ten videos, three of them right: the share right is Binomial(4, 3/4) / 4, however many videos."""
+    right, groups = np.repeat([[1.0, 1.0, 1.0, 0.0]], 10, axis=1), np.repeat(["a", "b", "c", "d"], 10)
+    found = bootstrap({"a": right}, np.zeros(40), groups=groups, resamples=RESAMPLES)["a"]
+    counts = np.bincount(np.round(found * 4).astype(int), minlength=5)
+    expected = stats.binom.pmf(np.arange(5), 4, 0.75)
+    assert counts / RESAMPLES == pytest.approx(expected, abs=5 * np.sqrt(0.25 / RESAMPLES))
+    # A group has as many videos as it has: of one with one and one with three, a resample is one of three shares.
+    uneven = bootstrap({"a": np.array([[1.0, 0, 0, 0]])}, np.zeros(4), groups=np.array([0, 1, 1, 1]), resamples=200)
+    assert set(np.round(uneven["a"], 6)) == {0.0, 0.25, 1.0}
+    # Groups of one are videos.
+    alone = bootstrap({"a": right}, np.zeros(40), groups=np.arange(40), resamples=50)["a"]
+    assert (alone == bootstrap({"a": right}, np.zeros(40), resamples=50)["a"]).all()
+    with pytest.raises(ValueError, match="groups have shape"):
+        bootstrap({"a": right}, np.zeros(40), groups=np.zeros(3))
+
+
 @pytest.mark.parametrize(
     ("scores", "strata", "resamples"),
     [

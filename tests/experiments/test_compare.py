@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -38,7 +39,7 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 def rows_of(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Rows of compare.json by agent and stage, without times."""
     rows = json.loads((path / "compare.json").read_text(), parse_constant=pytest.fail)["rows"]
-    assert all(row.pop("seconds") >= 0 for row in rows)
+    assert all((row.pop("seconds") is None) == (row["agent"] == "full_frame") for row in rows)
     return {(row["agent"], row["after_stage"]): row for row in rows}
 
 
@@ -276,4 +277,73 @@ def test_nothing_is_built_for_a_run_without_a_bank(cli: Cli, run: Path) -> None:
     assert done.code == 2
     assert "no feature bank" in done.err
     assert not (run / "features" / "val").exists()
+    assert not (run / "compare").exists()
+
+
+@pytest.fixture
+def folds(cli: Cli, recipe: Path, videos: Path, look: Look, tmp_path: Path) -> list[Path]:
+    """Two runs, each validated on what the other is trained on."""
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    for name, other in (("train", "val"), ("val", "train")):
+        rows = list(csv.DictReader((videos / f"{other}.csv").open()))
+        with (swapped / f"{name}.csv").open("w") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "group"])
+            writer.writerows([str(videos / row["path"]), row["label"], number // 2] for number, row in enumerate(rows))
+    runs = []
+    for number, lists in enumerate((videos, swapped)):
+        runs.append(tmp_path / f"fold{number}")
+        done = cli("train", recipe, *look.own_videos(lists), "--model.num_classes=10", "--out", runs[-1])
+        assert done.code == 0, done.err
+    return runs
+
+
+def test_folds_count_together(cli: Cli, folds: list[Path], look: Look, tmp_path: Path, trained: list[str]) -> None:
+    arguments = ["--agents", "PPOAgent", "CenterAgent", "--seeds", "1", "--finetune", "--full-frame", "--jobs", "1"]
+    together = tmp_path / "together"
+    done = cli("compare", *folds, *arguments, "--out", together)
+    assert done.code == 0, done.err
+    assert trained == ["PPOAgent seed 0", "CenterAgent seed 0"] * 2
+    assert "mean of each run" in done.out
+    content = json.loads((together / "compare.json").read_text())
+    assert content["runs"] == [str(run) for run in folds]
+    assert {path.name for path in together.iterdir()} == {"compare.json", "compare.png", "curves.png", "report.html"}
+    rows = rows_of(together)
+    assert list(rows) == [
+        ("PPOAgent", 2), ("CenterAgent", 2), ("PPOAgent", 3), ("CenterAgent", 3), ("full_frame", 3),
+    ]  # fmt: skip
+    each = [rows_of(run / "compare") for run in folds]
+    for key, row in rows.items():
+        own = [table[key] for table in each]
+        assert row["videos"] == sum(one["videos"] for one in own) == 18
+        assert row["top1_by_run"] == [one["top1_mean"] for one in own]
+        assert row["top1_mean"] == pytest.approx(sum(one["top1_mean"] * one["videos"] for one in own) / 18)
+    for run, table in zip(folds, each, strict=True):
+        (expected,) = [row for row in look.results(run)["rows"] if row["agent"] == "full_frame"]
+        row = table["full_frame", 3]
+        assert (row["top1_mean"], row["map_mean"]) == pytest.approx((expected["top1"], expected["map"]))
+    # Nothing is left to do, and the pictures of each run stay its own.
+    trained.clear()
+    assert cli("compare", *folds, *arguments, "--out", together).code == 0
+    assert trained == []
+    assert (folds[0] / "compare" / "compare.png").is_file()
+
+
+def test_runs_that_do_not_go_together(cli: Cli, run: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(run, tmp_path / "again"))
+    arguments = ["--agents", "CenterAgent", "--seeds", "1", "--jobs", "1"]
+    done = cli("compare", run, again, *arguments)
+    assert (done.code, done.err) == (2, "adafocus: give --out DIR, where the results of all these runs together go\n")
+    done = cli("compare", run, again, *arguments, "--out", tmp_path / "together")
+    assert done.code == 2
+    assert f"{run} and {again} both validate on " in done.err
+    done = cli("compare", run, again, "--run", "x", *arguments, "--out", tmp_path / "together")
+    assert done.code == 2
+    assert "--run goes with a single recipe" in done.err
+    assert not (run / "compare").exists()
+    (run / "episodes.safetensors").unlink()
+    done = cli("compare", run, *arguments, "--full-frame")
+    assert done.code == 2
+    assert f"`adafocus evaluate {run}` makes it" in done.err
     assert not (run / "compare").exists()

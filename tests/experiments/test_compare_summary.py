@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
-from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, summarise
+from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, groups_of, summarise
+from adafocus_rl.experiments.compare.together import put_together
 
 
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = Tr
         "videos": list(range(len(hits))), "labels": [0] * (len(hits) // 2) + [1] * (len(hits) - len(hits) // 2),
         "visits": visits, "hits": hits, "map": sum(hits) / len(hits) / visits, "seed": seed, "learns": learns,
         "stochastic": visits > 1, "reference": False, "gmacs_per_video": 0.5, "local_gmacs_per_video": 0.25,
-        "seconds": 3.0, "curves": {"epoch": [], "reward": [], "top1": []}, **other,
+        "seconds": 3.0, "curves": {"epoch": [], "reward": [], "top1": []}, "groups": None, **other,
     }  # fmt: skip
 
 
@@ -62,6 +64,50 @@ def test_after_stage_3_nothing_is_deterministic() -> None:
 def test_other_videos_are_refused() -> None:
     with pytest.raises(UserError, match="'b' was measured on other videos than 'a'"):
         summarise({"a": [result([1, 0])], "b": [result([1, 0, 1])]}, stage=2, seeds=1)
+
+
+def test_videos_of_all_runs_count_together() -> None:
+    """Runs of 4 and 2 videos, 3 and 0 of them right: 3/6, and by run 3/4 and 0."""
+    line = {"epoch": [1, 2], "reward": [0.5, None], "top1": [0.25, 0.5]}
+    runs = [
+        {"a": [result([1, 1, 1, 0], curves=line), result([1, 1, 1, 1], seed=1)], "b": [result([0, 0, 0, 0])]},
+        {"a": [result([0, 0], curves={**line, "reward": [1.5, None]}, seconds=5.0)]},
+    ]
+    together = put_together(runs)
+    # No run has both seeds of both, so what is left is what all have.
+    assert list(together) == ["a"]
+    (one,) = together["a"]
+    assert one["videos"] == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0], [1, 1]]
+    assert (one["runs"], one["hits"], one["labels"]) == ([0] * 4 + [1] * 2, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 1])
+    assert (one["map"], one["seconds"]) == (0.375, 4)
+    assert one["curves"] == {"epoch": [1, 2], "reward": [1.0, None], "top1": [0.25, 0.5]}
+    (row,) = summarise(together, stage=2, seeds=2)
+    assert (row.top1_mean, row.top1_by_run, row.videos, row.seeds) == (0.5, [0.75, 0], 6, 1)
+    # Class 0 of the first run is always right and the second run never: only one of the strata of 2 varies.
+    assert (row.top1_low, row.top1_high) == pytest.approx((2 / 6, 4 / 6))
+
+
+def test_groups_widen_the_interval() -> None:
+    """Eight videos of two scenes, one right and one wrong throughout: all or nothing can come of other scenes."""
+    hits, labels = [1] * 4 + [0] * 4, [0, 0, 1, 1] * 2
+    (row,) = summarise({"a": [result(hits, labels=labels)]}, stage=2, seeds=1)
+    assert (row.top1_low, row.top1_high) != (0, 1)
+    (row,) = summarise({"a": [result(hits, labels=labels, groups=["s"] * 4 + ["t"] * 4)]}, stage=2, seeds=1)
+    assert (row.top1_low, row.top1_high) == (0, 1)
+    # Both runs have a scene called s, and keep it: each has its one group in every resample.
+    runs = [{"a": [result(hits[at : at + 4], groups=["s"] * 4)]} for at in (0, 4)]
+    (row,) = summarise(put_together(runs), stage=2, seeds=1)
+    assert (row.top1_low, row.top1_high) == (0.5, 0.5)
+
+
+def test_groups_are_those_of_the_list() -> None:
+    def index(*groups: str) -> VideoIndex:
+        records = [VideoRecord(path="x", labels=(0,), extra={"group": group} if group else {}) for group in groups]
+        return VideoIndex(records=records, root=Path())
+
+    assert groups_of(index("a", "b", "a"), [2, 1]) == ["a", "b"]
+    assert groups_of(index("a", "", "a"), [0, 1]) is None
+    assert groups_of(index("a", "", "a"), [0, 2]) == ["a", "a"]
 
 
 def test_curves_are_those_of_learners() -> None:

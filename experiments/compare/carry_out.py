@@ -1,0 +1,200 @@
+"""From plans to results: trains what is missing, then writes compare.json and the pictures, of each run and of all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl.agents import AGENTS
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.bases import prepare
+from adafocus_rl.experiments.compare.full_frame import FULL_FRAME, full_frame_result
+from adafocus_rl.experiments.compare.plan import Plan
+from adafocus_rl.experiments.compare.plots import plot_compute, plot_curves, require_matplotlib
+from adafocus_rl.experiments.compare.pool import Failure, run_all
+from adafocus_rl.experiments.compare.report import write_comparison_report
+from adafocus_rl.experiments.compare.summary import (
+    CONFIDENCE,
+    RESAMPLES,
+    Results,
+    as_plain,
+    curves,
+    read_results,
+    summarise,
+)
+from adafocus_rl.experiments.compare.together import put_together, refuse_shared_videos
+from adafocus_rl.experiments.compare.training import Training, make_training
+from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.reporting import Ticker, say
+from adafocus_rl.experiments.run_folder import environment
+from adafocus_rl.features.shards import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the trainings of one plan, or of several together, have left."""
+
+    results: Mapping[int, Results]
+    """By stage, those that were asked for."""
+    settings: dict[str, Any]
+    """By variant, for compare.json."""
+    trainings: list[Training]
+    """Whose episodes the report shows."""
+
+
+def carry_out(
+    plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None = None
+) -> tuple[dict[str, Any], list[Failure]]:
+    """Trains what is missing, then writes compare.json and the pictures.
+
+    Args:
+        plans: what to do, one for each run; the same variants, seeds and stages in all of them.
+        jobs: processes.
+        command: for compare.json.
+        together: folder of what is said of all plans together; None with a single one.
+
+    Returns:
+        The content of compare.json, that of all plans together if there are several; and why variants failed.
+
+    Raises:
+        UserError: a run's own checkpoint or bank is missing, half-written or stale, the runs share validation videos,
+            or a run has no whole-frame row that is wanted.
+    """
+    started = time.monotonic()
+    contexts = [make_context(plan.stored.config, plan.stored.agent, plan.run) for plan in plans]
+    refuse_shared_videos(contexts)
+    # What may be missing is looked for before the first training.
+    copied = [
+        {FULL_FRAME: [full_frame_result(context)]} if plan.full_frame else {}
+        for plan, context in zip(plans, contexts, strict=True)
+    ]
+    failures = [failure for plan in plans for failure in _prepare_bases(plan)]
+    failed = {failure.name for failure in failures}
+    trainings = [_trainings(plan, failed) for plan in plans]
+    failures += _train([training for some in trainings for training in some], plans, jobs)
+    found = []
+    for plan, context, some, rows in zip(plans, contexts, trainings, copied, strict=True):
+        index = context.val.index
+        results = {stage: read_results(some, stage, index) for stage in ((2, 3) if plan.finetune else (2,))}
+        results[max(results)].update(rows)
+        settings = {
+            name: {"agent": wanted.values["agent"], "bank": str(plan.bases[name].run.features)}
+            for name, wanted in plan.settings.items()
+        }
+        found.append(Found(results=results, settings=settings, trainings=some))
+    facts: dict[str, Any] = {"command": command, "jobs": jobs, "started": started, "failures": failures}
+    for plan, context, one in zip(plans, contexts, found, strict=True):
+        content = _write(plan, context, one, plan.out, runs=[plan.run.path], **facts)
+    if together is not None:
+        results = {stage: put_together([one.results[stage] for one in found]) for stage in found[0].results}
+        # Banks are each run's own, and so are the episodes that a report shows.
+        settings = {name: {"agent": entry["agent"]} for name, entry in found[0].settings.items()}
+        both = Found(results=results, settings=settings, trainings=[])
+        content = _write(plans[0], contexts[0], both, together, runs=[plan.run.path for plan in plans], **facts)
+    return content, failures
+
+
+def _prepare_bases(plan: Plan) -> list[Failure]:
+    """The recognizers and banks that are missing; the run's own must be there."""
+    failures: list[Failure] = []
+    reasons: dict[Path, str | None] = {}
+    for name, base in plan.bases.items():
+        if base.run.path not in reasons:
+            if base.changed:
+                say(f"{name}: {base.needs}, in {base.run.path}")
+            try:
+                prepare(base, plan.run, plan.stored)
+                reasons[base.run.path] = None
+            except UserError as error:
+                if not base.changed:
+                    raise
+                reasons[base.run.path] = str(error)
+        if (reason := reasons[base.run.path]) is not None:
+            failures.append(Failure(name=name, reason=reason))
+    return failures
+
+
+def _trainings(plan: Plan, without: set[str]) -> list[Training]:
+    """The first seed of all variants, then the second, so that an interrupted comparison has some of each."""
+    firsts = {
+        name: make_training(name, wanted, plan.bases[name], plan.work / "trainings", finetune=plan.finetune)
+        for name, wanted in plan.settings.items()
+        if name not in without
+    }
+    kinds = {name: AGENTS.get(wanted.agent.name) for name, wanted in plan.settings.items()}
+    return [
+        training.with_seed(seed)
+        for seed in range(plan.seeds)
+        for name, training in firsts.items()
+        if seed == 0 or plan.finetune or kinds[name].learns or kinds[name].stochastic
+    ]
+
+
+def _train(trainings: Sequence[Training], plans: Sequence[Plan], jobs: int) -> list[Failure]:
+    """Runs those that are not finished."""
+    todo = [training for training in trainings if not training.finished]
+    if len(todo) < len(trainings):
+        say(f"{len(trainings) - len(todo)} of {len(trainings)} trainings are finished already")
+    if not todo:
+        return []
+    with Ticker("compare", len(todo)) as ticker:
+        places = ", ".join(str(plan.work / "trainings") for plan in plans)
+        say(f"{len(todo)} trainings, {min(jobs, len(todo))} at a time, in {places}")
+        return run_all(
+            todo, processes=jobs, done=lambda training: ticker.advance(1, f"{training.name} seed {training.seed}")
+        )
+
+
+def _write(
+    plan: Plan,
+    context: Context,
+    found: Found,
+    out: Path,
+    *,
+    runs: Sequence[Path],
+    command: str,
+    jobs: int,
+    started: float,
+    failures: Sequence[Failure],
+) -> dict[str, Any]:
+    """compare.json, the pictures and the report."""
+    rows = [
+        row for stage, results in found.results.items() for row in summarise(results, stage=stage, seeds=plan.seeds)
+    ]
+    content = {
+        "title": plan.title,
+        "runs": [str(run) for run in runs],
+        "command": command,
+        "seeds": plan.seeds,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "rows": as_plain(rows),
+        "settings": found.settings,
+        "curves": curves(found.results[2]),
+        "failed": [{"agent": failure.name, "reason": failure.reason} for failure in failures],
+        "jobs": jobs,
+        "seconds": round(time.monotonic() - started, 1),
+        "environment": environment(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "compare.json", content)
+    _draw(out, content)
+    say(f"wrote {write_comparison_report(context, content, found.trainings, out / 'report.html')}")
+    return content
+
+
+def _draw(out: Path, content: Mapping[str, Any]) -> None:
+    try:
+        require_matplotlib()
+    except UserError as error:
+        say(str(error))
+        return
+    rows, title = content["rows"], f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
+    if rows:
+        plot_compute(out / "compare.png", rows, title=f"{title}, interquartile mean, 95 % interval")
+    if content["curves"]:
+        plot_curves(out / "curves.png", content["curves"], rows, title=f"{title}, mean and range")
+    say(f"wrote {out / 'compare.json'} and pictures beside it")

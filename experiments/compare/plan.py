@@ -1,0 +1,102 @@
+"""What is to be compared: one run, or the runs of a cross-validation, and the variants with their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.bases import Base, base_of
+from adafocus_rl.experiments.compare.variants import Variant, as_arguments, check_names, variant_settings
+from adafocus_rl.experiments.parser import Settings, load_settings
+from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
+from adafocus_rl.experiments.run_folder import RunFolder, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be compared on one run, and where the results go."""
+
+    title: str
+    run: RunFolder
+    stored: Settings
+    bases: dict[str, Base]
+    """By variant's name."""
+    settings: dict[str, Settings]
+    """By variant's name, in the order of the rows."""
+    work: Path
+    """Folder of trainings, and of recognizers and banks that the run does not have."""
+    out: Path
+    """Folder of compare.json and the pictures."""
+    seeds: int
+    finetune: bool
+    full_frame: bool = False
+    """Whether the run's own row of f_L on whole frames stands beside."""
+
+
+def find_run(name: str, folder: str | None) -> RunFolder:
+    """The run called so: a run folder, or a recipe by name or path, whose run is in ``folder`` or runs/NAME.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    is_recipe = name in recipe_names() or name.endswith((".yaml", ".yml"))
+    if RunFolder(Path(name).expanduser()).config.is_file() or not is_recipe:
+        if folder is not None:
+            raise UserError(f"{name} is a run folder, or no recipe, so --run {folder} says it twice; give one of them")
+        return open_run(name)
+    run = RunFolder(Path(folder or f"runs/{load_settings(find_recipe(name)).config.name}").expanduser())
+    if not run.config.is_file():
+        raise UserError(
+            f"there is no run of {name} in {run.path} to compare on; make it with `adafocus train {name} "
+            f"--out {run.path}`, or name one with --run"
+        )
+    return run
+
+
+def make_plan(
+    run: RunFolder,
+    variants: Sequence[Variant],
+    arguments: Sequence[str],
+    *,
+    title: str = "",
+    out: str | None = None,
+    seeds: int = 5,
+    finetune: bool = False,
+    full_frame: bool = False,
+) -> Plan:
+    """Reads and checks all configurations before any work.
+
+    Args:
+        run: the run to compare on.
+        variants: what to compare.
+        arguments: ``--KEY=VALUE`` for all of them.
+        title: the ablation's name; empty for a list of agents.
+        out: folder of everything written; None takes ``compare`` in the run folder.
+        seeds: trainings of each variant.
+        finetune: whether stage III follows each.
+        full_frame: whether the run's row of f_L on whole frames stands beside them.
+
+    Raises:
+        UserError: a key, a class or a value is wrong, or a variant needs another stage 0.
+    """
+    check_names(variants)
+    work = Path(out).expanduser() if out else run.path / "compare"
+    stored = load_settings(run.config)
+    settings = {
+        variant.name: variant_settings(run, [*arguments, *as_arguments(variant.overrides)]) for variant in variants
+    }
+    return Plan(
+        title=title or "agents",
+        run=run,
+        stored=stored,
+        bases={name: base_of(run, stored, wanted, work / "bases", name=name) for name, wanted in settings.items()},
+        settings=settings,
+        work=work,
+        # Ablations of one run share its trainings, and each has its own table.
+        out=work if out or not title else work / title,
+        seeds=seeds,
+        finetune=finetune,
+        full_frame=full_frame,
+    )

@@ -1,0 +1,80 @@
+"""The runs of a cross-validation as one: every video counts once, as the run judged it that was not trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.summary import Results
+from adafocus_rl.experiments.context import Context
+
+
+def refuse_shared_videos(contexts: Sequence[Context]) -> None:
+    """Refuses runs that validate on the same video, which together they would count twice, and so look too sure.
+
+    Raises:
+        UserError: naming the first such video.
+    """
+    seen: dict[str, Context] = {}
+    for context in contexts:
+        index = context.val.index
+        for path in {str(index.full_path(row).resolve()) for row in range(len(index))}:
+            other = seen.setdefault(path, context)
+            if other is not context:
+                raise UserError(
+                    f"{other.run.path} and {context.run.path} both validate on {path}; give the runs of a "
+                    "cross-validation, whose validation lists have no video in common"
+                )
+
+
+def put_together(runs: Sequence[Results]) -> dict[str, list[dict[str, Any]]]:
+    """By variant and seed, the results on the videos of all runs.
+
+    A variant that some run lacks is left out, and so is a seed: there would be no result for some of the videos.
+
+    Args:
+        runs: of each run, its results by variant.
+
+    Returns:
+        Results in which ``runs`` tells the run of each video, counted from 0. Mean average precision, which is no mean
+        over videos, and costs are means over the runs.
+    """
+    together: dict[str, list[dict[str, Any]]] = {}
+    for name in runs[0]:
+        by_seed = [{one["seed"]: one for one in results.get(name, ())} for results in runs]
+        seeds = [seed for seed in by_seed[0] if all(seed in found for found in by_seed)]
+        if seeds:
+            together[name] = [_joined([found[seed] for found in by_seed]) for seed in seeds]
+    return together
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    joined = dict(parts[0])
+    joined["runs"] = [number for number, part in enumerate(parts) for _ in part["videos"]]
+    # Rows of the runs' own lists; the number of the run tells them apart.
+    joined["videos"] = [[number, video] for number, part in enumerate(parts) for video in part["videos"]]
+    for key in ("labels", "hits"):
+        joined[key] = [value for part in parts for value in part[key]]
+    groups = [part["groups"] for part in parts]
+    joined["groups"] = None if None in groups else [group for some in groups for group in some]
+    for key in ("map", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
+        values = [part[key] for part in parts]
+        joined[key] = None if None in values else fmean(values)
+    if "curves" in joined:
+        epochs = joined["curves"]["epoch"]
+        curves = [part["curves"] for part in parts]
+        joined["curves"] = {
+            "epoch": epochs,
+            **{
+                key: [_mean(line[key][at] for line in curves) for at in range(len(epochs))]
+                for key in ("reward", "top1")
+            },
+        }
+    return joined
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
