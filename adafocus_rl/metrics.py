@@ -27,15 +27,15 @@ class MeanAP:
     """Number of classes without a positive video: undefined average precision, so left out."""
 
 
-def top1(scores: Array, labels: Array) -> float:
-    """Fraction of videos whose highest-scored class is (one of) their true class(es).
+def hits(scores: Array, labels: Array) -> Array:
+    """For each video whether its highest-scored class is (one of) its true class(es).
 
     Args:
         scores: (N, K) finite numbers; of equal scores the lower class counts as highest.
         labels: (N,) integer classes, or (N, K) multi-hot of zeros and ones for videos with several classes.
 
     Returns:
-        The fraction in [0, 1]; NaN when N is 0.
+        (N,) booleans.
 
     Raises:
         ValueError: shapes do not fit, a score is not finite, or a class is outside [0, K).
@@ -44,13 +44,19 @@ def top1(scores: Array, labels: Array) -> float:
     if labels.shape not in (scores.shape[:1], scores.shape):
         raise ValueError(f"labels have shape {labels.shape}; expected {scores.shape[:1]} or {scores.shape}")
     if len(scores) == 0:
-        return float("nan")
+        return np.zeros(0, dtype=bool)
     chosen = scores.argmax(axis=1)
     if labels.ndim == 2:
-        return float(np.mean(labels[np.arange(len(chosen)), chosen] > 0))
+        return np.asarray(labels[np.arange(len(chosen)), chosen] > 0)
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise ValueError(f"labels span {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}")
-    return float(np.mean(chosen == labels))
+    return np.asarray(chosen == labels)
+
+
+def top1(scores: Array, labels: Array) -> float:
+    """Fraction of :func:`hits`, in [0, 1]; NaN when N is 0."""
+    found = hits(scores, labels)
+    return float(found.mean()) if len(found) else float("nan")
 
 
 def average_precision(scores: Array, positives: Array) -> float:

@@ -1,6 +1,6 @@
 """Who decides: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
 
-from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
+from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, RecurrentAgent
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent
 from adafocus_rl.agents.ppo import PPOAgent
@@ -18,5 +18,6 @@ __all__ = [
     "PPOAgent",
     "PlannedAgent",
     "RandomAgent",
+    "RecurrentAgent",
     "SB3Agent",
 ]

@@ -175,6 +175,29 @@ class Agent(ABC):
         return agent
 
 
+class RecurrentAgent(Agent):
+    """An agent with a memory of one tensor (B, S), which is zeros where an episode starts."""
+
+    @abstractmethod
+    def act_step(
+        self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Tensor]:
+        """One step; the state is as in :meth:`predict`, and ``info``, which may be empty, is not looked at."""
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One step; the state is what the memory keeps, (B, S), and zeros where an episode starts."""
+        if state is not None and episode_start is not None:
+            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
+        output, state = self.act_step(observation, state, {}, deterministic=deterministic)
+        return output.action, state
+
+
 class PlannedAgent(Agent):
     """An agent whose actions do not depend on what it sees: it plans a whole episode from ``info``."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from adafocus_rl.envs.frame_skipping import KEEP
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
-from adafocus_rl.metrics import mean_average_precision, top1
+from adafocus_rl.metrics import hits, mean_average_precision
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -35,16 +36,27 @@ class Accuracy:
     """Accuracy over a set of videos.
 
     Attributes:
-        top1: share of videos whose best class is a true one, in [0, 1].
-        map: mean average precision over the classes that have a positive, in [0, 1].
-        videos: number of videos.
+        top1: share of videos whose best class is a true one, in [0, 1]; mean over the visits.
+        map: mean average precision over the classes that have a positive, in [0, 1]; mean over the visits.
+        rows: of the index, one for each video.
+        labels: (first) class of each video.
+        visits: times that each video was seen.
+        hits: times that each video was recognised.
         kept: share of the frames that f_L looked at, of agents that skip frames; else None.
     """
 
     top1: float
     map: float
-    videos: int
+    rows: list[int]
+    labels: list[int]
+    visits: int
+    hits: list[int]
     kept: float | None = None
+
+    @property
+    def videos(self) -> int:
+        """Number of videos."""
+        return len(self.rows)
 
 
 def evaluate_agent(
@@ -99,18 +111,24 @@ def evaluate_full_frames(
 
 @torch.no_grad()
 def _accuracy(source: FeatureSource, batch_size: int, predict: Predict, visits: int) -> Accuracy:
-    values = []
+    precision, recognised = [], []
     for visit in range(visits):
-        scores, truth = [], []
+        scores, truth, labels, rows = [], [], [], []
         for episodes in source.batches(batch_size):
             scores.append(predict(episodes, visit).float().softmax(-1).cpu())
             truth.append(episodes.multi_hot.cpu())
-        table, labels = torch.cat(scores).numpy(), torch.cat(truth).numpy()
-        values.append((top1(table, labels), mean_average_precision(table, labels).value))
+            labels.append(episodes.labels.cpu())
+            rows.append(episodes.videos.cpu())
+        table, multi_hot = torch.cat(scores).numpy(), torch.cat(truth).numpy()
+        recognised.append(hits(table, multi_hot))
+        precision.append(mean_average_precision(table, multi_hot).value)
     return Accuracy(
-        top1=statistics.fmean(value[0] for value in values),
-        map=statistics.fmean(value[1] for value in values),
-        videos=len(labels),
+        top1=float(np.mean(recognised)),
+        map=statistics.fmean(precision),
+        rows=torch.cat(rows).tolist(),
+        labels=torch.cat(labels).tolist(),
+        visits=visits,
+        hits=np.sum(recognised, axis=0).tolist(),
     )
 
 

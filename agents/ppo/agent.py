@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback, features_of
+from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
 from adafocus_rl.agents.ppo.encoder import blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
 from adafocus_rl.agents.ppo.networks import Cell, RecurrentActorCritic
@@ -28,7 +28,7 @@ from adafocus_rl.seeding import derive_seed
 
 
 @AGENTS.register("PPOAgent")
-class PPOAgent(Agent):
+class PPOAgent(RecurrentAgent):
     """Recurrent PPO for π.
 
     Args:
@@ -176,19 +176,6 @@ class PPOAgent(Agent):
             state = self.network.initial_state(len(features_of(observation)))
         outputs, value, state = self.network.step(observation, state)
         return self._choose(outputs, value, deterministic), state
-
-    def predict(
-        self,
-        observation: Observation,
-        state: Tensor | None = None,
-        episode_start: Tensor | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One step; the state is what the memory keeps, (B, S), and zeros where an episode starts."""
-        if state is not None and episode_start is not None:
-            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
-        output, state = self.act_step(observation, state, {}, deterministic=deterministic)
-        return output.action, state
 
     # ---- learning -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, Agent, LearnCallback, features_of
+from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
@@ -27,7 +27,7 @@ _DRAWN = ("action", "log_prob", "sample", "probabilities")
 
 
 @AGENTS.register("SB3Agent")
-class SB3Agent(Agent):
+class SB3Agent(RecurrentAgent):
     """An algorithm of Stable-Baselines3 (RecurrentPPO: of sb3-contrib) on a network like π's.
 
     Options that are not given are the algorithm's own defaults, but for γ and the length of a rollout: one episode of
@@ -163,19 +163,6 @@ class SB3Agent(Agent):
             state = self._initial_state(len(features_of(observation)))
         found, state = self._distribution(self.model.policy, observation, state)
         return self._choose(found, deterministic), state
-
-    def predict(
-        self,
-        observation: Observation,
-        state: Tensor | None = None,
-        episode_start: Tensor | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One step; the state is what the LSTM keeps, (B, S), and zeros where an episode starts."""
-        if state is not None and episode_start is not None:
-            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
-        output, state = self.act_step(observation, state, {}, deterministic=deterministic)
-        return output.action, state
 
     # ---- learning -----------------------------------------------------------------------------------------------
 

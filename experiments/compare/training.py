@@ -29,6 +29,7 @@ from adafocus_rl.experiments.handover import (
     save_agent,
     save_classifier,
 )
+from adafocus_rl.experiments.measure import evaluate_agent
 from adafocus_rl.experiments.parser import Settings
 from adafocus_rl.experiments.recording import frame_macs, make_record
 from adafocus_rl.experiments.run_folder import RunFolder
@@ -36,7 +37,6 @@ from adafocus_rl.experiments.stages import finetune_classifier, train_policy
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.features.shards import write_json
 from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.metrics import mean_average_precision, top1
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -189,7 +189,6 @@ def _run(training: Training) -> None:
     context.log.close()
 
 
-@torch.no_grad()
 def measure(
     context: Context, agent: Agent, classifier: Classifier, source: FeatureSource, *, tracer: Tracer | None = None
 ) -> dict[str, Any]:
@@ -206,34 +205,17 @@ def measure(
         ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
         was recognised; ``top1`` and ``map``: means over the visits, in [0, 1].
     """
-    batch_size = context.config.evaluation.batch_size
-    env = agent.env.like(source, classifier, num_envs=batch_size)
-    visits = context.config.evaluation.repeats if agent.stochastic else 1
-    hits: list[int] = []
-    accuracy, precision = [], []
-    for visit in range(visits):
-        scores, truth, labels, videos = [], [], [], []
-        for episodes in source.batches(batch_size):
-            traced = tracer is not None and visit == 0
-            rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced)
-            if tracer is not None and traced:
-                tracer.add(env, rollout)
-            scores.append(rollout.logits[:, -1].float().softmax(-1).cpu())
-            truth.append(episodes.multi_hot.cpu())
-            labels.append(episodes.labels.cpu())
-            videos.append(episodes.videos.cpu())
-        table, multi_hot = torch.cat(scores), torch.cat(truth)
-        right = multi_hot.gather(1, table.argmax(1, keepdim=True))[:, 0] > 0
-        hits = [before + int(now) for before, now in zip(hits or [0] * len(right), right.tolist(), strict=True)]
-        accuracy.append(top1(table.numpy(), multi_hot.numpy()))
-        precision.append(mean_average_precision(table.numpy(), multi_hot.numpy()).value)
+    config = context.config.evaluation
+    found = evaluate_agent(
+        agent, classifier, source, batch_size=config.batch_size, repeats=config.repeats, tracer=tracer
+    )
     return {
-        "videos": torch.cat(videos).tolist(),
-        "labels": torch.cat(labels).tolist(),
-        "visits": visits,
-        "hits": hits,
-        "top1": sum(accuracy) / visits,
-        "map": sum(precision) / visits,
+        "videos": found.rows,
+        "labels": found.labels,
+        "visits": found.visits,
+        "hits": found.hits,
+        "top1": found.top1,
+        "map": found.map,
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
-from adafocus_rl.metrics import MeanAP, average_precision, mean_average_precision, top1
+from adafocus_rl.metrics import MeanAP, average_precision, hits, mean_average_precision, top1
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +26,8 @@ def test_top1_of_several_labels_asks_whether_the_highest_is_among_them() -> None
     scores = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
     multi_hot = np.array([[1, 1, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]])
     assert top1(scores, multi_hot) == 0.5
+    assert hits(scores, multi_hot).dtype == bool
+    assert hits(scores, multi_hot).mean() == 0.5
 
 
 def test_average_precision_by_hand() -> None:
