@@ -13,7 +13,7 @@ from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
 from adafocus_rl.experiments.stages.update import Update
 from adafocus_rl.models.classifiers import sequence_loss
-from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.recognizer import Part, Recognizer
 
 
 def random_patch_loss(
@@ -47,7 +47,8 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
 
     A step is a frame, or the whole clip for encoders that look at its frames together.
 
-    f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance".
+    f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance". So is f_L
+    where its learning rate is 0: statistics of a few videos' patches are no better for it than those it came with.
 
     Args:
         context: the run.
@@ -69,7 +70,8 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
     progress = StageProgress(context, "stage1", modules=modules, optimizer=optimizer, scaler=update.scaler)
     batches = context.passes(context.train, config.sgd.batch_size)
     steps = -(-len(context.train) // config.sgd.batch_size)
-    with recognizer.freeze("glance"):
+    frozen: tuple[Part, ...] = ("glance",) if config.focus_learning_rate else ("glance", "focus")
+    with recognizer.freeze(*frozen):
         for epoch, ticker in progress.epochs(config.epochs, steps):
             recognizer.train()
             mean = Mean()

@@ -160,6 +160,20 @@ def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates, 
     assert min(min(pair) for pair in rates) > 0
 
 
+def test_stage_1_without_a_rate_for_the_focus_trains_the_classifier_alone(recipe: Path, tmp_path: Path) -> None:
+    context = make(recipe, tmp_path, "--stage1.focus_learning_rate=0")
+    recognizer = context.recognizer()
+    # One of small_focus's buffers is a count of batches, which batch normalisation in training mode would raise.
+    assert any(name.endswith("num_batches_tracked") for name in recognizer.focus.state_dict())
+    before = parts(recognizer)
+    focus = watch(recognizer.focus)
+    train_on_random_patches(context, recognizer)
+    assert changed(before, parts(recognizer)) == {"classifier"}
+    assert set(focus) == {(False, False)}
+    # Afterwards it can be trained again.
+    assert all(value.requires_grad for value in recognizer.focus.parameters())
+
+
 def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random patches reach the first and the last offset; 12 videos × 4 frames × 2 axes × 20 passes over 17 offsets."""
     context = make(recipe, tmp_path, "--stage1.epochs=20", "--stage1.sgd.batch_size=12")
