@@ -42,6 +42,7 @@ class Accuracy:
         labels: (first) class of each video.
         visits: times that each video was seen.
         hits: times that each video was recognised.
+        reward: mean over videos and visits of the sum of an episode's rewards; None where none was computed.
         kept: share of the frames that f_L looked at, of agents that skip frames; else None.
     """
 
@@ -51,6 +52,7 @@ class Accuracy:
     labels: list[int]
     visits: int
     hits: list[int]
+    reward: float | None = None
     kept: float | None = None
 
     @property
@@ -66,6 +68,7 @@ def evaluate_agent(
     *,
     batch_size: int,
     repeats: int = 1,
+    with_reward: bool = False,
     tracer: Tracer | None = None,
 ) -> Accuracy:
     """Runs the agent's best actions on all videos of a source; a random agent ``repeats`` times.
@@ -76,23 +79,33 @@ def evaluate_agent(
         source: features of the videos.
         batch_size: videos at once; does not change the result.
         repeats: visits of each video over which the metrics of stochastic agents are averaged.
+        with_reward: compute rewards in all visits, which takes longer.
         tracer: takes down the first visit, rewards included.
     """
     env = agent.env.like(source, classifier, num_envs=batch_size)
 
     kept: list[Tensor] = []
+    rewards: list[Tensor] = []
 
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
         traced = tracer is not None and visit == 0
-        rollout = env.rollout(agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced)
+        rollout = env.rollout(
+            agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced or with_reward
+        )
         if tracer is not None and traced:
             tracer.add(env, rollout)
+        if with_reward:
+            rewards.append(rollout.reward.sum(1).float())
         if isinstance(env, FrameSkippingVectorEnv):
             kept.append((rollout.output.action == KEEP).float())
         return rollout.logits[:, -1]
 
     found = _accuracy(env.source, batch_size, predict, repeats if agent.stochastic else 1)
-    return dataclasses.replace(found, kept=float(torch.cat(kept).mean())) if kept else found
+    return dataclasses.replace(
+        found,
+        reward=float(torch.cat(rewards).mean()) if rewards else None,
+        kept=float(torch.cat(kept).mean()) if kept else None,
+    )
 
 
 def evaluate_full_frames(

@@ -43,6 +43,7 @@ def full_frame_result(context: Context) -> dict[str, Any]:
         "visits": 1,
         "hits": record.right(trace).int().tolist(),
         "map": row["map"],
+        "reward": None,
         "gmacs_per_video": row["gmacs_per_video"],
         "local_gmacs_per_video": row["local_gmacs_per_video"],
         "learns": True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -39,6 +39,8 @@ class Row:
         difference_low: lower end of its interval, both rows on the same resampled videos.
         difference_high: its upper end.
         map_mean: mean over seeds of mean average precision, in [0, 1].
+        reward_mean: mean over seeds of the sum of an episode's rewards, its best actions on the validation videos with
+            this row's f_C; None for a row that was copied from the run.
         gmacs_per_video: 10⁹ multiply-accumulates of a video, policy and f_C included, mean over seeds.
         local_gmacs_per_video: those of f_L.
         reference: whether the agent sees true boxes or labels, which no agent in use can.
@@ -60,6 +62,7 @@ class Row:
     difference_low: float
     difference_high: float
     map_mean: float
+    reward_mean: float | None
     gmacs_per_video: float
     local_gmacs_per_video: float
     reference: bool
@@ -139,10 +142,11 @@ def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
                 difference_low=less,
                 difference_high=more,
                 map_mean=fmean(one["map"] for one in found),
+                reward_mean=mean_of_known(one["reward"] for one in found),
                 gmacs_per_video=fmean(one["gmacs_per_video"] for one in found),
                 local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in found),
                 reference=found[0]["reference"],
-                seconds=None if found[0]["seconds"] is None else fmean(one["seconds"] for one in found),
+                seconds=mean_of_known(one["seconds"] for one in found),
                 videos=len(labels),
                 top1_by_run=[float(scores[name][:, runs == run].mean()) for run in np.unique(runs)],
             )
@@ -162,6 +166,12 @@ def curves(results: Results) -> dict[str, list[dict[str, Any]]]:
 def as_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows as compare.json holds them."""
     return [asdict(row) for row in rows]
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Array:

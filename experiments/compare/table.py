@@ -18,7 +18,7 @@ def print_comparison(content: Mapping[str, Any]) -> None:
     table = Table(title=f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos", title_justify="left")
     table.add_column("agent", overflow="fold")
     stages = {row["after_stage"] for row in rows}
-    names = ["seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "GMACs/video", "s/training"]
+    names = ["seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "reward", "GMACs/video", "s/training"]
     several = len(content["runs"]) > 1
     for name in (*(["after stage"] * (len(stages) > 1)), *names, *(["mean of each run"] * several)):
         table.add_column(name, justify="right")
@@ -33,6 +33,7 @@ def print_comparison(content: Mapping[str, Any]) -> None:
             f"{100 * row['top1_low']:.1f} – {100 * row['top1_high']:.1f}",
             "" if row is first else _difference(row),
             f"{100 * row['map_mean']:.1f}",
+            "" if row["reward_mean"] is None else f"{row['reward_mean']:.3f}",
             f"{row['gmacs_per_video']:.4g}",
             "" if row["seconds"] is None else f"{row['seconds']:.0f}",
             *([" ".join(f"{100 * mean:.1f}" for mean in row["top1_by_run"])] if several else []),

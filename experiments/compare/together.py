@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.compare.summary import Results
+from adafocus_rl.experiments.compare.summary import Results, mean_of_known
 from adafocus_rl.experiments.context import Context
 
 
@@ -39,7 +38,7 @@ def put_together(runs: Sequence[Results]) -> dict[str, list[dict[str, Any]]]:
 
     Returns:
         Results in which ``runs`` tells the run of each video, counted from 0. Mean average precision, which is no mean
-        over videos, and costs are means over the runs.
+        over videos, rewards and costs are means over the runs.
     """
     together: dict[str, list[dict[str, Any]]] = {}
     for name in runs[0]:
@@ -59,22 +58,16 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         joined[key] = [value for part in parts for value in part[key]]
     groups = [part["groups"] for part in parts]
     joined["groups"] = None if None in groups else [group for some in groups for group in some]
-    for key in ("map", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
-        values = [part[key] for part in parts]
-        joined[key] = None if None in values else fmean(values)
+    for key in ("map", "reward", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
+        joined[key] = mean_of_known(part[key] for part in parts)
     if "curves" in joined:
         epochs = joined["curves"]["epoch"]
         curves = [part["curves"] for part in parts]
         joined["curves"] = {
             "epoch": epochs,
             **{
-                key: [_mean(line[key][at] for line in curves) for at in range(len(epochs))]
+                key: [mean_of_known(line[key][at] for line in curves) for at in range(len(epochs))]
                 for key in ("reward", "top1")
             },
         }
     return joined
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

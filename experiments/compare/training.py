@@ -40,7 +40,7 @@ from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the result files; part of a training's key, so that files of another version are not read."""
 
 RELEVANT = ("data", "model", "env", "agent", "stage2", "stage3", "evaluation.repeats")
@@ -203,11 +203,18 @@ def measure(
 
     Returns:
         ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
-        was recognised; ``top1`` and ``map``: means over the visits, in [0, 1].
+        was recognised; ``top1`` and ``map``: means over the visits, in [0, 1]; ``reward``: of an episode, mean over
+        videos and visits.
     """
     config = context.config.evaluation
     found = evaluate_agent(
-        agent, classifier, source, batch_size=config.batch_size, repeats=config.repeats, tracer=tracer
+        agent,
+        classifier,
+        source,
+        batch_size=config.batch_size,
+        repeats=config.repeats,
+        with_reward=True,
+        tracer=tracer,
     )
     return {
         "videos": found.rows,
@@ -216,6 +223,7 @@ def measure(
         "hits": found.hits,
         "top1": found.top1,
         "map": found.map,
+        "reward": found.reward,
     }
 
 

@@ -22,6 +22,7 @@ from adafocus_rl.agents import AGENTS, Agent, CenterAgent, PlannedAgent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import pool, training
 from adafocus_rl.experiments.stages import stage2
+from adafocus_rl.record import EpisodeRecord
 
 Cli = Any
 Look = Any
@@ -82,6 +83,11 @@ def test_rows_are_those_of_the_run_itself_and_nothing_of_it_is_touched(
             assert row[key] == pytest.approx(own[key]), key
         assert 0 <= row["top1_low"] <= row["top1_high"] <= 1
         assert row["reference"] is (agent == "OracleAgent")
+    for stage in (2, 3):
+        (path,) = (run / "compare" / "trainings").glob(f"PPOAgent-*/seed0/stage{stage}.episodes.safetensors")
+        (trace,) = EpisodeRecord.load(path).traces
+        assert trace.reward is not None
+        assert rows["PPOAgent", stage]["reward_mean"] == pytest.approx(trace.reward.sum(1).mean().item(), abs=1e-6)
     # In the run's own table f_C is fine-tuned to its own agent; here to each.
     assert rows["PPOAgent", 3]["top1_mean"] == pytest.approx(expected["ppo", 3]["top1"])
     assert rows["PPOAgent", 3]["map_mean"] == pytest.approx(expected["ppo", 3]["map"])

@@ -20,9 +20,10 @@ from adafocus_rl.experiments.compare.together import put_together
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
     return {
         "videos": list(range(len(hits))), "labels": [0] * (len(hits) // 2) + [1] * (len(hits) - len(hits) // 2),
-        "visits": visits, "hits": hits, "map": sum(hits) / len(hits) / visits, "seed": seed, "learns": learns,
-        "stochastic": visits > 1, "reference": False, "gmacs_per_video": 0.5, "local_gmacs_per_video": 0.25,
-        "seconds": 3.0, "curves": {"epoch": [], "reward": [], "top1": []}, "groups": None, **other,
+        "visits": visits, "hits": hits, "map": sum(hits) / len(hits) / visits, "reward": 0.1 * seed,
+        "seed": seed, "learns": learns, "stochastic": visits > 1, "reference": False, "gmacs_per_video": 0.5,
+        "local_gmacs_per_video": 0.25, "seconds": 3.0, "curves": {"epoch": [], "reward": [], "top1": []},
+        "groups": None, **other,
     }  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def test_rows_by_hand() -> None:
     assert [row.top1_mean for row in rows] == pytest.approx([0.7, 1.0, 0.625])
     assert [row.top1_iqm for row in rows] == pytest.approx([0.75, 1.0, 0.625])
     assert [(row.seeds, row.trainings) for row in rows] == [(5, 5), (5, 1), (2, 2)]
+    assert [row.reward_mean for row in rows] == pytest.approx([0.2, 0, 0.05])
     assert (rows[1].top1_low, rows[1].top1_high, rows[1].reference) == (1, 1, True)
     assert 0.25 <= rows[0].top1_low < 0.75 < rows[0].top1_high <= 1
     # Class 1 is always right, class 0 has one video right in half of its visits and one never: between 0.5 and 0.75.
