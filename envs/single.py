@@ -266,7 +266,7 @@ def tidy(space: gym.Space[Any], *, flatten: bool) -> gym.Space[Any]:
 def frames_of(source: FeatureSource) -> Frames:
     """What there is to draw on: the clips of live features, pictures of e^G for any other source."""
     if isinstance(source, LiveFeatures):
-        return clip_frames(source.dataset)
+        return frame_reader(source.dataset)
 
     def pictures(video: int) -> Tensor:
         return map_pictures(source.episodes(torch.tensor([video])).global_map[0], source.grid.frame_size)
@@ -274,7 +274,7 @@ def frames_of(source: FeatureSource) -> Frames:
     return pictures
 
 
-def clip_frames(dataset: ClipDataset) -> Frames:
+def frame_reader(dataset: ClipDataset) -> Frames:
     """Decodes clips, in the dataset's current epoch.
 
     Raises:

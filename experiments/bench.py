@@ -19,7 +19,6 @@ from adafocus_rl.agents import PPOAgent
 from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.command_line import CommandParser, print_json
-from adafocus_rl.experiments.config import StillsConfig
 from adafocus_rl.experiments.context import Context, find_device, make_context
 from adafocus_rl.experiments.decode_loops import (
     clip_indices,
@@ -34,6 +33,7 @@ from adafocus_rl.experiments.features import open_bank
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.run_folder import RunFolder, environment
+from adafocus_rl.experiments.stage_config import StillsConfig
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.recognizer import Recognizer

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from gymnasium.vector import AutoresetMode
 
 from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSelectionVectorEnv, Policy, RewardConfig
-from adafocus_rl.envs.single import Frames, PatchSelectionEnv, RenderMode, clip_frames
+from adafocus_rl.envs.single import Frames, PatchSelectionEnv, RenderMode, frame_reader
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import open_bank
@@ -63,7 +63,7 @@ def open_features(run: str | Path, *, split: Split = "train", features: Literal[
     else:
         dataset = context.train if split == "train" else context.val
         source = LiveFeatures(recognizer, dataset, device=context.device)
-    return OpenRun(context=context, recognizer=recognizer, source=source, frames=clip_frames(dataset))
+    return OpenRun(context=context, recognizer=recognizer, source=source, frames=frame_reader(dataset))
 
 
 def make_patch_selection(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adafocus_rl.experiments.config import SGDConfig
+from adafocus_rl.experiments.stage_config import SGDConfig
 
 
 def sgd_optimizer(groups: Sequence[tuple[nn.Module, float]], config: SGDConfig) -> torch.optim.SGD:

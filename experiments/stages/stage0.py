@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
-from adafocus_rl.experiments.config import Stage0Config, StillsConfig
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
+from adafocus_rl.experiments.stage_config import Stage0Config, StillsConfig
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
 from adafocus_rl.experiments.stages.update import Update
 from adafocus_rl.models.classifiers import AveragingClassifier

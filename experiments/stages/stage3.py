@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.experiments.config import SGDConfig
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.optim import clip_gradients, set_rate, sgd_optimizer
+from adafocus_rl.experiments.stage_config import SGDConfig
 from adafocus_rl.experiments.stages.progress import Mean, StageProgress
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier, sequence_loss

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from adafocus_rl.experiments.config import ComputeConfig, SGDConfig
 from adafocus_rl.experiments.optim import clip_gradients
+from adafocus_rl.experiments.stage_config import ComputeConfig, SGDConfig
 from adafocus_rl.experiments.stages.progress import Mean
 from adafocus_rl.models.recognizer import Recognizer
 

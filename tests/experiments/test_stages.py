@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from adafocus_rl.checkpoint import tensors_hash
-from adafocus_rl.experiments.config import SGDConfig
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import RunFeatures
 from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.parser import experiment_parser, parse_settings
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.stage_config import SGDConfig
 from adafocus_rl.experiments.stages import (
     finetune_classifier,
     train_encoders,

@@ -1,0 +1,215 @@
+"""What a recipe says of the stages. Defaults are the paper's (appendix B.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from adafocus_rl.errors import UserError
+
+
+def at_least(minimum: int, where: str, config: object, *names: str) -> None:
+    """Checks number fields, None left out.
+
+    Raises:
+        UserError: one is below the minimum; the message names its key.
+    """
+    for name in names:
+        value = getattr(config, name)
+        # Not `value < minimum`: NaN is below nothing and above nothing.
+        if value is not None and not value >= minimum:
+            raise UserError(f"{where}.{name} is {value}; give at least {minimum}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDConfig:
+    """SGD; by default with Nesterov momentum and one cosine from the initial learning rate to 0 over a stage."""
+
+    batch_size: int = 64
+    """Videos in a minibatch; at least 1."""
+
+    momentum: float = 0.9
+    """Momentum in [0, 1)."""
+
+    weight_decay: float = 1e-4
+    """L2 regularisation coefficient; 0 disables."""
+
+    nesterov: bool = True
+    """Nesterov's momentum; false is the plain one."""
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """``cosine``: to 0 over all steps of the stage; ``steps``: times ``decay`` at each of the ``milestones``."""
+
+    milestones: list[int] = field(default_factory=list)
+    """Epochs done at which the learning rate falls; of ``steps``."""
+
+    decay: float = 0.1
+    """What it falls to, as a share."""
+
+    max_grad_norm: float = 0.0
+    """Clips the gradient's norm; 0 disables."""
+
+    def __post_init__(self) -> None:
+        at_least(1, "sgd", self, "batch_size")
+        at_least(0, "sgd", self, "momentum", "weight_decay", "decay", "max_grad_norm")
+        if self.schedule == "steps" and (not self.milestones or min(self.milestones) < 1):
+            raise UserError(f"sgd.milestones is {self.milestones}; give the epochs at which the rate falls, from 1 on")
+        if self.schedule == "cosine" and self.milestones:
+            raise UserError(
+                f"sgd.milestones is {self.milestones}, but the schedule is a cosine; give sgd.schedule=steps, or leave "
+                "the milestones out"
+            )
+        if self.momentum >= 1:
+            raise UserError(f"sgd.momentum is {self.momentum}; give at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a stage that trains encoders gets along with the memory there is."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are float32."""
+
+    accumulate: int = 1
+    """Parts that a minibatch is computed in, one after another, before the one update that it gives. Batch
+    normalisation sees the parts, and its running statistics move with each."""
+
+    recompute: bool = False
+    """Activation checkpointing: keep the input of each block of the encoders only, and compute the rest again for the
+    gradients."""
+
+    def __post_init__(self) -> None:
+        at_least(1, "compute", self, "accumulate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillsConfig:
+    """Train f_G and f_L on close-ups first, where no published weights exist."""
+
+    epochs: int = 0
+    """Passes over the list of stills; 0 leaves them out, as encoders with published weights do."""
+
+    learning_rate: float = 0.03
+    """Initial learning rate of f_G and f_L."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "stage0.stills", self, "epochs", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage0Config:
+    """Initialise f_G and f_L on whole frames."""
+
+    epochs: int = 15
+    """Passes over the training list; 0 keeps the encoders as they are."""
+
+    learning_rate: float = 0.01
+    """Initial learning rate of f_G and f_L."""
+
+    head_learning_rate: float | None = None
+    """Initial learning rate of their linear heads; null is the encoders'."""
+
+    dropout: float = 0.0
+    """Probability in [0, 1) of dropping an entry of a head's input."""
+
+    stills: StillsConfig = field(default_factory=StillsConfig)
+    """Close-ups before that."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Precision and memory."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "stage0", self, "epochs", "learning_rate", "head_learning_rate", "dropout")
+        if self.dropout >= 1:
+            raise UserError(f"stage0.dropout is {self.dropout}; give at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1Config:
+    """Train f_L and f_C on random patches; f_G is frozen and in evaluation mode."""
+
+    epochs: int = 50
+    """Passes over the training list."""
+
+    focus_learning_rate: float = 5e-4
+    """Initial learning rate of f_L; 0 keeps it as it is, batch normalisation's statistics included, which is best
+    where videos are few and its weights are published ones."""
+
+    classifier_learning_rate: float = 0.05
+    """Initial learning rate of f_C."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Precision and memory."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "stage1", self, "epochs", "focus_learning_rate", "classifier_learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Config:
+    """Train π by reinforcement learning; f_G, f_L and f_C are frozen."""
+
+    epochs: int = 50
+    """Passes over the training videos."""
+
+    batch_size: int = 64
+    """Videos (environments) per policy update."""
+
+    features: Literal["bank", "live"] = "bank"
+    """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders every time, with augmentation."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "stage2", self, "epochs")
+        at_least(1, "stage2", self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage3Config:
+    """Fine-tune f_C with the patches of the learnt policy; everything else is frozen."""
+
+    epochs: int = 10
+    """Passes over the training videos."""
+
+    learning_rate: float = 5e-3
+    """Initial learning rate of f_C (5e-3 on ActivityNet and FCVID, 5e-4 on Mini-Kinetics)."""
+
+    features: Literal["bank", "live"] = "bank"
+    """As in stage II."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "stage3", self, "epochs", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkipConfig:
+    """Train π′, which skips frames (AdaFocus+): after π in stage II; stage III then fine-tunes an f_C for both."""
+
+    lambdas: list[float] = field(default_factory=list)
+    """Prices λ of looking at a frame, in probability of the true class; each gives a π′ and an operating point. Empty
+    for no skipping. On the same reward, a higher price keeps fewer frames."""
+
+    epochs: int = 10
+    """Passes over the training videos for each π′."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of π′, a ``PPOAgent``; what is not here is as in the run's agent if that is one, and else the default."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "skip", self, "epochs")
+        if not all(math.isfinite(price) for price in self.lambdas):
+            raise UserError(f"skip.lambdas is {self.lambdas}; give finite numbers")
+        if len(set(self.lambdas)) < len(self.lambdas):
+            raise UserError(f"skip.lambdas is {self.lambdas}; give each price once")
