@@ -139,8 +139,7 @@ class Stage1Config:
     """Passes over the training list."""
 
     focus_learning_rate: float = 5e-4
-    """Initial learning rate of f_L; 0 keeps it as it is, batch normalisation's statistics included, which is best
-    where videos are few and its weights are published ones."""
+    """Initial learning rate of f_L; 0 keeps it as it is, batch normalisation's statistics included."""
 
     classifier_learning_rate: float = 0.05
     """Initial learning rate of f_C."""

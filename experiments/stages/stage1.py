@@ -48,7 +48,7 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
     A step is a frame, or the whole clip for encoders that look at its frames together.
 
     f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance". So is f_L
-    where its learning rate is 0: statistics of a few videos' patches are no better for it than those it came with.
+    where its learning rate is 0: nothing of it changes then, batch statistics included.
 
     Args:
         context: the run.
