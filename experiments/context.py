@@ -132,9 +132,23 @@ class Context:
 
 
 def make_context(
-    config: ExperimentConfig, agent: AgentConfig, run: RunFolder, *, resume: bool = False, strict: bool = False
+    config: ExperimentConfig,
+    agent: AgentConfig,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    strict: bool = False,
+    check: bool = True,
 ) -> Context:
     """Finds, or makes, the data. Nothing is written into the run folder.
+
+    Args:
+        config: of the run.
+        agent: of the run.
+        run: its folder.
+        resume: for the context.
+        strict: for the context.
+        check: look whether the videos are there, and whether one can be decoded; needless where it was done just now.
 
     Raises:
         UserError: unknown device, missing lists, no usable video, or a label beyond the number of classes.
@@ -185,7 +199,7 @@ def make_context(
         strict=strict,
     )
     for split, clips in (("train", context.train_still), ("val", context.val), ("stills", context.stills)):
-        if clips is not None:
+        if check and clips is not None:
             context.note_failures(check_videos(clips, lists[split], workers=config.data.workers))
     return context
 
@@ -212,11 +226,17 @@ def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> li
         UserError: none can be used.
     """
     failed = dict(missing(clips.index))
-    there = [[row] for row, record in enumerate(clips.index) if record.path not in failed]
-    for batch in make_loader(clips, batches=there, workers=min(1, workers)):
-        if len(batch):
-            return list(failed.items())
-        failed.update(batch.failed)
+    there = [row for row, record in enumerate(clips.index) if record.path not in failed]
+    # A pass for each video: to leave a pass early is to end a process that may be about to send the next clip, which
+    # ends badly where processes are not forks.
+    batches: list[list[int]] = []
+    loader = make_loader(clips, batches=batches, workers=min(1, workers))
+    for row in there:
+        batches[:] = [[row]]
+        for batch in loader:
+            if len(batch):
+                return list(failed.items())
+            failed.update(batch.failed)
     path, reason = next(iter(failed.items()))
     raise UserError(
         f"none of the {len(clips)} videos of {listed_in} can be used (the first: {clips.index.root / path}: {reason}); "

@@ -108,7 +108,7 @@ def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
     Raises:
         UserError: a checkpoint or a bank of the run is missing, half-written or stale; or the changed keys do not fit.
     """
-    origin = make_context(stored.config, stored.agent, run)
+    origin = make_context(stored.config, stored.agent, run, check=False)
     if not base.changed:
         features = RunFeatures(origin, load_recognizer(origin, "stage1"), build=False)
         features.validation()

@@ -153,7 +153,8 @@ def _run(training: Training) -> None:
     # Pictures of learning are of a run, not of forty trainings side by side.
     evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
     config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
-    context = make_context(config, training.agent, RunFolder(training.folder), resume=True)
+    # The videos were looked at before the first training.
+    context = make_context(config, training.agent, RunFolder(training.folder), resume=True, check=False)
     # The recognizer and the banks are another folder's, and only read.
     base = dataclasses.replace(context, run=RunFolder(training.base))
     recognizer = load_recognizer(base, "stage1")

@@ -13,6 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from adafocus_rl.data import dataset, loader
+from adafocus_rl.experiments.context import make_context
+from adafocus_rl.experiments.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.run_folder import RunFolder
 
 Cli = Any
 decode_frames = dataset.decode_frames
@@ -46,3 +49,29 @@ def test_a_run_goes_on_without_them(
     # And once more from the banks that are there.
     again = cli("evaluate", tmp_path / "run")
     assert again.code == 0, again.err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a decoder plugged in here is inherited by fork only")
+def test_the_look_before_a_run_leaves_nothing_under_way(
+    videos: Path, recipe: Path, look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is ended while it sends a clip nobody waits for ends badly where it is no fork."""
+    decoded = tmp_path / "decoded"
+    decoded.mkdir()
+    bad = videos / "train" / "00000.mp4"
+    bad.write_bytes(b"no video")
+
+    def decode(path: Path, indices: NDArray[np.int64], **options: Any) -> NDArray[np.uint8]:
+        (decoded / f"{path.parent.name}-{path.stem}").touch()
+        return decode_frames(path, indices, **options)
+
+    monkeypatch.setattr(dataset, "decode_frames", decode)
+    arguments = ["--config", str(recipe), "--data.workers=1", *look.own_videos(videos)]
+    settings = parse_settings(experiment_parser("test"), arguments)
+    context = make_context(settings.config, settings.agent, RunFolder(tmp_path / "run"))
+    assert list(context.failed) == ["train/00000.mp4"]
+    seen = sorted(path.name for path in decoded.iterdir())
+    assert seen == ["train-00000", "train-00001", "val-00000"]
+    # Where it was done just now it is not done again.
+    make_context(settings.config, settings.agent, RunFolder(tmp_path / "run"), check=False)
+    assert sorted(path.name for path in decoded.iterdir()) == seen
