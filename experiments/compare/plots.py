@@ -19,6 +19,9 @@ MARKERS = "osD^vPX*"
 NEAR = 0.02
 """Share of the axis within which points count as of the same compute, and are drawn side by side."""
 
+WIDEST = 0.25
+"""Share of the axis that they may take up."""
+
 
 def require_matplotlib() -> None:
     """Refuses where matplotlib is missing.
@@ -44,13 +47,15 @@ def style(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def side_by_side(positions: Sequence[float], *, near: float) -> list[float]:
-    """Shifts that set points of the same position apart, in the order they come, by at most ``near`` to either side.
+def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:
+    """Shifts that set points of the same position apart, in the order they come.
 
     Args:
         positions: of the points.
-        near: points closer to the first of a group than this belong to it; also their distance afterwards, but in
-            groups of more than three, which stand closer: no picture should show differences that are not there.
+        near: points closer to the first of a group than this belong to it; also their distance afterwards, if there is
+            room for it.
+        widest: what a group may take up; it leaves half of the way to the next group free, too, so that it stays clear
+            to which position a point belongs.
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     groups: list[list[int]] = []
@@ -59,10 +64,14 @@ def side_by_side(positions: Sequence[float], *, near: float) -> list[float]:
             groups[-1].append(index)
         else:
             groups.append([index])
+    firsts = [positions[group[0]] for group in groups]
     shifts = [0.0] * len(positions)
-    for group in groups:
+    for number, group in enumerate(groups):
+        gaps = [abs(firsts[other] - firsts[number]) for other in (number - 1, number + 1) if 0 <= other < len(groups)]
+        room = min([widest, *(gap / 2 for gap in gaps)])
+        step = min(near, room / max(1, len(group) - 1))
         for place, index in enumerate(sorted(group)):
-            shifts[index] = near * (place - (len(group) - 1) / 2) * min(1.0, 2 / max(1, len(group) - 1))
+            shifts[index] = step * (place - (len(group) - 1) / 2)
     return shifts
 
 
@@ -81,7 +90,7 @@ def plot_compute(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -
     looks = style(list(dict.fromkeys(row["agent"] for row in rows)))
     compute = np.array([row["gmacs_per_video"] for row in rows])
     span = max(float(np.ptp(compute)), 0.1 * float(compute.max()), 1e-12)
-    shifts = side_by_side(list(compute), near=NEAR * span)
+    shifts = side_by_side(list(compute), near=NEAR * span, widest=WIDEST * span)
     for row, shift in zip(rows, shifts, strict=True):
         colour, marker = looks[row["agent"]]
         middle, low, high = (100 * row[key] for key in ("top1_iqm", "top1_low", "top1_high"))

@@ -85,7 +85,7 @@ def scatter_chart(points: Sequence[Point], *, title: str, x_label: str, y_label:
     frame = _Frame([min(xs) - 0.12 * spread, max(xs) + 0.12 * spread], ys)
     parts = [frame.axes(x_label, y_label)]
     # By pixels: what would cover each other is set apart.
-    shifts = side_by_side([frame.px(x) for x in xs], near=12)
+    shifts = side_by_side([frame.px(x) for x in xs], near=12, widest=120)
     for point, shift in zip(points, shifts, strict=True):
         number = names.index(point.name)
         color = f"var(--s{number % COLORS})"

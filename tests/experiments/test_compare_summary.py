@@ -119,10 +119,16 @@ def test_curves_are_those_of_learners() -> None:
 
 
 def test_points_of_equal_compute_stand_side_by_side() -> None:
-    assert plots.side_by_side([1.0, 2.0, 3.0], near=0.1) == [0, 0, 0]
-    assert plots.side_by_side([5.0, 1.0, 5.0, 5.05], near=0.1) == pytest.approx([-0.1, 0, 0, 0.1])
-    assert plots.side_by_side([5.0, 5.0], near=0.1) == pytest.approx([-0.05, 0.05])
-    assert plots.side_by_side([5.0] * 5, near=0.1) == pytest.approx([-0.1, -0.05, 0, 0.05, 0.1])
+    def shifts(positions: list[float]) -> list[float]:
+        return plots.side_by_side(positions, near=0.1, widest=0.4)
+
+    assert shifts([1.0, 2.0, 3.0]) == [0, 0, 0]
+    assert shifts([5.0, 1.0, 5.0, 5.05]) == pytest.approx([-0.1, 0, 0, 0.1])
+    assert shifts([5.0, 5.0]) == pytest.approx([-0.05, 0.05])
+    # Nine have 0.4 in all.
+    assert shifts([5.0] * 9) == pytest.approx([0.05 * place for place in range(-4, 5)])
+    # The next position is 0.2 away, so there is 0.1 for three.
+    assert shifts([5.0, 5.0, 5.0, 5.2]) == pytest.approx([-0.05, 0, 0.05, 0])
 
 
 def test_every_name_looks_different() -> None:
