@@ -186,3 +186,18 @@ def test_files_that_are_no_ablations(tmp_path: Path, content: str, message: str)
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         read_ablation(str(path))
+
+
+def test_the_studys_recipe_and_its_variants_read(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "docs" / "study_fight"
+    base = load_settings(folder / "recipe.yaml")
+    (tmp_path / "config.yaml").write_text((folder / "recipe.yaml").read_text())
+    run = RunFolder(tmp_path)
+    _, variants = read_ablation(str(folder / "variants.yaml"))
+    page = (folder.parent / "study_fight.md").read_text(encoding="utf-8")
+    for variant in variants:
+        wanted = variant_settings(run, as_arguments(variant.overrides))
+        # All of them on the run's own recognizer and bank.
+        assert not base_of(run, load_settings(run.config), wanted, tmp_path, name=variant.name).changed
+        assert (wanted.values == base.values) == (variant.name == "as the recipe")
+        assert f"| {variant.name} |" in page or f"| `{variant.name}` |" in page
