@@ -97,27 +97,27 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
     )
 
 
-def prepare(base: Base, run: RunFolder, stored: Settings) -> None:
+def prepare(base: Base, origin: Context) -> None:
     """Makes what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
 
     Args:
         base: which.
-        run: the run that is compared on; read only.
-        stored: its configuration.
+        origin: the run that is compared on; read only.
 
     Raises:
         UserError: a checkpoint or a bank of the run is missing, half-written or stale; or the changed keys do not fit.
     """
-    origin = make_context(stored.config, stored.agent, run, check=False)
     if not base.changed:
         features = RunFeatures(origin, load_recognizer(origin, "stage1"), build=False)
         features.validation()
-        features.training(stored.config.stage2.features)
+        features.training(origin.config.stage2.features)
         return
     arguments = as_arguments(dict(base.changed))
-    settings = variant_settings(run, arguments)
+    settings = variant_settings(origin.run, arguments)
     context = make_context(settings.config, settings.agent, base.run, resume=True)
-    base.run.describe(config_text=settings.text, command=f"# {run.path} with {shlex.join(arguments)}, {base.needs}")
+    base.run.describe(
+        config_text=settings.text, command=f"# {origin.run.path} with {shlex.join(arguments)}, {base.needs}"
+    )
     if not is_finished(context, "stage1"):
         if base.stage == 1:
             save_recognizer(context, "stage1", _resized(load_recognizer(origin, "stage1"), context))

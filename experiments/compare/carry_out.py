@@ -65,13 +65,16 @@ def carry_out(
     """
     started = time.monotonic()
     contexts = [make_context(plan.stored.config, plan.stored.agent, plan.run) for plan in plans]
-    refuse_shared_videos(contexts)
+    if together is not None:
+        refuse_shared_videos(contexts)
     # What may be missing is looked for before the first training.
     copied = [
         {FULL_FRAME: [full_frame_result(context)]} if plan.full_frame else {}
         for plan, context in zip(plans, contexts, strict=True)
     ]
-    failures = [failure for plan in plans for failure in _prepare_bases(plan)]
+    failures = [
+        failure for plan, context in zip(plans, contexts, strict=True) for failure in _prepare_bases(plan, context)
+    ]
     failed = {failure.name for failure in failures}
     trainings = [_trainings(plan, failed) for plan in plans]
     failures += _train([training for some in trainings for training in some], plans, jobs)
@@ -97,7 +100,7 @@ def carry_out(
     return content, failures
 
 
-def _prepare_bases(plan: Plan) -> list[Failure]:
+def _prepare_bases(plan: Plan, context: Context) -> list[Failure]:
     """The recognizers and banks that are missing; the run's own must be there."""
     failures: list[Failure] = []
     reasons: dict[Path, str | None] = {}
@@ -106,7 +109,7 @@ def _prepare_bases(plan: Plan) -> list[Failure]:
             if base.changed:
                 say(f"{name}: {base.needs}, in {base.run.path}")
             try:
-                prepare(base, plan.run, plan.stored)
+                prepare(base, context)
                 reasons[base.run.path] = None
             except UserError as error:
                 if not base.changed:
