@@ -8,7 +8,6 @@ whoever reads finds the old file or the new one, never half of one.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -24,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import sync_folder
 
 FORMAT = "adafocus_rl"
 FORMAT_VERSION = 1
@@ -73,7 +73,7 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -323,13 +323,3 @@ class CheckpointRotation:
             return -math.inf
         metric = load(self.best_path)[1].get("metric")
         return -math.inf if metric is None else float(metric)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can (Windows cannot open folders)."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

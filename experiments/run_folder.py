@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.shards import write_json
+from adafocus_rl.files import write_json
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from adafocus_rl.data.list_text import read_text
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_text
 
 BESIDE = ("classes.txt", "*classInd*.txt", "category.txt", "*labels.json", "*labels.csv", "*labels.txt")
 """Names of class files that are looked for beside a list, the first one first."""

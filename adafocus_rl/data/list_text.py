@@ -1,8 +1,7 @@
-"""List files as text, and mistakes in them that are named with their line."""
+"""Mistakes in list files, named with their line, and the numbers in them."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
@@ -21,26 +20,6 @@ class ListError(UserError):
         super().__init__(f"{file}, line {line}: {text}")
         self.line = line
         self.text = text
-
-
-def read_text(path: Path, what: str) -> str:
-    """The text of a UTF-8 file, unpacked if its name ends in ``.gz``; a byte-order mark is left out.
-
-    Args:
-        path: the file.
-        what: what it is, for the message: "list file", "file of class names".
-
-    Raises:
-        UserError: no such file, or no text.
-    """
-    try:
-        content = path.read_bytes()
-        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"there is no {what} {path}; check the path") from None
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UserError(f"the {what} {path} cannot be read as text ({error}); check the file") from None
 
 
 def number(text: str) -> int | None:

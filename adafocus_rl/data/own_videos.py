@@ -16,9 +16,10 @@ import numpy as np
 from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
 from adafocus_rl.data.index import VideoRecord
-from adafocus_rl.data.list_text import ListError, number, read_text
+from adafocus_rl.data.list_text import ListError, number
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from adafocus_rl.data.class_names import ClassNames, find_class_files, read_clas
 from adafocus_rl.data.formats import ListFormat, ListLine, detect_format, read_comma, read_semicolon, read_space
 from adafocus_rl.data.frame_names import parse_template
 from adafocus_rl.data.index import VideoIndex, VideoRecord, csv_records, unique
-from adafocus_rl.data.list_text import ListError, read_text
+from adafocus_rl.data.list_text import ListError
 from adafocus_rl.data.locate import Locator
 from adafocus_rl.data.raw_annotations import Split, names_in, read_activitynet, read_something
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_text
 
 
 @dataclass(frozen=True, kw_only=True)

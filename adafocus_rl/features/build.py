@@ -24,8 +24,8 @@ from adafocus_rl.features.shards import (
     read_manifest,
     remove_bank,
     shard_count,
-    write_json,
 )
+from adafocus_rl.files import write_json
 from adafocus_rl.models.recognizer import Recognizer
 
 TableFunction = Callable[[Recognizer, Tensor], Mapping[str, Tensor]]

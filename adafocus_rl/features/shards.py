@@ -27,21 +27,12 @@ from torch import Tensor
 
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import write_json
 
 BANK_FORMAT = "adafocus_rl.feature_bank"
 BANK_VERSION = 1
 SIDE_TABLES = ("label", "multi_hot", "boxes", "valid")
 """What a shard holds beside the features."""
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes under a temporary name, flushes and renames, so that a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -136,7 +127,7 @@ def remove_bank(folder: Path) -> None:
     if not folder.exists():
         return
     for path in sorted(folder.iterdir()):
-        if not path.name.startswith(("manifest.json", "shard_", ".part_")):
+        if not path.name.startswith(("manifest.json", ".manifest.json", "shard_", ".part_")):
             raise UserError(f"{folder} holds {path.name}, which is no part of a feature bank; give another folder")
     shutil.rmtree(folder)
 

@@ -30,7 +30,7 @@ from adafocus_rl.experiments.compare.training import Training, make_training
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.run_folder import environment
-from adafocus_rl.features.shards import write_json
+from adafocus_rl.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from adafocus_rl.experiments.recording import frame_macs, make_record
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.stages import finetune_classifier, train_policy
 from adafocus_rl.features import FeatureSource
-from adafocus_rl.features.shards import write_json
+from adafocus_rl.files import write_json
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer

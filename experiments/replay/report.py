@@ -12,6 +12,7 @@ from adafocus_rl.experiments.replay.charts import Line, Point, line_chart, scatt
 from adafocus_rl.experiments.replay.page import Cell, Chart, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.replay.shown import show, spread
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.files import write_text
 from adafocus_rl.record import EpisodeRecord, Trace
 
 
@@ -59,13 +60,6 @@ def write_report(
     path = out or context.run.report
     write_text(path, render_page(content))
     return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: a page that is open is not seen half-written."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
