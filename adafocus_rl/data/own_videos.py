@@ -164,11 +164,15 @@ def split_videos(
     parts = min(parts, len(set(groups)), max(Counter(labels.tolist()).values()))
     if parts < 2:
         raise UserError("no class has two videos; expected at least two of a class to split them")
-    splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed & 0xFFFFFFFF)
+    # Groups in a drawn order, because scikit-learn up to 1.7 shuffles what it has counted of them, but not the groups
+    # themselves: seeds draw the same parts, or classes get the wrong shares. The order is the one that 1.8 would draw.
+    _, group_of = np.unique(groups, return_inverse=True)
+    drawn = np.random.RandomState(seed & 0xFFFFFFFF).permutation(group_of.max() + 1)
+    places = np.argsort(drawn)[group_of]
     with warnings.catch_warnings():
         # That a class has fewer videos than there are parts is looked after below.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        _, positions = next(splitter.split(np.zeros(len(labels)), labels, groups))
+        _, positions = next(StratifiedGroupKFold(n_splits=parts).split(np.zeros(len(labels)), labels, places))
     in_val = np.zeros(len(records), dtype=bool)
     in_val[positions] = True
     for label in np.unique(labels[in_val]):

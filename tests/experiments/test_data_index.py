@@ -72,6 +72,42 @@ def test_groups_stay_whole_and_classes_balanced() -> None:
     assert len(sides) == 4
 
 
+def _mixed() -> OwnVideos:
+    """57 videos of four classes in 15 groups of one to seven, each with a mixture of classes of its own."""
+    groups = [group for group in range(15) for _ in range(1 + group * 5 % 7)]
+    records = [
+        VideoRecord(path=str(i), labels=(i * i % 7 % 4,), extra={"group": f"scene {group}"})
+        for i, group in enumerate(groups)
+    ]
+    return OwnVideos(records=records, class_names=("a", "b", "c", "d"))
+
+
+def test_equal_seeds_split_equally_and_others_do_not() -> None:
+    """Whatever the version of scikit-learn; some shuffle what they have counted of groups, but not the groups."""
+    for size in (1, 2, 30):
+        extra = [{"group": str(i // size)} if size > 1 else {} for i in range(300)]
+        records = [VideoRecord(path=str(i), labels=(i % 2,), extra=extra[i]) for i in range(300)]
+        videos = OwnVideos(records=records, class_names=("a", "b"))
+        found = [tuple(record.path for record in split_videos(videos, val=0.2, seed=seed)[1]) for seed in (0, 1, 2, 0)]
+        assert found[0] == found[3]
+        assert len(set(found)) == 3
+
+
+def test_groups_that_differ_keep_the_shares_of_classes() -> None:
+    videos = _mixed()
+    counts = Counter(record.labels[0] for record in videos.records)
+    for seed in range(5):
+        _, val = split_videos(videos, val=0.25, seed=seed)
+        found = Counter(record.labels[0] for record in val)
+        assert all(abs(found[label] - count / 4) <= 2 for label, count in counts.items()), found
+
+
+def test_a_seed_keeps_its_split() -> None:
+    """Lists that were made before can be made again."""
+    _, val = split_videos(_mixed(), val=0.25, seed=3)
+    assert [int(record.path) for record in val] == [7, 8, 9, 10, *range(13, 20), *range(28, 35)]
+
+
 def test_every_class_can_be_learnt() -> None:
     """A class of one video goes to training, and so does one of two that would all be validation."""
     labels = [0] * 10 + [1] * 10 + [*range(2, 20)] + [20, 20]
