@@ -190,7 +190,8 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         info = self._vector_info(running.info)
         if ended.any():
             statistics = {name: value.masked_fill(~terminated, 0) for name, value in running.statistics().items()}
-            info |= self._vector_info({"episode": statistics}, ended)
+            # With a mask for each statistic, too, as Gymnasium lays out infos: its wrappers up to 1.1 ask for them.
+            info |= self._vector_info({"episode": self._vector_info(statistics, ended)}, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 final = self._vector_info({**running.info, "logits": logits}, ended)
                 info |= self._vector_info({"final_obs": self._observe(running), "final_info": final}, ended)

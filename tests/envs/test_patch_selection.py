@@ -131,6 +131,8 @@ def test_infos_are_laid_out_as_gymnasium_s_wrappers_expect(made_up: MadeUp) -> N
     assert [int(info["final_info"]["video"]) for info in infos] == [0, 1, 2]
     assert infos[1]["final_info"]["logits"].shape == (3,)
     assert infos[1]["final_obs"].shape == (2, 3, 3)
+    assert infos[1]["episode"].keys() == {"r", "l", "t"}
+    assert [info["episode"]["l"] for info in infos] == [4, 4, 4]
 
 
 def test_a_pass_holds_every_video_once_and_the_next_fills_up_the_batch(made_up: MadeUp) -> None:
