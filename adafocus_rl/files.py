@@ -6,6 +6,7 @@ memory, or bytes that are no text end in one sentence, whichever command met the
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -56,16 +57,20 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
 
 
 def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
-    """The text of a UTF-8 file, a byte-order mark left out; otherwise as :func:`read_bytes`.
+    """The text of a UTF-8 file, a byte-order mark left out, or of UTF-16 with one; otherwise as :func:`read_bytes`.
 
     Raises:
-        UserError: as there, or the file holds no UTF-8 text.
+        UserError: as there, or the file holds no such text.
     """
+    content = read_bytes(path, what, limit=limit)
+    # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name; their "Unicode text", and
+    # what Windows' PowerShell redirects into a file, is UTF-16.
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
-        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        return read_bytes(path, what, limit=limit).decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"the {what} {path} cannot be read as UTF-8 text ({error}); check the file") from None
+        kind = "UTF-16" if encoding == "utf-16" else "UTF-8"
+        raise UserError(f"the {what} {path} cannot be read as {kind} text ({error}); save it as UTF-8") from None
 
 
 def read_json(path: Path | str, what: str, *, limit: int = JSON_LIMIT) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_rl.data import DATASETS
-from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
-from adafocus_rl.experiments.context import find_lists
+from adafocus_rl.experiments.context import find_lists, read_run_lists
 from adafocus_rl.experiments.paper_compute import paper_rows
 from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
@@ -132,9 +130,7 @@ def _count_classes(settings: Settings) -> int:
         known: int | None = getattr(DATASETS.get(data.embedded), "num_classes", None)
         if known is not None:
             return known
-    lists = find_lists(data)
-    classes = Path(data.classes) if data.classes else None
-    return VideoIndex.read(lists["train"], root=Path(data.root) if data.root else None, classes=classes).num_classes
+    return read_run_lists(settings.config, find_lists(data))["train"].num_classes
 
 
 def _console() -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
-from adafocus_rl.data.raw_annotations import Split
-from adafocus_rl.data.read import read_index
+from adafocus_rl.data.read import read_indices
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
@@ -80,6 +79,12 @@ class Context:
     def index_hashes(self) -> list[str]:
         """What training lists are made of: a run cannot go on with others."""
         return [clips.index.hash() for clips in (self.train, self.stills) if clips is not None]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes in the order of the labels, the same for all lists; None when none has any."""
+        given = self.train.index.class_names or self.val.index.class_names
+        return None if given is None else [*given]
 
     def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch]]:
         """Shuffled passes over a dataset, by epoch; undecodable videos are noted and left out.
@@ -159,9 +164,7 @@ def make_context(
     # Its own checks come first: that a patch is larger than the frame should not show as videos that are too small.
     PatchGrid(grid=config.model.grid, frame_size=config.model.frame_size, patch_size=config.model.patch_size)
     lists = find_lists(config.data)
-    root = Path(config.data.root) if config.data.root and not config.data.embedded else None
-    classes = Path(config.data.classes) if config.data.classes else None
-    indices = {split: _read(config.data, path, split, root, classes) for split, path in lists.items()}
+    indices = read_run_lists(config, lists)
     for note in {note: None for index in indices.values() for note in index.notes}:
         say(f"note: {note}")
     if config.model.num_classes == 0:
@@ -204,10 +207,20 @@ def make_context(
     return context
 
 
-def _read(config: DataConfig, path: Path, split: str, root: Path | None, classes: Path | None) -> VideoIndex:
-    subset: Split | None = "val" if split == "val" else "train" if split == "train" else None
-    return read_index(
-        path, root=root, classes=classes, format=config.format, template=config.frame_template, split=subset
+def read_run_lists(config: ExperimentConfig, lists: Mapping[str, Path]) -> dict[str, VideoIndex]:
+    """The videos of a run's lists, their classes in the order of the training list.
+
+    Raises:
+        UserError: a list cannot be read, or the classes of one contradict those of the training list.
+    """
+    data = config.data
+    return read_indices(
+        lists,
+        root=Path(data.root) if data.root and not data.embedded else None,
+        classes=Path(data.classes) if data.classes else None,
+        format=data.format,
+        template=data.frame_template,
+        num_classes=config.model.num_classes,
     )
 
 

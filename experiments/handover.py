@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
+from adafocus_rl.data.class_names import ClassNames
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.run_folder import RunFolder
@@ -28,13 +31,27 @@ def forget_progress(context: Context, name: str) -> None:
 
 def save_recognizer(context: Context, name: str, recognizer: Recognizer) -> None:
     """Ends stage 0 or I."""
-    write_recognizer(context.run, name, recognizer)
+    write_recognizer(context.run, name, recognizer, class_names=context.class_names)
     forget_progress(context, name)
 
 
-def write_recognizer(run: RunFolder, name: str, recognizer: Recognizer) -> None:
-    """The checkpoint of a recognizer after stage 0 or I, wherever it comes from."""
-    manifest = {**recognizer_manifest(recognizer), "kind": "recognizer", "stage": name}
+def write_recognizer(
+    run: RunFolder, name: str, recognizer: Recognizer, *, class_names: Sequence[str] | None = None
+) -> None:
+    """The checkpoint of a recognizer after stage 0 or I, wherever it comes from.
+
+    Args:
+        run: the folder.
+        name: ``stage0`` or ``stage1``.
+        recognizer: what to write.
+        class_names: what its labels mean, in their order; None when nobody knows.
+    """
+    manifest = {
+        **recognizer_manifest(recognizer),
+        "kind": "recognizer",
+        "stage": name,
+        "class_names": None if class_names is None else [*class_names],
+    }
     checkpoint.save(run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
 
 
@@ -42,13 +59,39 @@ def load_recognizer(context: Context, name: str) -> Recognizer:
     """The recognizer after stage 0 or I, in evaluation mode.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another architecture.
+        UserError: there is no checkpoint, or it is of another architecture, or its classes are not those of the lists.
     """
     path = _required(context, name)
     tensors, manifest = checkpoint.load(path, device=context.device)
+    _check_classes(context, path, manifest)
     recognizer = context.recognizer(with_weights=False)
     restore_recognizer(recognizer, tensors, manifest, what=str(path))
     return recognizer.eval()
+
+
+def saved_class_names(manifest: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a recognizer's checkpoint keeps; None where it keeps none."""
+    names = manifest.get("class_names")
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _check_classes(context: Context, path: Path, manifest: Mapping[str, Any]) -> None:
+    """A list may have changed since, and with it what the labels mean.
+
+    Raises:
+        UserError: naming the first class that is another one.
+    """
+    saved, now = saved_class_names(manifest), context.class_names
+    if saved is None or now is None:
+        return
+    known = ClassNames(names=tuple(saved), source=str(path))
+    source = str(context.config.data.train_list or "the training list")
+    difference = known.difference(ClassNames(names=tuple(now), source=source))
+    if difference is not None:
+        raise UserError(
+            f"the classes are not those that {context.run.path} was trained with: {difference}; put the list and its "
+            "class names back as they were, or train again"
+        )
 
 
 def save_agent(context: Context, agent: Agent, name: str = "stage2") -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
+from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex, VideoRecord
@@ -27,7 +30,13 @@ from adafocus_rl.envs.tracing import chosen_boxes, kept_frames, patch_probabilit
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.experiments.context import Context, find_device
-from adafocus_rl.experiments.handover import is_finished, load_agent, load_classifier, load_recognizer
+from adafocus_rl.experiments.handover import (
+    is_finished,
+    load_agent,
+    load_classifier,
+    load_recognizer,
+    saved_class_names,
+)
 from adafocus_rl.experiments.measure import milliseconds
 from adafocus_rl.experiments.parser import Settings, load_settings
 from adafocus_rl.experiments.recording import frame_macs
@@ -134,7 +143,9 @@ class Predictor:
         """
         folder = open_run(run)
         settings = load_settings(folder.config)
-        context = _context(folder, settings, device)
+        stage1 = folder.checkpoint("stage1")
+        manifest = checkpoint.load(stage1)[1] if stage1.is_file() else {}
+        context = _context(folder, settings, device, manifest)
         recognizer = load_recognizer(context, "stage1")
         source = LiveFeatures(recognizer, context.val, device=context.device)
         env = context.env(source, recognizer.classifier, num_envs=1)
@@ -156,7 +167,7 @@ class Predictor:
         classifier = recognizer.classifier
         if is_finished(context, stage):
             classifier, _ = load_classifier(context, stage, classifier)
-        return cls(context, recognizer, chosen, classifier, policy_macs=macs, names=_names(context, settings))
+        return cls(context, recognizer, chosen, classifier, policy_macs=macs, names=_names(context, settings, manifest))
 
     def predict(self, path: str | Path) -> Prediction:
         """Recognises a video file or a folder of frames.
@@ -262,10 +273,9 @@ class Predictor:
         return env.rollout(self.agent.on(env), episodes=episodes, deterministic=True, with_reward=False), env
 
 
-def _context(run: RunFolder, settings: Settings, device: str | None) -> Context:
+def _context(run: RunFolder, settings: Settings, device: str | None, manifest: Mapping[str, Any]) -> Context:
     """A context without the run's videos: in their place stands one that is never looked at."""
     config = settings.config
-    manifest = checkpoint.load(run.checkpoint("stage1"))[1] if run.checkpoint("stage1").is_file() else {}
     if config.model.num_classes == 0:
         # Counted from the training list then; the checkpoint remembers.
         count = int(manifest.get("model", {}).get("num_classes", 1))
@@ -302,13 +312,12 @@ def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
     )
 
 
-def _names(context: Context, settings: Settings) -> list[str]:
-    """K names: of the episode record, which is in the run; else of the file of classes; else numbers."""
+def _names(context: Context, settings: Settings, manifest: Mapping[str, Any]) -> list[str]:
+    """K names: those that the run was trained with, else of its episode record or its file of classes; else numbers."""
     count = context.config.model.num_classes
-    names: list[str] = []
-    if context.run.episodes.is_file():
+    names = saved_class_names(manifest)
+    if names is None and context.run.episodes.is_file():
         names = EpisodeRecord.load(context.run.episodes).class_names
-    elif settings.config.data.classes and Path(settings.config.data.classes).is_file():
-        text = Path(settings.config.data.classes).read_text(encoding="utf-8")
-        names = [line.strip() for line in text.splitlines() if line.strip()]
-    return [*names[:count], *(str(number) for number in range(len(names), count))]
+    if names is None and settings.config.data.classes and Path(settings.config.data.classes).is_file():
+        names = [*read_class_names(Path(settings.config.data.classes)).names]
+    return [*(names or [])[:count], *(str(number) for number in range(len(names or []), count))]

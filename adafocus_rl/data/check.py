@@ -12,11 +12,11 @@ import numpy as np
 
 from adafocus_rl.data.check_splits import check_balance, check_copies, check_ids, check_names, class_counts
 from adafocus_rl.data.findings import CheckConfig, CheckReport, Finding, Level, Listed, ListSummary
-from adafocus_rl.data.index import read_boxes
+from adafocus_rl.data.index import read_boxes, spelled
 from adafocus_rl.data.inspect_video import VideoJob, VideoReport, inspect_video
 from adafocus_rl.data.list_text import ListError
 from adafocus_rl.data.processes import run_in_processes
-from adafocus_rl.data.read import read_list
+from adafocus_rl.data.read import read_lists
 from adafocus_rl.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -40,14 +40,10 @@ def check_lists(config: CheckConfig, *, flip: bool = True, progress: Progress | 
         UserError: a list, or a file of class names, cannot be read at all.
     """
     report = CheckReport()
-    lists = [
-        Listed(
-            split=split,
-            file=file,
-            content=read_list(file, root=config.root, classes=config.classes, format=config.format, split=split),
-        )
-        for split, file in config.lists.items()
-    ]
+    contents = read_lists(
+        config.lists, root=config.root, classes=config.classes, format=config.format, num_classes=config.num_classes
+    )
+    lists = [Listed(split=split, file=config.lists[split], content=content) for split, content in contents.items()]
     for listed in lists:
         _read_lines(listed, report)
     report.findings += check_names(lists)
@@ -77,15 +73,18 @@ def _read_lines(listed: Listed, report: CheckReport) -> None:
     """Lines that cannot be read, and paths that are listed twice."""
     for note in listed.content.notes:
         _add(report, "note", "class_order", str(listed.file), note.removeprefix(f"{listed.file}: "))
+    if listed.content.conflict is not None:
+        _add(report, "fault", "other_classes", str(listed.file), listed.content.conflict)
+    first: dict[str, int] = {}
     for line, record in listed.content.lines:
         where = f"{listed.file}, line {line}"
         if isinstance(record, ListError):
             _add(report, "fault", "bad_line", where, record.text)
-        elif record.path in listed.lines:
-            text = f"{record.path!r} is on line {listed.lines[record.path]} already; remove one, or join their labels"
+        elif spelled(record.path) in first:
+            text = f"{record.path!r} is on line {first[spelled(record.path)]} already; remove one, or join their labels"
             _add(report, "fault", "duplicate", where, text)
         else:
-            listed.lines[record.path] = line
+            listed.lines[record.path] = first[spelled(record.path)] = line
             listed.records.append(record)
 
 

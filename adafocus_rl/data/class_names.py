@@ -15,13 +15,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from adafocus_rl.data.list_text import MAX_CLASSES, flaw, number, with_newlines
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import read_text
+from adafocus_rl.files import parse_json, read_text
 
 BESIDE = ("classes.txt", "*classInd*.txt", "category.txt", "*labels.json", "*labels.csv", "*labels.txt")
 """Names of class files that are looked for beside a list, the first one first."""
@@ -35,6 +36,8 @@ class ClassNames:
     """Their names, in the order of the labels."""
     source: str
     """Where the order comes from, for messages: a file, or how it was made."""
+    aliases: tuple[str, ...] = ()
+    """The names with the numbers before them, where the file numbers its lines: a name may begin with its number."""
 
     def note(self, others: Sequence[ClassNames] = ()) -> str:
         """One sentence on the order that is used, and on other files there that have another one."""
@@ -53,18 +56,55 @@ class ClassNames:
         return list(self.names) in (sorted(self.names), sorted(self.names, key=str.casefold))
 
     def label(self, name: str) -> int | None:
-        """The label of a name; brackets of Something-Something's templates and case do not matter."""
-        return self._labels.get(plain(name))
+        """The label of a name; None for one that is unknown, or that several classes have.
+
+        Brackets of Something-Something's templates and case do not matter, unless they tell two classes apart.
+        """
+        for known, key in zip(self._labels, (name, plain(name), name), strict=True):
+            if key in known:
+                return known[key]
+        return None
 
     @cached_property
-    def _labels(self) -> dict[str, int]:
-        return {plain(known): label for label, known in enumerate(self.names)}
+    def _labels(self) -> tuple[dict[str, int | None], ...]:
+        """By name as it is written, by name as names are compared, and by alias."""
+        return _numbered(self.names), _numbered(map(plain, self.names)), _numbered(self.aliases)
 
     def unknown(self, name: str) -> str:
-        """What to say of a name that is none of these."""
-        near = difflib.get_close_matches(plain(name), [plain(known) for known in self.names], n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else "; correct the list or give the file of its class names"
+        """What to say of a name of which `label` knows none."""
+        if plain(name) in self._labels[1] and self._labels[1][plain(name)] is None:
+            alike = [label for label, known in enumerate(self.names) if plain(known) == plain(name)]
+            return f"{name!r} may be class {alike[0]} or {alike[1]} of {self.source}; give each class its own name"
+        meant = self._suggestion(name) or "; correct the label or give the file of its class names"
         return f"{name!r} is none of the {len(self.names)} class names of {self.source}{meant}"
+
+    def _suggestion(self, name: str) -> str:
+        # To look for near names takes long, and a list of another dataset has nothing but names that are none.
+        if name not in self._suggested and len(self._suggested) < 100 and len(self.names) <= 10_000:
+            near = difflib.get_close_matches(plain(name), [plain(known) for known in self.names], n=1)
+            self._suggested[name] = f"; did you mean {near[0]!r}?" if near else ""
+        return self._suggested.get(name, "")
+
+    @cached_property
+    def _suggested(self) -> dict[str, str]:
+        return {}
+
+    def difference(self, other: ClassNames) -> str | None:
+        """How the order of other names differs from this one, at the first class that does; None when it does not."""
+        for label, (one, two) in enumerate(zip(self.names, other.names, strict=False)):
+            if plain(one) != plain(two):
+                return f"class {label} is {one!r} in {self.source} and {two!r} in {other.source}"
+        if len(self.names) != len(other.names):
+            return f"there are {len(self.names)} classes in {self.source} and {len(other.names)} in {other.source}"
+        return None
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int | None]:
+    """The label of each name; None for one that stands twice."""
+    labels: dict[str, int | None] = {}
+    for label, name in enumerate(names):
+        labels[name] = None if name in labels else label
+    return labels
 
 
 def plain(name: str) -> str:
@@ -82,13 +122,29 @@ def read_class_names(path: Path) -> ClassNames:
     """Read one of the files in this module's docstring.
 
     Raises:
-        UserError: no such file, no text, no names, or JSON of another shape.
+        UserError: no such file, no text, no names, too many, or JSON of another shape.
     """
     text = read_text(path, "file of class names")
-    names = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_lines(text)
+    names, aliases = _from_text(text, path)
     if not any(names):
         raise UserError(f"the file of class names {path} holds no name; expected one name a line")
-    return ClassNames(names=tuple(names), source=str(path))
+    for label, name in enumerate(names):
+        if (what := flaw(name)) is not None:
+            raise UserError(f"the name of class {label} in {path} contains {what}; write the file anew as UTF-8 text")
+    return ClassNames(names=tuple(names), source=str(path), aliases=tuple(aliases))
+
+
+def class_names_text(names: Sequence[str]) -> str:
+    """The content of a file of class names that `read_class_names` reads back equal: one name a line or, where lines
+    would be read as something else (all numbered, or JSON), a JSON list.
+    """
+    lines = "".join(f"{name}\n" for name in names)
+    try:
+        if _from_text(lines, Path())[0] == [*names]:
+            return lines
+    except UserError:
+        pass  # a name that begins like JSON
+    return json.dumps([*names], indent=0, ensure_ascii=False) + "\n"
 
 
 def sorted_names(names: Sequence[str], source: str) -> ClassNames:
@@ -96,28 +152,34 @@ def sorted_names(names: Sequence[str], source: str) -> ClassNames:
     return ClassNames(names=tuple(sorted(set(names))), source=f"{source} itself, because no file gives an order")
 
 
-def _from_lines(text: str) -> list[str]:
-    lines = [line.strip() for line in text.rstrip("\r\n").split("\n")]
+def _from_text(text: str, path: Path) -> tuple[list[str], list[str]]:
+    """Names, and aliases where there are some."""
+    if text.lstrip()[:1] in ("{", "["):
+        return _from_json(path, text), []
+    text = with_newlines(text.rstrip("\r\n"))
+    if text.count("\n") >= MAX_CLASSES:
+        raise UserError(f"the file of class names {path} has more than {MAX_CLASSES} lines; expected one name a line")
+    lines = [line.strip() for line in text.split("\n")]
     numbered = [re.fullmatch(r"(\d+)[,; \t]\s*(\S.*)", line) for line in lines]
     matches = [match for match in numbered if match]
-    # A name may begin with a number of its own; only lines that count from 0 or 1 are numbered.
-    counts = [int(match[1]) for match in matches]
-    if len(matches) == len(lines) and counts in (list(range(len(lines))), list(range(1, len(lines) + 1))):
-        return [match[2] for match in matches]
-    return lines
+    # A name may begin with a number of its own; only lines that count from 0 or 1 are numbered, and what is left of
+    # them tells the classes apart: "1 finger" and "2 finger" are names.
+    counts = [number(match[1]) for match in matches]
+    names = [match[2] for match in matches]
+    if counts in ([*range(len(lines))], [*range(1, len(lines) + 1)]) and len({*names}) == len(lines):
+        return names, lines
+    return lines, []
 
 
 def _from_json(path: Path, text: str) -> list[str]:
-    try:
-        content = json.loads(text)
-        if isinstance(content, list):
-            return [str(name) for name in content]
-        by_label = {int(label): str(name) for name, label in content.items()}
-    except (ValueError, TypeError, AttributeError):
-        by_label = {}
-    if not by_label or sorted(by_label) != list(range(len(content))):
+    content = parse_json(text, f"the file of class names {path}")
+    if isinstance(content, list) and all(isinstance(name, str | int) for name in content):
+        return [str(name) for name in content]
+    labels = {str(name): number(str(label)) for name, label in content.items()} if isinstance(content, dict) else {}
+    by_label = {label: name for name, label in labels.items()}
+    if not labels or {*by_label} != {*range(len(labels))}:
         raise UserError(
             f'the file of class names {path} is JSON of another shape; expected {{"name": "0", …}} with the labels 0, '
             "1, 2 … each once, or a list of names"
         )
-    return [by_label[label] for label in range(len(by_label))]
+    return [by_label[label] for label in range(len(labels))]

@@ -2,7 +2,7 @@
 
 | format | line | lists of |
 |---|---|---|
-| ``csv`` | header ``path,label[,num_frames][,…]`` | our own, see `adafocus_rl.data.index` |
+| ``csv`` | header ``path,label[,num_frames][,…]``, or with ``;`` or tabs | our own, see `adafocus_rl.data.index` |
 | ``comma`` | ``id,frames,label[,label…]``, a label per annotated segment | ActivityNet, FCVID |
 | ``space`` | ``path frames label [label…]`` or ``path label`` | Mini-Kinetics, Something-Something, Jester |
 | ``semicolon`` | ``path;frames;label`` or ``id;class name`` | Jester and Something-Something V1 raw, Mini-Kinetics |
@@ -13,12 +13,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adafocus_rl.data.list_text import ListError, number
+from adafocus_rl.data.csv_rows import Row, csv_rows, header_delimiter
+from adafocus_rl.data.list_text import MAX_CLASSES, MAX_LINE, ListError, label, lines_of, number, with_newlines
 from adafocus_rl.errors import UserError
 
 ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_json", "something_json"]
@@ -27,6 +28,11 @@ ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_
 SAMPLE = 50
 """Lines that detection looks at."""
 
+_PATH_WORDS = {"path", "paths", "file", "files", "filename", "file_name", "video", "videos", "name", "id", "clip"}
+_LABEL_WORDS = {"label", "labels", "class", "classes", "category", "class_name", "label_name", "target"}
+"""What a header may say that is none of ours, before a list is taken for one without a header."""
+
+NO_PATH = "the path is empty; expected a video file or a folder of frames"
 _NO_COUNT = "the number of frames is {!r}; expected an integer of 0 or more"
 
 
@@ -42,6 +48,8 @@ class ListLine:
     """0 when the list does not say."""
     labels: tuple[int | str, ...]
     """Classes as numbers or as names, each once."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further columns."""
 
 
 def detect_format(path: Path, text: str) -> ListFormat:
@@ -57,13 +65,12 @@ def detect_format(path: Path, text: str) -> ListFormat:
     start = text.lstrip()
     if start[:1] in ("{", "["):
         return "activitynet_json" if start[0] == "{" else "something_json"
-    lines = [line.strip() for line in text.split("\n", SAMPLE + 1)[: SAMPLE + 1] if line.strip()]
-    header = {name.strip() for name in lines[0].split(",")} if lines else set()
-    if not lines or {"path", "label"} & header:
+    lines = _first_lines(text)
+    if not lines or has_header(path, text) or {"path", "label"} & {name.strip() for name in lines[0].split(",")}:
         return "csv"
     shapes: dict[ListFormat, str] = {
-        "comma": r"[^,]+,\s*-?\d+\s*(,\s*-?\d+\s*)+",
-        "semicolon": r"[^;]+;[^;]+(;\s*-?\d+)?",
+        "comma": r"[^,]+,\s*-?\d+\s*(,\s*-?\d+\s*)+[, ]*",
+        "semicolon": r"[^;]+;[^;]+(;\s*-?\d+)?[; ]*",
         "space": r"\S.*\s-?\d+",
     }
     # Of a list with a few bad lines, the most count.
@@ -80,11 +87,35 @@ def detect_format(path: Path, text: str) -> ListFormat:
     )
 
 
+def has_header(path: Path, text: str) -> bool:
+    """Whether the first line names columns as our own lists do, whatever delimits them.
+
+    Raises:
+        UserError: it names columns, but by other names.
+    """
+    first = next(iter(_first_lines(text)), "")
+    if re.fullmatch(r"sep=[,;\t]", first) or header_delimiter(first, ("path", "label")):
+        return True
+    words = [word.strip().casefold() for word in re.split("[;\t]", first)]
+    if len(words) > 1 and words[0] in _PATH_WORDS and {*words[1:]} & _LABEL_WORDS:
+        raise UserError(
+            f"{path}, line 1: {first!r} looks like a header; name its columns path and label (and num_frames), or "
+            "remove the line"
+        )
+    return False
+
+
+def _first_lines(text: str) -> list[str]:
+    """The first lines with content."""
+    head = with_newlines(text[: (SAMPLE + 1) * MAX_LINE]).split("\n", SAMPLE + 1)[: SAMPLE + 1]
+    return [line.strip() for line in head if line.strip()]
+
+
 def read_comma(path: Path, text: str) -> Iterator[ListLine | ListError]:
     """``id,frames,label[,label…]``: ActivityNet and FCVID."""
 
     def parse(line: int, content: str) -> ListLine:
-        name, *numbers = content.split(",")
+        name, *numbers = content.rstrip(", ").split(",")
         if len(numbers) < 2:
             raise ListError(path, line, f"{content!r} has {len(numbers) + 1} values; expected id,frames,label")
         return _line(path, line, name, numbers[0], numbers[1:])
@@ -96,10 +127,9 @@ def read_semicolon(path: Path, text: str) -> Iterator[ListLine | ListError]:
     """``path;frames;label``, or ``id;name of the class`` as Jester and Something-Something V1 are published."""
 
     def parse(line: int, content: str) -> ListLine:
-        values = [value.strip() for value in content.split(";")]
+        values = [value.strip() for value in content.rstrip("; ").split(";")]
         if len(values) == 2 and all(values):
-            label = number(values[1])
-            return ListLine(line=line, name=values[0], labels=(values[1] if label is None else label,))
+            return ListLine(line=line, name=values[0], labels=(_label(path, line, values[1]),))
         if len(values) != 3:
             raise ListError(
                 path,
@@ -129,10 +159,10 @@ def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator
         # The words of a path keep their spaces: cut the line, do not join its words.
         cut = re.compile(r"\s+").split
         if run == 1:
-            name, label = content.rsplit(None, 1)
+            name = content.rsplit(None, 1)[0]
             if re.fullmatch(r"-\d+", words[-2]) and len(words) > 2:
                 raise ListError(path, line, _NO_COUNT.format(words[-2]))
-            return ListLine(line=line, name=name, labels=(int(label),))
+            return ListLine(line=line, name=name, labels=_labels(path, line, [words[-1]]))
         one_label = content.rsplit(None, 2)
         if run == 2:
             return _line(path, line, one_label[0], one_label[1], one_label[2:])
@@ -144,24 +174,74 @@ def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator
     return _each(path, text, parse)
 
 
+def read_csv(path: Path, text: str) -> Iterator[ListLine | ListError]:
+    """Our own lists: a header with ``path`` and ``label``; several labels of a video are joined with ``;``."""
+
+    def parse(line: int, row: Row) -> ListLine:
+        name = row["path"].strip()
+        if not name:
+            raise ListError(path, line, NO_PATH)
+        given = row["label"].split(";")
+        labels = [_label(path, line, text, "label is {!r}") for text in (given if len(given) == 1 else _some(given))]
+        count = number(row.get("num_frames") or "0")
+        if count is None:
+            raise ListError(path, line, f"num_frames is {row['num_frames']!r}; expected an integer of 0 or more")
+        extra = {key: value for key, value in row.items() if key not in ("path", "label", "num_frames")}
+        return ListLine(line=line, name=name, num_frames=count, labels=tuple(dict.fromkeys(labels)), extra=extra)
+
+    for line, row in csv_rows(path, text, ("path", "label")):
+        try:
+            yield row if isinstance(row, ListError) else parse(line, row)
+        except ListError as mistake:
+            yield mistake
+
+
+def _some(labels: list[str]) -> list[str]:
+    """The labels without empty ones at the end: ``1;2;`` is 1 and 2."""
+    while len(labels) > 1 and not labels[-1].strip():
+        labels = labels[:-1]
+    return labels
+
+
 def _each(path: Path, text: str, parse: Callable[[int, str], ListLine]) -> Iterator[ListLine | ListError]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            try:
-                yield parse(line, content.strip())
-            except ListError as mistake:
-                yield mistake
+    for line, content in lines_of(path, text):
+        try:
+            yield content if isinstance(content, ListError) else parse(line, content)
+        except ListError as mistake:
+            yield mistake
 
 
 def _line(path: Path, line: int, name: str, frames: str, labels: list[str]) -> ListLine:
-    count, found = number(frames), [number(label) for label in labels]
+    count = number(frames)
     if not name.strip():
-        raise ListError(path, line, "the path is empty; expected a video file or a folder of frames")
+        raise ListError(path, line, NO_PATH)
     if count is None:
         raise ListError(path, line, _NO_COUNT.format(frames.strip()))
-    wrong = [label.strip() for label, value in zip(labels, found, strict=True) if value is None]
-    if wrong:
-        raise ListError(path, line, f"the label is {wrong[0]!r}; expected an integer of 0 or more")
-    return ListLine(
-        line=line, name=name.strip(), num_frames=count, labels=tuple(dict.fromkeys(v for v in found if v is not None))
-    )
+    return ListLine(line=line, name=name.strip(), num_frames=count, labels=_labels(path, line, labels))
+
+
+def _labels(path: Path, line: int, texts: list[str]) -> tuple[int, ...]:
+    """Labels of formats that have numbers only."""
+    found = []
+    for text in texts:
+        value = number(text)
+        if value is None or value >= MAX_CLASSES:
+            raise _no_label(path, line, text)
+        found.append(value)
+    return tuple(dict.fromkeys(found))
+
+
+def _label(path: Path, line: int, text: str, what: str = "the label is {!r}") -> int | str:
+    """A label of formats that have numbers or names."""
+    value = label(text)
+    if value is None:
+        raise _no_label(path, line, text, what)
+    return value
+
+
+def _no_label(path: Path, line: int, text: str, what: str = "the label is {!r}") -> ListError:
+    expected = "an integer of 0 or more"
+    value = number(text)
+    if value is not None or (text.strip().isdigit() and text.isascii()):
+        expected = f"less than {MAX_CLASSES}"
+    return ListError(path, line, f"{what.format(text.strip())}; expected {expected}")

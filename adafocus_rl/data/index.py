@@ -1,8 +1,8 @@
 """Which videos there are: the project's list file, its class names, and the true boxes beside it.
 
 The list file is CSV with a header. ``path`` (relative to the list's folder unless another root is given, or
-absolute) and ``label`` (an integer; several joined with ``;``) are required, ``num_frames`` is optional (0 or
-empty: unknown, it is counted when the video is read), and any other column is kept as text. Beside
+absolute) and ``label`` (an integer or a class name; several joined with ``;``) are required, ``num_frames`` is optional
+(0 or empty: unknown, it is counted when the video is read), and any other column is kept as text. Beside
 ``NAME.csv`` may lie ``NAME_boxes.csv`` with the header ``path,frame,top,left,height,width``: the object's box
 in pixels of the stored frame, one row per frame that shows it; and ``classes.txt`` with one class name per
 line, in the order of the labels.
@@ -11,23 +11,28 @@ line, in the order of the labels.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
+import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adafocus_rl.data.class_names import read_class_names
+from adafocus_rl.data.csv_rows import csv_rows
 from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
 from adafocus_rl.data.list_text import ListError, number
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_text, write_text
 
 BOX_COLUMNS = ("path", "frame", "top", "left", "height", "width")
+
+MAX_BOXED_FRAMES = 100_000_000
+"""Frames of all videos of a list with boxes: 1.6 GB of boxes, drawn or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,30 +116,26 @@ class VideoIndex:
             UserError: no such file, a missing column, a bad value (with its line), no video, a path listed
                 twice.
         """
-        list_file = Path(list_file)
-        records = list(unique(list_file, csv_records(list_file)))
-        if not records:
-            raise UserError(f"{list_file} lists no video; expected at least one line after the header")
-        beside = list_file.with_name("classes.txt")
-        names_file = Path(classes) if classes is not None else (beside if beside.is_file() else None)
-        boxes = list_file.with_name(f"{list_file.stem}_boxes.csv")
-        return cls(
-            records=records,
-            root=Path(root) if root is not None else list_file.parent,
-            class_names=read_class_names(names_file).names if names_file is not None else None,
-            boxes=boxes if boxes.is_file() else None,
-        )
+        # Lists are read by what stands above this module.
+        from adafocus_rl.data.read import read_index
+
+        return read_index(list_file, root=root, classes=classes, format="csv")
 
     def write(self, list_file: Path) -> None:
         """Write the list file that `read` reads back equal; class names and boxes are files of their own."""
+        write_text(list_file, self.text())
+
+    def text(self) -> str:
+        """What `write` writes."""
         extra = sorted({key for record in self.records for key in record.extra})
-        with Path(list_file).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", "num_frames", *extra])
-            for record in self.records:
-                labels = ";".join(str(label) for label in record.labels)
-                values = [record.extra.get(key, "") for key in extra]
-                writer.writerow([record.path, labels, record.num_frames, *values])
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(["path", "label", "num_frames", *extra])
+        for record in self.records:
+            labels = ";".join(str(label) for label in record.labels)
+            values = [record.extra.get(key, "") for key in extra]
+            writer.writerow([record.path, labels, record.num_frames, *values])
+        return content.getvalue()
 
 
 def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
@@ -152,8 +153,9 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
         return {}
     counts = {record.path: record.num_frames for record in index.records}
     found: dict[str, dict[int, list[float]]] = {path: {} for path in counts}
-    for line, partial in _rows(index.boxes, BOX_COLUMNS):
-        row = _complete(index.boxes, line, partial)
+    for line, row in csv_rows(index.boxes, read_text(index.boxes, "file of boxes"), BOX_COLUMNS):
+        if isinstance(row, ListError):
+            raise row
         path = row["path"]
         if path not in counts:
             continue  # the index may be a selection of the list that the boxes belong to
@@ -164,10 +166,19 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
                 f"{where}: frame {frame} of {path!r}, which has {counts[path]} frames according to the list; "
                 "correct one of the two files"
             )
+        if frame >= MAX_BOXED_FRAMES:
+            raise UserError(f"{where}: frame {frame} is beyond what a video can hold; correct it")
         found[path][frame] = [_finite(row[name], name, where) for name in BOX_COLUMNS[2:]]
+    sizes = {path: counts[path] or max(rows, default=-1) + 1 for path, rows in found.items()}
+    if sum(sizes.values()) > MAX_BOXED_FRAMES:
+        longest = max(sizes, key=lambda path: sizes[path])
+        raise UserError(
+            f"{index.boxes}: the videos have {sum(sizes.values())} frames in all, {longest!r} {sizes[longest]}; "
+            f"expected at most {MAX_BOXED_FRAMES}, so correct its number of frames, or the last of its boxes"
+        )
     boxes: dict[str, NDArray[np.float32]] = {}
     for path, rows in found.items():
-        array = np.full((counts[path] or max(rows, default=-1) + 1, 4), np.nan, dtype=np.float32)
+        array = np.full((sizes[path], 4), np.nan, dtype=np.float32)
         if rows:
             array[list(rows)] = list(rows.values())
         boxes[path] = array
@@ -182,26 +193,16 @@ def missing(index: VideoIndex) -> list[tuple[str, str]]:
 
 def absence(path: Path) -> str | None:
     """Why there is no video at `path`, in plain words; None for a file with content or a folder of images."""
-    if path.is_dir():
-        if any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir()):
-            return None
-        return "the folder holds no .jpg or .png image"
-    if not path.is_file():
-        return "no such file or folder"
-    return None if path.stat().st_size else "the file is empty (0 bytes)"
-
-
-def csv_records(list_file: Path) -> Iterator[tuple[int, VideoRecord | ListError]]:
-    """(line, record or what is wrong with it) of a list file in the format of this module's docstring.
-
-    Raises:
-        UserError: no such file, or a header without the needed columns.
-    """
-    for line, row in _rows(list_file, ("path", "label")):
-        try:
-            yield line, _parse_record(_complete(list_file, line, row), list_file, line)
-        except ListError as mistake:
-            yield line, mistake
+    try:
+        if path.is_dir():
+            if any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir()):
+                return None
+            return "the folder holds no .jpg or .png image"
+        if not path.is_file():
+            return "no such file or folder"
+        return None if path.stat().st_size else "the file is empty (0 bytes)"
+    except OSError as error:  # a name that is too long, a folder that is not for us
+        return f"it cannot be read ({error.strerror})"
 
 
 def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]) -> Iterator[VideoRecord]:
@@ -214,61 +215,20 @@ def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]
     for line, record in lines:
         if isinstance(record, ListError):
             raise record
-        if record.path in seen:
+        if spelled(record.path) in seen:
             raise ListError(
                 list_file,
                 line,
-                f"{record.path!r} is already on line {seen[record.path]}; expected every video once, so join its "
-                "labels on one line",
+                f"{record.path!r} is already on line {seen[spelled(record.path)]}; expected every video once, so join "
+                "its labels on one line",
             )
-        seen[record.path] = line
+        seen[spelled(record.path)] = line
         yield record
 
 
-def _rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) of a CSV file with a header that has the required columns."""
-    try:
-        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = header
-            absent = [name for name in required if name not in header]
-            if absent:
-                raise UserError(
-                    f"{path}, line 1: no column {' and no column '.join(map(repr, absent))} (the header is "
-                    f"{','.join(header)!r}); expected a CSV file whose first line names {','.join(required)}"
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except FileNotFoundError:
-        raise UserError(f"there is no list file {path}; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV text file ({error}); check the file") from None
-
-
-def _complete(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
-    """The row, if it has as many values as the header."""
-    if None in row or None in row.values():
-        columns = len(row) - (None in row)
-        raise ListError(
-            path, line, f"not {columns} values as in the header; put a value that contains a comma in double quotes"
-        )
-    return row
-
-
-def _parse_record(row: dict[str, str], file: Path, line: int) -> VideoRecord:
-    path = row["path"].strip()
-    if not path:
-        raise ListError(file, line, "the path is empty; expected a video file or a folder of frames")
-    labels = [_integer(text, "label", file, line) for text in row["label"].split(";")]
-    return VideoRecord(
-        path=path,
-        num_frames=_integer(row.get("num_frames") or "0", "num_frames", file, line),
-        labels=tuple(dict.fromkeys(labels)),
-        extra={key: value for key, value in row.items() if key not in ("path", "label", "num_frames")},
-    )
+def spelled(path: str) -> str:
+    """The path in its plainest spelling: ``b.mp4`` for ``a/../b.mp4``."""
+    return posixpath.normpath(path) if "." in path.split("/") or ".." in path or "//" in path else path
 
 
 def _integer(text: str, column: str, file: Path, line: int) -> int:

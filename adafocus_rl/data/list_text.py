@@ -1,10 +1,25 @@
-"""Mistakes in list files, named with their line, and the numbers in them."""
+"""The text of list files: its lines, the numbers and names in them, and mistakes named with their line."""
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
+
+MAX_CLASSES = 1_000_000
+"""Classes of the largest problem that is taken for meant."""
+
+MAX_LINES = 5_000_000
+"""Lines of the longest list that is read: more would take more than a few gigabytes as records."""
+
+MAX_LINE = 100_000
+"""Characters of the longest line that is taken for one of a list."""
+
+_DIGITS = 12
+"""Digits of the largest number; no count of frames or classes has more."""
 
 
 class ListError(UserError):
@@ -23,6 +38,75 @@ class ListError(UserError):
 
 
 def number(text: str) -> int | None:
-    """The integer of 0 or more that the text is; None for anything else."""
+    """The integer of 0 or more that the text is; None for anything else, and for more than 12 digits."""
     text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    if not (text.isascii() and text.isdigit()):
+        return None
+    text = text.lstrip("0") or "0"
+    return int(text) if len(text) <= _DIGITS else None
+
+
+def looks_like_number(text: str) -> bool:
+    """Whether somebody who wrote this meant a number: ``-1``, ``1.0``, ``1e3``, ``nan`` or digits of any script."""
+    return text == "nan" or bool(re.fullmatch(r"[+-]?[\d.,_]*\d[\d.,_]*([eE][+-]?\d+)?", text))
+
+
+def label(text: str) -> int | str | None:
+    """The class that the text gives, as a number or as a name; None for nothing, and for what is a number and no label.
+
+    A name is one line of text that UTF-8 can write.
+    """
+    text = text.strip()
+    value = number(text)
+    if value is not None:
+        return value if value < MAX_CLASSES else None
+    return None if not text or looks_like_number(text) or flaw(text) else text
+
+
+def flaw(text: str) -> str | None:
+    """What keeps a path or a name out of a list, in a few words; None for nothing."""
+    if "\0" in text:
+        return "a NUL character"
+    if "\n" in text or "\r" in text:
+        return "a line break"
+    return None if is_utf8(text) else "a character that UTF-8 cannot write"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can write the text; names on a disk may hold bytes that are no UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def with_newlines(text: str) -> str:
+    r"""The text with ``\n`` between its lines if it has ``\r`` alone there, as old programs on a Mac write it."""
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def lines_of(file: Path, text: str) -> Iterator[tuple[int, str | ListError]]:
+    """(number, content without blanks around it) of each line with content.
+
+    Raises:
+        UserError: more lines than `MAX_LINES`.
+    """
+    for line, content in enumerate(io.StringIO(with_newlines(text)), start=1):
+        check_count(file, line)
+        if len(content) > MAX_LINE:
+            yield line, ListError(file, line, f"the line has {len(content)} characters; is it a list of videos?")
+        elif "\0" in content:
+            yield line, ListError(file, line, "there is a NUL character; write the list anew as UTF-8 text")
+        elif content.strip():
+            yield line, content.strip()
+
+
+def check_count(file: Path, line: int) -> None:
+    """Ends the reading of a list that is none.
+
+    Raises:
+        UserError: there are more lines than `MAX_LINES`.
+    """
+    if line > MAX_LINES:
+        raise UserError(f"{file} has more than {MAX_LINES} lines; check that it is the right file")

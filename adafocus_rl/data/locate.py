@@ -36,6 +36,20 @@ class Locator:
             name: as listed.
             class_name: its class, for releases with a folder per class.
         """
+        found = self._find(name, class_name)
+        if found is None and "\\" in name:
+            found = self._find(name.replace("\\", "/"), class_name)  # written on Windows
+        return found
+
+    def plain(self, name: str) -> str:
+        """The path as it is listed; with ``/`` for Windows' delimiter where only that leads somewhere."""
+        if "\\" not in name or not name.strip("./\\"):
+            return name
+        other = name.replace("\\", "/")
+        there = [os.path.lexists(self.root / each) for each in (name, other)]
+        return other if there == [False, True] else name
+
+    def _find(self, name: str, class_name: str | None) -> str | None:
         parent, _, base = name.rpartition("/")
         folders = [parent]
         if class_name is not None:
@@ -54,7 +68,7 @@ class Locator:
             try:
                 with os.scandir(self.root / folder) as found:
                     names = sorted((entry.name, entry.is_dir()) for entry in found)
-            except OSError:
+            except (OSError, ValueError):
                 names = []
             # Whole names go before names without an ending, those before names without seconds.
             entries = {name: name for name, _ in names}

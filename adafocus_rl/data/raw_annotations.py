@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from adafocus_rl.data.formats import ListLine
-from adafocus_rl.data.list_text import ListError
+from adafocus_rl.data.list_text import ListError, flaw
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import JSON_LIMIT, parse_json
 
 Split = Literal["train", "val"]
 
@@ -39,11 +39,18 @@ def read_activitynet(path: Path, text: str, split: Split | None) -> tuple[list[L
     lines: list[ListLine | ListError] = []
     names: list[str] = []
     for position, (name, entry) in enumerate(database.items(), start=1):
-        labels = tuple(dict.fromkeys(str(segment["label"]) for segment in entry.get("annotations") or ()))
+        labels = _segment_labels(entry)
+        wrong = labels if isinstance(labels, str) else None
+        subset = entry.get("subset", "")
+        if not isinstance(subset, str):
+            wrong = f"the subset is {subset!r}; expected one of {', '.join(map(repr, SUBSETS.values()))}"
+        if wrong is not None:
+            lines.append(ListError(path, position, f"the video {name!r}: {wrong}"))
+            continue
         names += labels
-        wanted = split is None or not has_subsets or entry.get("subset") == SUBSETS[split]
+        wanted = split is None or not has_subsets or subset == SUBSETS[split]
         if wanted and labels:  # the test subset has no annotations
-            lines.append(ListLine(line=position, name=name, labels=labels))
+            lines.append(ListLine(line=position, name=name, labels=tuple(labels)))
     if not lines:
         raise UserError(
             f"{path} has no annotated video" + (f" of the subset {SUBSETS[split]!r}" if split and has_subsets else "")
@@ -65,27 +72,40 @@ def read_something(path: Path, text: str) -> tuple[list[ListLine | ListError], l
         raise UserError(f'{path} is JSON of another shape; expected Something-Something\'s [{{"id", "template", …}}]')
     lines: list[ListLine | ListError] = []
     for position, entry in enumerate(content, start=1):
-        if "template" in entry:
-            name = str(entry["template"]).replace("[", "").replace("]", "")
-            lines.append(ListLine(line=position, name=str(entry["id"]), labels=(name,)))
-        else:
-            lines.append(
-                ListError(
-                    path,
-                    position,
-                    f"the video {entry['id']} has no template, and so no class; a published test split has none, so "
-                    "take the validation split",
-                )
+        name, template = entry["id"], entry.get("template")
+        if "template" not in entry:
+            text = (
+                f"the video {name} has no template, and so no class; a published test split has none, so take the "
+                "validation split"
             )
+            lines.append(ListError(path, position, text))
+        elif not isinstance(name, str | int) or not isinstance(template, str) or not template.strip() or flaw(template):
+            text = f"the id is {name!r} and the template {template!r}; expected a text each"
+            lines.append(ListError(path, position, text))
+        else:
+            class_name = template.replace("[", "").replace("]", "")
+            lines.append(ListLine(line=position, name=str(name), labels=(class_name,)))
     return lines, [str(label) for line in lines if isinstance(line, ListLine) for label in line.labels]
 
 
-def _parse(path: Path, text: str) -> dict[str, Any] | list[Mapping[str, Any]]:
-    try:
-        content: dict[str, Any] | list[Mapping[str, Any]] = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path} begins like JSON and is none ({error}); is it complete?") from None
-    return content
+def _segment_labels(entry: dict[str, Any]) -> list[str] | str:
+    """The classes of the annotated segments, each once; or what is wrong with them."""
+    segments = entry.get("annotations") or []
+    if not isinstance(segments, list):
+        return f"the annotations are {segments!r}; expected a list of segments"
+    labels: dict[str, None] = {}
+    for segment in segments:
+        label = segment.get("label") if isinstance(segment, dict) else None
+        if not isinstance(label, str | int) or isinstance(label, bool) or not str(label).strip() or flaw(str(label)):
+            return f'an annotation is {segment!r}; expected {{"label": "…", "segment": […]}}'
+        labels[str(label)] = None
+    return [*labels]
+
+
+def _parse(path: Path, text: str) -> Any:
+    if len(text) > JSON_LIMIT:
+        raise UserError(f"{path} is JSON of more than {JSON_LIMIT} characters; check that it is the right file")
+    return parse_json(text, str(path))
 
 
 def names_in(lines: Iterable[ListLine | ListError]) -> Iterator[str]:

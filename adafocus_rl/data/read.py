@@ -1,20 +1,31 @@
-"""From a list file in any known format to a `VideoIndex`."""
+"""From list files in any known format to a `VideoIndex` each, the classes of all in one order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from adafocus_rl.data.class_names import ClassNames, find_class_files, read_class_names, sorted_names
-from adafocus_rl.data.formats import ListFormat, ListLine, detect_format, read_comma, read_semicolon, read_space
+from adafocus_rl.data.class_names import ClassNames
+from adafocus_rl.data.class_order import ClassOrder, first_order, order_after
+from adafocus_rl.data.formats import NO_PATH, ListFormat, ListLine
 from adafocus_rl.data.frame_names import parse_template
-from adafocus_rl.data.index import VideoIndex, VideoRecord, csv_records, unique
-from adafocus_rl.data.list_text import ListError
+from adafocus_rl.data.index import VideoIndex, VideoRecord, unique
+from adafocus_rl.data.list_text import ListError, flaw
 from adafocus_rl.data.locate import Locator
-from adafocus_rl.data.raw_annotations import Split, names_in, read_activitynet, read_something
+from adafocus_rl.data.raw_annotations import Split
+from adafocus_rl.data.raw_list import RawList, read_raw
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import read_text
+
+K = TypeVar("K", bound=str)
+"""Names of splits."""
+
+FEW_CLASSES = 10_000
+"""Classes that a list of numbers without names may have, however few of them occur."""
+
+GAPS = 10
+"""Classes, occurring or not, for each one that occurs, that a longer list may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,8 @@ class ListContent:
     """Names of the classes; None when no file gives them."""
     notes: tuple[str, ...]
     """As `VideoIndex.notes`."""
+    conflict: str | None = None
+    """Why the labels are not those of the list before it; None when they are."""
 
     def index(self, list_file: Path, records: Sequence[VideoRecord], template: str | None = None) -> VideoIndex:
         """An index of some of the lines."""
@@ -54,7 +67,7 @@ def read_index(
     template: str | None = None,
     split: Split | None = None,
 ) -> VideoIndex:
-    """The videos of a list file.
+    """The videos of one list file.
 
     Args:
         list_file: the list; unpacked if its name ends in ``.gz``.
@@ -67,14 +80,38 @@ def read_index(
     Raises:
         UserError: no such file, none of the formats, no video, or the first mistake with its line.
     """
-    list_file = Path(list_file)
     if template is not None:
         parse_template(template)
-    content = read_list(list_file, root=root, classes=classes, format=format, split=split)
-    records = list(unique(list_file, content.lines))
-    if not records:
-        raise UserError(f"{list_file} lists no video; expected at least one")
-    return content.index(list_file, records, template)
+    content = read_list(Path(list_file), root=root, classes=classes, format=format, split=split)
+    return _index(Path(list_file), content, template)
+
+
+def read_indices(
+    files: Mapping[K, Path],
+    *,
+    root: Path | None = None,
+    classes: Path | None = None,
+    format: ListFormat = "auto",
+    template: str | None = None,
+    num_classes: int = 0,
+) -> dict[K, VideoIndex]:
+    """The videos of all lists of a run, their classes in the order of the first one.
+
+    Args:
+        files: the lists by split: "train" first, "val", and perhaps "stills".
+        root: as in `read_index`, and so are the others.
+        classes: for all lists.
+        format: of all lists.
+        template: of all lists.
+        num_classes: K; 0 when it is to be counted.
+
+    Raises:
+        UserError: as in `read_index`, or the classes of a list cannot be put in the order of the first one.
+    """
+    if template is not None:
+        parse_template(template)
+    contents = read_lists(files, root=root, classes=classes, format=format, num_classes=num_classes)
+    return {split: _index(files[split], content, template) for split, content in contents.items()}
 
 
 def read_list(
@@ -85,66 +122,107 @@ def read_list(
     format: ListFormat = "auto",
     split: Split | None = None,
 ) -> ListContent:
-    """All lines of a list file, mistakes among them; the arguments are `read_index`'s.
+    """All lines of one list file, mistakes among them; the arguments are `read_index`'s.
 
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    root = Path(root) if root is not None else list_file.parent
-    text = read_text(list_file, "list file")
-    chosen = detect_format(list_file, text) if format == "auto" else format
-    if chosen == "csv":
-        beside = list_file.with_name("classes.txt")
-        file = classes if classes is not None else (beside if beside.is_file() else None)
-        names = read_class_names(file) if file is not None else None
-        return ListContent(lines=list(csv_records(list_file)), format="csv", root=root, classes=names, notes=())
-    locator = Locator(root)
-    lines, all_names = _lines(list_file, text, chosen, split, locator)
-    files = [classes] if classes is not None else find_class_files(list_file)
-    found = [read_class_names(file) for file in files]
-    if not found and all_names:
-        found = [sorted_names(all_names, str(list_file))]
-    known = found[0] if found else None
-    notes = [f"{list_file}: {known.note(found[1:])}"] if known else []
-    records = [_record(list_file, line, known, locator) for line in lines]
-    return ListContent(lines=records, format=chosen, root=root, classes=known, notes=tuple(notes))
+    locator = Locator(Path(root) if root is not None else list_file.parent)
+    raw = read_raw(list_file, classes=classes, format=format, split=split, locator=locator)
+    return _content(first_order(raw), locator, bounded=True)
 
 
-def _lines(
-    path: Path, text: str, format: ListFormat, split: Split | None, locator: Locator
-) -> tuple[list[ListLine | ListError], list[str]]:
-    """The lines, and all class names that the file knows."""
-    if format == "activitynet_json":
-        return read_activitynet(path, text, split)
-    if format == "something_json":
-        return read_something(path, text)
-    if format == "comma":
-        lines = list(read_comma(path, text))
-    elif format == "semicolon":
-        lines = list(read_semicolon(path, text))
-    else:
-        lines = list(read_space(path, text, lambda name: locator.find(name) is not None))
-    return lines, list(names_in(lines))
+def read_lists(
+    files: Mapping[K, Path],
+    *,
+    root: Path | None = None,
+    classes: Path | None = None,
+    format: ListFormat = "auto",
+    num_classes: int = 0,
+) -> dict[K, ListContent]:
+    """All lines of all lists of a run, mistakes among them; the arguments are `read_indices`'.
+
+    Raises:
+        UserError: a file as a whole cannot be read.
+    """
+    contents: dict[K, ListContent] = {}
+    first: RawList | None = None
+    for split, file in files.items():
+        locator = Locator(Path(root) if root is not None else file.parent)
+        subset: Split | None = "val" if split == "val" else "train" if split == "train" else None
+        raw = read_raw(file, classes=classes, format=format, split=subset, locator=locator, others={*files.values()})
+        order = first_order(raw) if first is None else order_after(first, raw)
+        contents[split] = _content(order, locator, bounded=first is None and not num_classes)
+        first = first or raw
+    return contents
 
 
-def _record(
-    path: Path, line: ListLine | ListError, classes: ClassNames | None, locator: Locator
-) -> tuple[int, VideoRecord | ListError]:
-    if isinstance(line, ListError):
-        return line.line, line
-    labels: list[int] = []
-    for given in line.labels:
-        if isinstance(given, int):
-            labels.append(given)
-            continue
-        assert classes is not None  # names among the labels bring an order with them
-        label = classes.label(given)
-        if label is None:
-            return line.line, ListError(path, line.line, classes.unknown(given))
-        labels.append(label)
-    name = classes.names[labels[0]] if classes and labels[0] < len(classes.names) else None
-    found = locator.find(line.name, name)
-    # A name that is nowhere stays as listed: whoever looks for the file says so.
-    return line.line, VideoRecord(
-        path=line.name if found is None else found, num_frames=line.num_frames, labels=tuple(dict.fromkeys(labels))
+def _index(file: Path, content: ListContent, template: str | None) -> VideoIndex:
+    if content.conflict is not None:
+        raise UserError(content.conflict)
+    records = list(unique(file, content.lines))
+    if not records:
+        raise UserError(f"{file} lists no video; expected at least one")
+    return content.index(file, records, template)
+
+
+def _content(order: ClassOrder, locator: Locator, *, bounded: bool) -> ListContent:
+    raw = order.raw
+    lines = _bounded(raw) if bounded and order.classes is None else raw.lines
+    says = order.classes is not None and (raw.format != "csv" or raw.named)
+    return ListContent(
+        lines=list(_records(order, lines, locator)),
+        format=raw.format,
+        root=locator.root,
+        classes=order.classes,
+        notes=(f"{raw.file}: {order.classes.note(raw.files)}",) if says and order.classes else (),
+        conflict=order.conflict,
     )
+
+
+def _bounded(raw: RawList) -> list[ListLine | ListError]:
+    """The lines; those whose label cannot be meant, because it would make classes by the thousand, as mistakes.
+
+    What a class takes, in the last layer and for each video, it takes whether it occurs or not.
+    """
+    occurring = {label for line in raw.lines if isinstance(line, ListLine) for label in line.labels}
+    most = max(FEW_CLASSES, GAPS * len(occurring))
+    lines: list[ListLine | ListError] = []
+    for line in raw.lines:
+        labels = [] if isinstance(line, ListError) else [label for label in line.labels if isinstance(label, int)]
+        if max(labels, default=0) < most:
+            lines.append(line)
+            continue
+        text = (
+            f"the label is {max(labels)}, but only {len(occurring)} labels occur; correct it, or give the number of "
+            "classes with model.num_classes, or a file of their names"
+        )
+        lines.append(ListError(raw.file, line.line, text))
+    return lines
+
+
+def _records(
+    order: ClassOrder, lines: Iterable[ListLine | ListError], locator: Locator
+) -> Iterator[tuple[int, VideoRecord | ListError]]:
+    for line in lines:
+        try:
+            yield line.line, line if isinstance(line, ListError) else _record(order, line, locator)
+        except ListError as mistake:
+            yield line.line, mistake
+
+
+def _record(order: ClassOrder, line: ListLine, locator: Locator) -> VideoRecord:
+    raw, classes = order.raw, order.classes
+    labels = order.labels(line)
+    if not line.name.strip():
+        raise ListError(raw.file, line.line, NO_PATH)
+    wrong = flaw(line.name)
+    if wrong is not None and wrong != "a line break":  # which a quoted path may have
+        raise ListError(raw.file, line.line, f"the path {line.name!r} contains {wrong}; rename the video")
+    if raw.format == "csv":
+        found = locator.plain(line.name)
+    else:
+        name = classes.names[labels[0]] if classes and labels[0] < len(classes.names) else None
+        # A name that is nowhere stays as listed: whoever looks for the file says so.
+        found = locator.find(line.name, name) or line.name
+    return VideoRecord(path=found, num_frames=line.num_frames, labels=labels, extra=line.extra)

@@ -166,7 +166,7 @@ def test_files_of_class_names(tmp_path: Path, name: str, text: str, names: tuple
         ("a.json", '{"database": [1]}', "JSON of another shape"),
         ("a.json", '{"a": {"subset": "testing", "annotations": []}}', "no annotated video"),
         ("a.json", '[{"id": "4"}]', "a published test split has none"),
-        ("a.json", '[{"id": ', "begins like JSON and is none"),
+        ("a.json", '[{"id": ', "a.json is no valid JSON"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:

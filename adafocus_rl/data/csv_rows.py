@@ -1,0 +1,109 @@
+"""Tables in text: CSV with a header, whichever delimiter the program that wrote it has.
+
+Spreadsheet programs write commas, in Europe semicolons, and as "Unicode text" tabs in UTF-16.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from adafocus_rl.data.list_text import MAX_LINE, ListError, check_count, with_newlines
+from adafocus_rl.errors import UserError
+
+Row = dict[str, str]
+
+
+def header_delimiter(line: str, needed: Iterable[str]) -> str | None:
+    """The delimiter with which the line is a header that names all of `needed`; None when there is none."""
+    for delimiter in (",", ";", "\t"):
+        if {*needed} <= {*_cells(line, delimiter)}:
+            return delimiter
+    return None
+
+
+def csv_rows(
+    file: Path, text: str, required: Sequence[str], *, loose: bool = False
+) -> Iterator[tuple[int, Row | ListError]]:
+    """(line number, values by column or what is wrong) of a CSV file with a header that has the required columns.
+
+    Args:
+        file: for messages.
+        text: its content.
+        required: columns.
+        loose: take quotes where they do not belong as they stand, and leave out blanks before a value.
+
+    Raises:
+        UserError: a header without the needed columns, or with one twice; quotes that do not end; a value of more than
+            131,072 characters.
+    """
+    text = with_newlines(text)
+    # Excel's own way to say what delimits: a line before the header.
+    named = re.match(r"sep=([,;\t])\r?\n", text)
+    start = text[named.end() :] if named else text
+    skipped = 1 if named else 0
+    first = next((each for each in io.StringIO(start) if each.strip()), "")
+    delimiter = named[1] if named else header_delimiter(first, required) or ","
+    reader = csv.reader(_lines(start), delimiter=delimiter, strict=not loose, skipinitialspace=loose)
+    line = 1
+    try:
+        header: list[str] | None = None
+        for values in reader:
+            line = reader.line_num + skipped
+            check_count(file, line)
+            if not values:
+                continue
+            if header is None:
+                header = _header(file, values, required)
+                continue
+            yield line, _row(file, line, header, values)
+        if header is None:
+            _header(file, [], required)
+    except csv.Error as error:
+        raise UserError(
+            f"{file}, line {reader.line_num + skipped}: this cannot be read as CSV ({error}); check the quotes from "
+            f"line {line} on"
+        ) from None
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in io.StringIO(text, newline=""):
+        if len(line) > MAX_LINE:
+            raise csv.Error(f"a line of {len(line)} characters")
+        yield line
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    if len(line) > MAX_LINE:
+        return []
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _header(file: Path, values: Sequence[str], required: Sequence[str]) -> list[str]:
+    header = [name.strip() for name in values]
+    absent = [name for name in required if name not in header]
+    if absent:
+        raise UserError(
+            f"{file}, line 1: no column {' and no column '.join(map(repr, absent))} (the header is "
+            f"{','.join(header)!r}); expected a CSV file whose first line names {','.join(required)}"
+        )
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    if twice:
+        raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; rename one")
+    return header
+
+
+def _row(file: Path, line: int, header: Sequence[str], values: Sequence[str]) -> Row | ListError:
+    # Delimiters at the end of lines are a spreadsheet's empty columns.
+    if len(values) < len(header) or any(value.strip() for value in values[len(header) :]):
+        text = f"not {len(header)} values as in the header; put a value that contains a comma in double quotes"
+        return ListError(file, line, text)
+    if any("\0" in value for value in values):
+        return ListError(file, line, "there is a NUL character; write the list anew as UTF-8 text")
+    return dict(zip(header, values, strict=False))
