@@ -151,6 +151,10 @@ class ExperimentConfig:
     threads: int = 0
     """CPU threads of the main process; 0 leaves it to torch."""
 
+    deterministic: bool = False
+    """On a GPU, too, the same numbers to the last bit each time, at some cost in speed; on a CPU it is so anyway. With
+    it, ``--resume`` reaches exactly the parameters of an uninterrupted run."""
+
     data: DataConfig = field(default_factory=DataConfig)
     """Videos and clips."""
 

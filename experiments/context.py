@@ -26,7 +26,7 @@ from adafocus_rl.features import FeatureSource
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer, clip_frames
-from adafocus_rl.seeding import seed_all
+from adafocus_rl.seeding import compute_deterministically, seed_all
 
 
 @dataclass
@@ -161,6 +161,8 @@ def make_context(
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.deterministic:
+        compute_deterministically()
     # Its own checks come first: that a patch is larger than the frame should not show as videos that are too small.
     PatchGrid(grid=config.model.grid, frame_size=config.model.frame_size, patch_size=config.model.patch_size)
     lists = find_lists(config.data)

@@ -9,8 +9,8 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run_folder import RunFolder
 
 FREE = (
-    "name", "device", "threads", "data.root", "data.workers", "data.decode_timeout", "bank", "evaluation",
-    "skip.lambdas",
+    "name", "device", "threads", "deterministic", "data.root", "data.workers", "data.decode_timeout", "bank",
+    "evaluation", "skip.lambdas",
 )  # fmt: skip
 """Keys that may change in any run: where and how fast it runs, and what is measured at the end.
 

@@ -16,6 +16,9 @@ from adafocus_rl.geometry import PatchGrid
 # Two test processes on two cores: torch's own threads would only fight over them.
 torch.set_num_threads(1)
 
+# Before anything computes on a GPU, so that tests of determinism do not depend on those before them.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 # A property test that fails on one machine must fail on all, and a busy machine is not a failure.
 settings.register_profile(
     "adafocus",
@@ -35,6 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") is not None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def cuda() -> Iterator[torch.device]:
+    """A GPU that computes in float32, for tests marked `gpu`: TF32 has three digits, which hides mistakes."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield torch.device("cuda")
+    torch.backends.cudnn.allow_tf32 = before
 
 
 class MadeUpEpisodes(EpisodeFeatures):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform, isolated, seed_all
+from adafocus_rl.seeding import (
+    compute_deterministically,
+    derive_seed,
+    hash_randint,
+    hash_uniform,
+    isolated,
+    seed_all,
+)
 
 PARTS = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=8), max_size=4)
 
@@ -173,3 +181,20 @@ def test_what_is_isolated_may_fail() -> None:
         fail()
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
+
+
+def test_deterministic_computation_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        compute_deterministically()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+        compute_deterministically()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's own
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

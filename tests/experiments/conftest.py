@@ -21,6 +21,8 @@ from adafocus_rl.experiments.embedded import make_embedded
 
 TINY: dict[str, Any] = {
     "name": "tiny",
+    # Tests hold runs equal to the last bit, on a GPU as well.
+    "deterministic": True,
     "data": {
         "embedded": "moving_digits",
         "embedded_options": {
@@ -63,11 +65,12 @@ Cli = Callable[..., Done]
 
 
 @pytest.fixture(autouse=True)
-def _threads() -> Any:
-    """A run may set the number of threads."""
+def _settings_of_torch() -> Any:
+    """A run may set the number of threads, and that computation is deterministic."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -34,7 +34,10 @@ def test_a_run_folder_has_everything(look: Look, finished: Path) -> None:
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
     assert checkpoints == {f"{name}.safetensors" for name in ("stage0", "stage1", "stage2", "stage3", "full_frame")}
     assert (finished / "command.txt").read_text().startswith("adafocus train ")
-    assert json.loads((finished / "environment.json").read_text())["packages"]["torch"]
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    assert environment["deterministic"] is True
+    assert environment["cublas_workspace"] in (":4096:8", ":16:8")
     stages = {"stage0.stills", "stage0", "stage1", "stage2", "stage3", "full_frame"}
     assert {line["stage"] for line in look.metrics(finished)} == stages
     assert {path.name for path in (finished / "tensorboard").iterdir()} == stages
