@@ -27,6 +27,18 @@ JSON_LIMIT = 64 << 20
 """Bytes of the largest JSON document that is read; as objects it may take twenty times as much."""
 
 
+def user_path(name: Path | str) -> Path:
+    """A path as a user gave it, ``~`` unfolded.
+
+    Raises:
+        UserError: ``~NAME`` of a user who is not known here.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name} begins with the home folder of a user who is not known here; write it out") from None
+
+
 def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes:
     """The content of a regular file, unpacked if its name ends in ``.gz``.
 

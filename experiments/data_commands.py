@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
-
-from jsonargparse import ArgumentParser
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.data import DATASETS
 from adafocus_rl.envs import REWARDS
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.embedded import make_embedded, maker_config
-from adafocus_rl.experiments.parser import one_sentence
+from adafocus_rl.experiments.key_help import config_help
+from adafocus_rl.experiments.parser import parse_options
 from adafocus_rl.experiments.recipe_files import recipe_names
 from adafocus_rl.experiments.reporting import say
+from adafocus_rl.files import user_path
 from adafocus_rl.models import ENCODERS
 
 ACTIONS = {
@@ -47,12 +46,11 @@ def make(argv: Sequence[str]) -> int:
     parser.add_argument("out", help="folder to write")
     asks_for_help = len(argv) > 0 and argv[0] in DATASETS and bool({"-h", "--help"} & {*argv})
     options = parser.parse_args([*argv[:1], "OUT"] if asks_for_help else argv[:2])
-    prog = f"adafocus data make {options.name} {options.out}"
-    settings = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
-    settings.add_class_arguments(maker_config(options.name), None, fail_untyped=True)
-    with one_sentence(settings):
-        parsed = settings.parse_args(["--help"] if asks_for_help else list(argv[2:]))
-    lists = make_embedded(options.name, Path(options.out).expanduser(), vars(parsed))
+    kind = maker_config(options.name)
+    if asks_for_help:
+        sys.stdout.write(config_help(kind, f"adafocus data make {options.name} OUT [--OPTION=VALUE ...]"))
+        raise SystemExit(0)
+    lists = make_embedded(options.name, user_path(options.out), parse_options(kind, argv[2:]))
     for split, path in lists.items():
         say(f"{split}: {path}")
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from adafocus_rl.data import DATASETS
-from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.reporting import Ticker
+from adafocus_rl.plain import build
 
 
 def make_embedded(name: str, out: Path, options: dict[str, Any]) -> dict[str, Path]:
@@ -26,17 +27,22 @@ def make_embedded(name: str, out: Path, options: dict[str, Any]) -> dict[str, Pa
         UserError: unknown dataset or option, or the folder holds something else.
     """
     maker = DATASETS.get(name)
-    settings = None
-    if options:
-        try:
-            settings = maker_config(name)(**options)
-        except TypeError as error:
-            raise UserError(
-                f"data.embedded_options of {name}: {str(error).split('() ')[-1]}; "
-                f"`adafocus data make {name} --help` shows the options"
-            ) from None
+    settings = embedded_config(name, options) if options else None
     with Ticker(f"making {name}", 0) as ticker:
         return maker(out, settings, ticker.to)
+
+
+def embedded_config(name: str, options: Mapping[str, Any]) -> Any:
+    """The configuration of an embedded dataset, as its own dataclass.
+
+    Args:
+        name: of ``adafocus list``.
+        options: of the dataset; plain data.
+
+    Raises:
+        UserError: unknown dataset or option, a wrong type, or a value out of range.
+    """
+    return build(maker_config(name), options, "data.embedded_options", whose=name)
 
 
 def maker_config(name: str) -> type[Any]:

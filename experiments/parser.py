@@ -1,26 +1,39 @@
-"""Recipes and command lines to typed configurations, and back to YAML."""
+"""Recipes and command lines to typed configurations, and back to YAML.
+
+This is the one door: whatever reads a recipe, a run's ``config.yaml`` or ``--KEY=VALUE`` comes through here. Values are
+plain data (:mod:`adafocus_rl.yaml_text`), converted as the fields of our own dataclasses are annotated
+(:mod:`adafocus_rl.plain`). The only classes that they choose are registered ones, by name.
+"""
 
 from __future__ import annotations
 
-import argparse
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
-from adafocus_rl.agents import AGENTS, Agent
+from adafocus_rl.agents import AGENTS
+from adafocus_rl.agents.options import agent_options
+from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
-from adafocus_rl.experiments.parser_errors import explain
-from adafocus_rl.experiments.recipe_files import check_recipe, find_overlay
+from adafocus_rl.experiments.embedded import embedded_config
+from adafocus_rl.experiments.key_help import agent_help, config_help
+from adafocus_rl.experiments.keys import Keys
+from adafocus_rl.experiments.recipe_files import find_overlay, read_recipe
+from adafocus_rl.files import user_path
 from adafocus_rl.models.weights import FILE_SUFFIXES
+from adafocus_rl.plain import convert, convert_text, options_of, plain, unknown
 
-KEYS = (*ExperimentConfig.__dataclass_fields__, "agent")
-"""The top-level keys of a recipe."""
+FLAGS = ("help", "print_config", "agent.help")
+"""Arguments that ask for something to be printed; what they take stands behind ``=``."""
+
+PRINT_FLAGS = ("skip_default", "skip_unset")
+"""What ``--print_config`` takes: leave out defaults; and what is not set, which is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +52,42 @@ class Settings:
     @property
     def text(self) -> str:
         """YAML that :func:`load_settings` reads back equal."""
-        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
+        return _text(self.values)
 
 
-def experiment_parser(prog: str) -> ArgumentParser:
+def _text(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+class ExperimentParser:
+    """Reads command lines of ``--config FILE`` and ``--KEY=VALUE``.
+
+    Args:
+        prog: the command, for its help.
+    """
+
+    def __init__(self, prog: str) -> None:
+        self.usage = f"{prog} [--config MORE.yaml] [--KEY=VALUE ...]"
+
+    def print_help(self) -> None:
+        """All keys of :class:`ExperimentConfig`, on stdout."""
+        sys.stdout.write(config_help(ExperimentConfig, self.usage))
+        sys.stdout.write(
+            "\nagent: who chooses the patches, by name; its options as --agent.OPTION:\n"
+            f"  --agent {{{','.join(AGENTS.names())}}}\n"
+            "  --agent.help[=NAME]   its options\n"
+            "\nfiles:\n"
+            "  --config MORE.yaml    over the recipe; may be given several times\n"
+            "  --print_config[=FLAGS]  print the configuration after all other arguments; FLAGS: skip_default\n"
+        )
+
+
+def experiment_parser(prog: str) -> ExperimentParser:
     """A parser with every key of :class:`ExperimentConfig`, and ``agent``."""
-    AGENTS.names()  # loads third parties' agents, so that the parser knows their class names
-    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument(
-        "--config", action=ActionConfigFile, help="YAML file over the recipe; may be given several times"
-    )
-    parser.add_class_arguments(ExperimentConfig, None, fail_untyped=True)
-    parser.add_subclass_arguments(
-        Agent,
-        "agent",
-        skip={"env", "seed"},
-        instantiate=False,
-        default={"class_path": "PPOAgent"},
-        help="who chooses the patches: a class name of `adafocus list`, its options as --agent.OPTION",
-    )
-    return parser
+    return ExperimentParser(prog)
 
 
-def parse_settings(parser: ArgumentParser, argv: Sequence[str]) -> Settings:
+def parse_settings(parser: ExperimentParser, argv: Sequence[str]) -> Settings:
     """Settings from a command line of ``--config FILE`` and ``--KEY=VALUE``.
 
     Paths become absolute, so that a run can be evaluated from any folder.
@@ -72,35 +98,31 @@ def parse_settings(parser: ArgumentParser, argv: Sequence[str]) -> Settings:
 
     Raises:
         UserError: unknown key, wrong type, value out of range, or a file that is no recipe.
+        SystemExit: something was asked to be printed, and is.
     """
-    arguments = _with_overlays(argv)
-    for argument in arguments:
-        if argument.startswith("--config="):
-            check_recipe(Path(argument.partition("=")[2]))
-    with one_sentence(parser):
-        parsed = parser.parse_args(arguments)
-    name = parsed.agent.class_path.rsplit(".", 1)[-1]
-    options = vars(parsed.agent.get("init_args") or Namespace())
-    _refuse_nulls(parsed, ExperimentConfig, "")
-    _refuse_null_options(options, AGENTS.get(name))
-    _make_absolute(parsed)
-    values = parser.instantiate(parsed)
-    config = ExperimentConfig(**{key: values[key] for key in ExperimentConfig.__dataclass_fields__})
-    content = yaml.safe_load(parser.dump(parsed, skip_validation=True, skip_unset=False))
-    plain = {key: content[key] for key in KEYS}
-    plain["agent"] = {"class_path": name, "init_args": dict(content["agent"].get("init_args") or {})}
-    return Settings(config=config, agent=AgentConfig(name=name, options=dict(options)), values=plain)
-
-
-def _with_overlays(argv: Sequence[str]) -> list[str]:
-    """The arguments with each ``--config NAME`` as ``--config=PATH``."""
-    arguments, given = [], iter(argv)
-    for argument in given:
-        name, equals, value = argument.partition("=")
-        if name == "--config" and not equals:
-            value = next(given, "")
-        arguments.append(f"--config={find_overlay(value)}" if name == "--config" and value else argument)
-    return arguments
+    keys, wanted = Keys(), None
+    for name, value in _pairs(argv):
+        if name == "config":
+            if value is None:
+                raise UserError("argument --config: expected one argument; give a file")
+            path = find_overlay(value)
+            keys.set_all(read_recipe(path), path)
+        elif name == "print_config":
+            wanted = value or ""
+        elif name == "agent.help":
+            sys.stdout.write(agent_help(value or keys.agent().name, parser.usage))
+            raise SystemExit(0)
+        elif name == "help":
+            parser.print_help()
+            raise SystemExit(0)
+        else:
+            keys.set_text(name, value)
+    settings = _settings(keys)
+    if wanted is not None:
+        _print_config(settings, wanted)
+        raise SystemExit(0)
+    _make_absolute(keys)
+    return _settings(keys)
 
 
 def load_settings(path: Path) -> Settings:
@@ -112,38 +134,104 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(experiment_parser("adafocus"), ["--config", str(path)])
 
 
-def _refuse_nulls(values: Any, kind: type[Any], prefix: str) -> None:
-    """The parser lets a YAML null pass for any type; we do so only where the field says ``| None``."""
-    for name, hint in get_type_hints(kind).items():
-        if is_dataclass(hint):
-            _refuse_nulls(values[name], cast("type[Any]", hint), f"{prefix}{name}.")
-        elif values[name] is None and type(None) not in get_args(hint):
-            raise UserError(f"{prefix}{name} is null; give a value, or leave the key out")
+def parse_options(kind: type[Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Typed options of a dataclass, all that have a default or are given as ``--OPTION=VALUE``.
+
+    Raises:
+        UserError: unknown option, or a wrong type.
+    """
+    options = options_of(kind)
+    found = {name: option.default for name, option in options.items() if option.default is not MISSING}
+    for name, value in _pairs(argv):
+        if name not in options:
+            raise UserError(unknown(f"--{name}", [f"--{known}" for known in options]))
+        if value is None:
+            raise UserError(f"argument --{name}: expected one argument; write --{name}=VALUE")
+        found[name] = convert_text(value, options[name].hint, name)
+    return found
 
 
-def _refuse_null_options(options: Mapping[str, Any], agent: type[Agent]) -> None:
-    hints = get_type_hints(agent.__init__)
-    for name, value in options.items():
-        if value is None and type(None) not in get_args(hints.get(name)):
-            raise UserError(f"agent.{name} is null; give a value, or leave the key out")
+def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Names and values of ``--NAME=VALUE``, ``--NAME VALUE`` and, without a value, ``--NAME``."""
+    given = list(argv)
+    while given:
+        argument = given.pop(0)
+        name, equals, value = argument.partition("=")
+        if not re.fullmatch(r"--\w.*", name, re.DOTALL):
+            if argument.startswith("-"):
+                raise UserError(f"unknown key {name!r}; `--print_config` shows all keys.")
+            raise UserError(f"unexpected argument {argument!r}; write --KEY=VALUE")
+        name = name.removeprefix("--")
+        takes_none = name in FLAGS or not given or re.match(r"-(?!\.?\d)", given[0])
+        yield name, value if equals else None if takes_none else given.pop(0)
 
 
-def _make_absolute(parsed: Namespace) -> None:
-    if parsed.data.embedded and parsed.data.root is None:
-        parsed.data.root = f"data/{parsed.data.embedded}"
-    for key in ("root", "train_list", "val_list", "stills_list", "classes"):
-        if parsed.data[key] is not None:
-            parsed.data[key] = str(Path(parsed.data[key]).expanduser().absolute())
-    for part in (parsed.model.glance, parsed.model.focus):
+def _settings(keys: Keys) -> Settings:
+    """What has been said, checked whole."""
+    keys.values["skip.options"] = _skip_options(keys.values["skip.options"])
+    config, agent = keys.config(), keys.agent()
+    if config.data.embedded in DATASETS and config.data.embedded_options:
+        embedded_config(str(config.data.embedded), config.data.embedded_options)
+    options = {"class_path": agent.name, "init_args": plain(agent.options)}
+    return Settings(config=config, agent=agent, values={**plain(config), "agent": options})
+
+
+def _skip_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of π′, as ``PPOAgent`` annotates them.
+
+    Raises:
+        UserError: an option that it does not have, or of a wrong type.
+    """
+    options = agent_options("PPOAgent")
+    for name in given:
+        if name not in options:
+            raise UserError(f"skip.options has {name!r}, which PPOAgent does not have; it has {', '.join(options)}")
+    return {name: convert(value, options[name].hint, f"skip.options.{name}") for name, value in given.items()}
+
+
+def _print_config(settings: Settings, flags: str) -> None:
+    """The configuration as a recipe, on stdout.
+
+    Raises:
+        UserError: an unknown flag.
+    """
+    values = settings.values
+    for flag in filter(None, flags.split(",")):
+        if flag not in PRINT_FLAGS:
+            raise UserError(f"--print_config={flag} is unknown; give one of: {', '.join(PRINT_FLAGS)}")
+        if flag == "skip_default":
+            agent = {**values["agent"], "init_args": _without(values["agent"]["init_args"], _agent_defaults(settings))}
+            values = {**_without(values, plain(ExperimentConfig())), "agent": agent}
+    sys.stdout.write(_text(values))
+
+
+def _agent_defaults(settings: Settings) -> dict[str, Any]:
+    return {name: option.default for name, option in agent_options(settings.agent.name).items()}
+
+
+def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults."""
+    kept = {}
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            value = _without(value, default)
+            if value:
+                kept[name] = value
+        elif name not in defaults or value != default:
+            kept[name] = value
+    return kept
+
+
+def _make_absolute(keys: Keys) -> None:
+    values = keys.values
+    if values["data.embedded"] and values["data.root"] is None:
+        values["data.root"] = f"data/{values['data.embedded']}"
+    for name in ("root", "train_list", "val_list", "stills_list", "classes"):
+        if values[f"data.{name}"] is not None:
+            values[f"data.{name}"] = str(user_path(values[f"data.{name}"]).absolute())
+    for part in ("glance", "focus"):
+        weights = values[f"model.{part}.weights"]
         # It may be `none` or the name of published weights instead.
-        if Path(part.weights).suffix in FILE_SUFFIXES:
-            part.weights = str(Path(part.weights).expanduser().absolute())
-
-
-@contextmanager
-def one_sentence(parser: ArgumentParser) -> Iterator[None]:
-    """Turns the parser's errors into :class:`UserError`, with a suggestion where a key is nearly right."""
-    try:
-        yield
-    except argparse.ArgumentError as error:
-        raise UserError(explain(parser, str(error))) from None
+        if Path(weights).suffix in FILE_SUFFIXES:
+            values[f"model.{part}.weights"] = str(user_path(weights).absolute())

@@ -11,12 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import one_line
 from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.files import user_path
+from adafocus_rl.yaml_text import read_yaml
 
 FOLDER = files("adafocus_rl.experiments") / "recipes" / "ablations"
 
@@ -72,7 +71,7 @@ def read_ablation(name: str) -> tuple[str, list[Variant]]:
     """
     known = ablation_names()
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name).expanduser()
+        path = user_path(name)
         if not path.is_file():
             raise UserError(f"there is no ablation file {name}; check the path, or name one of: {', '.join(known)}")
     elif name in known:
@@ -83,11 +82,7 @@ def read_ablation(name: str) -> tuple[str, list[Variant]]:
         raise UserError(
             f"unknown ablation {name!r}; {meant} one of: {', '.join(known)}; or give the path of a YAML file"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not valid YAML: {one_line(str(error))}") from None
-    return path.stem, list(_variants(path, content))
+    return path.stem, list(_variants(path, read_yaml(path, "ablation file")))
 
 
 def _variants(path: Path, content: Any) -> Iterator[Variant]:

@@ -1,0 +1,391 @@
+"""Plain data to typed values: what YAML, JSON and command lines hold, as the annotations of our own code want it.
+
+The annotation alone says what becomes of a value. A value never names a class, a function or a module: nothing that it
+says is looked up, imported or called. Annotations that only code could satisfy (functions, classes, arbitrary objects)
+take nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.yaml_text import check_text, parse_yaml
+
+T = TypeVar("T")
+
+INTEGER_LIMIT = 2**63
+"""Whole numbers are below it, as those of tensors are."""
+
+_LISTS = (list, Sequence, Iterable)
+_BLOCKS = (dict, Mapping)
+_DIGITS = re.compile(r"\s*[-+]?[0-9]{1,40}\s*")
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
+
+
+class Unreadable:
+    """Annotation of an option whose own one cannot be evaluated."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """One keyword of a class."""
+
+    hint: Any
+    """Its annotation; ``Any`` where there is none."""
+
+    default: Any = dataclasses.MISSING
+    """The value when it is left out; ``MISSING`` when it must be given."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether plain data can satisfy the annotation."""
+        return is_readable(self.hint)
+
+
+def options_of(kind: type[Any], *, skip: Sequence[str] = ()) -> dict[str, Option]:
+    """The keywords of a class, by name: a dataclass's fields, or what its ``__init__`` takes.
+
+    Where that takes ``**kwargs``, the options of the class above are its own, too.
+
+    Args:
+        kind: the class.
+        skip: names to leave out.
+    """
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {
+            field.name: Option(hint=hints[field.name], default=_default(field))
+            for field in dataclasses.fields(kind)
+            if field.init and field.name not in skip
+        }
+    found: dict[str, Option] = {}
+    for owner in kind.__mro__[:-1]:
+        if "__init__" not in vars(owner):
+            continue
+        init = inspect.unwrap(vars(owner)["__init__"])
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        for parameter in parameters:
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and parameter.name not in skip and parameter.name not in found:
+                default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
+                found[parameter.name] = Option(hint=_hint(init, parameter), default=default)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _hint(init: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The evaluated annotation of one parameter; the others' may be names that exist for type checkers only."""
+    if parameter.annotation is parameter.empty:
+        return Any
+    one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return get_type_hints(one, globalns=getattr(init, "__globals__", {}))[parameter.name]
+    except Exception:  # whatever another package's annotation does when it is evaluated
+        return Unreadable
+
+
+def is_readable(hint: Any) -> bool:
+    """Whether plain data can satisfy an annotation."""
+    hint, origin, inner = _taken_apart(hint)
+    if origin is Union:
+        return any(is_readable(part) for part in inner)
+    if hint is Any or origin is Literal or _among(hint, _NAMES) or hint is Path:
+        return True
+    if origin is tuple or _among(origin, _LISTS):
+        return all(part is ... or is_readable(part) for part in inner)
+    if _among(origin, _BLOCKS):
+        return _among(inner[0], (str, Any)) and is_readable(inner[1])
+    return isinstance(hint, type) and (issubclass(hint, enum.Enum) or dataclasses.is_dataclass(hint))
+
+
+def build(kind: type[T], values: Mapping[str, Any], key: str, *, whose: str = "") -> T:
+    """An object of a class with plain keyword arguments, each as its annotation wants it.
+
+    Args:
+        kind: the class, a dataclass for one.
+        values: plain data by name.
+        key: what the values are called, for messages: ``data.embedded_options``.
+        whose: of what they are the options, for messages: ``moving_digits``; empty for nothing.
+
+    Raises:
+        UserError: an unknown name, a missing one, a wrong type, or a value that the class refuses.
+    """
+    options = options_of(kind)
+    arguments = {}
+    for name, value in values.items():
+        if name not in options:
+            raise UserError(unknown(f"{key}.{name}", [f"{key}.{known}" for known in options], whose=whose))
+        arguments[name] = convert(value, options[name].hint, f"{key}.{name}")
+    for name, option in options.items():
+        if option.default is dataclasses.MISSING and name not in arguments:
+            raise UserError(f"{key} has no {name}; give it")
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key} cannot be used: {error}") from None
+
+
+def convert(value: Any, hint: Any, key: str) -> Any:
+    """A plain value as an annotation wants it: 1 as 1.0, ``"3"`` as 3, a list as a tuple, a name as an Enum's member.
+
+    Args:
+        value: plain data.
+        hint: the annotation.
+        key: what the value is called, for the message.
+
+    Raises:
+        UserError: it does not fit; the message says what is expected.
+    """
+    if not is_readable(hint):
+        raise UserError(f"{key} takes {describe(hint)}, which no file and no option can give; leave it out")
+    for lenient in (False, True):
+        try:
+            return _converted(value, hint, key, lenient=lenient)
+        except _DoesNotFitError:
+            continue
+    if value is None:
+        raise UserError(f"{key} is null; give a value, or leave the key out")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key} is {value}; give a finite number")
+    raise UserError(f"{key} is {value}; expected {describe(hint)}")
+
+
+def convert_text(text: str, hint: Any, key: str) -> Any:
+    """A value from a command line as an annotation wants it: YAML, but text as it stands where text is wanted.
+
+    Raises:
+        UserError: as :func:`convert`.
+    """
+    whole, origin, inner = _taken_apart(hint)
+    parts = inner if origin is Union else (whole,)
+    others = [part for part in parts if not _among(part, (str, Path))]
+    spelled = any(get_origin(part) is Literal and text in get_args(part) for part in parts)
+    if spelled or not others or not text.strip():
+        return convert(text, hint, key)
+    try:
+        value = _parsed(text, key)
+    except UserError:
+        if len(others) == len(parts):
+            raise
+        return convert(text, hint, key)
+    # `null` is null even where text is wanted, but 12 is text there.
+    if len(others) < len(parts) and (isinstance(value, str) or not any(_fits(value, part, key) for part in others)):
+        value = text
+    return convert(value, hint, key)
+
+
+def plain(value: Any) -> Any:
+    """A typed value as plain data, copied: dataclasses as blocks, tuples as lists, Enums by name, paths as text.
+
+    Raises:
+        TypeError: a value that is none of these.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+    if isinstance(value, enum.Enum):
+        return value.name
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
+def describe(hint: Any) -> str:
+    """What an annotation wants, in words: "a whole number or null"."""
+    hint, origin, inner = _taken_apart(hint)
+    if origin is Union:
+        return " or ".join(describe(part) for part in inner if is_readable(part) or not is_readable(hint))
+    if _among(hint, _NAMES):
+        return _NAMES[hint]
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, inner))}"
+    if origin is tuple and ... not in inner:
+        return f"a list of {len(inner)}, each {describe(inner[0])}" if inner else "an empty list"
+    if origin is tuple or _among(origin, _LISTS):
+        return f"a list, each {describe(inner[0])}" if inner[0] is not Any else "a list"
+    if hint is Any:
+        return "a plain value"
+    if hint is Path:
+        return "a path"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"one of {', '.join(map(repr, hint.__members__))}"
+    if _among(origin, _BLOCKS) or (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+        return "a block"
+    if hint is Unreadable:
+        return "something whose annotation cannot be read"
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+
+
+def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str = "") -> str:
+    """One sentence for a key that does not exist.
+
+    Args:
+        key: what was got.
+        known: what exists; the nearest is suggested.
+        whose: of what they are keys; empty for nothing.
+        otherwise: what to do where none is near; by default to choose one of them.
+    """
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    advice = otherwise or f"choose one of: {', '.join(known) or 'there is none'}"
+    return f"unknown key {key!r}{f' of {whose}' if whose else ''}; {f'did you mean {near[0]!r}?' if near else advice}"
+
+
+class _DoesNotFitError(Exception):
+    """The value is not of the annotated kind."""
+
+
+def _parsed(text: str, key: str) -> Any:
+    """A value that stands by itself: 010 is 10 here, whatever it is in YAML."""
+    return int(text) if _DIGITS.fullmatch(text) else parse_yaml(text, key)
+
+
+def _fits(value: Any, hint: Any, key: str) -> bool:
+    try:
+        _converted(value, hint, key, lenient=True)
+    except (_DoesNotFitError, UserError):
+        return False
+    return True
+
+
+def _taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The annotation without what says nothing, its origin (``Union`` for both ways to write one), and its parts."""
+    while True:
+        if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+        elif type(hint).__name__ == "TypeAliasType":
+            hint = hint.__value__
+        elif hasattr(hint, "__supertype__"):
+            hint = hint.__supertype__
+        else:
+            break
+    if hint is None:
+        hint = type(None)
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is types.UnionType:
+        origin = Union
+    if origin is tuple:
+        inner = inner or (Any, ...)
+    elif _among(origin, _LISTS):
+        inner = inner or (Any,)
+    elif _among(origin, _BLOCKS):
+        inner = inner or (str, Any)
+    return hint, origin, inner
+
+
+def _among(hint: Any, kinds: Iterable[Any]) -> bool:
+    """Whether it is one of them; an annotation may be anything, without a hash and with an ``==`` of its own."""
+    return any(hint is kind for kind in kinds)
+
+
+def _converted(value: Any, hint: Any, key: str, *, lenient: bool) -> Any:
+    """The value, if it fits; ``lenient`` takes text for the number that it spells."""
+    hint, origin, inner = _taken_apart(hint)
+    if origin is Union:
+        return _first(value, [part for part in inner if is_readable(part)], key, lenient=lenient)
+    if hint is Any:
+        return _plain_data(value, key)
+    if origin is Literal:
+        return _first_of(value, {choice: choice for choice in inner})
+    if _among(hint, _NAMES):
+        return _scalar(value, hint, key, lenient=lenient)
+    if hint is Path:
+        return Path(_scalar(value, str, key, lenient=lenient))
+    if origin is tuple or _among(origin, _LISTS):
+        return _listed(value, origin, inner, key, lenient=lenient)
+    if not isinstance(hint, type) or not issubclass(hint, enum.Enum):
+        if not isinstance(value, Mapping):
+            raise _DoesNotFitError
+        if _among(origin, _BLOCKS):
+            return {name: convert(entry, inner[1], f"{key}.{name}") for name, entry in value.items()}
+        return build(hint, value, key)
+    return _first_of(value, hint.__members__)
+
+
+def _first(value: Any, hints: Sequence[Any], key: str, *, lenient: bool) -> Any:
+    nearest: UserError | None = None
+    for part in hints:
+        try:
+            return _converted(value, part, key, lenient=lenient)
+        except _DoesNotFitError:
+            continue
+        except UserError as error:
+            nearest = nearest or error
+    raise nearest or _DoesNotFitError
+
+
+def _first_of(value: Any, choices: Mapping[Any, Any]) -> Any:
+    for name, choice in choices.items():
+        # Not `==` alone: True is 1, which nobody wrote.
+        if type(value) is type(name) and value == name:
+            return choice
+    raise _DoesNotFitError
+
+
+def _listed(value: Any, origin: Any, inner: Sequence[Any], key: str, *, lenient: bool) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise _DoesNotFitError
+    if any(isinstance(entry, float) and not math.isfinite(entry) for entry in value):
+        raise UserError(f"{key} is {value}; give finite numbers")
+    if origin is not tuple:
+        return [convert(entry, inner[0], key) for entry in value]
+    if len(inner) == 2 and inner[1] is ...:
+        return tuple(convert(entry, inner[0], key) for entry in value)
+    if len(value) != len(inner):
+        raise _DoesNotFitError
+    return tuple(convert(entry, part, key) for entry, part in zip(value, inner, strict=True))
+
+
+def _scalar(value: Any, kind: Any, key: str, *, lenient: bool) -> Any:
+    if kind is str and isinstance(value, str):
+        return check_text(value, key)
+    if lenient and isinstance(value, str) and kind is not str:
+        value = _parsed(value, key) if value.strip() else value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < INTEGER_LIMIT:
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise _DoesNotFitError
+    if isinstance(value, int) and not abs(value) < INTEGER_LIMIT:
+        raise UserError(f"{key} is {value}; give a whole number between −2⁶³ and 2⁶³")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _DoesNotFitError
+    return value
+
+
+def _plain_data(value: Any, key: str) -> Any:
+    """Plain data, copied, its numbers finite."""
+    if isinstance(value, Mapping):
+        return {name: _plain_data(entry, f"{key}.{name}") for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_data(entry, key) for entry in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return convert(value, kind, key)
+    if value is not None:
+        raise _DoesNotFitError
+    return None

@@ -1,0 +1,105 @@
+"""``--help`` of keys and options: each with its kind, its default, and the docstring under its field."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from adafocus_rl.agents import AGENTS
+from adafocus_rl.agents.options import agent_options
+from adafocus_rl.plain import Option, describe, options_of, plain
+
+
+def config_help(kind: type[Any], usage: str) -> str:
+    """The keys of a dataclass of dataclasses.
+
+    Args:
+        kind: the dataclass.
+        usage: the first line.
+    """
+    parser = _parser(usage)
+    _add_block(parser, kind, "", (inspect.getdoc(kind) or "").splitlines()[0])
+    return parser.format_help()
+
+
+def agent_help(name: str, usage: str) -> str:
+    """The options of a registered agent.
+
+    Raises:
+        UserError: no agent has this name.
+    """
+    parser = _parser(usage)
+    text = inspect.getdoc(AGENTS.get(name)) or ""
+    group = parser.add_argument_group(text.splitlines()[0] if text else name)
+    _add_options(group, agent_options(name), _arguments_in(text), "agent.")
+    return parser.format_help()
+
+
+def _parser(usage: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(usage=usage, add_help=False)
+
+
+def _add_block(parser: Any, kind: type[Any], prefix: str, title: str) -> None:
+    hints, options, docs = get_type_hints(kind), options_of(kind), field_docs(kind)
+    own = {name: option for name, option in options.items() if not dataclasses.is_dataclass(hints[name])}
+    _add_options(parser.add_argument_group(title), own, docs, prefix)
+    for name in options:
+        if name not in own:
+            _add_block(parser, hints[name], f"{prefix}{name}.", f"{prefix}{name}: {docs.get(name, '')}")
+
+
+def _add_options(group: Any, options: Mapping[str, Option], docs: Mapping[str, str], prefix: str) -> None:
+    for name, option in options.items():
+        if not option.readable:
+            continue
+        default = "" if option.default is dataclasses.MISSING else f" (default: {_shown(option.default)})"
+        said = f"{docs.get(name, '')} {describe(option.hint).capitalize()}{default}".strip()
+        group.add_argument(f"--{prefix}{name}", metavar=_metavar(name, option.hint), help=said.replace("%", "%%"))
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "null"
+    if isinstance(default, bool):
+        return str(default).lower()
+    try:
+        return str(plain(default))
+    except TypeError:
+        return type(default).__name__
+
+
+def _metavar(name: str, hint: Any) -> str:
+    return f"{{{','.join(map(str, get_args(hint)))}}}" if get_origin(hint) is Literal else name.upper()
+
+
+def field_docs(kind: type[Any]) -> dict[str, str]:
+    """The docstring under each field of a dataclass, those of its bases included, on one line each."""
+    docs: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        except (OSError, TypeError, SyntaxError):  # a class without a file
+            continue
+        body = getattr(tree, "body", [])
+        for field, after in itertools.pairwise(body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                docs[getattr(field.target, "id", "")] = " ".join(str(after.value.value).split())
+    return docs
+
+
+def _arguments_in(doc: str) -> dict[str, str]:
+    """What the section ``Args:`` of a docstring says of each."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(text.split()) for name, text in entries}
