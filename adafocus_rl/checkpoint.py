@@ -3,7 +3,8 @@
 Weights and other tensors are the file's tensors; everything else (architecture, epoch, optimiser settings,
 metric) is plain JSON in the header's metadata. Reading one never unpickles, so a checkpoint from the internet
 cannot run code. A write goes to a temporary name in the same folder, is flushed to the disk and then renamed:
-whoever reads finds the old file or the new one, never half of one.
+whoever reads finds the old file or the new one, never half of one. The manifest begins with a checksum of the whole
+file, which is verified at every reading: no flipped bit goes unseen. Version 1 had none, and is still read.
 """
 
 from __future__ import annotations
@@ -11,23 +12,41 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from adafocus_rl.checksums import BLANK, DIGITS, Checksum, checksum_of
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import sync_folder
+from adafocus_rl.files import replacing
 
 FORMAT = "adafocus_rl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FIRST_WITH_CHECKSUM = 2
 _MANIFEST_KEY = "adafocus_rl_manifest"
+# The first entry of the manifest, as it stands in the header: no name of a tensor can hold a quote that is not escaped.
+_CHECKSUM = re.compile(rb'"adafocus_rl_manifest":"{\\"checksum\\": \\"crc32:([0-9a-f]{8})\\"')
+
+
+class DamagedCheckpointError(UserError):
+    """A file that is no checkpoint of ours, or no longer.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it: "it is not a whole safetensors file".
+        advice: what to do.
+    """
+
+    def __init__(self, path: Path | str, reason: str, advice: str) -> None:
+        super().__init__(f"checkpoint {path} cannot be used: {reason}; {advice}")
+        self.reason = reason
 
 
 def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
@@ -36,18 +55,17 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
     Args:
         path: file to write or replace, by convention with the suffix ``.safetensors``.
         tensors: any names, shapes, dtypes and devices; tensors that share memory are written separately.
-        manifest: values that JSON can hold (tuples come back as lists). The keys ``format``,
-        ``format_version`` and
-            ``torch_version`` are filled in here.
+        manifest: values that JSON can hold (tuples come back as lists). The keys ``checksum``, ``format``,
+            ``format_version`` and ``torch_version`` are filled in here.
 
     Raises:
         TypeError: the manifest holds a value that JSON cannot.
         OSError: the disk refused; an earlier checkpoint of this name is then unharmed.
     """
-    path = Path(path)
     text = json.dumps(
         {
-            **manifest,
+            "checksum": BLANK,
+            **{name: value for name, value in manifest.items() if name != "checksum"},
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "torch_version": str(torch.__version__),
@@ -57,63 +75,104 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One fixed temporary name: what a killed process left is overwritten, not collected.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        # safetensors makes files that only their owner can read; these are to have the usual permissions.
-        temporary.unlink(missing_ok=True)
-        temporary.touch()
-        permissions = temporary.stat().st_mode
-        save_file(plain, temporary, metadata={_MANIFEST_KEY: text})
-        temporary.chmod(permissions)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    # Written here and not by safetensors, whose errors do not tell a full disk from anything else.
+    content = memoryview(serialize(plain, metadata={_MANIFEST_KEY: text}))
+    place = _CHECKSUM.search(content)
+    assert place is not None
+    found = Checksum()
+    found.update(content)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content[: place.start(1)])
+        file.write(str(found)[-DIGITS:].encode())
+        file.write(content[place.end(1) :])
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read one checkpoint.
+    """Read one checkpoint, and make sure that it is what was written.
 
     Returns:
         The tensors, on `device`, and the manifest.
 
     Raises:
-        UserError: there is no such file, it is not a safetensors file, not one of ours, or of a newer format.
+        DamagedCheckpointError: it is not a safetensors file, not one of ours, or not what was written.
+        UserError: there is no such file, or it is of a newer format.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give a file that a training run has written")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(
-            f"checkpoint {path} is not a whole safetensors file ({error}); expected one written by adafocus, "
-            "other formats (.pt, .pth, .pkl) are refused because reading them can run code"
+            manifest = _manifest(path, file.metadata() or {})
+            _verify(path, manifest)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        # Beside damage: types of numbers that torch does not have, and files that may not be read.
+        raise DamagedCheckpointError(
+            path,
+            f"it is not a whole safetensors file ({error})",
+            "expected one written by adafocus, other formats (.pt, .pth, .pkl) are refused because reading them can "
+            "run code",
         ) from error
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, manifest
+
+
+def _manifest(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The manifest of a file of a known version."""
     try:
         manifest = json.loads(metadata[_MANIFEST_KEY])
-        version = int(manifest["format_version"])
-        ours = manifest["format"] == FORMAT
-    except (KeyError, TypeError, ValueError):
+        ours = manifest["format"] == FORMAT and type(manifest["format_version"]) is int
+    except (KeyError, TypeError, ValueError, RecursionError):
         ours = False
     if not ours:
-        raise UserError(
-            f"checkpoint {path} has no {FORMAT} manifest, so another program wrote it; "
-            "give a file that a training run has written, or name it as an encoder's weights"
+        raise DamagedCheckpointError(
+            path,
+            f"it has no {FORMAT} manifest, so another program wrote it, or it is damaged",
+            "give a file that a training run has written, or name it as an encoder's weights",
         )
-    if version > FORMAT_VERSION:
+    found: dict[str, Any] = manifest
+    if found["format_version"] > FORMAT_VERSION:
         raise UserError(
-            f"checkpoint {path} has format version {version}, but this adafocus_rl reads up to "
+            f"checkpoint {path} has format version {found['format_version']}, but this adafocus_rl reads up to "
             f"{FORMAT_VERSION}; upgrade adafocus_rl"
         )
-    return tensors, manifest
+    return found
+
+
+def _verify(path: Path, manifest: dict[str, Any]) -> None:
+    """Takes the checksum out of the manifest, and compares it with the file's."""
+    given = manifest.pop("checksum", None)
+    if given is None and manifest["format_version"] < FIRST_WITH_CHECKSUM:
+        return
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        head = file.read(length)
+    place = _CHECKSUM.search(head)
+    if place is None or checksum_of(path, without=8 + place.start(1)) != given:
+        raise DamagedCheckpointError(
+            path,
+            "it is damaged, its content does not have the checksum that it was written with",
+            "take a copy that is whole, or make it again",
+        )
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """A block that takes plain values from a manifest; whatever is wrong with their types is the file's fault.
+
+    Raises:
+        DamagedCheckpointError: a value is missing, of another type, or out of range.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise DamagedCheckpointError(
+            path,
+            f"its manifest does not hold what was expected ({type(error).__name__}: {text})",
+            "take a copy that is whole, or make it again",
+        ) from error
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> None:

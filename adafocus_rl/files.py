@@ -131,19 +131,38 @@ def replacing(path: Path | str) -> Iterator[Path]:
     # One fixed temporary name: what a killed process left is overwritten, not collected.
     temporary = path.with_name(f".{name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
+        with naming(path, instead_of=temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path | str, *, instead_of: Path | None = None) -> Iterator[None]:
+    """A block in which the disk's refusal names a file: a write to an open file that finds it full does not.
+
+    Args:
+        path: the file to name.
+        instead_of: a name that nobody knows, which the message would else have.
+
+    Raises:
+        OSError: the block's, with the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        nameless = error.filename is None or error.filename in (str(instead_of), os.fsencode(str(instead_of)))
+        if nameless and error.errno is not None:
+            raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -168,6 +187,37 @@ def write_json(path: Path | str, content: Mapping[str, Any] | Sequence[Any], *, 
         TypeError: a value that JSON cannot hold.
     """
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def append_line(path: Path | str, line: str) -> None:
+    r"""Adds a line of UTF-8 text to a file, whole or not at all; missing folders are made.
+
+    Where a killed process left a line without its end, the new one begins after it.
+
+    Args:
+        path: the file; made when missing.
+        line: without its ``\n``.
+
+    Raises:
+        OSError: the disk refused; the file is as it was.
+    """
+    path = Path(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: what the disk refuses is known here, not when the file is closed.
+        with path.open("ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                line = line if file.read(1) == b"\n" else f"\n{line}"
+            rest = memoryview(f"{line}\n".encode())
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    file.truncate(size)
+                raise
 
 
 def sync_folder(folder: Path) -> None:

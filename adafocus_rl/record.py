@@ -68,6 +68,11 @@ class Trace:
 _TENSORS = ("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward")
 _SMALL = {"boxes": torch.int32, "predicted": torch.int32, "probabilities": torch.float16}
 """What is enough on disk; on reading, whole numbers become int64 again."""
+_TYPES = {
+    "boxes": torch.int64, "kept": torch.bool, "predicted": torch.int64, "confidence": torch.float32,
+    "true_confidence": torch.float32, "macs": torch.int64, "probabilities": torch.float16, "reward": torch.float32,
+}  # fmt: skip
+"""As they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,16 +143,23 @@ class EpisodeRecord:
         """The inverse of :meth:`save`.
 
         Raises:
-            UserError: there is no such file, or it is no record, or of a newer version.
+            UserError: there is no such file, or it is no record, damaged, or of a newer version.
         """
         tensors, manifest = checkpoint.load(path)
-        if manifest.get("kind") != KIND:
-            raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not an episode record")
-        if manifest["record_version"] > RECORD_VERSION:
-            raise UserError(
-                f"{path} has record version {manifest['record_version']}, but this adafocus_rl reads up to "
-                f"{RECORD_VERSION}; upgrade adafocus_rl, or write it again with `adafocus evaluate RUN`"
-            )
+        with checkpoint.reading(path):
+            if manifest.get("kind") != KIND:
+                raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not an episode record")
+            if manifest["record_version"] > RECORD_VERSION:
+                raise UserError(
+                    f"{path} has record version {manifest['record_version']}, but this adafocus_rl reads up to "
+                    f"{RECORD_VERSION}; upgrade adafocus_rl, or write it again with `adafocus evaluate RUN`"
+                )
+            return _checked(cls._of(tensors, manifest))
+
+    @classmethod
+    def _of(cls, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> EpisodeRecord:
+        for name in ("paths", "class_names", "traces"):
+            _require(manifest[name], list, name)
         wide = {name: value.long() if value.dtype == torch.int32 else value for name, value in tensors.items()}
         traces = [
             Trace(
@@ -171,3 +183,48 @@ class EpisodeRecord:
             index_hash=manifest["index"],
             traces=traces,
         )
+
+
+def _checked(record: EpisodeRecord) -> EpisodeRecord:
+    """The record, if its parts fit together: pages and pictures are drawn from it without another look.
+
+    Raises:
+        ValueError: naming the first part that does not.
+    """
+    count, frames = record.true_boxes.shape[:2]
+    classes = len(record.class_names)
+    _require(record.frame_size, int, "frame_size")
+    _require(record.split, str, "split")
+    _require(record.index_hash, str, "index")
+    for text in (*record.paths, *record.class_names):
+        _require(text, str, "a path or a name of a class")
+    if len(record.paths) != count or not 1 <= record.frame_size < 1 << 20:
+        raise ValueError(f"{len(record.paths)} paths of {count} videos, of frames of {record.frame_size} pixels")
+    shapes = {
+        "videos": (record.videos, torch.int64, (count,)),
+        "multi_hot": (record.multi_hot, torch.bool, (count, classes)),
+        "true_boxes": (record.true_boxes, torch.float32, (count, frames, 4)),
+    }
+    for trace in record.traces:
+        _require(trace.name, str, "a trace's name")
+        _require(trace.after_stage, int, "after_stage")
+        _require(trace.patch_size, int, "patch_size")
+        _require(trace.price, (int, float, type(None)), "lambda")
+        _require(trace.facts, dict, "facts")
+        for name in _TENSORS:
+            value = getattr(trace, name)
+            if value is not None:
+                tail = {"boxes": (4,), "probabilities": tuple(value.shape[2:3])}.get(name, ())
+                shapes[f"{trace.name}'s {name}"] = (value, _TYPES[name], (count, frames, *tail))
+    for name, (value, dtype, shape) in shapes.items():
+        if value.dtype != dtype or tuple(value.shape) != shape:
+            raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, expected {dtype} {shape}")
+    for trace in record.traces:
+        if trace.predicted.numel() and not 0 <= int(trace.predicted.min()) <= int(trace.predicted.max()) < classes:
+            raise ValueError(f"{trace.name} predicts classes that are none of the {classes}")
+    return record
+
+
+def _require(value: object, kind: type | tuple[type, ...], what: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{what} is a {type(value).__name__}")

@@ -16,12 +16,14 @@ from adafocus_rl.experiments.features import RunFeatures, open_bank
 from adafocus_rl.experiments.handover import load_recognizer
 from adafocus_rl.experiments.parser import experiment_parser, load_settings, parse_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
-from adafocus_rl.experiments.reporting import say
+from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.run_folder import RunFolder, open_run
 from adafocus_rl.experiments.same_run import check_same_run
 from adafocus_rl.experiments.tables import print_results
 from adafocus_rl.experiments.train import rehearse
 from adafocus_rl.experiments.train import train as train_run
+from adafocus_rl.features import FeatureBank
+from adafocus_rl.features.verify import verify_bank
 
 
 def train(argv: Sequence[str]) -> int:
@@ -114,8 +116,21 @@ def features(argv: Sequence[str]) -> int:
     build = options.action == "build"
     for split in ("train", "val"):
         bank = open_bank(context, recognizer, split, build=build, overwrite=options.overwrite)
+        if not build:
+            _check_content(context, bank, split)
         say(f"{context.run.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
     return 0
+
+
+def _check_content(context: Context, bank: FeatureBank, split: str) -> None:
+    index = (context.train_still if split == "train" else context.val).index
+    with Ticker(f"bank {split}", len(bank.marks)) as ticker:
+        without = verify_bank(bank, paths=[record.path for record in index], progress=ticker.to)
+    if without:
+        say(
+            f"warning: {len(without)} of {len(bank.marks)} shards of {bank.folder} are of an earlier version and have "
+            "no checksums, so damage to them cannot be seen; `adafocus features build RUN --overwrite` makes them anew"
+        )
 
 
 def open_context(path: str, *, strict: bool = False) -> Context:

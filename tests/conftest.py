@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -128,3 +129,21 @@ class MadeUpFeatures:
 def made_up() -> type[MadeUpFeatures]:
     """The class :class:`MadeUpFeatures`, for tests of environments and agents."""
     return MadeUpFeatures
+
+
+@pytest.fixture
+def full_after() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """A block in which no file can grow beyond some bytes: the disk is full, as far as a program can tell."""
+    resource = pytest.importorskip("resource", reason="needs POSIX")
+
+    @contextlib.contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Python ignores the signal that comes with it, so that writes fail with EFBIG.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

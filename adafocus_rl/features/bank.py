@@ -15,8 +15,18 @@ from torch import Tensor
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.motion import frame_differences
-from adafocus_rl.features.shards import check_manifest, finished_shards, read_manifest, shard_count, shard_folder
+from adafocus_rl.features.shards import (
+    SIDE_TABLES,
+    check_manifest,
+    finished_shards,
+    read_manifest,
+    shard_count,
+    shard_folder,
+    tables_of,
+    videos_in_shard,
+)
 from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.tables import open_table, verify_checksum
 from adafocus_rl.geometry import PatchGrid
 
 RESIDENT_SHARE = 0.5
@@ -107,10 +117,14 @@ class FeatureBank:
 
     Attributes:
         failed: (path, reason) of each video that could not be decoded.
+        marks: the done marks of all shards.
         resident: whether the tables are held on the device.
 
+    What is verified on opening: the checksums of the manifest, the done marks and the small tables, and header and size
+    of the large ones, whose content :func:`~adafocus_rl.features.verify.verify_bank` looks at.
+
     Raises:
-        UserError: when the bank is missing, stale (the differing field is named) or incomplete.
+        UserError: when the bank is missing, stale (the differing field is named), incomplete or damaged.
     """
 
     def __init__(
@@ -131,8 +145,13 @@ class FeatureBank:
                 f"the feature bank in {folder} is half-written: {len(marks)} of {shard_count(manifest)} shards are "
                 "done; finish it with `adafocus features build RUN`"
             )
+        _check_shapes(folder, manifest)
+        for number, mark in marks.items():
+            for name in SIDE_TABLES:  # small, and read whole in any case
+                verify_checksum(shard_folder(folder, number) / f"{name}.npy", mark)
         self.folder = folder
         self.manifest = manifest
+        self.marks = marks
         self.device = device
         self.seed = seed
         self.failed = [(str(path), str(reason)) for mark in marks.values() for path, reason in mark["failed"]]
@@ -147,11 +166,16 @@ class FeatureBank:
         self.local_dim = int(manifest["tables"]["local"]["shape"][-1])
         self._valid = self._side_table("valid")
         self._videos = self._valid.nonzero().flatten()
-        boxes = self._side_table("boxes")
+        boxes, labels = self._side_table("boxes"), self._side_table("label")
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+            raise UserError(
+                f"the feature bank in {folder} has labels from {int(labels.min())} to {int(labels.max())}, expected 0 "
+                f"to {self.num_classes - 1}; build it again with `adafocus features build RUN --overwrite`"
+            )
         self.has_boxes = not bool(boxes.isnan().all())
         self.any_position = False
         self.boxes = boxes.to(device)
-        self.labels = self._side_table("label").to(device)
+        self.labels = labels.to(device)
         self.multi_hot = self._side_table("multi_hot").to(device, torch.float32)
         size = sum(mark["bytes"][f"{name}.npy"] for mark in marks.values() for name in manifest["tables"])
         self.resident = resident == "always" or (resident == "auto" and size <= RESIDENT_SHARE * free_memory(device))
@@ -159,11 +183,16 @@ class FeatureBank:
         self._tables = {name: self._open(name) for name in manifest["tables"]}
 
     def _shards(self, name: str) -> list[NDArray[Any]]:
-        # Copy-on-write: nothing here writes, but torch warns about arrays that could not be written to.
-        return [
-            np.load(shard_folder(self.folder, number) / f"{name}.npy", mmap_mode="c")
-            for number in range(shard_count(self.manifest))
-        ]
+        return [self.shard_table(number, name) for number in range(shard_count(self.manifest))]
+
+    def shard_table(self, number: int, name: str) -> NDArray[Any]:
+        """A shard's part of a table, memory-mapped.
+
+        Raises:
+            UserError: its header or its size is not what the manifest says.
+        """
+        dtype, shape = tables_of(self.manifest, videos_in_shard(self.manifest, number))[name]
+        return open_table(shard_folder(self.folder, number) / f"{name}.npy", dtype, shape)
 
     def _side_table(self, name: str) -> Tensor:
         return torch.from_numpy(np.concatenate(self._shards(name)))
@@ -213,3 +242,17 @@ class FeatureBank:
         order = video_order(self.videos, seed=self.seed, epoch=epoch).to(self.device)
         for videos in order.split(batch_size):
             yield BankEpisodes(self, videos)
+
+
+def _check_shapes(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Makes sure that the tables that every bank has are there, with axes that belong together."""
+    tables = {name: table["shape"] for name, table in manifest["tables"].items()}
+    axes = {"global_map": 3, "global_vector": 1, "local": 2, "full": 1}
+    wrong = [name for name, count in axes.items() if len(tables.get(name, [])) != count]
+    if not wrong and (tables["local"][0] != manifest["grid"] ** 2 or tables["local"][1:] != tables["full"]):
+        wrong = ["local"]
+    if wrong:
+        raise UserError(
+            f"the feature bank in {folder} has the table {wrong[0]} in shape {tables.get(wrong[0])}, which is not what "
+            "a recognizer gives; build it again with `adafocus features build RUN --overwrite`"
+        )

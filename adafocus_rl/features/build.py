@@ -24,8 +24,8 @@ from adafocus_rl.features.shards import (
     read_manifest,
     remove_bank,
     shard_count,
+    write_manifest,
 )
-from adafocus_rl.files import write_json
 from adafocus_rl.models.recognizer import Recognizer
 
 TableFunction = Callable[[Recognizer, Tensor], Mapping[str, Tensor]]
@@ -159,16 +159,19 @@ def build_bank(
     Raises:
         UserError: when the folder holds a bank built from something else (the differing field is named), when
             overwriting would remove files that are no bank's, or when features do not fit in float16.
+        OSError: the disk is full, say; shards that are finished stay.
     """
     recognizer.to(device).eval()
     manifest = expected_manifest(recognizer, dataset, tables=tables, shard_videos=shard_videos)
     if overwrite:
         remove_bank(folder)
     if (folder / "manifest.json").exists():
-        check_manifest(folder, read_manifest(folder), manifest)
+        found = read_manifest(folder)
+        check_manifest(folder, found, manifest)
+        manifest = found  # which may be of an older version
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "manifest.json", manifest)
+        write_manifest(folder, manifest)
     total = len(dataset)
     shards = {
         number: range(number * shard_videos, min((number + 1) * shard_videos, total))
@@ -188,16 +191,24 @@ def build_bank(
         return
     loader = make_loader(dataset, batches=[rows for _, rows in chunks], workers=workers, pin=device.type == "cuda")
     writer: ShardWriter | None = None
-    for (number, rows), batch in zip(chunks, loader, strict=True):
-        if writer is None or writer.number != number:
-            writer = ShardWriter(folder, number, shards[number], manifest)
-        if len(batch):
-            frames = recognizer.prepare(batch.clips.to(device, non_blocking=True)).flatten(0, 1)
-            features = _fill(tables, recognizer, frames)
-            writer.add(batch, {name: values.unflatten(0, batch.clips.shape[:2]) for name, values in features.items()})
-        writer.failed.extend(batch.failed)
-        if rows[-1] == shards[number][-1]:
-            writer.finish()
-        finished += len(rows)
-        if progress:
-            progress(finished, total)
+    try:
+        for (number, rows), batch in zip(chunks, loader, strict=True):
+            if writer is None:
+                writer = ShardWriter(folder, number, shards[number], manifest)
+            if len(batch):
+                frames = recognizer.prepare(batch.clips.to(device, non_blocking=True)).flatten(0, 1)
+                clips = {
+                    name: values.unflatten(0, batch.clips.shape[:2])
+                    for name, values in _fill(tables, recognizer, frames).items()
+                }
+                writer.add(batch, clips)
+            writer.failed.extend(batch.failed)
+            if rows[-1] == shards[number][-1]:
+                writer.finish()
+                writer = None
+            finished += len(rows)
+            if progress:
+                progress(finished, total)
+    finally:
+        if writer is not None:
+            writer.abandon()

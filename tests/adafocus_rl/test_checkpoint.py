@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from adafocus_rl.checkpoint import (
     load,
     load_into,
     optimizer_tensors,
+    reading,
     restore_optimizer,
     save,
     tensors_hash,
@@ -87,7 +89,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(
 
 def test_what_a_killed_process_left_is_not_a_checkpoint_and_is_overwritten(tmp_path: Path) -> None:
     rotation = CheckpointRotation(tmp_path, "stage")
-    left = tmp_path / ".stage.step00007.safetensors.tmp"
+    left = tmp_path / ".stage.step00007.safetensors.part"
     left.write_bytes(b"half of a ")
     assert rotation.latest() is None
     path = rotation.save(7, {"x": torch.ones(1)}, {})
@@ -151,7 +153,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "new.safetensors"
     manifest = json.dumps({"format": "adafocus_rl", "format_version": FORMAT_VERSION + 1})
     save_file({"x": torch.ones(1)}, path, metadata={"adafocus_rl_manifest": manifest})
-    with pytest.raises(UserError, match=r"format version 2, but this adafocus_rl reads up to 1; upgrade"):
+    with pytest.raises(UserError, match=r"format version 3, but this adafocus_rl reads up to 2; upgrade"):
         load(path)
 
 
@@ -323,3 +325,84 @@ def test_a_checkpoint_can_be_read_by_whom_other_files_can(tmp_path: Path) -> Non
     (tmp_path / "plain.txt").touch()
     save(tmp_path / "a.safetensors", tensors={"a": torch.zeros(1)}, manifest={})
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save(path, tensors={"ä": torch.randn(3, 2), "n": torch.arange(2)}, manifest={"kind": "x", "names": ["ц"]})
+    whole = path.read_bytes()
+    load(path)
+    for bit in random.Random(0).sample(range(8 * len(whole)), 500):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError, match=str(path)):
+            load(path)
+
+
+def test_a_checkpoint_of_the_version_without_checksums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    manifest = {"kind": "x", "format": "adafocus_rl", "format_version": 1, "torch_version": "2.6"}
+    save_file({"x": torch.ones(2)}, path, metadata={"adafocus_rl_manifest": json.dumps(manifest)})
+    tensors, found = load(path)
+    assert torch.equal(tensors["x"], torch.ones(2))
+    assert found == manifest
+    # Nothing can pretend to be old that is not.
+    new = json.dumps({**manifest, "format_version": 2})
+    save_file({"x": torch.ones(2)}, path, metadata={"adafocus_rl_manifest": new})
+    with pytest.raises(UserError, match="does not have the checksum"):
+        load(path)
+
+
+def _header(content: bytes, *, claimed: int | None = None) -> bytes:
+    return (len(content) if claimed is None else claimed).to_bytes(8, "little") + content
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _header(b"{}", claimed=10 << 30),
+        _header(b"{}", claimed=2**64 - 1),
+        _header(b"[" * 50_000),
+        _header(b"null"),
+        _header(b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16000000000]}}'),
+        _header(b'{"a":{"dtype":"F32","shape":[-4],"data_offsets":[0,16]}}') + bytes(16),
+        _header(b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,16]}}') + bytes(16),
+        _header(b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}'),
+        _header(b'{"a":{"dtype":"object","shape":[1],"data_offsets":[0,8]}}') + bytes(8),
+        _header(b'{"__metadata__":{"adafocus_rl_manifest":' + json.dumps("[" * 50_000).encode() + b"}}"),
+        _header(b'{"__metadata__":{"adafocus_rl_manifest":' + json.dumps("9" * 5000).encode() + b"}}"),
+        _header(b'{"__metadata__":{"adafocus_rl_manifest":7}}'),
+    ],
+)
+def test_hostile_headers_are_sentences(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot be used: it"):
+        load(path)
+
+
+@pytest.mark.parametrize("version", [None, "2", 2.0, True, [], {}])
+def test_a_format_version_that_is_no_number_is_refused(version: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    manifest = json.dumps({"format": "adafocus_rl", "format_version": version})
+    save_file({}, path, metadata={"adafocus_rl_manifest": manifest})
+    with pytest.raises(UserError, match="has no adafocus_rl manifest"):
+        load(path)
+
+
+def test_a_manifest_that_lacks_what_is_expected_is_the_file_s_fault(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x cannot be used: its manifest .*KeyError: 'step'"), reading("x"):
+        int({}["step"])
+    with pytest.raises(UserError, match=r"^own$"), reading("x"):
+        raise UserError("own")
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, full_after: Any) -> None:
+    path = tmp_path / "a.safetensors"
+    save(path, tensors={"x": torch.ones(9)}, manifest={})
+    with full_after(20_000), pytest.raises(OSError, match="too large") as caught:
+        save(path, tensors={"x": torch.ones(9999)}, manifest={})
+    assert caught.value.filename == str(path)
+    assert load(path)[0]["x"].shape == (9,)
+    assert list(tmp_path.iterdir()) == [path]

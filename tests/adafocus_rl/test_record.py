@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,58 @@ def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"record version 2.*upgrade adafocus_rl"):
         EpisodeRecord.load(path)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    make_record(make_trace()).save(path)
+    whole = path.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(whole)), 500):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError, match=str(path)):
+            EpisodeRecord.load(path)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", 7, -1, 10**30, [[]], {"a": []}, True, [None], ["x"], [7]])
+@pytest.mark.parametrize(
+    "name", ["record_version", "split", "paths", "frame_size", "class_names", "index", "traces", "traces[0]", "name"]
+)
+def test_manifests_of_other_types_are_sentences(name: str, value: Any, tmp_path: Path) -> None:
+    """Whatever is written there, with a checksum that is right: a record, or a sentence."""
+    path = tmp_path / "r.safetensors"
+    make_record(make_trace()).save(path)
+    tensors, manifest = checkpoint.load(path)
+    if name == "traces[0]":
+        manifest["traces"] = [value]
+    elif name == "name":
+        manifest["traces"][0]["name"] = value
+    else:
+        manifest[name] = value
+    checkpoint.save(path, tensors=tensors, manifest=manifest)
+    harmless = (name in ("split", "index", "name") and value == "x") or (name, value) == ("traces", [])
+    if harmless or (name == "record_version" and type(value) in (int, bool) and value < 2):
+        EpisodeRecord.load(path)
+    elif name != "frame_size" or value != 7:
+        with pytest.raises(UserError, match=r"cannot be used: its manifest|record version"):
+            EpisodeRecord.load(path)
+
+
+@pytest.mark.parametrize("name", ["boxes", "kept", "predicted", "confidence", "true_confidence", "macs"])
+def test_tensors_of_other_shapes_and_types_are_sentences(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    make_record(make_trace()).save(path)
+    tensors, manifest = checkpoint.load(path)
+    key = f"0.{name}"
+    for other in (tensors[key][:1], tensors[key].double(), torch.zeros(0), None):
+        spoilt = {**tensors, key: other} if other is not None else {k: v for k, v in tensors.items() if k != key}
+        checkpoint.save(path, tensors=spoilt, manifest=manifest)
+        with pytest.raises(UserError, match="its manifest does not hold what was expected"):
+            EpisodeRecord.load(path)
+
+
+def test_a_class_that_is_none_is_refused(tmp_path: Path) -> None:
+    make_record(make_trace(predicted=torch.full((3, 2), 3))).save(tmp_path / "r.safetensors")
+    with pytest.raises(UserError, match="none of the 3"):
+        EpisodeRecord.load(tmp_path / "r.safetensors")

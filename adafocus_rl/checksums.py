@@ -1,0 +1,102 @@
+"""Checksums that files carry of themselves, so that every flipped bit is found.
+
+A file that holds its own checksum is computed with the digits of it as zeros. CRC-32 finds every change within 32
+neighbouring bits, and all others but one in four thousand million; it is twice as fast as SHA-256 (3.3 and 1.6 GiB/s on
+one core), and no secret is at stake: whoever changes a file on purpose can change its checksum, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.files import parse_json, read_bytes, write_text
+
+DIGITS = 8
+BLANK = "crc32:" + "0" * DIGITS
+"""What stands in the place of a checksum while it is computed."""
+
+_BLOCK = 1 << 20
+_SEAL = re.compile(rb'"checksum": "crc32:([0-9a-f]{8})"\n?}\s*$')
+
+
+class Checksum:
+    """The checksum of bytes that come piece by piece."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Adds bytes."""
+        self._value = zlib.crc32(data, self._value)
+
+    def __str__(self) -> str:
+        return f"crc32:{self._value:08x}"
+
+
+def checksum_of(path: Path, *, without: int | None = None) -> str:
+    """The checksum of a file, in flat memory.
+
+    Args:
+        path: the file.
+        without: where the digits of its own checksum begin, which count as zeros.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found = Checksum()
+    with path.open("rb") as file:
+        if without is not None:
+            found.update(file.read(without))
+            found.update(b"0" * len(file.read(DIGITS)))
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return str(found)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object with a checksum of its text as the last entry, ``checksum``; whole or not at all.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    text = json.dumps({**content, "checksum": BLANK}, indent=1)
+    found = Checksum()
+    found.update(text.encode())
+    head, _, tail = text.rpartition(BLANK)
+    write_text(path, f"{head}{found}{tail}\n")
+
+
+def read_sealed(path: Path, what: str) -> tuple[dict[str, Any], bool | None]:
+    """The content of a JSON object that :func:`write_sealed` wrote, or one without a checksum.
+
+    Args:
+        path: the file.
+        what: what it is, for the message.
+
+    Returns:
+        The content without its checksum, and whether that is right; None where there is none.
+
+    Raises:
+        UserError: no such file, or no JSON object.
+    """
+    data = read_bytes(path, what)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"the {what} {path} is damaged: it is no UTF-8 text") from None
+    content = parse_json(text, f"the {what} {path}")
+    if not isinstance(content, dict):
+        raise UserError(f"the {what} {path} holds a JSON {type(content).__name__}, expected an object")
+    if "checksum" not in content:
+        return content, None
+    given, seal, found = content.pop("checksum"), _SEAL.search(data), Checksum()
+    if seal is None:
+        return content, False
+    found.update(data[: seal.start(1)] + b"0" * DIGITS + data[seal.end(1) : -1])
+    return content, given == str(found) and data.endswith(b"\n")

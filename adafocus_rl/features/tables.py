@@ -1,0 +1,160 @@
+"""One table of a shard: a ``.npy`` file that is written row by row, and opened without trusting its header."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from adafocus_rl.checksums import Checksum, checksum_of
+from adafocus_rl.errors import UserError
+from adafocus_rl.files import naming
+
+BLOCK_BYTES = 32 << 20
+"""Bytes that are read at once where a whole table is looked at."""
+
+
+class TableWriter:
+    """Writes a table (N, …) from its first row to its last.
+
+    Plain writes and no memory map: a disk that is full refuses the one, and kills the process at the other.
+
+    Args:
+        path: the file.
+        dtype: of the table.
+        shape: of the whole table.
+
+    Attributes:
+        checksum: of what is written so far.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.shape = shape
+        self.rows = 0
+        self.checksum = Checksum()
+        with naming(path):
+            self._file = path.open("wb", buffering=0)
+        header = io.BytesIO()
+        npy.write_array_header_1_0(header, _header(dtype, shape))
+        self._write(header.getbuffer())
+
+    def put(self, at: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Writes rows; those that were passed over are zeros.
+
+        Args:
+            at: (R,) where they belong, ascending, after all that were written.
+            rows: (R, …) of the table's type.
+        """
+        self._skip_to(int(at[0]))
+        last = int(at[-1]) + 1
+        if len(at) < last - self.rows:
+            block = np.zeros((last - self.rows, *self.shape[1:]), dtype=self.dtype)
+            block[at - self.rows] = rows
+            rows = block
+        self._write(np.ascontiguousarray(rows, dtype=self.dtype).reshape(-1).view(np.uint8).data)
+        self.rows = last
+
+    def finish(self) -> None:
+        """Fills up with zeros, and flushes to the disk."""
+        self._skip_to(self.shape[0])
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+        self.close()
+
+    def _skip_to(self, row: int) -> None:
+        for _ in range(self.rows, row):
+            self._write(memoryview(bytes(math.prod(self.shape[1:]) * self.dtype.itemsize)))
+        self.rows = max(self.rows, row)
+
+    def close(self) -> None:
+        """Closes the file, whole or not."""
+        self._file.close()
+
+    def _write(self, data: memoryview) -> None:
+        with naming(self.path):
+            rest = data
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+        self.checksum.update(data)
+
+
+def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A table as a copy-on-write memory map.
+
+    The header is compared, not interpreted: it says what the manifest says, or the file is none of the bank's.
+
+    Args:
+        path: the file.
+        dtype: what it must have.
+        shape: what it must have.
+
+    Raises:
+        UserError: the header or the size is another.
+    """
+    wanted = _header(dtype, shape)
+    text = f"{{'descr': {wanted['descr']!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    try:
+        with path.open("rb") as file:
+            magic, length = file.read(8), int.from_bytes(file.read(2), "little")
+            header = file.read(length)
+            size = file.seek(0, io.SEEK_END)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its disk and permissions") from None
+    # The padding differs between versions of NumPy.
+    named = header[:-1].rstrip(b" ") == text.encode() and header[-1:] == b"\n"
+    if magic != npy.magic(1, 0) or not named:
+        raise UserError(f"{path} is damaged: its header is not that of {dtype} numbers of shape {shape}; {REDO}")
+    start = 10 + length
+    bytes_wanted = start + math.prod(shape) * dtype.itemsize
+    if size != bytes_wanted:
+        raise UserError(f"{path} is damaged: it has {size} bytes, expected {bytes_wanted}; {REDO}")
+    # Copy-on-write: nothing writes, but torch warns about arrays that could not be written to.
+    return np.memmap(path, dtype=dtype, mode="c", offset=start, shape=shape)
+
+
+REDO = "delete its shard's folder and finish the bank with `adafocus features build RUN`"
+"""What to do about a damaged table."""
+
+
+def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
+    """Compares a table's file with its shard's done mark, if that has checksums.
+
+    Raises:
+        UserError: the content is not what was written.
+    """
+    wanted = mark.get("checksums", {}).get(path.name)
+    try:
+        intact = wanted is None or checksum_of(path) == wanted
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its disk and permissions") from None
+    if not intact:
+        raise UserError(f"{path} is damaged: it does not have the checksum it was written with; {REDO}")
+
+
+def blocks(table: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """A table's rows, some at a time, with the number of the first one; flat memory."""
+    step = max(1, BLOCK_BYTES // max(1, table[:1].nbytes))
+    for start in range(0, len(table), step):
+        yield start, table[start : start + step]
+
+
+def not_finite(table: NDArray[Any]) -> int | None:
+    """The first row (video) of a table that holds a NaN or an infinity; None without any."""
+    for start, rows in blocks(table):
+        finite = np.isfinite(rows)
+        if not finite.all():
+            return start + int(finite.reshape(len(rows), -1).all(axis=1).argmin())
+    return None
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
