@@ -9,7 +9,7 @@ READY := $(VENV)/ready
 TYPES := build/types
 # Many small tests: two processes with one torch thread each use two cores better than one with two threads.
 TEST_ARGS ?= -n 2
-.PHONY: help demo test lint type format bench clean
+.PHONY: help demo test fuzz lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -19,6 +19,10 @@ demo: $(READY) ## make the embedded videos, train all stages on them, print the 
 
 test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
+
+# Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
+fuzz: $(READY) ## hostile input for every reader, thousands of cases (10 minutes; FUZZ_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

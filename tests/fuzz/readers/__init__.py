@@ -1,0 +1,5 @@
+"""The readers of the product, a module for each kind of file; importing this package announces all of them."""
+
+from fuzz.readers import commands, lists, media, planted, runs, settings, weights
+
+__all__ = ["commands", "lists", "media", "planted", "runs", "settings", "weights"]

@@ -1,0 +1,178 @@
+"""What lies in a run folder beside its configuration and checkpoints: banks, records, results, metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from fuzz.cases import Case, reader
+from fuzz.corpus import Corpus
+from fuzz.mutate_bytes import mutate_bytes, mutate_text
+from fuzz.mutate_trees import mutate_tree, to_json
+from fuzz.readers.calls import command, one_of
+from fuzz.readers.weights import attack_checkpoint
+
+_CHANGES: tuple[Callable[[Any], Any], ...] = (
+    lambda t: t.astype("<f8"), lambda t: t.astype("<i8"), lambda t: t[:0], lambda t: t[None], lambda t: t.T,
+    lambda t: t.astype(">f4"), lambda t: t.astype("c8"), lambda t: t.astype("S3"), np.asfortranarray,
+    lambda t: np.concatenate([t, t]), lambda t: -t.astype("<i8"), lambda t: t.astype("<i8") + 10**9,
+    lambda t: np.full_like(t, np.nan) if t.dtype.kind == "f" else t * 0 + 1,
+)  # fmt: skip
+"""Tables of other types, shapes and numbers."""
+
+
+def _npy(rng: Random, path: Path) -> None:
+    """Another header, other numbers or other bytes in a table; sometimes a table that NumPy writes anew."""
+    content = path.read_bytes()
+    kind = rng.random()
+    if kind < 0.3:
+        table = np.load(path)
+        with contextlib.suppress(TypeError, ValueError):
+            np.save(path, rng.choice(_CHANGES)(table))
+        return
+    if kind < 0.65:
+        header = rng.choice(
+            (
+                b"'descr': '|O'",
+                b"'descr': '<f2', 'x': 1",
+                b"'shape': (10000000000,)",
+                b"'shape': (-1, 4)",
+                b"'descr': 'V999999999'",
+                b"'shape': __import__('os').system('id > owned')",
+                b"'shape': (2,)",
+                b"'fortran_order': True",
+                b"'descr': [('a', '<f2')]",
+                b"'shape': " + b"(" * 500,
+                b"\0" * 20,
+            )
+        )
+        old = header.split(b":")[0]
+        at = content.find(old) if old else 10
+        end = content.find(b"), }" if b"shape" in old else b",", at)
+        if at >= 0:
+            new = content[:at] + header + content[max(at, end + (b"shape" in old)) :]
+            # The header keeps its length, so that what it says is what is wrong.
+            size = len(content) - int.from_bytes(content[8:10], "little") - 10
+            body = new[10 : len(new) - size].rstrip(b" \n")
+            body = (
+                body[: int.from_bytes(content[8:10], "little") - 1].ljust(int.from_bytes(content[8:10], "little") - 1)
+                + b"\n"
+            )
+            path.write_bytes(content[:10] + body + content[len(content) - size :])
+        return
+    path.write_bytes(mutate_bytes(rng, content))
+
+
+def _agree(shard: Path) -> None:
+    """Makes a done mark say of the tables' sizes what is so: who changes a table can change the mark."""
+    mark = shard / "done.json"
+    with contextlib.suppress(ValueError, TypeError, AttributeError, OSError):
+        content = json.loads(mark.read_text())
+        content["bytes"] = {path.name: path.stat().st_size for path in shard.glob("*.npy")}
+        mark.write_text(json.dumps(content))
+
+
+@reader("banks", weight=7)
+def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """Feature banks: manifest, done marks, tables."""
+    run = corpus.copy(corpus.run, folder / "run")
+    bank = run / "features" / rng.choice(("train", "val"))
+    shard = rng.choice(sorted(bank.glob("shard_*")))
+    kind = rng.random()
+    if kind < 0.3:
+        path = bank / "manifest.json"
+    elif kind < 0.55:
+        path = shard / "done.json"
+    else:
+        path = rng.choice(sorted(shard.glob("*.npy")))
+    if path.suffix == ".json":
+        text = path.read_text()
+        tree = mutate_tree(rng, json.loads(text), values=("../../x", "/etc/passwd", 10**12))
+        path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
+    elif rng.random() < 0.1:
+        path.unlink()
+        with contextlib.suppress(OSError):
+            rng.choice((path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to(path), lambda: None))()
+    else:
+        _npy(rng, path)
+        if rng.random() < 0.6:
+            _agree(shard)
+    names = (path.name, "features", "bank")
+    if rng.random() < 0.55:
+        return Case(call=command("features", "check", run), names=names)
+
+    def opened() -> None:
+        import torch
+
+        from adafocus_rl.features import FeatureBank
+
+        found = FeatureBank(bank, device=torch.device("cpu"), resident=rng.choice(("always", "never")))
+        for episodes in found.batches(3):
+            episodes.full()
+
+    return Case(call=opened, names=names)
+
+
+@reader("records", weight=6)
+def records(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """Episode records."""
+    path = folder / "episodes.safetensors"
+    shutil.copy(corpus.run / "episodes.safetensors", path)
+    attack_checkpoint(rng, path)
+    if rng.random() < 0.5:
+
+        def load() -> None:
+            from adafocus_rl.record import EpisodeRecord
+
+            record = EpisodeRecord.load(path)
+            for trace in record.last_traces():
+                record.right(trace)
+
+        return Case(call=load, names=(path.name,))
+    run = corpus.copy(corpus.run, folder / "run")
+    shutil.copy(path, run / path.name)
+    action = one_of(
+        rng,
+        ["replay", run, "--out", folder / "x.html"],
+        ["replay", run, "--out", folder / "x.png"],
+        ["replay", run, "--video", "0", "--out", folder / "x.png"],
+        ["predict", run, corpus.data / "0.mp4"],
+    )
+    return Case(call=command(*action), names=(path.name, "agents", "video"))
+
+
+@reader("results", weight=4)
+def results(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """results.json and metrics.jsonl of a run that goes on or is looked at."""
+    if rng.random() < 0.6:
+        run = corpus.copy(corpus.run, folder / "run")
+        path = run / "results.json"
+        text = path.read_text()
+        tree = mutate_tree(rng, json.loads(text), values=("</script><script>", "\x1b[1m", 10**400))
+        path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
+        out = folder / "x.html"
+        action: list[str | Path] = ["replay", run, "--out", out] if rng.random() < 0.75 else ["evaluate", run]
+        return Case(call=command(*action), names=(path.name,))
+    source = corpus.stopped if rng.random() < 0.6 else corpus.run
+    run = corpus.copy(source, folder / "run")
+    path = run / "metrics.jsonl"
+    text = path.read_text()
+    if rng.random() < 0.6:
+        lines = text.splitlines()
+        at = rng.randrange(len(lines))
+        tree = mutate_tree(rng, json.loads(lines[at]))
+        lines[at] = to_json(rng, tree).decode("utf-8", "surrogateescape")
+        path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    else:
+        path.write_bytes(mutate_text(rng, text))
+    extra = ["--stage1.epochs=2"] if source == corpus.stopped else []
+    call = command("train", corpus.recipe, "--out", run, "--resume", *extra, "--stages", "0", "1")
+    return Case(call=call, names=(path.name, "results.json"))
