@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from adafocus_rl import __version__
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, one_line
+from adafocus_rl.experiments.command_line import CommandParser, sentence
+from adafocus_rl.experiments.interrupts import describe, interruptible, leave_quietly
+from adafocus_rl.experiments.streams import CLOSED, OutputClosed, fill_descriptors, guarded, let_go
+from adafocus_rl.printable import printable
 
 COMMANDS = {
     "train": ("commands:train", "run the stages of a recipe and print the results table"),
@@ -26,6 +31,25 @@ COMMANDS = {
 """By name: the function, imported only when it is asked for because torch takes seconds, and one line of help."""
 
 
+def process() -> int:
+    """The command of this process's command line, as ``adafocus`` calls it: :func:`main`, and a quiet end.
+
+    Returns:
+        The exit code.
+    """
+    fill_descriptors()
+    try:
+        return main()
+    except Exception:
+        # A fault of ours, or a plug-in's; its words may be anybody's.
+        with contextlib.suppress(Exception), guarded():
+            sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
+        return 1
+    finally:
+        leave_quietly()
+        let_go()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake is one sentence on stderr and exit code 2.
 
@@ -36,19 +60,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded(), interruptible():
+        try:
+            return _run(arguments)
+        except OutputClosed:
+            return CLOSED
+        except UserError as error:
+            return _fail(str(error))
+        except OSError as error:
+            # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
+            if error.filename is None or error.strerror is None:
+                raise
+            return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
+        except KeyboardInterrupt as error:
+            what, code = describe(error)
+            sentence(what + _how_to_go_on(arguments))
+            return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        return _command(arguments[:1])(arguments[1:])
-    except UserError as error:
-        return _fail(str(error))
-    except OSError as error:
-        # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
-        if error.filename is None or error.strerror is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
-    except KeyboardInterrupt:
-        hints = {"train": "; the same command with --resume goes on", "compare": "; the same command goes on"}
-        sys.stderr.write(f"adafocus: interrupted{hints.get(''.join(arguments[:1]), '')}\n")
-        return 130
+        code = _command(arguments[:1])(arguments[1:])
+    except SystemExit:  # --help
+        sys.stdout.flush()
+        raise
+    # A full disk may show only now.
+    sys.stdout.flush()
+    return code
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    if arguments[:1] == ["train"]:
+        instead = " in the place of --overwrite" if "--overwrite" in arguments else ""
+        return f"; the same command with --resume{instead} goes on"
+    again = arguments[:1] == ["compare"] or list(arguments[:2]) in (["features", "build"], ["data", "extract"])
+    return "; the same command goes on" if again else ""
 
 
 def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
@@ -65,10 +111,10 @@ def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
     return command
 
 
-def _fail(sentence: str) -> int:
-    sys.stderr.write(f"adafocus: {one_line(sentence)}\n")
+def _fail(text: str) -> int:
+    sentence(text)
     return UserError.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

@@ -1,4 +1,4 @@
-"""What all commands share: a parser whose errors are sentences, and JSON on stdout."""
+"""What all commands share: a parser whose errors are sentences, and text and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from typing import Any, NoReturn
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.printable import LIMIT, printable
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,11 +27,20 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    """One JSON document on stdout, in ASCII, whatever the terminal's encoding."""
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+def print_lines(*lines: str, limit: int | None = LIMIT) -> None:
+    """Lines on stdout, each made fit for a terminal; see :func:`~adafocus_rl.printable.printable`."""
+    sys.stdout.writelines(f"{printable(line, limit)}\n" for line in lines)
 
 
 def one_line(text: str) -> str:
-    """The text with line breaks as spaces."""
-    return " ".join(text.split())
+    """The text with line breaks, and blanks around them, as single spaces."""
+    return " ".join(filter(None, map(str.strip, text.split("\n"))))
+
+
+def sentence(text: str) -> None:
+    """One sentence of ours on stderr: what is wrong, and what to do."""
+    sys.stderr.write(f"adafocus: {printable(one_line(text))}\n")

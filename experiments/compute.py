@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
@@ -18,6 +16,7 @@ from adafocus_rl.experiments.paper_compute import paper_rows
 from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
+from adafocus_rl.experiments.tables import PlainTable
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -26,6 +25,9 @@ USES = {
     "focus_full": "f_L on whole frames", "classifier": "f_C, a step",
 }  # fmt: skip
 """What a part does in a step."""
+
+WIDTH = 150
+"""Columns of the tables where there is no terminal."""
 
 
 def flops(argv: Sequence[str]) -> int:
@@ -133,40 +135,31 @@ def _count_classes(settings: Settings) -> int:
     return read_run_lists(settings.config, find_lists(data))["train"].num_classes
 
 
-def _console() -> Console:
-    # Wide enough for every column wherever it goes: a pipe would otherwise get 80 columns with words broken.
-    return Console(width=None if Console().is_terminal else 150, highlight=False)
-
-
 def _print_recipe(counted: dict[str, Any]) -> None:
-    table = Table(title=f"GMACs, {counted['convention']}", title_justify="left")
-    table.add_column("a step of" if counted["steps"] > 1 else "the clip's one step")
-    table.add_column("GMACs", justify="right")
+    table = PlainTable(f"GMACs, {counted['convention']}")
+    table.column("a step of" if counted["steps"] > 1 else "the clip's one step", right=False)
+    table.column("GMACs")
     for name, value in counted["components"].items():
-        table.add_row(USES[name], f"{value:.4g}")
-    videos = Table(title=f"a video of {counted['frames']} frames", title_justify="left")
-    videos.add_column("agent")
-    for name in ("GMACs", "of f_L"):
-        videos.add_column(name, justify="right")
+        table.row(USES[name], f"{value:.4g}")
+    videos = PlainTable(f"a video of {counted['frames']} frames")
+    videos.column("agent", right=False)
+    videos.column("GMACs", "of f_L")
     for name, value in counted["video"].items():
-        videos.add_row(name, f"{value['total']:.4g}", f"{value['local']:.4g}")
-    console = _console()
-    console.print(table)
-    console.print(videos)
+        videos.row(name, f"{value['total']:.4g}", f"{value['local']:.4g}")
+    table.print(WIDTH)
+    videos.print(WIDTH)
 
 
 def _print_paper(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title="GMACs per video, as published and as counted here", title_justify="left")
-    for name in ("system", "dataset", "convention"):
-        table.add_column(name, no_wrap=True)
-    for name in ("published", "ours", "ratio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what was counted")
+    table = PlainTable("GMACs per video, as published and as counted here")
+    table.column("system", "dataset", "convention", right=False, whole=True)
+    table.column("published", "ours", "ratio", whole=True)
+    table.column("what was counted", right=False)
     for row in rows:
         counted = row["ours_gmacs"] is not None
-        table.add_row(
+        table.row(
             row["system"], row["dataset"], row["convention"], f"{row['published_gmacs']:.1f}",
             f"{row['ours_gmacs']:.2f}" if counted else "–", f"{row['ratio']:.4f}" if counted else "–",
             "; ".join(filter(None, (row["settings"], row["note"]))),
         )  # fmt: skip
-    _console().print(table)
+    table.print(WIDTH)

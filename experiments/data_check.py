@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -15,7 +14,7 @@ from adafocus_rl.data.inspect_video import Depth
 from adafocus_rl.data.raw_annotations import Split
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.command_line import CommandParser, print_json, print_lines
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.experiments.context import find_lists
 from adafocus_rl.experiments.loader_sheet import write_loader_sheet
@@ -82,7 +81,7 @@ def check(argv: Sequence[str]) -> int:
     if options.json:
         print_json({**report.plain(), "picture": str(picture) if picture else None})
     else:
-        sys.stdout.write(_text(report))
+        print_lines(*_lines(report))
     if picture:
         say(f"wrote {picture}")
     return 1 if report.of("fault") else 0
@@ -114,7 +113,7 @@ def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: 
     return path if drawn else None
 
 
-def _text(report: CheckReport) -> str:
+def _lines(report: CheckReport) -> list[str]:
     """What is printed: faults, notes, numbers, verdict."""
     lines = [f"fault: {one}" for one in report.of("fault")]
     said: dict[str, int] = {}
@@ -139,4 +138,4 @@ def _text(report: CheckReport) -> str:
             ]
     faults = len(report.of("fault"))
     lines.append(f"{faults} fault{'s' * (faults != 1)}, {len(report.of('note'))} notes" if faults else "no fault")
-    return "".join(f"{line}\n" for line in lines)
+    return lines

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.data import DATASETS
 from adafocus_rl.envs import REWARDS
-from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.command_line import CommandParser, print_json, print_lines
 from adafocus_rl.experiments.embedded import make_embedded, maker_config
 from adafocus_rl.experiments.key_help import config_help
 from adafocus_rl.experiments.parser import parse_options
@@ -71,5 +70,5 @@ def names(argv: Sequence[str]) -> int:
     if options.json:
         print_json(found)
     else:
-        sys.stdout.writelines(f"{kind}: {' '.join(entries)}\n" for kind, entries in found.items())
+        print_lines(*(f"{kind}: {' '.join(entries)}" for kind, entries in found.items()), limit=None)
     return 0

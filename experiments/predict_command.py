@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from adafocus_rl.data.decode import opencv
 from adafocus_rl.errors import UserError
@@ -18,6 +16,7 @@ from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
 from adafocus_rl.experiments.replay.command import write_pictures
 from adafocus_rl.experiments.reporting import Ticker, say
+from adafocus_rl.experiments.tables import PlainTable, print_plain
 
 FAILED = 1
 """Exit code when some of the videos could not be recognised."""
@@ -146,13 +145,13 @@ def plain(prediction: Prediction, count: int) -> dict[str, Any]:
 
 def print_prediction(one: dict[str, Any], full_ms: float) -> None:
     """The same for people, on stdout."""
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
-    console.print(one["path"], markup=False, style="bold")
-    table = Table(show_header=False, box=None, pad_edge=True)
+    print_plain(one["path"], style="bold")
+    table = PlainTable(box=False)
+    table.column("", "", "", right=False)
     for entry in one["top"]:
         share = entry["confidence"]
-        table.add_row(f"{100 * share:5.1f} %", "█" * round(20 * share) or "▏", _escaped(entry["label"]))
-    console.print(table)
+        table.row(f"{100 * share:5.1f} %", "█" * round(20 * share) or "▏", entry["label"])
+    table.print()
     kept = one["kept"]
     looked = "all" if all(kept) else str(sum(kept))
     patches = "  ".join(
@@ -160,18 +159,12 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
         for frame, box, keep in zip(one["frames"], one["boxes"], kept, strict=True)
     )
     side = one["boxes"][0][2]
-    console.print(f"  patches of {side}×{side} pixels, by frame, (top, left): {patches}", markup=False)
-    console.print(
+    print_plain(f"  patches of {side}×{side} pixels, by frame, (top, left): {patches}")
+    print_plain(
         f"  f_L looked at {looked} of {len(kept)} frames: {one['gmacs']:.4g} GMACs, {one['ms']:.1f} ms; "
-        f"on whole frames {one['full_frame_gmacs']:.4g} GMACs, {full_ms:.1f} ms\n",
-        markup=False,
+        f"on whole frames {one['full_frame_gmacs']:.4g} GMACs, {full_ms:.1f} ms"
     )
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    print_plain("")
 
 
 def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:

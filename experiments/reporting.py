@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from adafocus_rl.experiments.tables import plain
+from adafocus_rl.printable import printable
+
+NOTE = 60
+"""Characters beside a progress bar."""
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """One plain line on stderr."""
-    console.print(text, markup=False)
+    """One plain line on stderr, fit for a terminal whatever it holds."""
+    console.print(plain(text))
 
 
 class MetricsLog:
@@ -103,13 +108,13 @@ class Ticker:
         self._bar: Progress | None = None
 
     def __enter__(self) -> Ticker:
-        if sys.stderr.isatty():
+        if console.is_terminal and not console.is_dumb_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False), console=console,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task(self.title, total=self.total, note="")
+            self._task = self._bar.add_task(printable(self.title, NOTE), total=self.total, note="")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -123,7 +128,7 @@ class Ticker:
         self.count += steps
         self.note = self.note if note is None else note
         if self._bar:
-            self._bar.update(self._task, advance=steps, note=self.note)
+            self._bar.update(self._task, advance=steps, note=printable(self.note, NOTE))
         elif time.monotonic() - self._said > 10:
             self._said = time.monotonic()
             self._say()

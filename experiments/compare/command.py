@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, one_line, print_json
+from adafocus_rl.experiments.command_line import CommandParser, print_json, sentence
 from adafocus_rl.experiments.compare.carry_out import carry_out
 from adafocus_rl.experiments.compare.plan import find_run, make_plan
 from adafocus_rl.experiments.compare.pool import cores
@@ -87,5 +86,5 @@ def compare(argv: Sequence[str]) -> int:
     else:
         print_comparison(content)
     for failure in failures:
-        sys.stderr.write(f"adafocus: {failure.name}: {one_line(failure.reason)}\n")
+        sentence(f"{failure.name}: {failure.reason}")
     return FAILED if failures else 0

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from adafocus_rl.experiments.tables import PlainTable, print_plain
 
 
 def print_comparison(content: Mapping[str, Any]) -> None:
     """Prints the rows of compare.json on stdout, accuracies in percent."""
     rows = content["rows"]
-    console = Console(width=None if Console().is_terminal else 160, highlight=False)
     if not rows:
         return
-    table = Table(title=f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos", title_justify="left")
-    table.add_column("agent", overflow="fold")
+    table = PlainTable(f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos")
+    table.column("agent", right=False)
     stages = {row["after_stage"] for row in rows}
     names = ["seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "reward", "GMACs/video", "s/training"]
     several = len(content["runs"]) > 1
-    for name in (*(["after stage"] * (len(stages) > 1)), *names, *(["mean of each run"] * several)):
-        table.add_column(name, justify="right")
+    table.column(*(["after stage"] * (len(stages) > 1)), *names, *(["mean of each run"] * several))
     for row in rows:
         first = next(other for other in rows if other["after_stage"] == row["after_stage"])
-        table.add_row(
+        table.row(
             row["agent"] + (" *" if row["reference"] else ""),
             *([str(row["after_stage"])] if len(stages) > 1 else []),
             "any" if row["trainings"] < row["seeds"] else str(row["seeds"]),
@@ -38,9 +35,9 @@ def print_comparison(content: Mapping[str, Any]) -> None:
             "" if row["seconds"] is None else f"{row['seconds']:.0f}",
             *([" ".join(f"{100 * mean:.1f}" for mean in row["top1_by_run"])] if several else []),
         )
-    console.print(table)
+    table.print(160)
     if any(row["reference"] for row in rows):
-        console.print("* a reference: it sees true boxes or labels")
+        print_plain("* a reference: it sees true boxes or labels")
 
 
 def _difference(row: Mapping[str, Any]) -> str:
