@@ -81,8 +81,8 @@ def command(arguments):
     workers = [multiprocessing.get_context("fork").Process(target=sleep) for _ in range(2)]
     for worker in workers:
         worker.start()
-    print("ready", *(worker.pid for worker in workers), flush=True)
     try:
+        print("ready", *(worker.pid for worker in workers), flush=True)
         time.sleep(60)
     finally:
         print("cleaning", flush=True)
