@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -12,21 +11,16 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adafocus_rl.data.clips import BadClip
-from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.envs.frame_skipping import SKIP, FrameSkippingVectorEnv
+from adafocus_rl.envs.frames import Frames, frames_of
 from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays, to_tensors
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
-from adafocus_rl.envs.render import Picture, draw_step, map_pictures
+from adafocus_rl.envs.render import Picture, draw_step
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
-from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.geometry import PatchGrid
 
 RenderMode = Literal["rgb_array", "human"]
-
-Frames = Callable[[int], Tensor]
-"""The frames (T, 3, S, S) uint8 RGB of a video's clip, by its index row."""
 
 
 class PatchSelectionEnv(gym.Env[Arrays, Any]):
@@ -261,30 +255,3 @@ def tidy(space: gym.Space[Any], *, flatten: bool) -> gym.Space[Any]:
     if flatten:
         low, high = low.ravel(), high.ravel()
     return gym.spaces.Box(low, high, low.shape, space.dtype.type)
-
-
-def frames_of(source: FeatureSource) -> Frames:
-    """What there is to draw on: the clips of live features, pictures of e^G for any other source."""
-    if isinstance(source, LiveFeatures):
-        return frame_reader(source.dataset)
-
-    def pictures(video: int) -> Tensor:
-        return map_pictures(source.episodes(torch.tensor([video])).global_map[0], source.grid.frame_size)
-
-    return pictures
-
-
-def frame_reader(dataset: ClipDataset) -> Frames:
-    """Decodes clips, in the dataset's current epoch.
-
-    Raises:
-        UserError: (when called) the video cannot be decoded.
-    """
-
-    def decode(video: int) -> Tensor:
-        clip = dataset[video]
-        if isinstance(clip, BadClip):
-            raise UserError(f"cannot decode {clip.path}: {clip.reason}; there is no picture of it")
-        return clip.clip
-
-    return decode

@@ -14,6 +14,7 @@ from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
+from adafocus_rl.data.processes import is_worker
 from adafocus_rl.data.read import read_indices
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
@@ -159,8 +160,7 @@ def make_context(
         UserError: unknown device, missing lists, no usable video, or a label beyond the number of classes.
     """
     device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     if config.deterministic:
         compute_deterministically()
     # Its own checks come first: that a patch is larger than the frame should not show as videos that are too small.
@@ -276,14 +276,25 @@ def find_lists(config: DataConfig) -> dict[str, Path]:
     return {split: Path(name) for split, name in named.items() if name}
 
 
+def use_threads(number: int = 0) -> None:
+    """The threads that torch computes in: so many, its own choice (0), and always one in a worker process."""
+    if is_worker():
+        torch.set_num_threads(1)
+    elif number:
+        torch.set_num_threads(number)
+
+
 def find_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is CUDA where there is one.
+    """The device called ``name``; ``auto`` is CUDA where there is one that this process can use.
+
+    A process that was forked from one that computes on CUDA cannot; one that was spawned can.
 
     Raises:
         UserError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        usable = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
+        return torch.device("cuda" if usable else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+from adafocus_rl.data.index import missing
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.reporting import Ticker
 from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
 from adafocus_rl.features.build import expected_manifest
+from adafocus_rl.features.shards import read_manifest
 from adafocus_rl.models.recognizer import Recognizer
 
 Split = Literal["train", "val"]
@@ -90,12 +93,22 @@ def open_bank(
                 overwrite=overwrite,
                 progress=ticker.to,
             )
+    expected = expected_manifest(recognizer, dataset, shard_videos=config.shard_videos)
+    unfound = not build and read_manifest(folder).get("index") != expected["index"] and bool(missing(dataset.index))
+    if unfound:
+        # Some formats name videos without their endings or folders: their paths are known only while they are there.
+        expected["index"] = read_manifest(folder)["index"]
     bank = FeatureBank(
-        folder,
-        device=context.device,
-        seed=context.config.seed,
-        expected=expected_manifest(recognizer, dataset, shard_videos=config.shard_videos),
-        resident=config.resident,
+        folder, device=context.device, seed=context.config.seed, expected=expected, resident=config.resident
     )
+    if unfound and any(_labels(bank, row) != {*dataset.index[row].labels} for row in bank.videos.tolist()):
+        raise UserError(
+            f"the feature bank in {folder} has other labels than the list, whose videos are not there, either; bring "
+            "back the list that the run was trained with, or rebuild it with `adafocus features build RUN --overwrite`"
+        )
     context.note_failures(bank.failed)
     return bank
+
+
+def _labels(bank: FeatureBank, row: int) -> set[int]:
+    return {*bank.multi_hot[row].nonzero().flatten().tolist()}

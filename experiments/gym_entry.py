@@ -9,9 +9,10 @@ from typing import Any, Literal
 from gymnasium.vector import AutoresetMode
 
 from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSelectionVectorEnv, Policy, RewardConfig
-from adafocus_rl.envs.single import Frames, PatchSelectionEnv, RenderMode, frame_reader
+from adafocus_rl.envs.frames import ClipFrames, Frames
+from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.context import Context, make_context
+from adafocus_rl.experiments.context import Context, check_videos, find_lists, make_context, use_threads
 from adafocus_rl.experiments.features import open_bank
 from adafocus_rl.experiments.handover import load_agent, load_recognizer
 from adafocus_rl.experiments.parser import load_settings
@@ -41,7 +42,9 @@ class OpenRun:
 
 
 def open_features(run: str | Path, *, split: Split = "train", features: Literal["bank", "live"] = "bank") -> OpenRun:
-    """Opens a run's recognizer and the features of a split; nothing is written.
+    """Opens a run's recognizer and the features of a split; nothing is written, and no process started.
+
+    The bank needs no videos: they may be gone. The lists have to be there, which tell whether the bank is theirs.
 
     Args:
         run: the folder.
@@ -49,21 +52,23 @@ def open_features(run: str | Path, *, split: Split = "train", features: Literal[
         features: the run's bank, or the encoders.
 
     Raises:
-        UserError: no such run or split, or stage I or the bank is missing, stale or incomplete.
+        UserError: no such run or split, or stage I, a list or the bank is missing, the bank is stale or incomplete, or
+            live features find no video that can be decoded.
     """
     if split not in ("train", "val") or features not in ("bank", "live"):
         raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
     folder = open_run(run)
     settings = load_settings(folder.config)
-    context = make_context(settings.config, settings.agent, folder)
+    context = make_context(settings.config, settings.agent, folder, check=False)
     recognizer = load_recognizer(context, "stage1")
     if features == "bank":
         dataset = context.train_still if split == "train" else context.val
         source: FeatureSource = open_bank(context, recognizer, split, build=False)
     else:
         dataset = context.train if split == "train" else context.val
+        context.note_failures(check_videos(dataset, find_lists(settings.config.data)[split]))
         source = LiveFeatures(recognizer, dataset, device=context.device)
-    return OpenRun(context=context, recognizer=recognizer, source=source, frames=frame_reader(dataset))
+    return OpenRun(context=context, recognizer=recognizer, source=source, frames=ClipFrames(dataset))
 
 
 def make_patch_selection(
@@ -145,6 +150,7 @@ def _patch_selection(
         opened = open_features(run, split=split, features=features)
         return opened.context.env(opened.source, opened.recognizer.classifier, **options), opened.frames
     if run is None and source is not None and classifier is not None:
+        use_threads()
         return PatchSelectionVectorEnv(source, classifier, **options), None
     raise UserError(
         "AdaFocus/PatchSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
@@ -235,6 +241,8 @@ def _frame_skipping(
         patches = opened.context.env(opened.source, opened.recognizer.classifier)
         policy = load_agent(opened.context, opened.context.agent(patches))
         clips = opened.frames
+    else:
+        use_threads()
     if patches is None or policy is None or (run is not None and clips is None):
         raise UserError(
             "AdaFocus/FrameSkipping-v0 is made either from a run folder or from objects; give run='RUN', or patches=… "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,6 +89,12 @@ class ClipDataset(Dataset[Clip | BadClip]):
         # Frames of the videos whose number the list does not give; 0 while not counted.
         self._counted = torch.zeros(len(index), dtype=torch.int64).share_memory_()
         self._given_up: dict[int, str] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy of this object (pickled, or deep) reaches its own worker processes as the original does."""
+        vars(self).update(state)
+        self._epoch.share_memory_()
+        self._counted.share_memory_()
 
     def __len__(self) -> int:
         return len(self.index)

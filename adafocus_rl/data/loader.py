@@ -23,6 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
+from adafocus_rl.data.processes import MAIN_GUARD, check_main_guard, may_start_processes
 from adafocus_rl.errors import UserError
 
 POLL_SECONDS = 1.0
@@ -91,14 +92,15 @@ class ClipLoader:
     Args:
         videos: the items.
         batches: their positions, batch by batch; read anew at the start of each pass.
-        workers: processes that decode, kept across passes; 0 decodes in this process, which a crash then ends.
+        workers: processes that decode, kept across passes; 0 decodes in this process, which a crash then ends, and so
+            does any number in a process that may not start others.
         pin: put batches into page-locked memory.
         seed: of the workers' own generators, on which no clip depends.
     """
 
     def __init__(self, videos: Videos, batches: Iterable[Sequence[int]], *, workers: int, pin: bool, seed: int) -> None:
         self.videos = videos
-        self.workers = workers
+        self.workers = workers if may_start_processes() else 0
         self._batches = batches
         self._options: dict[str, Any] = {"pin_memory": pin, "collate_fn": collate}
         self._seed = seed
@@ -127,6 +129,9 @@ class ClipLoader:
                 batches = None  # the last reference: its processes and queues go
                 ends, blamed = self._recover()
                 losses, idle = losses + 1, 0 if blamed else idle + 1
+                if idle and multiprocessing.get_start_method() != "fork" and {*ends} <= {"exit code 1"}:
+                    # So Python ends a process by an exception; it was raised before the first video.
+                    raise UserError(f"the decoding processes end as they begin, with what stands above; {MAIN_GUARD}")
                 if losses >= LOSSES or idle >= IDLE_LOSSES:
                     raise UserError(
                         f"the decoding processes end again and again ({', '.join(ends) or 'without a word'}), the last "
@@ -142,6 +147,7 @@ class ClipLoader:
             self._loader = self._make()
         if not self.workers:
             return iter(self._loader)
+        check_main_guard()
         before = set(multiprocessing.active_children())
         handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         try:

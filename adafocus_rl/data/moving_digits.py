@@ -25,6 +25,7 @@ from adafocus_rl.data.datasets import DATASETS, Progress
 from adafocus_rl.data.digit_clips import MovingDigitsConfig, plan_labels, render_clip, render_stills, split_handwriting
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.folder import write_once
+from adafocus_rl.data.processes import may_start_processes
 
 __all__ = ["MovingDigitsConfig", "make_moving_digits"]
 
@@ -106,7 +107,7 @@ def _mapped(jobs: list[Job], workers: int | None) -> Iterator[Iterator[NDArray[n
     if workers is None:
         # Below some hundred clips, starting processes takes longer than the work.
         workers = os.cpu_count() or 1 if len(jobs) >= 100 else 0
-    if workers <= 1:
+    if workers <= 1 or not may_start_processes():
         yield map(_write_clip, jobs)
         return
     # Processes: between two calls into x264 the interpreter works as long as x264 does.

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from adafocus_rl.errors import UserError
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+def may_start_processes() -> bool:
+    """Whether this process may have others below it.
+
+    A daemonic one may not, and such are the workers of Gymnasium's ``AsyncVectorEnv``, of Stable-Baselines3's
+    ``SubprocVecEnv`` and of a ``DataLoader``: there, everything has to be done in the process itself.
+    """
+    return not multiprocessing.current_process().daemon
+
+
+MAIN_GUARD = (
+    "where processes are spawned, each runs the main script again before anything else; put what the script does under "
+    '`if __name__ == "__main__":`, or decode in the main process (data.workers 0)'
+)
+"""What to do about a script that would start processes in the processes that it starts."""
+
+
+def check_main_guard() -> None:
+    """Before processes are started.
+
+    Raises:
+        UserError: this is a spawned process that is still at the main script, which lacks a guard.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(f"this process was started to decode, and would start others: {MAIN_GUARD}")
+
+
+def is_worker() -> bool:
+    """Whether this process is one of several that work side by side: a daemonic one, or a fork.
+
+    Such a process is to compute in one thread. In a fork there is no choice: OpenMP's threads stay behind in the
+    process that it was forked from, and the first computation in several would wait for them without end.
+    """
+    process = multiprocessing.current_process()
+    method = getattr(process, "_start_method", None) or multiprocessing.get_start_method(allow_none=True)
+    return process.daemon or (multiprocessing.parent_process() is not None and method == "fork")
 
 
 def run_in_processes(
@@ -19,13 +59,14 @@ def run_in_processes(
     Args:
         function: can be pickled; what it raises is raised here.
         jobs: can be pickled.
-        workers: processes; 0 works in this one, where a crash is everybody's.
+        workers: processes; 0 works in this one, where a crash is everybody's, and so does any number where
+            processes may not be started.
 
     Yields:
         (position of the job, what the function returned), as they finish; None where the process died: those jobs that
         were under way then are tried again, each in a process of its own.
     """
-    if workers == 0:
+    if workers == 0 or not may_start_processes():
         yield from ((position, function(job)) for position, job in enumerate(jobs))
         return
     waiting = list(range(len(jobs)))[::-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,6 +154,7 @@ class FeatureBank:
         self.marks = marks
         self.device = device
         self.seed = seed
+        self._wanted_resident = resident
         self.failed = [(str(path), str(reason)) for mark in marks.values() for path, reason in mark["failed"]]
         self.grid = PatchGrid(
             grid=manifest["grid"], frame_size=manifest["frame_size"], patch_size=manifest["patch_size"]
@@ -181,6 +182,17 @@ class FeatureBank:
         self.resident = resident == "always" or (resident == "auto" and size <= RESIDENT_SHARE * free_memory(device))
         # All of them now, so that the next bank sees what this one has left.
         self._tables = {name: self._open(name) for name in manifest["tables"]}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How to open it, and not what is in it: the tables lie on disk already, and may be larger than memory."""
+        opened = partial(
+            type(self), device=self.device, seed=self.seed, expected=self.manifest, resident=self._wanted_resident
+        )
+        return opened, (self.folder.absolute(),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureBank:
+        """Itself: nothing writes to a bank, and a copy of its tables would only take memory."""
+        return self
 
     def _shards(self, name: str) -> list[NDArray[Any]]:
         return [self.shard_table(number, name) for number in range(shard_count(self.manifest))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,6 +126,10 @@ class LiveFeatures:
         self._order: list[int] = []
         self._loader: Iterable[ClipBatch] = ()
         self._loader_batch_size = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loader of :meth:`batches`, whose processes belong to this process; a copy makes its own."""
+        return {**vars(self), "_loader": (), "_loader_batch_size": 0}
 
     @property
     def videos(self) -> Tensor:

@@ -1,0 +1,58 @@
+"""The frames that pictures of decisions are drawn on: where an environment of one video finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.data.clips import BadClip
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.envs.render import map_pictures
+from adafocus_rl.errors import UserError
+from adafocus_rl.features import FeatureSource, LiveFeatures
+
+Frames = Callable[[int], Tensor]
+"""The frames (T, 3, S, S) uint8 RGB of a video's clip, by its index row."""
+
+
+@dataclass(frozen=True)
+class ClipFrames:
+    """:data:`Frames` that are decoded when asked for, in the dataset's current epoch."""
+
+    dataset: ClipDataset
+    """The clips, by index row."""
+
+    def __call__(self, video: int) -> Tensor:
+        """The clip of an index row.
+
+        Raises:
+            UserError: the video cannot be decoded, or is not there.
+        """
+        clip = self.dataset[video]
+        if isinstance(clip, BadClip):
+            raise UserError(
+                f"there is no picture of {clip.path} ({clip.reason}); all but rendering works without the videos: put "
+                f"it back into {self.dataset.index.root}, or leave render() out"
+            )
+        return clip.clip
+
+
+@dataclass(frozen=True)
+class MapFrames:
+    """:data:`Frames` of a source without videos: grey pictures of its maps e^G."""
+
+    source: FeatureSource
+    """The maps, by index row."""
+
+    def __call__(self, video: int) -> Tensor:
+        """The maps of an index row."""
+        maps = self.source.episodes(torch.tensor([video])).global_map[0]
+        return map_pictures(maps, self.source.grid.frame_size)
+
+
+def frames_of(source: FeatureSource) -> Frames:
+    """What there is to draw on: the clips of live features, pictures of e^G for any other source."""
+    return ClipFrames(source.dataset) if isinstance(source, LiveFeatures) else MapFrames(source)
