@@ -141,6 +141,7 @@ def test_learning_is_stable_baselines3_s(made_up: MadeUp) -> None:
         n_epochs=2,
         batch_size=6,
         policy_kwargs=agent.model.policy_kwargs,
+        device=agent.model.device,
     )
     theirs.policy.load_state_dict(agent.model.policy.state_dict())
     agent.learn(epochs=1)

@@ -41,7 +41,7 @@ def actions(finished: Path) -> torch.Tensor:
         action, state = agent.predict(observation, state, deterministic=True)
         taken.append(action)
         observation, *_ = env.step(action)
-    return torch.stack(taken, dim=1)
+    return torch.stack(taken, dim=1).cpu()
 
 
 @pytest.fixture(scope="module")
