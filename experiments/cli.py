@@ -72,6 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if error.filename is None or error.strerror is None:
                 raise
             return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
+        except RuntimeError as error:
+            # Of torch, where `deterministic` was asked for and another package's network cannot have it.
+            operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+            if not found:
+                raise
+            return _fail(f"{operation} cannot be computed deterministically here; leave deterministic out, or false")
         except KeyboardInterrupt as error:
             what, code = describe(error)
             sentence(what + _how_to_go_on(arguments))

@@ -342,3 +342,15 @@ def test_help_and_version(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--stages" in done.out
     assert "--stage1.focus_learning_rate" in done.out
     assert yaml.safe_load(done.out.splitlines()[0])
+
+
+def test_an_operation_that_cannot_be_deterministic(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(*_: Any) -> torch.Tensor:
+        return torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+
+    monkeypatch.setattr("adafocus_rl.experiments.commands.train_run", put)
+    done = cli("train", recipe, "--out", tmp_path / "run", "--deterministic=true")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("adafocus: put_ cannot be computed deterministically here; leave ")
