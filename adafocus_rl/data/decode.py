@@ -31,7 +31,7 @@ def decode_frames(
         (T, H, W, 3) RGB uint8, in the order of `indices`.
 
     Raises:
-        DecodeError: nothing there, nothing decodable, fewer frames than wanted, or frames of different sizes.
+        DecodeError: nothing there, nothing decodable, fewer frames than wanted, frames of different sizes or too large.
         ValueError: no index, or a negative one.
         UserError: OpenCV cannot be imported.
     """
@@ -44,7 +44,15 @@ def decode_frames(
     for i in wanted:
         if frames[i].shape != first.shape:
             raise DecodeError(path, f"frame {i} has {_size(frames[i])} pixels, frame {wanted[0]} has {_size(first)}")
-    return np.stack([frames[i] for i in wanted])
+    places: dict[int, list[int]] = {}
+    for place, i in enumerate(wanted):
+        places.setdefault(i, []).append(place)
+    clip = np.empty((len(wanted), *first.shape), dtype=np.uint8)
+    # Each frame goes as soon as it is copied: clips of 4K are large, and there would be two of them.
+    while frames:
+        i, frame = frames.popitem()
+        clip[places[i]] = frame
+    return clip
 
 
 def probe(path: Path, *, template: str | None = None) -> VideoInfo:

@@ -39,7 +39,8 @@ def write_video(
     count, height, width = frames.shape[:3]
     if count == 0 or height % 2 or width % 2:
         raise ValueError(f"frames have shape {frames.shape}; expected at least one frame with even height and width")
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+    # "file:", or what stands before a colon in the name is taken for a protocol.
+    with av.open(f"file:{path}", "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1

@@ -13,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from adafocus_rl.data.decode_error import DecodeError
+from adafocus_rl.data.decode_error import DecodeError, DecoderAtWork, reason_of
+from adafocus_rl.data.frame_limits import check_frame_size
 from adafocus_rl.data.frame_names import image_names, ordered_names
+from adafocus_rl.data.image_header import image_size
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_bytes
 
 END_OF_JPEG = b"\xff\xd9"
+
+IMAGE_BYTES = 256 << 20
+"""Bytes of the largest image file that is read."""
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +67,7 @@ def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = No
     beyond = [i for i in wanted if i >= len(images)]
     if beyond:
         raise DecodeError(folder, f"truncated: wanted frame {min(beyond)}, the folder holds {len(images)} images")
-    return {i: read_image(folder, images[i]) for i in sorted(set(wanted))}
+    return {i: read_image(folder, images[i], held=len(wanted)) for i in sorted(set(wanted))}
 
 
 def listed_images(folder: Path, template: str | None = None) -> list[str]:
@@ -78,32 +84,47 @@ def listed_images(folder: Path, template: str | None = None) -> list[str]:
     raise DecodeError(folder, f"no image in the folder is named like the template {template!r}")
 
 
-def read_image(folder: Path, name: str) -> NDArray[np.uint8]:
+def read_image(folder: Path, name: str, *, held: int = 1) -> NDArray[np.uint8]:
     """One image (H, W, 3) RGB uint8.
 
+    Args:
+        folder: where it is.
+        name: its name.
+        held: how many of its size will be in memory at once.
+
     Raises:
-        DecodeError: it does not decode, or not to its end.
+        DecodeError: it is no file, does not decode, or not to its end, or is too large.
     """
     cv2 = opencv()
     # Through bytes: cv2.imread cannot open names outside the system's code page on Windows.
-    data = np.fromfile(folder / name, dtype=np.uint8)
+    try:
+        data = read_bytes(folder / name, "image", limit=IMAGE_BYTES)
+    except UserError as error:
+        raise DecodeError(folder, f"{name} cannot be read: {error}") from None
+    not_one = DecodeError(folder, f"{name} is not an image that decodes ({len(data)} bytes)")
+    try:
+        width, height = image_size(data)
+    except ValueError:
+        raise not_one from None
+    check_frame_size(folder, width, height, held=held, what=f"{name} has")
     # The decoder writes RGB itself; turning BGR round afterwards takes as long as decoding. Older OpenCV cannot.
     as_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR if as_rgb is None else as_rgb) if data.size else None
+    with DecoderAtWork(folder, name):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if as_rgb is None else as_rgb)
     if image is None:
-        raise DecodeError(folder, f"{name} is not an image that decodes ({data.size} bytes)")
+        raise not_one
     _check_whole(folder, name, data)
     frame: NDArray[np.uint8] = image[..., ::-1] if as_rgb is None else image
     return frame
 
 
-def _check_whole(folder: Path, name: str, data: NDArray[np.uint8]) -> None:
+def _check_whole(folder: Path, name: str, data: bytes) -> None:
     """OpenCV may fill up a JPEG that was cut short with grey and say nothing."""
-    if name.lower().endswith(".png") or END_OF_JPEG in data[-16:].tobytes():
+    if name.lower().endswith(".png") or END_OF_JPEG in data[-16:]:
         return
     # Some cameras write more behind the image's end: Pillow decides.
     try:
-        with PillowImage.open(io.BytesIO(data.tobytes())) as picture:
+        with PillowImage.open(io.BytesIO(data)) as picture:
             picture.load()
-    except OSError as error:
-        raise DecodeError(folder, f"{name} is cut short ({error})") from None
+    except Exception as error:  # whatever a decoding library raises
+        raise DecodeError(folder, f"{name} is cut short ({reason_of(error)})") from None

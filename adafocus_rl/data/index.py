@@ -16,6 +16,7 @@ import io
 import json
 import math
 import posixpath
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.csv_rows import csv_rows
-from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
+from adafocus_rl.data.frame_names import image_names
 from adafocus_rl.data.list_text import ListError, number
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_text, write_text
@@ -194,15 +195,16 @@ def missing(index: VideoIndex) -> list[tuple[str, str]]:
 def absence(path: Path) -> str | None:
     """Why there is no video at `path`, in plain words; None for a file with content or a folder of images."""
     try:
-        if path.is_dir():
-            if any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir()):
-                return None
-            return "the folder holds no .jpg or .png image"
-        if not path.is_file():
-            return "no such file or folder"
-        return None if path.stat().st_size else "the file is empty (0 bytes)"
-    except OSError as error:  # a name that is too long, a folder that is not for us
-        return f"it cannot be read ({error.strerror})"
+        kind = path.stat()
+        if stat.S_ISDIR(kind.st_mode):
+            return None if image_names(path) else "the folder holds no .jpg or .png image"
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file or folder"
+    except (OSError, ValueError) as error:  # too long a name, links in a circle, no permission, NUL in the name
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    if not stat.S_ISREG(kind.st_mode):
+        return "it is a pipe, a socket or a device, not a file or a folder of frames"
+    return None if kind.st_size else "the file is empty (0 bytes)"
 
 
 def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]) -> Iterator[VideoRecord]:

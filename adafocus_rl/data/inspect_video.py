@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.decode import DecodeError, decode_frames, probe
+from adafocus_rl.data.ffmpeg import NoVideoError
 from adafocus_rl.data.frame_names import FrameFamily, frame_images, image_names, split_families
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.data.sampling import segment_indices
+from adafocus_rl.data.video_file import stored_frames
 
 Depth = Literal["quick", "clip", "all"]
 """How much of a video is decoded: its first frame, the frames that evaluation takes, or every frame."""
@@ -87,7 +89,7 @@ def inspect_video(job: VideoJob) -> VideoReport:
         notes.append(
             ("short", f"its {held} frames are fewer than the {job.num_frames} of a clip: the last is repeated")
         )
-    if len(pixels) > 1 and (pixels == pixels[0]).all():
+    if len(pixels) > 1 and all(np.array_equal(frame, pixels[0]) for frame in pixels[1:]):
         notes.append(("still", "all frames of the clip are the same picture; is the video what it should be?"))
     return VideoReport(frames=held, height=height, width=width, folder=folder, notes=notes)
 
@@ -116,19 +118,13 @@ def _near(path: Path) -> str:
 
 def _count_packets(job: VideoJob) -> int:
     """Frames that the container holds, without decoding any."""
-    import av  # heavy, and folders do without
-
     try:
-        with av.open(str(job.path)) as container:
-            if not container.streams.video:
-                holds = "sound only" if container.streams.audio else "no pictures"
-                raise _FaultError("no_video", f"the file holds {holds}; get the video with pictures")
-            return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        words = str(error).split("] ")[-1].split(":")[0]
-        raise _FaultError(
-            "not_a_video", f"{job.path.stat().st_size} bytes, but no video ({words}); download or convert it again"
-        ) from None
+        return stored_frames(job.path)
+    except NoVideoError as error:
+        holds = "sound only" if "sound" in error.kinds else "no pictures"
+        raise _FaultError("no_video", f"the file holds {holds}; get the video with pictures") from None
+    except DecodeError as error:
+        raise _FaultError("not_a_video", f"{error.reason}; download or convert it again") from None
 
 
 def _check_count(job: VideoJob, held: int, notes: list[tuple[str, str]]) -> int:
@@ -162,6 +158,11 @@ def _count_images(job: VideoJob, notes: list[tuple[str, str]]) -> int:
                 "template", f"none of its {len(others)} images (such as {others[0]!r}) is named like {job.template!r}"
             )
         raise _FaultError("empty_folder", "the folder holds no .jpg or .png image; extract its frames again")
+    odd = [image.name for image in images if not image.is_file()]
+    if odd:
+        raise _FaultError(
+            "odd_frames", f"{_some(odd)} of its images are no files (a folder, a pipe, a link that leads nowhere)"
+        )
     empty = [image.name for image in images if image.stat().st_size == 0]
     if empty:
         raise _FaultError("empty_frames", f"{_some(empty)} of its images have 0 bytes; extract its frames again")

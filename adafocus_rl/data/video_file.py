@@ -15,21 +15,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import av
-import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from adafocus_rl.data.decode_error import DecodeError
+from adafocus_rl.data.ffmpeg import Image, VideoFile, open_video
 
 STAMPED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 """FFmpeg's names of the containers that store every frame's own time. AVI stores none, and transport streams
@@ -44,14 +40,11 @@ SKIPPING_CODECS = frozenset({"h264", "hevc"})
 KEPT_BYTES = 1 << 25
 """Compressed bytes kept between reading the packets and decoding; larger files are read a second time."""
 
+INDEXED_FRAMES = 2_000_000
+"""Packets in an index at most; a day of video at 25 frames per second has 2,160,000."""
+
 _KEY_PICTURE = 1
 """FFmpeg's AV_PICTURE_TYPE_I."""
-
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-"""For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as
-the frame; older versions have no such argument, and one thread."""
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +99,18 @@ def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
         DecodeError: not a video, nothing decodable, or fewer frames than wanted.
     """
     needed = sorted(set(wanted))
-    with _opened(path) as (container, stream):
-        if not _has_index(container, stream):
-            return _in_order(path, container, stream, needed)
-        with suppress(av.FFmpegError):
-            packets = _read_packets(container, stream)
-            frames = None if packets is None else _by_index(path, stream, packets, needed)
+    held = len(wanted)
+    with open_video(path, held=held) as video:
+        if not _has_index(video):
+            return _in_order(video, needed, held)
+        # Whatever the decoder dislikes about this way, it gets a second chance.
+        with suppress(DecodeError):
+            packets = _read_packets(video)
+            frames = None if packets is None else _by_index(video, packets, needed, held)
             if frames is not None:
                 return frames
-    with _opened(path) as (container, stream):
-        return _in_order(path, container, stream, needed)
+    with open_video(path, held=held) as video:
+        return _in_order(video, needed, held)
 
 
 def every_frame(path: Path) -> Iterator[Image]:
@@ -124,10 +119,9 @@ def every_frame(path: Path) -> Iterator[Image]:
     Raises:
         DecodeError: not a video.
     """
-    with _opened(path) as (container, stream):
-        converter = VideoReformatter()
-        for frame in _all_frames(container, stream):
-            yield _image(frame, converter)
+    with open_video(path) as video:
+        for frame in _all_frames(video):
+            yield video.image(frame)
 
 
 def file_info(path: Path) -> VideoInfo:
@@ -136,101 +130,74 @@ def file_info(path: Path) -> VideoInfo:
     Raises:
         DecodeError: not a video, or nothing decodable.
     """
-    with _opened(path) as (container, stream):
+    with open_video(path) as video:
         count = 0
         height, width = 0, 0
-        for frame in _all_frames(container, stream):
+        for frame in _all_frames(video):
             if count == 0:
-                height, width = frame.height, frame.width
-                if _quarter_turns(frame) % 2:
-                    height, width = width, height
+                height, width = video.orientation(frame).size(frame.height, frame.width)
             count += 1
         if count == 0:
             raise DecodeError(path, "opens as a video, but no frame decodes")
-        return VideoInfo(num_frames=count, height=height, width=width, fps=float(stream.average_rate or 0))
+        return VideoInfo(num_frames=count, height=height, width=width, fps=video.fps)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    try:
-        # Titles in other encodings than UTF-8 are no reason not to read the frames.
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, PermissionError):
-            raise DecodeError(path, "no permission to read it") from None
-        raise DecodeError(path, f"{path.stat().st_size} bytes, but not a video that FFmpeg can open") from None
-    with container:
-        # The first that is no cover picture of a sound file.
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams:
-            raise DecodeError(path, f"no video in it, only {_kinds(container)}")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise DecodeError(path, "its video is in a codec that FFmpeg cannot decode here")
-        # One thread: loader processes are the parallelism, and decoding threads would only contend.
-        stream.codec_context.thread_count = 1
-        yield container, stream
+def stored_frames(path: Path) -> int:
+    """Packets of the video, which are its frames in most codecs; none is decoded.
+
+    Raises:
+        DecodeError: not a video, or it cannot be read to its end.
+        NoVideoError: no video in it.
+    """
+    with open_video(path) as video:
+        return sum(1 for packet in video.packets() if packet.size)
 
 
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & stream.disposition.attached_pic)
-
-
-def _kinds(container: InputContainer) -> str:
-    words = {"audio": "sound", "video": "a cover picture", "subtitle": "subtitles"}
-    kinds = {words.get(stream.type, "data"): None for stream in container.streams}
-    return " and ".join(kinds) or "an empty container"
-
-
-def _all_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _all_frames(video: VideoFile) -> Iterator[VideoFrame]:
     """All frames that decode; damaged packets are passed over, as players do."""
-    context = stream.codec_context
-    packets = container.demux(stream)
+    packets = video.packets()
     while True:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:
+        except DecodeError:
             packet = None  # the file ends within a packet: what is in the decoder still comes out
         if packet is not None and packet.size == 0:
             continue
-        frames: list[VideoFrame] = []
-        with suppress(av.error.InvalidDataError):
-            frames = context.decode(packet)
-        yield from frames
+        yield from video.decode_damaged(packet)
         if packet is None:
             return
 
 
-def _in_order(path: Path, container: InputContainer, stream: VideoStream, needed: Sequence[int]) -> dict[int, Image]:
+def _in_order(video: VideoFile, needed: Sequence[int], held: int) -> dict[int, Image]:
     frames: dict[int, Image] = {}
-    converter = VideoReformatter()
     count = 0
     wanted = set(needed)
-    for frame in _all_frames(container, stream):
+    for frame in _all_frames(video):
         if count in wanted:
-            frames[count] = _image(frame, converter)
+            frames[count] = video.image(frame, held=held)
         count += 1
         if count > needed[-1]:
             return frames
     if count == 0:
-        raise DecodeError(path, "opens as a video, but no frame decodes")
-    raise DecodeError(path, f"truncated: wanted frame {next(i for i in needed if i >= count)}, only {count} decode")
+        raise DecodeError(video.path, "opens as a video, but no frame decodes")
+    beyond = next(i for i in needed if i >= count)
+    raise DecodeError(video.path, f"truncated: wanted frame {beyond}, only {count} decode")
 
 
-def _has_index(container: InputContainer, stream: VideoStream) -> bool:
-    codec = stream.codec_context.codec
-    stamped = container.format.name in STAMPED_CONTAINERS and codec.canonical_name in INDEXED_CODECS
+def _has_index(video: VideoFile) -> bool:
+    codec = video.codec
+    stamped = video.container.format.name in STAMPED_CONTAINERS and codec.canonical_name in INDEXED_CODECS
     # Where each frame stands for itself, packets come in the order in which they are shown.
     return stamped or codec.intra_only
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets | None:
+def _read_packets(video: VideoFile) -> _Packets | None:
     """The packets, if the i-th time in them is surely the time of frame i; else None."""
     times: list[int] = []
     keys: list[int] = []
     kept: list[Packet[VideoStream]] | None = []
     size = 0
-    for packet in container.demux(stream):
+    for packet in video.packets():
         if packet.size == 0 and packet.dts is None:
             continue  # the mark of the end
         if packet.pts is None or packet.size == 0 or packet.is_corrupt or packet.is_discard:
@@ -241,6 +208,8 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets | 
         size += packet.size
         if size > KEPT_BYTES:
             kept = None
+        if len(times) > INDEXED_FRAMES:
+            return None
         if kept is not None:
             kept.append(packet)
     # Frames before the first key frame do not decode, and two frames of one time cannot be told apart.
@@ -267,23 +236,22 @@ def _runs(packets: _Packets, needed: Sequence[int]) -> list[_Run]:
     return runs
 
 
-def _by_index(path: Path, stream: VideoStream, packets: _Packets, needed: Sequence[int]) -> dict[int, Image] | None:
+def _by_index(video: VideoFile, packets: _Packets, needed: Sequence[int], held: int) -> dict[int, Image] | None:
     """The frames, or None when the file turns out to be other than its packets say."""
     if needed[-1] >= len(packets.times):
         return None
     runs = _runs(packets, needed)
     if packets.kept is not None:
-        return _decode_runs(stream, packets.kept, packets.times, runs)
-    with _opened(path) as (again, same_stream):
-        return _decode_runs(same_stream, again.demux(same_stream), packets.times, runs)
+        return _decode_runs(video, packets.kept, packets.times, runs, held)
+    with open_video(video.path, held=held) as again:
+        return _decode_runs(again, again.packets(), packets.times, runs, held)
 
 
 def _decode_runs(
-    stream: VideoStream, packets: Iterable[Packet[VideoStream]], times: Sequence[int], runs: Sequence[_Run]
+    video: VideoFile, packets: Iterable[Packet[VideoStream]], times: Sequence[int], runs: Sequence[_Run], held: int
 ) -> dict[int, Image] | None:
-    context = stream.codec_context
-    skips = context.codec.canonical_name in SKIPPING_CODECS
-    converter = VideoReformatter()
+    skipping = ""
+    skips = video.codec.canonical_name in SKIPPING_CODECS
     frames: dict[int, Image] = {}
     remaining = iter(runs)
     run = next(remaining)
@@ -296,11 +264,12 @@ def _decode_runs(
         if skips:
             # Setting it costs more than comparing.
             skip: Literal["DEFAULT", "NONREF"] = "DEFAULT" if packet.pts in run.wanted else "NONREF"
-            if context.skip_frame != skip:
-                context.skip_frame = skip
-        decoded = context.decode(packet)
+            if skip != skipping:
+                video.skip(skip)
+                skipping = skip
+        decoded = video.decode(packet)
         if place == run.stop:
-            decoded += context.decode(None)
+            decoded += video.decode(None)
         for frame in decoded:
             if frame.pts == times[run.start]:
                 # Some encoders mark a frame from which the picture is built up bit by bit.
@@ -310,7 +279,7 @@ def _decode_runs(
             # An interlaced frame may be stored as two packets.
             if not started or frame.is_corrupt or frame.interlaced_frame:
                 return None
-            frames[run.wanted.pop(frame.pts)] = _image(frame, converter)
+            frames[run.wanted.pop(frame.pts)] = video.image(frame, held=held)
         if place == run.stop or not run.wanted:
             if run.wanted:
                 return None
@@ -318,16 +287,5 @@ def _decode_runs(
             if following is None:
                 return frames
             run, started = following, False
-            context.flush_buffers()
+            video.restart()
     return None
-
-
-def _image(frame: VideoFrame, converter: VideoReformatter) -> Image:
-    """(H, W, 3) RGB, upright. One converter for a video: setting one up costs more than converting a frame."""
-    image = converter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray().astype(np.uint8, copy=False)
-    # FFmpeg's angle turns counter-clockwise, as NumPy does.
-    return np.rot90(image, _quarter_turns(frame))
-
-
-def _quarter_turns(frame: VideoFrame) -> int:
-    return round(frame.rotation / 90)

@@ -80,7 +80,7 @@ def plant(root: Path) -> tuple[list[str], list[str], list[tuple[str, str, str]]]
     (root / "empty.mp4").touch()
     add("empty.mp4,0,8,", "empty_file", "0 bytes")
     (root / "text.mp4").write_text("I am no video")
-    add("text.mp4,0,8,", "not_a_video", "13 bytes, but no video")
+    add("text.mp4,0,8,", "not_a_video", "13 bytes, but not a video")
     (root / "notes.txt").write_text("some notes")
     add("notes.txt,0,8,", "not_a_video", ".txt is not the ending of a video")
     with wave.open(str(root / "sound.wav"), "wb") as sound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from adafocus_rl.data import video_file
 from adafocus_rl.data.decode import DecodeError, decode_frames, opencv, probe
 from adafocus_rl.data.encode import write_video
+from adafocus_rl.data.extract import ExtractJob, extract_video
+from adafocus_rl.data.ffmpeg import VideoFile, open_video
+from adafocus_rl.data.inspect_video import VideoJob, inspect_video
+from adafocus_rl.data.orientation import Orientation, read_display_matrix
 
 Frames = NDArray[np.uint8]
 COUNT = 40
@@ -65,9 +69,9 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     files: list[Path] = []
     decode = video_file._in_order
 
-    def noted(path: Path, *rest: Any) -> dict[int, Frames]:
-        files.append(path)
-        return decode(path, *rest)
+    def noted(video: VideoFile, *rest: Any) -> dict[int, Frames]:
+        files.append(video.path)
+        return decode(video, *rest)
 
     monkeypatch.setattr(video_file, "_in_order", noted)
     return files
@@ -152,8 +156,8 @@ def test_a_file_too_large_to_keep_is_read_twice(
 
 def test_only_what_a_frame_needs_is_decoded(tmp_path: Path, numbered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _write(tmp_path / "a.mp4", numbered(COUNT), "libx264", preset="veryfast", bf="0", sc_threshold="0")
-    with video_file._opened(tmp_path / "a.mp4") as (container, stream):
-        packets = video_file._read_packets(container, stream)
+    with open_video(tmp_path / "a.mp4") as video:
+        packets = video_file._read_packets(video)
     assert packets is not None
     assert packets.keys == [0, 12, 24, 36]
     runs = video_file._runs(packets, [1, 2, 14, 38])
@@ -162,40 +166,70 @@ def test_only_what_a_frame_needs_is_decoded(tmp_path: Path, numbered: Any, monke
     assert [(run.start, run.stop) for run in video_file._runs(packets, [11, 12, 13])] == [(0, 11), (12, 13)]
 
 
-QUARTER = {
-    # Clockwise degrees: the first six numbers of the matrix in the track's header.
-    90: (0, 1, 0, -1, 0, 0),
-    180: (-1, 0, 0, 0, -1, 0),
-    270: (0, -1, 0, 1, 0, 0),
+LYING: dict[str, tuple[tuple[int, int, int, int], Callable[[Frames], Frames]]] = {
+    # a, b, c, d of the matrix in the track's header, which shows (x, y) at (ax + cy, bx + dy); and what is shown, of
+    # frames (T, H, W, 3).
+    "turned clockwise": ((0, 1, -1, 0), lambda frames: np.rot90(frames, -1, axes=(1, 2))),
+    "upside down": ((-1, 0, 0, -1), lambda frames: np.rot90(frames, 2, axes=(1, 2))),
+    "turned anticlockwise": ((0, -1, 1, 0), lambda frames: np.rot90(frames, 1, axes=(1, 2))),
+    "mirrored left to right": ((-1, 0, 0, 1), lambda frames: frames[:, :, ::-1]),
+    "mirrored top to bottom": ((1, 0, 0, -1), lambda frames: frames[:, ::-1]),
+    "mirrored at the diagonal": ((0, 1, 1, 0), lambda frames: frames.swapaxes(1, 2)),
+    "mirrored at the other diagonal": ((0, -1, -1, 0), lambda frames: frames[:, ::-1, ::-1].swapaxes(1, 2)),
+    "as stored": ((1, 0, 0, 1), lambda frames: frames),
 }
 
 
-def _rotated(path: Path, degrees: int) -> None:
+def _lay(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Write a display matrix into an MP4."""
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 4 + 40  # version, times, number, duration, layer, volume
-    struct.pack_into(">6i", content, start, *(65536 * one for one in QUARTER[degrees]))
+    struct.pack_into(">5i", content, start, *(65536 * one for one in (a, b, 0, c, d)))
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("degrees", QUARTER)
-def test_rotation_is_applied(tmp_path: Path, in_order: list[Path], numbered: Any, degrees: int) -> None:
+@pytest.mark.parametrize("lying", LYING)
+def test_frames_are_shown_as_a_player_shows_them(
+    tmp_path: Path, in_order: list[Path], numbered: Any, lying: str
+) -> None:
+    matrix, show = LYING[lying]
     path = tmp_path / "phone.mp4"
     write_video(path, numbered(12))
-    flat = decode_frames(path, [5, 9])
-    _rotated(path, degrees)
-    upright = np.rot90(flat, -degrees // 90, axes=(1, 2))
-    assert np.array_equal(decode_frames(path, [5, 9]), upright)
+    stored = decode_frames(path, [5, 9])
+    _lay(path, *matrix)
+    shown = show(stored)
+    assert np.array_equal(decode_frames(path, [5, 9]), shown)
     assert not in_order
-    with video_file._opened(path) as (container, stream):
-        assert np.array_equal(video_file._in_order(path, container, stream, [9])[9], upright[1])
+    with open_video(path) as video:
+        assert np.array_equal(video_file._in_order(video, [9], 1)[9], shown[1])
     info = probe(path)
-    assert (info.height, info.width) == upright.shape[1:3]
-    # And as another reader does it.
+    assert (info.height, info.width) == shown.shape[1:3]
+    report = inspect_video(VideoJob(path=path, listed=0, num_frames=4))
+    assert (report.height, report.width) == shown.shape[1:3]
+    assert extract_video(ExtractJob(source=path, out=tmp_path / "frames", quality=100)).frames == 12
+    assert np.abs(decode_frames(tmp_path / "frames", [9])[0].astype(int) - shown[1]).mean() < 3
+    if "mirrored" in lying:
+        return  # OpenCV reads the angle only
     cv2 = opencv()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    shown = [capture.read()[1][..., ::-1] for _ in range(10)]
+    read = [capture.read()[1][..., ::-1] for _ in range(10)]
     capture.release()
-    assert np.abs(shown[9].astype(int) - upright[1]).mean() < 2
+    assert np.abs(read[9].astype(int) - shown[1]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "orientation"),
+    [
+        ((0, 0, 0, 0), Orientation()),
+        ((3, 1, -1, 3), Orientation()),  # turned by 18 degrees: the nearest quarter
+        ((-2, 0, 0, 5), Orientation(mirrored=True)),  # and scaled, which is left out
+        ((1, 9, -9, 1), Orientation(swap=True, mirrored=True)),
+    ],
+)
+def test_odd_matrices(matrix: tuple[int, int, int, int], orientation: Orientation) -> None:
+    a, b, c, d = matrix
+    assert read_display_matrix(struct.pack("=9i", a, b, 0, c, d, 0, 7, 7, 1 << 30)) == orientation
+    assert read_display_matrix(b"too short") == Orientation()
 
 
 def _sound(path: Path, *, cover: bool = False) -> None:
