@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.printable import printable
 
 CHOSEN_COLOR = (255, 176, 0)
 """RGB of chosen boxes; it and the next differ for colour-blind eyes, too."""
@@ -34,6 +35,9 @@ FIRST_FOREIGN = 0x250
 
 FOREIGN_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf")
 """Looked for on the system in this order; without any, foreign letters show as empty boxes."""
+
+CAPTION = 300
+"""Letters of a caption, at most."""
 
 MIN_SIDE = 224
 """Shorter side of a drawn frame in pixels, at least."""
@@ -127,6 +131,7 @@ def draw_caption(picture: Picture, text: str) -> Picture:
         (H + bar, W, 3) uint8 RGB.
     """
     width = picture.shape[1]
+    text = printable(text, CAPTION)
     size = min(28, max(11, width // 18))
     while size > 11 and font_for(text, size).getlength(text) > width - size:
         size -= 1

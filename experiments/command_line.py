@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from typing import Any, NoReturn
 
@@ -39,6 +40,11 @@ def print_lines(*lines: str, limit: int | None = LIMIT) -> None:
 def one_line(text: str) -> str:
     """The text with line breaks, and blanks around them, as single spaces."""
     return " ".join(filter(None, map(str.strip, text.split("\n"))))
+
+
+def command_text(*words: str) -> str:
+    """The command as it is noted in files: one line of UTF-8, whatever its words hold."""
+    return printable(shlex.join(words), None)
 
 
 def sentence(text: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.command_line import CommandParser, command_text, print_json
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.evaluate import evaluate as evaluate_run
 from adafocus_rl.experiments.evaluate import evaluate_one
@@ -61,7 +60,7 @@ def train(argv: Sequence[str]) -> int:
     elif not options.resume:
         for name in run.discard_from(min(stages)):
             context.log.forget(name)
-    run.describe(config_text=settings.text, command=shlex.join(["adafocus", "train", *argv]))
+    run.describe(config_text=settings.text, command=command_text("adafocus", "train", *argv))
     _finish(context, train_run(context, stages), as_json=options.json)
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser
+from adafocus_rl.experiments.command_line import CommandParser, command_text
 from adafocus_rl.experiments.handover import write_classifier, write_recognizer
 from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
@@ -50,7 +49,7 @@ def import_official(argv: Sequence[str]) -> int:
     stage = _stage(found, options.stage)
     settings = _settings(found, options.recipe, rest)
     unused = found.unused + write_run(run, found, settings, stage=stage)
-    run.describe(config_text=settings.text, command=shlex.join(["adafocus", "import-official", *argv]))
+    run.describe(config_text=settings.text, command=command_text("adafocus", "import-official", *argv))
     say(f"not used: {', '.join(unused) or 'nothing'}")
     model = settings.config.model
     say(

@@ -17,6 +17,7 @@ from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs.render import draw_boxes
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.printable import printable
 from adafocus_rl.seeding import derive_seed
 
 CELL = 128
@@ -138,4 +139,5 @@ def _numbers(frames: Tensor) -> str:
 
 
 def _fit(text: str, limit: int = 46) -> str:
+    text = printable(text)
     return text if len(text) <= limit else f"…{text[1 - limit :]}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.command_line import command_text
 from adafocus_rl.experiments.compare.variants import as_arguments, changed_keys, variant_settings
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.features import RunFeatures
@@ -116,7 +116,7 @@ def prepare(base: Base, origin: Context) -> None:
     settings = variant_settings(origin.run, arguments)
     context = make_context(settings.config, settings.agent, base.run, resume=True)
     base.run.describe(
-        config_text=settings.text, command=f"# {origin.run.path} with {shlex.join(arguments)}, {base.needs}"
+        config_text=settings.text, command=f"# {origin.run.path} with {command_text(*arguments)}, {base.needs}"
     )
     if not is_finished(context, "stage1"):
         if base.stage == 1:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json, sentence
+from adafocus_rl.experiments.command_line import CommandParser, command_text, print_json, sentence
 from adafocus_rl.experiments.compare.carry_out import carry_out
 from adafocus_rl.experiments.compare.plan import find_run, make_plan
 from adafocus_rl.experiments.compare.pool import cores
@@ -79,7 +78,7 @@ def compare(argv: Sequence[str]) -> int:
         plans,
         together=Path(options.out).expanduser() if several else None,
         jobs=options.jobs or (cores() if on_cpu else 1),
-        command=shlex.join(["adafocus", "compare", *argv]),
+        command=command_text("adafocus", "compare", *argv),
     )
     if options.json:
         print_json(content)

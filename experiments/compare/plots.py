@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.printable import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 """Okabe and Ito 2008, which people with any kind of colour vision can tell apart; the palest comes last."""
@@ -18,6 +19,9 @@ MARKERS = "osD^vPX*"
 
 NEAR = 0.02
 """Share of the axis within which points count as of the same compute, and are drawn side by side."""
+
+NAME, TITLE = 80, 120
+"""Letters of a name and of a title, beyond which the middle is left out."""
 
 WIDEST = 0.25
 """Share of the axis that they may take up."""
@@ -107,12 +111,12 @@ def plot_compute(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -
             markeredgecolor="black" if row["after_stage"] == 3 else colour,
             markeredgewidth=1.8 if row["after_stage"] == 3 or row["reference"] else 0.8,
             capsize=4,
-            label=f"{row['agent']}{note}{', after stage III' if row['after_stage'] == 3 else ''}",
+            label=f"{_plain(row['agent'])}{note}{', after stage III' if row['after_stage'] == 3 else ''}",
         )
     axes.set_xlim(compute.min() - 0.15 * span, compute.max() + 0.15 * span)
     axes.set_xlabel("GMACs per video (points of equal compute stand side by side)")
     axes.set_ylabel("validation top-1, %")
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(_plain(title, TITLE), loc="left", fontsize=11)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
@@ -142,8 +146,8 @@ def plot_curves(
             if np.isnan(values).all():
                 continue
             colour, marker = looks[name]
-            every = max(1, len(epochs) // 8)
-            axes.plot(epochs, np.nanmean(values, 0), color=colour, marker=marker, markevery=every, ms=5, label=name)
+            every, label = max(1, len(epochs) // 8), _plain(name)
+            axes.plot(epochs, np.nanmean(values, 0), color=colour, marker=marker, markevery=every, ms=5, label=label)
             axes.fill_between(epochs, np.nanmin(values, 0), np.nanmax(values, 0), color=colour, alpha=0.15, lw=0)
         axes.set_xlabel("epoch of stage II")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -151,16 +155,22 @@ def plot_curves(
     for row in rows:
         if row["agent"] not in curves and row["after_stage"] == 2:
             note = " (reference)" if row["reference"] else ""
-            label = f"{row['agent']}{note}"
+            label = f"{_plain(row['agent'])}{note}"
             right.axhline(100 * row["top1_mean"], color=looks[row["agent"]][0], ls="--", lw=1.2, label=label)
     left.set_ylabel("reward of an episode, sampled actions")
     right.set_ylabel("validation top-1, %, best actions")
-    left.set_title(title, loc="left", fontsize=11)
+    left.set_title(_plain(title, TITLE), loc="left", fontsize=11)
     handles = {
         label: handle for axes in (left, right) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
+
+
+def _plain(text: str, limit: int = NAME) -> str:
+    """Text as matplotlib has to be given it: formulas stand between dollars, names with _ first are left out."""
+    shown = printable(text, limit).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _on(epochs: Sequence[int], own: Sequence[int], values: Sequence[float | None]) -> list[float]:

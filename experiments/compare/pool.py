@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import one_line
 from adafocus_rl.experiments.compare.training import Training, run_training
+from adafocus_rl.experiments.interrupts import without_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,9 @@ def _side_by_side(trainings: Sequence[Training], failures: dict[str, Failure], p
                 while waiting and len(running) < processes:
                     training = waiting.pop(0)
                     if training.name not in failures:
-                        running[pool.submit(attempt, training)] = training
+                        # Ctrl-C reaches every process of a terminal; this one ends the others.
+                        with without_interrupts():
+                            running[pool.submit(attempt, training)] = training
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     training = running.pop(future)
                     try:

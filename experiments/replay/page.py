@@ -19,6 +19,7 @@ from adafocus_rl.envs.render import heat_cells
 from adafocus_rl.experiments.replay.charts import confusion_chart
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
 from adafocus_rl.experiments.replay.strips import BUDGET, encode_strips
+from adafocus_rl.printable import printable
 from adafocus_rl.record import EpisodeRecord, Trace
 
 TEMPLATES = files("adafocus_rl.experiments") / "templates"
@@ -91,7 +92,7 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = jinja.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8"))
-    return template.render(
+    page = template.render(
         content=content,
         # Both are ours, and hold nothing of a user's.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -99,6 +100,8 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
         script_hash=f"sha256-{digest}",
         data=page_data(content.videos, budget=budget),
     )
+    # A mark in a name that turns the direction of writing would turn around what follows.
+    return "\n".join(printable(line, None) for line in page.split("\n"))
 
 
 def page_data(videos: Sequence[ShownVideo], *, budget: int = BUDGET) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from PIL import Image, ImageDraw
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
+from adafocus_rl.printable import printable
+
+TITLE = 200
+"""Letters above a sheet."""
 
 SHEET_SIDE = 112
 """Side of a frame on a sheet in pixels at least; small frames are enlarged by a whole factor."""
@@ -108,6 +112,7 @@ def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_s
         _row(video, panel, words, text_width=text_width, heat=heat, min_side=min_side) for video, panel, words in texts
     ]
     header = 30
+    title = printable(title, TITLE)
     whole = Image.new("RGB", (max(row.width for row in rows), header + sum(row.height for row in rows)), "white")
     ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=font_for(title, FONT))
     top = header
@@ -176,5 +181,5 @@ def _row(
 
 
 def _fit(text: str, limit: int) -> str:
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"

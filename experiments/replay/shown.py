@@ -11,12 +11,13 @@ from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
+from adafocus_rl.printable import printable
 from adafocus_rl.record import EpisodeRecord, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One agent on one video of T frames."""
+    """One agent on one video of T frames; its words are made fit to be looked at."""
 
     title: str
     """Who."""
@@ -41,6 +42,10 @@ class Panel:
     patch_size: int = 0
     """P, with them."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", printable(self.title, None))
+        object.__setattr__(self, "says", [printable(name, None) for name in self.says])
+
     def over(self, frames: int) -> Panel:
         """The same for this many frames, where all of them were one step."""
         if len(self.kept) == frames:
@@ -59,12 +64,15 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownVideo:
-    """One video, and one panel for each agent. What was decided once for the whole clip is shown on all its frames."""
+    """One video, and one panel for each agent. What was decided once for the whole clip is shown on all its frames.
+
+    Its words, too, are made fit to be looked at; they are not what a list or a record says, letter for letter.
+    """
 
     row: int
     """In its index."""
     path: str
-    """As listed."""
+    """As listed, fit to be looked at."""
     clip: Tensor
     """(T, 3, S, S) uint8."""
     true_boxes: Tensor
@@ -75,6 +83,8 @@ class ShownVideo:
 
     def __post_init__(self) -> None:
         frames = len(self.clip)
+        object.__setattr__(self, "path", printable(self.path, None))
+        object.__setattr__(self, "true_names", [printable(name, None) for name in self.true_names])
         object.__setattr__(self, "true_boxes", self.true_boxes.expand(frames, -1))
         object.__setattr__(self, "panels", [panel.over(frames) for panel in self.panels])
 

@@ -15,6 +15,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
 from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, groups_of, summarise
 from adafocus_rl.experiments.compare.together import put_together
+from adafocus_rl.printable import printable
 
 
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
@@ -157,3 +158,24 @@ def test_pictures_show_every_variant(tmp_path: Path) -> None:
     plots.plot_curves(tmp_path / "curves.png", curves(results), rows, title="made up")
     assert set(plots.COLOURS[:3]) <= colours_in(tmp_path / "compare.png")
     assert plots.COLOURS[0] in colours_in(tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "$a$", "_hidden", "\x1b[31m\udcff", "x" * 10_000])
+def test_a_name_in_a_picture_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from matplotlib.figure import Figure
+
+    legends: list[list[str]] = []
+    save = Figure.savefig
+
+    def saved(self: Figure, *args: Any, **options: Any) -> None:
+        save(self, *args, **options)
+        legends.append([text.get_text() for text in self.legends[0].get_texts()])
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    line = {"epoch": [1, 2], "reward": [0.1, 0.2], "top1": [0.25, 0.5]}
+    results = {name: [result([1, 0], curves=line)], "other": [result([1, 1], learns=False)]}
+    rows = as_plain(summarise(results, stage=2, seeds=1))
+    plots.plot_compute(tmp_path / "compare.png", rows, title=name)
+    plots.plot_curves(tmp_path / "curves.png", curves(results), rows, title=name)
+    shown = printable(name, 80).replace("$", r"\$")
+    assert [[text.strip() for text in texts] for texts in legends] == [[shown, "other"]] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from adafocus_rl.experiments.replay import page
 from adafocus_rl.experiments.replay.charts import Line, Point, confusion_chart, line_chart, scatter_chart, ticks
-from adafocus_rl.experiments.replay.pictures import film
+from adafocus_rl.experiments.replay.pictures import film, sheet, write_film
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo, spread
 from adafocus_rl.experiments.replay.strips import BUDGET, encode_strips
 
@@ -48,6 +49,28 @@ def test_strips_keep_to_the_budget_whatever_the_frames_are(budget: int) -> None:
     wide, high = opened(strips[0]).size
     assert wide == 4 * high
     assert (high == 128) == (budget == 400_000)
+
+
+def test_names_are_looked_at_and_not_obeyed(tmp_path: Path) -> None:
+    """Escapes, marks that turn writing around, NUL, halves of characters, in each place that a name gets to."""
+    name, shown = "gpj\u202e\x1b[31m\x00\udcff\n\r", r"gpj\u202e\x1b[31m\x00\udcff\n\r"
+    panel = Panel(
+        title=name, boxes=torch.full((2, 4), 8), kept=[True, False], says=[name] * 2, confidence=[0.5, 0.5], right=False
+    )
+    video = ShownVideo(
+        row=0, path=name, clip=noise(2, 16), true_boxes=torch.full((2, 4), torch.nan), true_names=[name], panels=[panel]
+    )
+    assert (video.path, video.true_names, panel.title, panel.says) == (shown, [shown], shown, [shown] * 2)
+    svg = scatter_chart([Point(name=name, x=1, y=2)], title=name, x_label="x", y_label="y")
+    content = page.PageContent(
+        title=name, subtitle=name, footer=name, columns=[name], rows=[[page.Cell(text=name)]], notes=[name],
+        charts=[page.Chart(heading=name, svg=svg)], videos=[video], failed=[(name, name)],
+    )  # fmt: skip
+    text = page.render_page(content)
+    assert not {"\u202e", "\x1b", "\x00", "\udcff", "\r"} & {*text}
+    assert "u202e" not in text.replace(r"gpj\u202e", "").replace(r"gpj\\u202e", "")
+    write_film(tmp_path / "film.mp4", [video])
+    sheet([video], title=name * 100_000).save(tmp_path / "sheet.png")
 
 
 def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
