@@ -26,6 +26,22 @@ class CommandParser(argparse.ArgumentParser):
         """
         raise UserError(f"{message}; `{self.prog} --help` shows what there is")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As ``argparse``'s; besides, a value is not empty: ``--out=$DIR`` of an unset variable means no folder.
+
+        Raises:
+            UserError: a mistake.
+        """
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            # Older Pythons take `--top=--` for an option without a value.
+            nothing = value == [] and action.nargs != "*"
+            if nothing or value == "" or (isinstance(value, list) and "" in value):
+                name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+                raise UserError(f"{name} is empty; give a value, or leave it out")
+        return found, rest
+
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout, in ASCII, whatever the terminal's encoding."""

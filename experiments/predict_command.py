@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def predict(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; give at least 1")
-    if not options.seconds > 0:
+    if not 0 < options.seconds < math.inf:
         raise UserError(f"--seconds is {options.seconds}; give a number above 0")
     out = Path(options.out).expanduser() if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:

@@ -20,6 +20,9 @@ from adafocus_rl.printable import printable
 NOTE = 60
 """Characters beside a progress bar."""
 
+WIDE = 60
+"""Columns of a terminal that has room for times beside the bar."""
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -109,9 +112,10 @@ class Ticker:
 
     def __enter__(self) -> Ticker:
         if console.is_terminal and not console.is_dumb_terminal:
+            times = (TimeElapsedColumn(), TimeRemainingColumn()) if console.width >= WIDE else ()
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False), console=console,
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *times,
+                TextColumn("{task.fields[note]}", markup=False), console=console,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task(printable(self.title, NOTE), total=self.total, note="")

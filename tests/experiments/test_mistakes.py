@@ -64,6 +64,12 @@ def files_of(folder: Path) -> dict[Path, bytes]:
         (["data", "make", "moving_digits", "out", "--side=3"], ["side=3", "even"]),
         (["bench", "crop"], ["crop", "crops"]),
         (["list", "--jason"], ["--jason"]),
+        (["predict", "run", "x.mp4", "--out="], ["--out is empty", "leave it out"]),
+        (["predict", "run", "x.mp4", "--agent", ""], ["--agent is empty"]),
+        (["predict", "run", ""], ["VIDEO is empty"]),
+        (["predict", "run", "x.mp4", "--top=--"], ["--top"]),
+        (["predict", "run", "x.mp4", "--seconds=inf"], ["--seconds is inf"]),
+        (["evaluate", ""], ["run is empty"]),
     ],
 )
 def test_commands(cli: Cli, tmp_path: Path, monkeypatch: Any, arguments: list[str], fragments: list[str]) -> None:
