@@ -31,8 +31,10 @@ def user_path(name: Path | str) -> Path:
     """A path as a user gave it, ``~`` unfolded.
 
     Raises:
-        UserError: ``~NAME`` of a user who is not known here.
+        UserError: ``~NAME`` of a user who is not known here, or a NUL, which no path holds.
     """
+    if "\0" in str(name):
+        raise UserError(f"{str(name)!r} holds a NUL, which no path can; leave it out")
     try:
         return Path(name).expanduser()
     except RuntimeError:

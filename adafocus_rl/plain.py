@@ -256,6 +256,21 @@ def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str =
     return f"unknown key {key!r}{f' of {whose}' if whose else ''}; {f'did you mean {near[0]!r}?' if near else advice}"
 
 
+def check_finite(values: Mapping[str, Any], where: str) -> None:
+    """Refuses NaN and infinity.
+
+    Args:
+        values: by name; others than numbers pass.
+        where: what they are options of, for the message: ``agent``.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}.{name} is {value}; give a finite number")
+
+
 class _DoesNotFitError(Exception):
     """The value is not of the annotated kind."""
 

@@ -49,6 +49,13 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts text in quotes that would be read as anything else: 1e3, too."""
+
+
+_Dumper.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
+
+
 def read_yaml(path: Path, what: str) -> Any:
     """The content of a YAML file; :func:`parse_yaml`.
 
@@ -88,6 +95,19 @@ def parse_yaml(text: str, whole: str) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise UserError(f"{whole} is not valid YAML: {_problem(error)}") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML that :func:`parse_yaml` reads back equal, keys in their order.
+
+    Args:
+        value: plain data, its numbers finite.
+    """
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    # PyYAML writes a few letters as they are that it takes for line breaks when it reads them (U+0085).
+    if not text.isascii() and parse_yaml(text, "what was written") != value:
+        text = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
 
 
 def check_text(text: str, whole: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from adafocus_rl.agents.base import AGENTS, PlannedAgent
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
+from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 
@@ -67,6 +68,7 @@ class GaussianAgent(PlannedAgent):
 
     def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, std: float = 0.25) -> None:
         super().__init__(env, seed=seed)
+        check_finite({"std": std}, "agent")
         if not std > 0:
             raise UserError(f"GaussianAgent's std is {std}; give a number above 0")
         self.std = std

@@ -12,6 +12,7 @@ from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, features_of
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, RewardContext
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
+from adafocus_rl.plain import check_finite
 
 
 @AGENTS.register("HeuristicAgent")
@@ -35,6 +36,7 @@ class HeuristicAgent(Agent):
 
     def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, sharpness: float = 2.0) -> None:
         super().__init__(env, seed=seed)
+        check_finite({"sharpness": sharpness}, "agent")
         if not sharpness > 0:
             raise UserError(f"HeuristicAgent's sharpness is {sharpness}; give a number above 0")
         if env.space_config.observation != "map":

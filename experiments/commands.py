@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
@@ -23,6 +22,7 @@ from adafocus_rl.experiments.train import rehearse
 from adafocus_rl.experiments.train import train as train_run
 from adafocus_rl.features import FeatureBank
 from adafocus_rl.features.verify import verify_bank
+from adafocus_rl.files import user_path
 
 
 def train(argv: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def train(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv[1:])
     settings = parse_settings(keys, ["--config", str(recipe), *rest])
 
-    run = RunFolder(Path(options.out or f"runs/{settings.config.name}").expanduser())
+    run = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
     _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
     context = make_context(settings.config, settings.agent, run, resume=options.resume, strict=options.strict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from adafocus_rl.data.formats import ListFormat
@@ -186,6 +187,8 @@ class ExperimentConfig:
     """The final table."""
 
     def __post_init__(self) -> None:
+        if ".." in Path(self.name).parts:
+            raise UserError(f"name is {self.name!r}, which leads out of the folder of runs; give one without `..`")
         if self.threads < 0:
             raise UserError(f"threads is {self.threads}; give at least 0")
         reason = None

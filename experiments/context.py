@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -296,6 +297,9 @@ def find_device(name: str) -> torch.device:
         usable = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
         return torch.device("cuda" if usable else "cpu")
     try:
+        # Others either hold no numbers (`meta`) or make torch look for a module of their name.
+        if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", name):
+            raise RuntimeError("it is none of cpu, cuda, cuda:1, mps, xpu")
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -21,6 +21,7 @@ from adafocus_rl.experiments.loader_sheet import write_loader_sheet
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.reporting import Ticker, say
+from adafocus_rl.files import user_path
 
 SOME = 20
 """Notes of one kind that are printed; the rest is counted, and in the JSON document."""
@@ -51,13 +52,13 @@ def check(argv: Sequence[str]) -> int:
     data = config.data
     lists: dict[Split, Path] = {}
     if options.list is not None:
-        lists["train"] = Path(options.list).expanduser()
+        lists["train"] = user_path(options.list)
     elif options.recipe:
         lists["train"] = find_lists(data)["train"]
     else:
         raise UserError("`adafocus data check` needs a list file, or a recipe that names one with --recipe")
     if options.val is not None:
-        lists["val"] = Path(options.val).expanduser()
+        lists["val"] = user_path(options.val)
     elif options.list is None:
         lists["val"] = find_lists(data)["val"]
     own_root = data.root if not data.embedded else None
@@ -77,7 +78,7 @@ def check(argv: Sequence[str]) -> int:
     )
     with Ticker("checking", 0) as ticker:
         report = check_lists(wanted, flip=data.flip, progress=ticker.to)
-    picture = _picture(report, config, Path(options.out).expanduser(), options.videos)
+    picture = _picture(report, config, user_path(options.out), options.videos)
     if options.json:
         print_json({**report.plain(), "picture": str(picture) if picture else None})
     else:
@@ -98,7 +99,7 @@ def add_list_options(parser: CommandParser) -> None:
 
 
 def _path(name: str | None) -> Path | None:
-    return Path(name).expanduser() if name else None
+    return user_path(name) if name else None
 
 
 def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: int) -> Path | None:

@@ -14,6 +14,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.data_check import add_list_options
 from adafocus_rl.experiments.reporting import Ticker, say
+from adafocus_rl.files import user_path
 
 
 def extract(argv: Sequence[str]) -> int:
@@ -43,11 +44,11 @@ def extract(argv: Sequence[str]) -> int:
         raise UserError(f"--quality is {options.quality}; give 1 to 100")
     if options.short < 0 or options.workers < 0:
         raise UserError("--short and --workers cannot be negative; give 0 or more")
-    source, out = Path(options.list).expanduser(), Path(options.out).expanduser()
+    source, out = user_path(options.list), user_path(options.out)
     index = read_index(
         source,
-        root=Path(options.root).expanduser() if options.root else None,
-        classes=Path(options.classes).expanduser() if options.classes else None,
+        root=user_path(options.root) if options.root else None,
+        classes=user_path(options.classes) if options.classes else None,
         format=options.format or "auto",
         template=options.template,
         split=options.split,

@@ -13,6 +13,7 @@ from adafocus_rl.data.own_videos import OwnVideos, read_table, scan_folder, spli
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.reporting import say
+from adafocus_rl.files import user_path
 
 
 def index(argv: Sequence[str]) -> int:
@@ -35,12 +36,12 @@ def index(argv: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace lists that are there")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)
-    source = Path(options.source).expanduser()
+    source = user_path(options.source)
     folder = source if source.is_dir() or source.suffix.lower() != ".csv" else source.parent
     if options.root and folder == source:
         raise UserError("--root goes with a CSV file; the paths of a folder start from the folder")
-    root = Path(options.root).expanduser() if options.root else folder
-    out = Path(options.out).expanduser() if options.out else folder
+    root = user_path(options.root) if options.root else folder
+    out = user_path(options.out) if options.out else folder
     files = {name: out / name for name in ("train.csv", "val.csv", "classes.txt")}
     videos = scan_folder(source) if folder == source else read_table(source)
     names = "".join(f"{name}\n" for name in videos.class_names)

@@ -18,6 +18,7 @@ from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.files import user_path
 from adafocus_rl.models.official import OfficialCheckpoint, read_official, take
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -39,8 +40,8 @@ def import_official(argv: Sequence[str]) -> int:
         help="which stage the file comes from; default: 1 without a policy, 3 with one (its f_C is then fine-tuned)",
     )  # fmt: skip
     options, rest = parser.parse_known_args(argv)
-    files = [Path(name).expanduser() for name in options.files]
-    run = RunFolder(Path(options.out).expanduser())
+    files = [user_path(name) for name in options.files]
+    run = RunFolder(user_path(options.out))
     if run.config.is_file():
         raise UserError(f"{run.path} holds a run already; give another folder with --out")
     if len(files) > 2:

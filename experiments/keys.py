@@ -10,6 +10,7 @@ from typing import Any, cast, get_args, get_type_hints
 from adafocus_rl.agents.options import agent_options, find_agent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.limits import check_limits
 from adafocus_rl.plain import Option, convert, convert_text, is_readable, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
 
@@ -80,6 +81,7 @@ class Keys:
         Raises:
             UserError: a value out of range.
         """
+        check_limits(self.values)
         config: ExperimentConfig = self._built(ExperimentConfig, "")
         return config
 

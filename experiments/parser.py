@@ -14,8 +14,6 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.options import agent_options
 from adafocus_rl.data import DATASETS
@@ -28,6 +26,7 @@ from adafocus_rl.experiments.recipe_files import find_overlay, read_recipe
 from adafocus_rl.files import user_path
 from adafocus_rl.models.weights import FILE_SUFFIXES
 from adafocus_rl.plain import convert, convert_text, options_of, plain, unknown
+from adafocus_rl.yaml_text import dump_yaml
 
 FLAGS = ("help", "print_config", "agent.help")
 """Arguments that ask for something to be printed; what they take stands behind ``=``."""
@@ -52,11 +51,7 @@ class Settings:
     @property
     def text(self) -> str:
         """YAML that :func:`load_settings` reads back equal."""
-        return _text(self.values)
-
-
-def _text(values: dict[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.values)
 
 
 class ExperimentParser:
@@ -202,7 +197,7 @@ def _print_config(settings: Settings, flags: str) -> None:
         if flag == "skip_default":
             agent = {**values["agent"], "init_args": _without(values["agent"]["init_args"], _agent_defaults(settings))}
             values = {**_without(values, plain(ExperimentConfig())), "agent": agent}
-    sys.stdout.write(_text(values))
+    sys.stdout.write(dump_yaml(values))
 
 
 def _agent_defaults(settings: Settings) -> dict[str, Any]:

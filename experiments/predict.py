@@ -46,6 +46,7 @@ from adafocus_rl.experiments.run_folder import RunFolder, open_run
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.features import LiveFeatures
 from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.files import user_path
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer, clip_frames
@@ -175,7 +176,7 @@ class Predictor:
         Raises:
             PredictionError: it cannot be decoded; the reason says why.
         """
-        path = Path(path).expanduser()
+        path = user_path(path)
         found = _dataset(self.context.config, str(path.absolute()))[0]
         if isinstance(found, BadClip):
             raise PredictionError(str(path), found.reason)

@@ -18,6 +18,7 @@ from adafocus_rl.experiments.predict import Prediction, PredictionError, Predict
 from adafocus_rl.experiments.replay.command import write_pictures
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.tables import PlainTable, print_plain
+from adafocus_rl.files import user_path
 
 FAILED = 1
 """Exit code when some of the videos could not be recognised."""
@@ -51,7 +52,7 @@ def predict(argv: Sequence[str]) -> int:
         raise UserError(f"--top is {options.top}; give at least 1")
     if not 0 < options.seconds < math.inf:
         raise UserError(f"--seconds is {options.seconds}; give a number above 0")
-    out = Path(options.out).expanduser() if options.out else None
+    out = user_path(options.out) if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
     predictor = Predictor.load(options.run, agent=options.agent, price=options.price, device=options.device)

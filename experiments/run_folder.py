@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import write_json
+from adafocus_rl.files import user_path, write_json
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
@@ -140,7 +140,7 @@ def open_run(path: str | Path) -> RunFolder:
     Raises:
         UserError: when the folder is not a run's.
     """
-    run = RunFolder(Path(path).expanduser())
+    run = RunFolder(user_path(path))
     if not run.config.is_file():
         raise UserError(
             f"{path} is not a run folder: it has no config.yaml; make one with `adafocus train RECIPE --out {path}`"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import user_path
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import create_classifier
 from adafocus_rl.models.encoders import create_encoder
@@ -135,7 +136,7 @@ class Recognizer(nn.Module):
         """
         from adafocus_rl.models.saving import load_run  # which imports this module
 
-        return load_run(Path(run).expanduser(), device=device)
+        return load_run(user_path(run), device=device)
 
     @property
     def num_actions(self) -> int:

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
-from adafocus_rl.agents.ppo.encoder import blank, take_rows
+from adafocus_rl.agents.ppo.encoder import MOST_UNITS, blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
 from adafocus_rl.agents.ppo.networks import Cell, RecurrentActorCritic
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
+from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed
 
 
@@ -94,6 +95,7 @@ class PPOAgent(RecurrentAgent):
             "reduced_channels": reduced_channels, "hidden": hidden, "cell": cell, "action_std": action_std,
             "learn_std": learn_std, "batch_norm": batch_norm,
         }  # fmt: skip
+        check_finite(self._options, "agent")
         for name, valid, wanted in (
             ("learning_rate", learning_rate > 0, "a number above 0"),
             ("beta1", 0 <= beta1 < 1, "a number in [0, 1)"),
@@ -104,8 +106,8 @@ class PPOAgent(RecurrentAgent):
             ("clip_range", clip_range > 0, "a number above 0"),
             ("gae_lambda", gae_lambda is None or 0 <= gae_lambda <= 1, "a number in [0, 1], or null"),
             ("max_grad_norm", max_grad_norm >= 0, "0 (off) or a number above it"),
-            ("reduced_channels", reduced_channels >= 1, "at least 1"),
-            ("hidden", hidden >= 1, "at least 1"),
+            ("reduced_channels", 1 <= reduced_channels <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
+            ("hidden", 1 <= hidden <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
             ("cell", cell in get_args(Cell), "gru, lstm or none"),
             ("action_std", action_std > 0, "a number above 0"),
         ):

@@ -13,6 +13,9 @@ from adafocus_rl.agents.base import features_of
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
+MOST_UNITS = 16_384
+"""The widest layer: a memory of that width has 10⁹ weights."""
+
 
 def take_rows(observation: Observation, rows: slice | Tensor | tuple[slice, int]) -> Observation:
     """Part of a batch of observations, a tensor or a dict of tensors."""

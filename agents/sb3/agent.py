@@ -13,11 +13,12 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
-from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
+from adafocus_rl.agents.ppo.encoder import MOST_UNITS, blank, flatten_time, take_rows
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
+from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed, isolated
 
 Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]
@@ -69,13 +70,14 @@ class SB3Agent(RecurrentAgent):
             "algorithm": algorithm, "learning_rate": learning_rate, "gamma": gamma, "n_steps": n_steps,
             "reduced_channels": reduced_channels, "hidden": hidden, "options": options,
         }  # fmt: skip
+        check_finite(self._options, "agent")
         for name, valid, wanted in (
             ("algorithm", algorithm in get_args(Algorithm), "PPO, A2C or RecurrentPPO"),
             ("learning_rate", learning_rate is None or learning_rate > 0, "a number above 0, or null"),
             ("gamma", 0 <= gamma <= 1, "a number in [0, 1]"),
-            ("n_steps", n_steps is None or n_steps >= 1, "at least 1, or null"),
-            ("reduced_channels", reduced_channels >= 1, "at least 1"),
-            ("hidden", hidden >= 1, "at least 1"),
+            ("n_steps", n_steps is None or 1 <= n_steps <= 1_000_000, "at least 1 and at most 1000000, or null"),
+            ("reduced_channels", 1 <= reduced_channels <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
+            ("hidden", 1 <= hidden <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
         ):
             if not valid:
                 raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")

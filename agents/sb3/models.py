@@ -17,6 +17,10 @@ from adafocus_rl.agents.ppo.encoder import ObservationEncoder
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
+from adafocus_rl.plain import convert, options_of
+
+OURS = ("policy", "env", "policy_kwargs", "device", "seed", "tensorboard_log", "_init_setup_model")
+"""Arguments of an algorithm's class that are not the user's: they are given, or would write files of their own."""
 
 
 class StateFeatures(BaseFeaturesExtractor):
@@ -73,6 +77,14 @@ def build(
         UserError: an option that the class does not have, or refuses.
     """
     kind = algorithm_class(name)
+    taken = options_of(kind, skip=OURS)
+    given = {}
+    for option, value in options.items():
+        if option not in taken:
+            raise UserError(
+                f"Stable-Baselines3's {name} does not take agent.options.{option}; it takes {', '.join(taken)}"
+            )
+        given[option] = convert(value, taken[option].hint, f"agent.options.{option}")
     recurrent = name == "RecurrentPPO"
     several = isinstance(env.single_observation_space, gym.spaces.Dict)
     policy: dict[str, Any] = {
@@ -91,7 +103,7 @@ def build(
                 SpacesOnly(env),
                 policy_kwargs=policy,
                 device=env.source.device,
-                **options,
+                **given,
             )
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(

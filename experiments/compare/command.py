@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, command_text, print_json, sentence
@@ -13,6 +12,7 @@ from adafocus_rl.experiments.compare.pool import cores
 from adafocus_rl.experiments.compare.table import print_comparison
 from adafocus_rl.experiments.compare.variants import ablation_names, agent_variant, read_ablation
 from adafocus_rl.experiments.context import find_device
+from adafocus_rl.files import user_path
 
 FAILED = 1
 """Exit code when some of the variants have no result."""
@@ -76,7 +76,7 @@ def compare(argv: Sequence[str]) -> int:
     on_cpu = all(find_device(plan.stored.config.device).type == "cpu" for plan in plans)
     content, failures = carry_out(
         plans,
-        together=Path(options.out).expanduser() if several else None,
+        together=user_path(options.out) if several else None,
         jobs=options.jobs or (cores() if on_cpu else 1),
         command=command_text("adafocus", "compare", *argv),
     )

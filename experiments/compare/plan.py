@@ -12,6 +12,7 @@ from adafocus_rl.experiments.compare.variants import Variant, as_arguments, chec
 from adafocus_rl.experiments.parser import Settings, load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
 from adafocus_rl.experiments.run_folder import RunFolder, open_run
+from adafocus_rl.files import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,11 @@ def find_run(name: str, folder: str | None) -> RunFolder:
         UserError: there is no such run.
     """
     is_recipe = name in recipe_names() or name.endswith((".yaml", ".yml"))
-    if RunFolder(Path(name).expanduser()).config.is_file() or not is_recipe:
+    if RunFolder(user_path(name)).config.is_file() or not is_recipe:
         if folder is not None:
             raise UserError(f"{name} is a run folder, or no recipe, so --run {folder} says it twice; give one of them")
         return open_run(name)
-    run = RunFolder(Path(folder or f"runs/{load_settings(find_recipe(name)).config.name}").expanduser())
+    run = RunFolder(user_path(folder or f"runs/{load_settings(find_recipe(name)).config.name}"))
     if not run.config.is_file():
         raise UserError(
             f"there is no run of {name} in {run.path} to compare on; make it with `adafocus train {name} "
@@ -82,7 +83,7 @@ def make_plan(
         UserError: a key, a class or a value is wrong, or a variant needs another stage 0.
     """
     check_names(variants)
-    work = Path(out).expanduser() if out else run.path / "compare"
+    work = user_path(out) if out else run.path / "compare"
     stored = load_settings(run.config)
     settings = {
         variant.name: variant_settings(run, [*arguments, *as_arguments(variant.overrides)]) for variant in variants

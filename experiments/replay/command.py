@@ -13,6 +13,7 @@ from adafocus_rl.experiments.replay.report import write_report
 from adafocus_rl.experiments.replay.shown import ShownVideo, choose_traces, find_video, show, spread
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.files import user_path
 from adafocus_rl.record import EpisodeRecord
 
 KINDS = (".html", ".mp4", ".png")
@@ -50,7 +51,7 @@ def replay(argv: Sequence[str]) -> int:
             raise UserError(f"--{name} is {value}; give at least 1")
     context = open_context(options.run)
     run = context.run
-    out = Path(options.out).expanduser() if options.out else run.report
+    out = user_path(options.out) if options.out else run.report
     if out.suffix not in KINDS:
         raise UserError(f"--out is {out}; give a file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     record = load_record(run)

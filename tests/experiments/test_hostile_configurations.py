@@ -1,0 +1,257 @@
+"""Numbers, paths, names, files and third parties' agents that no configuration should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from adafocus_rl.agents import AGENTS, GaussianAgent, PPOAgent
+from adafocus_rl.agents.fixed import CenterAgent
+from adafocus_rl.agents.options import agent_options
+from adafocus_rl.data import DATASETS
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.context import find_device
+from adafocus_rl.experiments.embedded import maker_config
+from adafocus_rl.experiments.keys import Keys
+from adafocus_rl.experiments.limits import LARGEST
+from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.plain import options_of
+
+HINTS = Keys().hints
+PATHS = [
+    "data.root", "data.train_list", "data.val_list", "data.stills_list", "data.classes",
+    "model.glance.weights", "model.focus.weights",
+]  # fmt: skip
+
+
+def parse(*arguments: str) -> Settings:
+    return parse_settings(experiment_parser("test"), arguments)
+
+
+def kinds(hint: Any) -> set[Any]:
+    """The scalar types in an annotation."""
+    return {hint} if not get_args(hint) else {kind for part in get_args(hint) for kind in kinds(part)}
+
+
+def floats() -> Iterator[tuple[str, Any, str]]:
+    """Every option with a number that may be no whole one: what names it, its annotation, what comes before."""
+    for key, hint in HINTS.items():
+        yield f"--{key}=", hint, ""
+    for name in AGENTS.names():
+        for key, option in agent_options(name).items():
+            yield f"--agent.{key}=", option.hint, f"--agent={name}"
+    for key, option in agent_options("PPOAgent").items():
+        yield f"--skip.options.{key}=", option.hint, ""
+    for name in DATASETS.names():
+        for key, option in options_of(maker_config(name)).items():
+            yield f"--data.embedded_options.{key}=", option.hint, f"--data.embedded={name}"
+
+
+FLOATS = [(argument, hint, before) for argument, hint, before in floats() if float in kinds(hint)]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_every_number_is_finite(value: str) -> None:
+    assert len(FLOATS) > 60
+    for argument, hint, before in FLOATS:
+        count = len([part for part in get_args(hint) if part is float])
+        text = f"[{', '.join([value] * max(1, count))}]" if hint not in (float, float | None) else value
+        with pytest.raises(UserError, match=r"is .*(nan|inf).*; give (a )?finite number"):
+            parse(*filter(None, [before]), f"{argument}{text}")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf"])
+def test_nested_free_values_are_finite(value: str) -> None:
+    with pytest.raises(UserError, match="finite"):
+        parse("--agent=SB3Agent", f"--agent.options={{a: [{{b: {value}}}]}}")
+
+
+@pytest.mark.parametrize("option", ["ent_coef", "vf_coef", "learning_rate", "ent_coef_final"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_agents_made_from_code_are_finite_too(option: str, value: float) -> None:
+    from adafocus_rl.envs import FindThePatchVectorEnv
+
+    with pytest.raises(UserError, match=f"agent.{option} is {value}; give a finite number"):
+        PPOAgent(FindThePatchVectorEnv(num_envs=1), **{option: value})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"agent.std is {value}"):
+        GaussianAgent(FindThePatchVectorEnv(num_envs=1), std=value)
+
+
+def test_every_whole_number_has_an_upper_limit() -> None:
+    whole = [key for key, hint in HINTS.items() if int in kinds(hint) and key != "seed"]
+    assert len(whole) > 30
+    for key in whole:
+        limit = LARGEST.get(key, LARGEST.get(key.rpartition(".")[2]))
+        assert limit is not None, key
+        value = f"[{limit + 1}]" if list[int] in (HINTS[key],) else limit + 1
+        with pytest.raises(UserError, match=rf"{key} is .*{limit + 1}.*; give at most {limit}"):
+            parse(f"--{key}={value}")
+    assert {key for key in LARGEST if "." in key} <= HINTS.keys()
+
+
+@pytest.mark.parametrize("value", ["9" * 19, "9" * 5000, "-" + "9" * 30, "1e400", "0x" + "f" * 40])
+def test_integers_of_any_length(value: str) -> None:
+    for key in (key for key, hint in HINTS.items() if int in kinds(hint)):
+        with pytest.raises(UserError, match=key):
+            parse(f"--{key}={value}")
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**63 - 1, -(2**63) + 1])
+def test_any_seed_that_a_tensor_can_hold(value: int) -> None:
+    assert parse(f"--seed={value}").config.seed == value
+
+
+@pytest.mark.parametrize("agent", ["PPOAgent", "SB3Agent"])
+@pytest.mark.parametrize("option", ["hidden", "reduced_channels"])
+def test_layers_wider_than_any_memory(agent: str, option: str) -> None:
+    from adafocus_rl.envs import FindThePatchVectorEnv
+
+    with pytest.raises(UserError, match=f"agent.{option} is 1000000000; give at least 1 and at most"):
+        AGENTS.get(agent)(FindThePatchVectorEnv(num_envs=1), **{option: 10**9})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "meta",
+        "cuda:99",
+        "cuda:-1",
+        "cuda:" + "9" * 40,
+        "hpu",
+        "privateuseone",
+        "xla",
+        "CPU",
+        "cpu\0",
+        "\ud800",
+    ],
+)
+def test_devices(name: str) -> None:
+    with pytest.raises(UserError, match=r"device .* cannot be used here .*; try --device=cpu"):
+        find_device(name)
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_paths(key: str, tmp_path: Path) -> None:
+    end = ".pth" if key.endswith("weights") else "/x"
+    with pytest.raises(UserError, match=r"~nouser.* home folder of a user who is not known"):
+        parse(f"--{key}=~nouser{end}" if end == "/x" else f"--{key}=~nouser/x{end}")
+    (tmp_path / "r.yaml").write_text(f'{{{key}: "a\\0b{end}"}}')
+    with pytest.raises(UserError, match="no text"):
+        parse(f"--config={tmp_path / 'r.yaml'}")
+    with pytest.raises(UserError, match="no text"):
+        parse(f"--{key}=a\udcff{end}")
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/../../x", "/.."])
+def test_a_name_stays_among_the_runs(name: str) -> None:
+    with pytest.raises(UserError, match=r"leads out of the folder of runs"):
+        parse(f"--name={name}")
+
+
+def test_odd_letters_in_a_name_are_kept() -> None:
+    for name in ("λ é", "a\x85b", "\u2028", "'\"#: -", "\x1b[31m", "null", "1e3", "2024-01-01", "\U0001f600"):
+        settings = parse(f"--name={name}")
+        assert settings.config.name == name
+
+
+def test_odd_letters_are_read_back(tmp_path: Path) -> None:
+    for name in ("λ é", "a\x85b", "\u2028", "'\"#: -", "\x1b[31m", "null", "1e3", "\U0001f600", "\ufeff"):
+        settings = parse(f"--name={name}")
+        (tmp_path / "config.yaml").write_text(settings.text, encoding="utf-8")
+        assert parse_settings(experiment_parser("test"), [f"--config={tmp_path / 'config.yaml'}"]) == settings
+
+
+class HostileAgent(CenterAgent):
+    """Has options that only code could fill.
+
+    Args:
+        env: where it acts.
+        seed: not used.
+        call: a function.
+        kind: a class.
+        thing: an object.
+        maybe: a function, or nothing.
+        free: anything.
+        path: a path.
+        block: anything by name.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        call: Callable[[str], int] = len,
+        kind: type[Any] = dict,
+        thing: object = None,
+        maybe: Callable[[], int] | None = None,
+        free: Any = None,
+        path: Path = Path("a"),
+        block: dict[str, Any] | None = None,
+        calls: list[Callable[[], int]] = [],  # noqa: B006
+    ) -> None:
+        super().__init__(env, seed=seed)
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AGENTS, "_entries", {**AGENTS._entries, "HostileAgent": HostileAgent})
+
+
+CALL = {"class_path": "os.system", "init_args": {"command": "touch mark"}}
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("option", ["call", "kind", "thing", "maybe", "calls"])
+@pytest.mark.parametrize("value", ["os.system", str(CALL), f"[{CALL}]", "{}"])
+def test_options_that_only_code_could_fill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"agent\.{option} (takes .* which no file|is .*; expected null)"):
+        parse("--agent=HostileAgent", f"--agent.{option}={value}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("hostile")
+def test_options_that_take_anything_take_plain_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [f"--agent.free=[{CALL}]", f"--agent.block={CALL}", "--agent.path=/etc/passwd", "--agent.maybe=null"]
+    settings = parse("--agent=HostileAgent", *arguments)
+    wanted = {"maybe": None, "free": [CALL], "path": Path("/etc/passwd"), "block": CALL}
+    assert settings.agent.options == wanted
+    assert settings.values["agent"]["init_args"] == {**wanted, "path": "/etc/passwd"}
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "config.yaml").write_text(settings.text)
+    assert parse_settings(experiment_parser("test"), ["--config=config.yaml"]) == settings
+
+
+@pytest.mark.usefixtures("hostile")
+def test_help_of_agents(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, said in (("PPOAgent", "discount γ in [0, 1]"), ("HostileAgent", "anything by name")):
+        with pytest.raises(SystemExit):
+            parse(f"--agent.help={name}")
+        assert said in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rollout_buffer_class": "os.system"}, "agent.options.rollout_buffer_class is os.system; expected null"),
+        ({"policy_kwargs": CALL}, "does not take agent.options.policy_kwargs"),
+        ({"tensorboard_log": "/tmp/x"}, "does not take agent.options.tensorboard_log"),
+        ({"learning_rate": "os.system"}, "agent.options.learning_rate is os.system; expected a number"),
+        ({"clip_range": CALL}, "agent.options.clip_range is .*; expected a number"),
+        ({"env": "CartPole-v1"}, "does not take agent.options.env"),
+    ],
+)
+def test_stable_baselines_options(options: dict[str, Any], message: str) -> None:
+    from adafocus_rl.envs import FindThePatchVectorEnv
+
+    with pytest.raises(UserError, match=message):
+        AGENTS.get("SB3Agent")(FindThePatchVectorEnv(num_envs=1), options=options)
