@@ -4,21 +4,27 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TYPES := build/types
 # Many small tests: two processes with one torch thread each use two cores better than one with two threads.
 TEST_ARGS ?= -n 2
-.PHONY: help demo test fuzz lint type format bench clean
+.PHONY: help demo test test-minimum fuzz lint type format bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
 demo: $(READY) ## make the embedded videos, train all stages on them, print the table (minutes)
 	$(BIN)/adafocus train moving_digits --out runs/demo --overwrite
 
 test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
+
+# Those versions are older than the newer Pythons.
+test-minimum: PYTHON = python3.10
+test-minimum: ## run all tests with the lowest versions that setup.cfg allows, in .venv-minimum
+	@$(MAKE) --no-print-directory test PYTHON='$(PYTHON)' VENV=.venv-minimum CONSTRAINTS=constraints-minimum.txt
 
 # Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
 fuzz: $(READY) ## hostile input for every reader, thousands of cases (10 minutes; FUZZ_ARGS)
@@ -43,17 +49,17 @@ format: $(READY) ## format the code and fix what can be fixed
 bench: $(READY) ## measure speed
 	$(BIN)/adafocus bench
 
-clean: ## remove what was built (.venv and runs stay)
+clean: ## remove what was built (environments and runs stay)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 # Runs again when the dependencies change. opencv-python needs the system library libGL, which servers and containers
 # often lack; opencv-python-headless is the same code without windows, which we do not open.
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(READY): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "adafocus_rl needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'; \
 	    $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c $(CONSTRAINTS) -e '.[dev]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	    version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
 	    echo "opencv-python does not load here (no libGL?): using opencv-python-headless $$version instead"; \

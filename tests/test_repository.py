@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import configparser
 import os
-import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 # From the ground floor up; folder at the top of the repository and the name it is imported by.
@@ -116,13 +118,56 @@ def test_every_package_is_declared() -> None:
     assert sorted(declared) == sorted(expected)
 
 
-def test_every_direct_dependency_is_pinned() -> None:
+def requirements() -> dict[str, Requirement]:
+    """What setup.cfg asks for, by name, but for the extras that nothing of ours imports yet."""
     config = setup_cfg()
-    wanted = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
-    names = {re.split(r"[\[<>=!~; ]", line)[0].lower() for line in wanted.split("\n") if line}
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {line.split("==")[0].lower() for line in lines if "==" in line}
-    assert names - pins == set()
+    extras = [lines for name, lines in config["options.extras_require"].items() if name not in ("hpo", "track")]
+    lines = "\n".join([config["options"]["install_requires"], *extras]).splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {requirement.name.lower(): requirement for requirement in found}
+
+
+def pins(file: str) -> dict[str, list[str]]:
+    """Versions of a file of constraints by name; several where they depend on Python's version."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+        if "==" in line:
+            name, version = line.split(";")[0].strip().lower().split("==")
+            found.setdefault(name, []).append(version)
+    return found
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    allowed = {name: requirement.specifier for name, requirement in requirements().items()}
+    pinned = pins("constraints.txt")
+    assert allowed.keys() - pinned.keys() == set()
+    assert [name for name in allowed if not all(version in allowed[name] for version in pinned[name])] == []
+
+
+def test_each_dependency_states_the_minimum_that_is_tested() -> None:
+    """`make test-minimum` installs what setup.cfg states, and nothing higher."""
+    stated = {
+        name: [specifier.version for specifier in requirement.specifier if specifier.operator == ">="]
+        for name, requirement in requirements().items()
+    }
+    assert [name for name, versions in stated.items() if len(versions) != 1] == []
+    pinned = pins("constraints-minimum.txt")
+    tested = {name: [Version(version) for version in pinned.get(name, [])] for name in stated}
+    assert tested == {name: [Version(version) for version in versions] for name, versions in stated.items()}
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    """Not only brought along by something else, which may stop to bring it."""
+    names = requirements().keys() | {"opencv-python-headless"}  # which `make` takes where opencv-python does not load
+    providers = packages_distributions()
+    faults = []
+    for folder in (*FLOORS, "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            modules = {module.split(".")[0] for _, module in imported_modules(path.read_text(encoding="utf-8"))}
+            for module in sorted(modules & providers.keys() - sys.stdlib_module_names - {"adafocus_rl"}):
+                if not {name.lower().replace("_", "-") for name in providers[module]} & names:
+                    faults.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert faults == []
 
 
 @pytest.fixture(scope="module")
