@@ -50,6 +50,9 @@ _ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.r
 """For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as
 the frame; older versions have no such argument, and one thread."""
 
+_ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Titles in other encodings than UTF-8 are no reason not to read the frames; PyAV 19 takes them, and no argument."""
+
 
 class NoVideoError(DecodeError):
     """A file of sound, a cover picture, subtitles or data: ``kinds`` says which."""
@@ -172,7 +175,7 @@ def _open(path: Path) -> InputContainer:
             f"file:{path}",  # without it, what stands before a colon is taken for a protocol
             container_options=_KEEPS_TO_FILES,
             options=_DECODER_OPTIONS,
-            metadata_errors="replace",  # titles in other encodings than UTF-8 are no reason not to read the frames
+            **_ANY_TITLE,
         )
     except PermissionError:
         raise DecodeError(path, "no permission to read it") from None
