@@ -105,7 +105,7 @@ class Progress:
         self.faults += outcome.end in FAULTS
         if time.monotonic() - self.said > 10:
             self.said = time.monotonic()
-            sys.stderr.write(f"{self.count}/{self.total}, {self.faults} faults, now at {outcome.reader}\n")
+            sys.stderr.write(f"{self.count}/{self.total}, {self.faults} faults\n")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ CaseId = tuple[str, int]
 
 
 def batches(shares: Mapping[str, int]) -> list[list[CaseId]]:
-    """The cases of all readers, in pieces that different processes take."""
+    """The cases of all readers, in pieces that different processes take; each piece has some of every reader."""
     cases = [(name, number) for name, count in shares.items() for number in range(count)]
+    cases.sort(key=lambda case: (case[1] + 0.5) / shares[case[0]])
     return [cases[first : first + BATCH] for first in range(0, len(cases), BATCH)]
 
 

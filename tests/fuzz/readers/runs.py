@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.shards import _manifest_hash
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
 from fuzz.mutate_bytes import mutate_bytes, mutate_text
@@ -71,13 +74,17 @@ def _npy(rng: Random, path: Path) -> None:
     path.write_bytes(mutate_bytes(rng, content))
 
 
-def _agree(shard: Path) -> None:
-    """Makes a done mark say of the tables' sizes what is so: who changes a table can change the mark."""
+def _agree(shard: Path, manifest: Mapping[str, Any] | None = None) -> None:
+    """Makes a done mark say of tables and manifest what is so: who changes them on purpose can change the mark."""
     mark = shard / "done.json"
-    with contextlib.suppress(ValueError, TypeError, AttributeError, OSError):
-        content = json.loads(mark.read_text())
-        content["bytes"] = {path.name: path.stat().st_size for path in shard.glob("*.npy")}
-        mark.write_text(json.dumps(content))
+    with contextlib.suppress(UserError, OSError, TypeError, AttributeError):
+        content, _ = read_sealed(mark, "mark")
+        tables = {path.name: path for path in shard.glob("*.npy") if path.is_file()}
+        content["bytes"] = {name: path.stat().st_size for name, path in tables.items()}
+        content["checksums"] = {name: checksum_of(path) for name, path in tables.items()}
+        if manifest is not None:
+            content["manifest"] = _manifest_hash(manifest)
+        write_sealed(mark, content)
 
 
 @reader("banks", weight=7)
@@ -96,7 +103,15 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
     if path.suffix == ".json":
         text = path.read_text()
         tree = mutate_tree(rng, json.loads(text), values=("../../x", "/etc/passwd", 10**12))
-        path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
+        if rng.random() < 0.5 and isinstance(tree, dict):
+            with contextlib.suppress(ValueError, RecursionError):
+                tree.pop("checksum", None)
+                write_sealed(path, tree)
+                if path.name == "manifest.json" and rng.random() < 0.7:
+                    for one in bank.glob("shard_*"):
+                        _agree(one, tree)
+        else:
+            path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
     elif rng.random() < 0.1:
         path.unlink()
         with contextlib.suppress(OSError):
