@@ -16,10 +16,16 @@ from fuzz.readers.calls import command, one_of
 
 
 def _keys(tree: Any) -> set[str]:
-    """All keys of a tree, as words of a sentence."""
-    if isinstance(tree, dict):
-        return {str(key) for key in tree} | {key for value in tree.values() for key in _keys(value)}
-    return {key for value in tree for key in _keys(value)} if isinstance(tree, list) else set()
+    """All keys of a tree, as words of a sentence; anchors make a tree endless for who follows each of them."""
+    found, left, seen = set(), [tree], set()
+    while left:
+        one = left.pop()
+        if id(one) in seen or not isinstance(one, (dict, list)):
+            continue
+        seen.add(id(one))
+        left += one.values() if isinstance(one, dict) else one
+        found |= {str(key) for key in one} if isinstance(one, dict) else set()
+    return found
 
 
 def _names(path: Path, content: bytes, valid: Any) -> tuple[str, ...]:
