@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ TINY: dict[str, Any] = {
 """A recipe whose stages take a second."""
 
 
+MADE = (
+    "--train_videos=2", "--val_videos=2", "--still_videos=2", "--frames=4", "--side=32", "--digit=12",
+    "--still_side=16", "--distractors=1",
+)  # fmt: skip
+"""Options of the embedded data."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Where the material lies; nobody writes to it."""
@@ -73,6 +81,21 @@ class Corpus:
     def stopped(self) -> Path:
         """A run that was interrupted in stage I, with the checkpoint to resume from."""
         return self.path / "stopped"
+
+    @property
+    def compared(self) -> Path:
+        """The finished run with a comparison in it."""
+        return self.path / "compared"
+
+    @property
+    def made(self) -> Path:
+        """What ``data make`` writes."""
+        return self.path / "made"
+
+    @property
+    def extracted(self) -> Path:
+        """What ``data extract`` writes of the validation list."""
+        return self.path / "extracted"
 
     @property
     def media(self) -> Path:
@@ -110,7 +133,8 @@ def make_corpus(folder: Path) -> Corpus:
         path.mkdir(parents=True)
     _write_data(corpus.data)
     _write_media(corpus.media)
-    with _quiet():
+    # matplotlib looks for the machine's fonts once, with a command that a case must not run.
+    with _quiet(), mock.patch.dict(os.environ, MPLCONFIGDIR=str(folder / "matplotlib")):
         _train(corpus)
     (corpus.outside / "secret.txt").write_text(f"{SECRET}\n")
     shutil.copy(corpus.data / "0.mp4", corpus.outside / "secret.mp4")
@@ -186,8 +210,18 @@ def _train(corpus: Corpus) -> None:
     from adafocus_rl.checkpoint import CheckpointRotation
     from adafocus_rl.experiments.cli import main
 
-    if main(["train", str(corpus.recipe), "--out", str(corpus.run)]):
-        raise RuntimeError("the fuzz suite's own run does not train")
+    corpus_run, compared = str(corpus.run), str(corpus.compared)
+    commands = (
+        ["train", str(corpus.recipe), "--out", corpus_run],
+        ["data", "make", "moving_digits", str(corpus.made), *MADE],
+        ["data", "extract", str(corpus.data / "val.csv"), "--out", str(corpus.extracted), "--workers=0"],
+        ["compare", compared, "--agents", "RandomAgent", "CenterAgent", "--seeds", "1", "--jobs", "1"],
+    )
+    for arguments in commands:
+        if compared in arguments:
+            shutil.copytree(corpus.run, corpus.compared)
+        if main(arguments):
+            raise RuntimeError(f"the fuzz suite's own `adafocus {shlex.join(arguments)}` fails")
     save = CheckpointRotation.save
 
     def interrupted(self: CheckpointRotation, *args: Any, **kwargs: Any) -> Path:

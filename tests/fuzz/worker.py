@@ -39,8 +39,8 @@ def work(cases: Sequence[tuple[str, int]], seed: int, corpus: Corpus, folder: Pa
     tempfile.tempdir = str(folder)
     guard = Guard(corpus.outside)
     os.environ["FUZZ_PORT"] = str(guard.port)
-    caches = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR")
-    os.environ.update(dict.fromkeys(caches, str(folder)))
+    caches = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR")
+    os.environ.update(dict.fromkeys(caches, str(folder)), MPLCONFIGDIR=str(corpus.path / "matplotlib"))
     for reader, number in cases:
         own = folder / case_folder(reader, number)
         own.mkdir(parents=True)
