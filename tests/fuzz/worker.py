@@ -36,11 +36,15 @@ def work(cases: Sequence[tuple[str, int]], seed: int, corpus: Corpus, folder: Pa
 
     import fuzz.readers  # noqa: F401  # announces them
 
-    tempfile.tempdir = str(folder)
-    guard = Guard(corpus.outside)
-    os.environ["FUZZ_PORT"] = str(guard.port)
     caches = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR")
     os.environ.update(dict.fromkeys(caches, str(folder)), MPLCONFIGDIR=str(corpus.path / "matplotlib"))
+    tempfile.tempdir = str(folder)
+    if any(reader == "comparisons" for reader, _ in cases):
+        # It looks for the machine's fonts once, with a command that a case must not run.
+        with contextlib.suppress(ImportError):
+            import matplotlib.font_manager  # noqa: F401
+    guard = Guard(corpus.outside)
+    os.environ["FUZZ_PORT"] = str(guard.port)
     for reader, number in cases:
         own = folder / case_folder(reader, number)
         own.mkdir(parents=True)
