@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -81,10 +82,14 @@ def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
     # what Windows' PowerShell redirects into a file, is UTF-16.
     encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         kind = "UTF-16" if encoding == "utf-16" else "UTF-8"
         raise UserError(f"the {what} {path} cannot be read as {kind} text ({error}); save it as UTF-8") from None
+    head = text[:100]
+    if 3 * head.count("\0") > len(head) > 0:
+        raise UserError(f"the {what} {path} is UTF-16 without a byte-order mark, or no text; save it as UTF-8")
+    return text
 
 
 def read_json(path: Path | str, what: str, *, limit: int = JSON_LIMIT) -> Any:
@@ -175,6 +180,22 @@ def write_bytes(path: Path | str, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_together(contents: Mapping[Path, str]) -> None:
+    """Writes or replaces several files of UTF-8 text, none of which means anything without the others.
+
+    All are written under temporary names before the first takes its place: what can go wrong goes wrong before.
+
+    Raises:
+        OSError: the disk refused; nothing has changed, unless it did so between two renames.
+    """
+    for path in contents:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(replacing(path)).write_bytes(content.encode("utf-8"))
 
 
 def write_text(path: Path | str, text: str) -> None:

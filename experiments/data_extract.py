@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from adafocus_rl.data.class_names import class_names_text
 from adafocus_rl.data.extract import TEMPLATE, Extracted, ExtractJob, extract_video, folder_names
 from adafocus_rl.data.index import BOX_COLUMNS, VideoIndex, VideoRecord, read_boxes
 from adafocus_rl.data.processes import run_in_processes
@@ -14,7 +20,10 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.data_check import add_list_options
 from adafocus_rl.experiments.reporting import Ticker, say
-from adafocus_rl.files import user_path
+from adafocus_rl.files import user_path, write_together
+
+CLASSES = "classes.txt"
+"""Names of the classes of all lists in a folder."""
 
 
 def extract(argv: Sequence[str]) -> int:
@@ -52,12 +61,15 @@ def extract(argv: Sequence[str]) -> int:
         format=options.format or "auto",
         template=options.template,
         split=options.split,
+        # One order of classes for all lists that are extracted into a folder.
+        order=out / CLASSES if (out / CLASSES).is_file() else None,
     )
     for note in index.notes:
         say(f"note: {note}")
     list_file = out / f"{_stem(source)}.csv"
-    if list_file.resolve() == source.resolve():
+    if os.path.realpath(list_file) == os.path.realpath(source):
         raise UserError(f"{source} would be overwritten by the list of folders; give another folder with --out")
+    boxes = read_boxes(index)  # a mistake in them shows before the work
     names = folder_names([record.path for record in index])
     jobs = [
         ExtractJob(
@@ -70,7 +82,7 @@ def extract(argv: Sequence[str]) -> int:
         )
         for i, record in enumerate(index)
     ]
-    if any(job.source.resolve() == job.out.resolve() for job in jobs):
+    if any(os.path.realpath(job.source) == os.path.realpath(job.out) for job in jobs):
         raise UserError(f"{out} holds the folders that are to be extracted; give another folder with --out")
     results: dict[int, Extracted] = {}
     with Ticker(f"extracting {source.name}", len(jobs)) as ticker:
@@ -83,7 +95,7 @@ def extract(argv: Sequence[str]) -> int:
         say(f"left out {path}: {reason}")
     if not good:
         raise UserError(f"none of the {len(index)} videos of {source} can be extracted; see the reasons above")
-    _write_list(index, good, names, results, list_file)
+    _write_list(index, good, names, results, boxes, list_file)
     fresh = sum(results[i].fresh for i in good)
     say(f"{fresh} videos extracted, {len(good) - fresh} were there, {len(failed)} left out")
     say(f"wrote {list_file}")
@@ -106,24 +118,28 @@ def _stem(path: Path) -> str:
 
 
 def _write_list(
-    index: VideoIndex, good: Sequence[int], names: Sequence[str], results: dict[int, Extracted], list_file: Path
+    index: VideoIndex,
+    good: Sequence[int],
+    names: Sequence[str],
+    results: Mapping[int, Extracted],
+    boxes: Mapping[str, NDArray[np.float32]],
+    list_file: Path,
 ) -> None:
-    """The list of folders, the class names, and true boxes at the size of the images."""
+    """The list of folders, the class names, and true boxes at the size of the images: all of them or none."""
     records = [
         VideoRecord(path=names[i], num_frames=results[i].frames, labels=index[i].labels, extra=index[i].extra)
         for i in good
     ]
-    VideoIndex(records=records, root=list_file.parent).write(list_file)
+    contents = {list_file: VideoIndex(records=records, root=list_file.parent).text()}
     if index.class_names is not None:
-        text = "".join(f"{name}\n" for name in index.class_names)
-        (list_file.parent / "classes.txt").write_text(text, encoding="utf-8")
-    if index.boxes is None:
-        return
-    boxes = read_boxes(index)
-    with list_file.with_name(f"{list_file.stem}_boxes.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        contents[list_file.with_name(CLASSES)] = class_names_text(index.class_names)
+    if index.boxes is not None:
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
         writer.writerow(BOX_COLUMNS)
         for i in good:
             for frame, box in enumerate(boxes[index[i].path][: results[i].frames] * results[i].scale):
                 if box[0] == box[0]:  # NaN: the object is absent
                     writer.writerow([names[i], frame, *(f"{value:.2f}" for value in box)])
+        contents[list_file.with_name(f"{list_file.stem}_boxes.csv")] = content.getvalue()
+    write_together(contents)

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from adafocus_rl.data.class_names import class_names_text
 from adafocus_rl.data.index import VideoIndex, VideoRecord
+from adafocus_rl.data.list_text import is_utf8
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.data.own_videos import OwnVideos, read_table, scan_folder, split_videos
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.reporting import say
-from adafocus_rl.files import user_path
+from adafocus_rl.files import read_text, user_path, write_together
 
 
 def index(argv: Sequence[str]) -> int:
@@ -44,25 +46,41 @@ def index(argv: Sequence[str]) -> int:
     out = user_path(options.out) if options.out else folder
     files = {name: out / name for name in ("train.csv", "val.csv", "classes.txt")}
     videos = scan_folder(source) if folder == source else read_table(source)
-    names = "".join(f"{name}\n" for name in videos.class_names)
+    names = class_names_text(videos.class_names)
     taken = [path for name, path in files.items() if path.exists() and name != "classes.txt"]
-    if files["classes.txt"].exists() and files["classes.txt"].read_text(encoding="utf-8") != names:
+    if files["classes.txt"].exists() and not _holds(files["classes.txt"], names):
         taken.append(files["classes.txt"])
-    if source in taken:
+    if any(path.samefile(source) for path in taken):
         raise UserError(f"{source} would be overwritten by the lists; give another folder for them with --out")
     if taken and not options.overwrite:
         raise UserError(f"{taken[0]} is there already; add --overwrite to replace it, or --out for another folder")
     train, val = split_videos(videos, val=options.val, seed=options.seed, fold=options.fold)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, records in (("train.csv", train), ("val.csv", val)):
-        VideoIndex(records=_from(root, out, records), root=out).write(files[name])
-    files["classes.txt"].write_text(names, encoding="utf-8")
+    lists = {
+        files[name]: VideoIndex(records=_from(root, out, records), root=out).text()
+        for name, records in (("train.csv", train), ("val.csv", val))
+    }
+    write_together({**lists, files["classes.txt"]: names})
     _report(videos, train, val, files, as_json=options.json)
     return 0
 
 
+def _holds(path: Path, text: str) -> bool:
+    """Whether the file holds the text, whatever ends its lines."""
+    try:
+        return read_text(path, "file of class names").replace("\r\n", "\n") == text
+    except UserError:
+        return False
+
+
 def _from(root: Path, out: Path, records: Sequence[VideoRecord]) -> list[VideoRecord]:
-    """The records with paths that start from the lists' folder, so that no option has to name the root."""
+    """The records with paths that start from the lists' folder, so that no option has to name the root.
+
+    Raises:
+        UserError: the way from there is no text.
+    """
+    way = os.path.relpath(root, out)
+    if root != out and not is_utf8(way):
+        raise UserError(f"paths would begin with {way!r}, which is no UTF-8; give another folder with --out")
     return [
         VideoRecord(
             path=record.path if root == out else Path(os.path.relpath(root / record.path, out)).as_posix(),
@@ -97,7 +115,13 @@ def _report(
                     for label, name in enumerate(videos.class_names)
                 },
                 "ignored": dict(videos.ignored),
+                **({"unlisted": videos.unlisted} if videos.unlisted else {}),
             }
+        )
+    if videos.unlisted:
+        say(
+            f"warning: {len(videos.unlisted)} videos were left out because lists cannot hold their names, which are no "
+            f"UTF-8, or have blanks or line breaks at their ends (the first: {videos.unlisted[0]!r}); rename them"
         )
     if videos.ignored:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(videos.ignored.items()))

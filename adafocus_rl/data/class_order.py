@@ -91,7 +91,7 @@ def order_after(first: RawList, other: RawList) -> ClassOrder:
     return ClassOrder(
         raw=other,
         classes=own,
-        conflict=f"{other.file} and the training list {first.file} number their classes differently: {difference}; "
+        conflict=f"{other.file} and {first.file} number their classes differently: {difference}; "
         "correct one of the two files, or name one for both lists with data.classes",
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_json, write_json
 
 MANIFEST = "dataset.json"
 
@@ -40,7 +41,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
         partial.chmod(0o755)
         write(partial)
         manifest = {"description": wanted, "hash": _hash(partial)}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_json(partial / MANIFEST, manifest, indent=2)
         try:
             if out.is_dir():
                 out.rmdir()  # empty, or `_reusable` had refused it
@@ -60,9 +61,9 @@ def _reusable(out: Path, wanted: Mapping[str, Any]) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(out / MANIFEST, "manifest")
         present, stored = manifest["description"], manifest["hash"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         raise UserError(
             f"{out} exists and is no dataset folder (no readable {MANIFEST} in it); expected a new or empty "
             "folder, so choose another one or remove it"

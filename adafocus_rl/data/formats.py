@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Literal
 
 from adafocus_rl.data.csv_rows import Row, csv_rows, header_delimiter
-from adafocus_rl.data.list_text import MAX_CLASSES, MAX_LINE, ListError, label, lines_of, number, with_newlines
+from adafocus_rl.data.list_text import (
+    MAX_CLASSES,
+    MAX_LINE,
+    ListError,
+    label,
+    lines_of,
+    number,
+    split_labels,
+    with_newlines,
+)
 from adafocus_rl.errors import UserError
 
 ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_json", "something_json"]
@@ -181,8 +190,7 @@ def read_csv(path: Path, text: str) -> Iterator[ListLine | ListError]:
         name = row["path"].strip()
         if not name:
             raise ListError(path, line, NO_PATH)
-        given = row["label"].split(";")
-        labels = [_label(path, line, text, "label is {!r}") for text in (given if len(given) == 1 else _some(given))]
+        labels = [_label(path, line, text, "label is {!r}") for text in split_labels(row["label"])]
         count = number(row.get("num_frames") or "0")
         if count is None:
             raise ListError(path, line, f"num_frames is {row['num_frames']!r}; expected an integer of 0 or more")
@@ -194,13 +202,6 @@ def read_csv(path: Path, text: str) -> Iterator[ListLine | ListError]:
             yield row if isinstance(row, ListError) else parse(line, row)
         except ListError as mistake:
             yield mistake
-
-
-def _some(labels: list[str]) -> list[str]:
-    """The labels without empty ones at the end: ``1;2;`` is 1 and 2."""
-    while len(labels) > 1 and not labels[-1].strip():
-        labels = labels[:-1]
-    return labels
 
 
 def _each(path: Path, text: str, parse: Callable[[int, str], ListLine]) -> Iterator[ListLine | ListError]:

@@ -130,7 +130,9 @@ class VideoIndex:
         """What `write` writes."""
         extra = sorted({key for record in self.records for key in record.extra})
         content = io.StringIO()
-        writer = csv.writer(content, lineterminator="\n")
+        # The writer leaves a carriage return bare, where the reader takes it for the end of the line.
+        bare = any("\r" in text for record in self.records for text in (record.path, *record.extra.values()))
+        writer = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
         writer.writerow(["path", "label", "num_frames", *extra])
         for record in self.records:
             labels = ";".join(str(label) for label in record.labels)

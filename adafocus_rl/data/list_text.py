@@ -18,6 +18,12 @@ MAX_LINES = 5_000_000
 MAX_LINE = 100_000
 """Characters of the longest line that is taken for one of a list."""
 
+FEW_CLASSES = 10_000
+"""Classes that a list of numbers without names may have, however few of them occur."""
+
+GAPS = 10
+"""Classes, occurring or not, for each one that occurs, that a list may have beyond these."""
+
 _DIGITS = 12
 """Digits of the largest number; no count of frames or classes has more."""
 
@@ -35,6 +41,14 @@ class ListError(UserError):
         super().__init__(f"{file}, line {line}: {text}")
         self.line = line
         self.text = text
+
+
+def believable(occurring: int) -> int:
+    """The number of classes up to which labels are taken for meant, by how many occur.
+
+    What a class takes, in the last layer and for each video, it takes whether it occurs or not.
+    """
+    return max(FEW_CLASSES, GAPS * occurring)
 
 
 def number(text: str) -> int | None:
@@ -61,6 +75,14 @@ def label(text: str) -> int | str | None:
     if value is not None:
         return value if value < MAX_CLASSES else None
     return None if not text or looks_like_number(text) or flaw(text) else text
+
+
+def split_labels(text: str) -> list[str]:
+    """The labels that ``;`` joins, at least one; ``1; 2;`` is 1 and 2."""
+    labels = [label.strip() for label in text.split(";")]
+    while len(labels) > 1 and not labels[-1]:
+        labels.pop()
+    return labels
 
 
 def flaw(text: str) -> str | None:

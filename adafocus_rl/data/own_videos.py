@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import warnings
 from collections import Counter
@@ -14,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from adafocus_rl.data.class_names import read_class_names
+from adafocus_rl.data.csv_rows import Row, csv_rows
 from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
-from adafocus_rl.data.index import VideoRecord
-from adafocus_rl.data.list_text import ListError, number
+from adafocus_rl.data.index import VideoRecord, spelled
+from adafocus_rl.data.list_text import ListError, believable, flaw, number, split_labels
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_text
@@ -32,6 +31,8 @@ class OwnVideos:
     """Names of the classes, in the order of the labels."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Files that are no videos, by ending."""
+    unlisted: list[str] = field(default_factory=list)
+    """Videos that are left out because a list cannot hold their paths: these are no UTF-8, say."""
 
 
 def scan_folder(folder: Path) -> OwnVideos:
@@ -49,10 +50,15 @@ def scan_folder(folder: Path) -> OwnVideos:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected one with a folder of videos for each class")
     ignored: Counter[str] = Counter()
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[str]] = {}
+    unlisted: list[str] = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
-            found[entry.name] = sorted(_videos(entry, ignored))
+            videos = [video.relative_to(folder).as_posix() for video in sorted(_videos(entry, ignored))]
+            good = {} if flaw(entry.name) else dict.fromkeys(filter(_listable, videos))
+            unlisted += [video for video in videos if video not in good]
+            if good or not videos:
+                found[entry.name] = [*good]
     if not any(found.values()):
         endings = " ".join(sorted(VIDEO_SUFFIXES))
         raise UserError(
@@ -63,11 +69,14 @@ def scan_folder(folder: Path) -> OwnVideos:
     if empty:
         raise UserError(f"the folder {folder / empty[0]} holds no video; expected some for each class, or no folder")
     records = [
-        VideoRecord(path=video.relative_to(folder).as_posix(), labels=(label,))
-        for label, videos in enumerate(found.values())
-        for video in videos
+        VideoRecord(path=video, labels=(label,)) for label, videos in enumerate(found.values()) for video in videos
     ]
-    return OwnVideos(records=records, class_names=tuple(found), ignored=ignored)
+    return OwnVideos(records=records, class_names=tuple(found), ignored=ignored, unlisted=unlisted)
+
+
+def _listable(path: str) -> bool:
+    """Whether a list gives the path back as it is."""
+    return flaw(path) in (None, "a line break") and path == path.strip()
 
 
 def read_table(file: Path) -> OwnVideos:
@@ -79,36 +88,41 @@ def read_table(file: Path) -> OwnVideos:
     Raises:
         UserError: a missing column, or a bad line.
     """
-    reader = csv.DictReader(io.StringIO(read_text(file, "table")), skipinitialspace=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    if not {"path", "label"} <= {*columns}:
-        raise UserError(f"{file} has the columns {','.join(columns)!r}; expected path,label and perhaps group, fold")
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[tuple[int, Row]] = []
     seen: dict[str, int] = {}
-    for row in reader:
-        line = reader.line_num
-        if None in row or None in row.values() or not row["path"].strip() or not row["label"].strip():
-            raise ListError(file, line, f"expected {len(columns)} values, with a path and a label")
+    for line, row in csv_rows(file, read_text(file, "table"), ("path", "label"), loose=True):
+        if isinstance(row, ListError):
+            raise row
         path = row["path"].strip()
-        if path in seen:
-            raise ListError(file, line, f"{path!r} is on line {seen[path]} already; remove one, or join their labels")
-        seen[path] = line
+        if not path or not row["label"].strip():
+            raise ListError(file, line, f"expected {len(row)} values, with a path and a label")
+        if spelled(path) in seen:
+            text = f"{path!r} is on line {seen[spelled(path)]} already; remove one, or join their labels"
+            raise ListError(file, line, text)
+        seen[spelled(path)] = line
         rows.append((line, {**row, "path": path}))
     if not rows:
         raise UserError(f"{file} lists no video; expected at least one line after the header")
-    given = [[text.strip() for text in row["label"].split(";")] for _, row in rows]
+    given = [split_labels(row["label"]) for _, row in rows]
     numbers = all(number(text) is not None for labels in given for text in labels)
     beside = file.with_name("classes.txt")
     if numbers:
-        count = 1 + max(int(text) for labels in given for text in labels)
+        occurring = {int(text) for labels in given for text in labels}
+        count = 1 + max(occurring)
+        if count > believable(len(occurring)):
+            line = next(line for (line, _), labels in zip(rows, given, strict=True) if str(count - 1) in labels)
+            raise ListError(file, line, f"the label is {count - 1}, but only {len(occurring)} labels occur; correct it")
         names = read_class_names(beside).names if beside.is_file() else tuple(map(str, range(count)))
         if len(names) < count:
             raise UserError(f"{beside} has {len(names)} names, but {file} has labels up to {count - 1}; add the names")
         labels_of = [[int(text) for text in labels] for labels in given]
     else:
         names = tuple(sorted({text for labels in given for text in labels}))
-        labels_of = [[names.index(text) for text in labels] for labels in given]
+        if any(map(flaw, names)):
+            wrong = next(filter(flaw, names))
+            raise UserError(f"{file}: the label {wrong!r} contains {flaw(wrong)}; correct it")
+        places = {name: label for label, name in enumerate(names)}
+        labels_of = [[places[text] for text in labels] for labels in given]
     records = [
         VideoRecord(
             path=row["path"],

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from adafocus_rl.data.class_names import ClassNames
+from adafocus_rl.data.class_names import ClassNames, read_class_names
 from adafocus_rl.data.class_order import ClassOrder, first_order, order_after
 from adafocus_rl.data.formats import NO_PATH, ListFormat, ListLine
 from adafocus_rl.data.frame_names import parse_template
 from adafocus_rl.data.index import VideoIndex, VideoRecord, unique
-from adafocus_rl.data.list_text import ListError, flaw
+from adafocus_rl.data.list_text import ListError, believable, flaw
 from adafocus_rl.data.locate import Locator
 from adafocus_rl.data.raw_annotations import Split
 from adafocus_rl.data.raw_list import RawList, read_raw
@@ -20,12 +20,6 @@ from adafocus_rl.errors import UserError
 
 K = TypeVar("K", bound=str)
 """Names of splits."""
-
-FEW_CLASSES = 10_000
-"""Classes that a list of numbers without names may have, however few of them occur."""
-
-GAPS = 10
-"""Classes, occurring or not, for each one that occurs, that a longer list may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +60,7 @@ def read_index(
     format: ListFormat = "auto",
     template: str | None = None,
     split: Split | None = None,
+    order: Path | None = None,
 ) -> VideoIndex:
     """The videos of one list file.
 
@@ -76,13 +71,15 @@ def read_index(
         format: see `adafocus_rl.data.formats`; ``auto`` detects it.
         template: names of frames in folders, as ``image_{:05d}.jpg``; None when each folder tells.
         split: which subset of annotations that hold several; None for all.
+        order: file of class names in whose order labels are wanted, as if it were a training list's; None for any.
 
     Raises:
-        UserError: no such file, none of the formats, no video, or the first mistake with its line.
+        UserError: no such file, none of the formats, no video, the first mistake with its line, or classes that
+            contradict the order that is wanted.
     """
     if template is not None:
         parse_template(template)
-    content = read_list(Path(list_file), root=root, classes=classes, format=format, split=split)
+    content = read_list(Path(list_file), root=root, classes=classes, format=format, split=split, order=order)
     return _index(Path(list_file), content, template)
 
 
@@ -121,6 +118,7 @@ def read_list(
     classes: Path | None = None,
     format: ListFormat = "auto",
     split: Split | None = None,
+    order: Path | None = None,
 ) -> ListContent:
     """All lines of one list file, mistakes among them; the arguments are `read_index`'s.
 
@@ -129,7 +127,10 @@ def read_list(
     """
     locator = Locator(Path(root) if root is not None else list_file.parent)
     raw = read_raw(list_file, classes=classes, format=format, split=split, locator=locator)
-    return _content(first_order(raw), locator, bounded=True)
+    if order is None:
+        return _content(first_order(raw), locator, bounded=True)
+    first = RawList(file=order, format="csv", lines=[], names=[], files=[read_class_names(order)])
+    return _content(order_after(first, raw), locator, bounded=False)
 
 
 def read_lists(
@@ -181,12 +182,9 @@ def _content(order: ClassOrder, locator: Locator, *, bounded: bool) -> ListConte
 
 
 def _bounded(raw: RawList) -> list[ListLine | ListError]:
-    """The lines; those whose label cannot be meant, because it would make classes by the thousand, as mistakes.
-
-    What a class takes, in the last layer and for each video, it takes whether it occurs or not.
-    """
+    """The lines; those whose label would make classes by the thousand as mistakes."""
     occurring = {label for line in raw.lines if isinstance(line, ListLine) for label in line.labels}
-    most = max(FEW_CLASSES, GAPS * len(occurring))
+    most = believable(len(occurring))
     lines: list[ListLine | ListError] = []
     for line in raw.lines:
         labels = [] if isinstance(line, ListError) else [label for label in line.labels if isinstance(label, int)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.data.own_videos import OwnVideos, split_videos
+from adafocus_rl.data.read import read_indices
 
 Cli = Any
 
@@ -140,7 +143,7 @@ def test_a_table_with_names_groups_and_folds(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "arguments", "words"),
     [
-        ("path,class\na,1\n", [], "the columns 'path,class'; expected path,label"),
+        ("path,class\na,1\n", [], "line 1: no column 'label' (the header is 'path,class')"),
         ("path,label\na,1\na,2\n", [], "line 3: 'a' is on line 2 already"),
         ("path,label\na,\n", [], "line 2: expected 2 values"),
         ("path,label\n", [], "lists no video"),
@@ -167,3 +170,84 @@ def test_folders_without_videos(cli: Cli, tmp_path: Path) -> None:
     assert "expected CLASS/NAME" in done.err
     touch(tmp_path / "run" / "a.mp4", tmp_path / "empty" / "b.txt")
     assert "empty holds no video" in cli("data", "index", tmp_path).err
+
+
+def test_names_that_a_list_cannot_hold_are_left_out_and_counted(cli: Cli, tmp_path: Path) -> None:
+    """And the lists that were there stay whole."""
+    root = tmp_path / "videos"
+    touch(*(root / name / f"{i}.mp4" for name in ("run", "walk") for i in range(3)))
+    assert cli("data", "index", root).code == 0
+    before = {path: path.read_bytes() for path in root.iterdir() if path.is_file()}
+    try:
+        touch(
+            root / "run" / os.fsdecode(b"caf\xe9.mp4"), root / os.fsdecode(b"\xff") / "x.mp4", root / "walk" / "e.mp4 "
+        )
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    done = cli("data", "index", root, "--overwrite")
+    assert done.code == 0, done.err
+    assert "2 videos were left out because lists cannot hold their names" in done.err
+    assert {path: path.read_bytes() for path in root.iterdir() if path.is_file()} == before
+    bad = tmp_path / os.fsdecode(b"\xfe")
+    bad.joinpath("in", "run").mkdir(parents=True)
+    for i in range(3):
+        touch(bad / "in" / "run" / f"{i}.mp4")
+    (tmp_path / "out").mkdir()
+    done = cli("data", "index", bad / "in", "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "which is no UTF-8" in done.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_lists_are_replaced_together_or_not_at_all(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "videos"
+    touch(*(root / name / f"{i}.mp4" for name in ("run", "walk") for i in range(5)))
+    assert cli("data", "index", root).code == 0
+    before = {path.name: path.read_bytes() for path in root.iterdir() if path.is_file()}
+    touch(*(root / "swim" / f"{i}.mp4" for i in range(5)))
+    written = []
+    write_bytes = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write_bytes(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        done = cli("data", "index", root, "--overwrite")
+    assert done.code == 2
+    assert "No space left on device" in done.err
+    assert {path.name: path.read_bytes() for path in root.iterdir() if path.is_file()} == before
+    (root / "val.csv").unlink()
+    (root / "val.csv").mkdir()
+    done = cli("data", "index", root, "--overwrite")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert (root / "train.csv").read_bytes() == before["train.csv"]
+    # The table that is indexed is not replaced by its own lists, however it is called.
+    (root / "val.csv").rmdir()
+    (tmp_path / "link").symlink_to(root)
+    done = cli("data", "index", tmp_path / "link" / "train.csv", "--out", root, "--overwrite")
+    assert done.code == 2
+    assert "would be overwritten by the lists" in done.err
+
+
+@pytest.mark.parametrize(
+    "classes", [("1 finger", "2 fingers"), ("1 finger", "2 finger"), ("0 x", "1 y"), ("[a]", "{b}")]
+)
+def test_classes_whose_names_begin_oddly(cli: Cli, tmp_path: Path, classes: tuple[str, ...]) -> None:
+    touch(*(tmp_path / name / f"{i}.mp4" for name in classes for i in range(4)))
+    assert cli("data", "index", tmp_path, "--val", "0.25").code == 0
+    found = read_indices({split: tmp_path / f"{split}.csv" for split in ("train", "val")})
+    assert [index.class_names for index in found.values()] == [classes, classes]
+    done = cli("data", "check", tmp_path / "train.csv", "--val", tmp_path / "val.csv", "--json")
+    assert {one["kind"] for one in json.loads(done.out)["faults"]} & {"class_name", "other_classes"} == set()
+
+
+def test_a_european_table(cli: Cli, tmp_path: Path) -> None:
+    rows = "".join(f"{i}.mp4;{('run', 'walk')[i % 2]};g{i}\r\n" for i in range(8))
+    (tmp_path / "table.csv").write_text(f"\ufeffpath;label;group\r\n{rows}", newline="")
+    assert cli("data", "index", tmp_path / "table.csv").code == 0
+    assert VideoIndex.read(tmp_path / "train.csv").class_names == ("run", "walk")
+    assert {record.extra["group"][0] for record in VideoIndex.read(tmp_path / "val.csv")} == {"g"}
