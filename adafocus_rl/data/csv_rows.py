@@ -6,7 +6,6 @@ Spreadsheet programs write commas, in Europe semicolons, and as "Unicode text" t
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -45,7 +44,7 @@ def csv_rows(
     named = re.match(r"sep=([,;\t])\r?\n", text)
     start = text[named.end() :] if named else text
     skipped = 1 if named else 0
-    first = next((each for each in io.StringIO(start) if each.strip()), "")
+    first = start.lstrip("\r\n ")[: MAX_LINE + 1].split("\n", 1)[0]
     delimiter = named[1] if named else header_delimiter(first, required) or ","
     reader = csv.reader(_lines(start), delimiter=delimiter, strict=not loose, skipinitialspace=loose)
     line = 1
@@ -64,16 +63,16 @@ def csv_rows(
             _header(file, [], required)
     except csv.Error as error:
         raise UserError(
-            f"{file}, line {reader.line_num + skipped}: this cannot be read as CSV ({error}); check the quotes from "
-            f"line {line} on"
+            f"{file}, line {max(reader.line_num + skipped, 1)}: this cannot be read as CSV ({error}); check the quotes "
+            f"from line {line} on"
         ) from None
 
 
 def _lines(text: str) -> Iterator[str]:
-    for line in io.StringIO(text, newline=""):
-        if len(line) > MAX_LINE:
-            raise csv.Error(f"a line of {len(line)} characters")
-        yield line
+    for found in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
+        if len(found[0]) > MAX_LINE:
+            raise csv.Error(f"a line of {len(found[0])} characters")
+        yield found[0]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

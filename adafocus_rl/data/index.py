@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from adafocus_rl.data.csv_rows import csv_rows
 from adafocus_rl.data.frame_names import image_names
-from adafocus_rl.data.list_text import ListError, number
+from adafocus_rl.data.list_text import LIST_LIMIT, ListError, number
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_text, write_text
 
@@ -156,7 +156,7 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
         return {}
     counts = {record.path: record.num_frames for record in index.records}
     found: dict[str, dict[int, list[float]]] = {path: {} for path in counts}
-    for line, row in csv_rows(index.boxes, read_text(index.boxes, "file of boxes"), BOX_COLUMNS):
+    for line, row in csv_rows(index.boxes, read_text(index.boxes, "file of boxes", limit=LIST_LIMIT), BOX_COLUMNS):
         if isinstance(row, ListError):
             raise row
         path = row["path"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,12 @@ FEW_CLASSES = 10_000
 
 GAPS = 10
 """Classes, occurring or not, for each one that occurs, that a list may have beyond these."""
+
+LIST_LIMIT = 128 << 20
+"""Bytes of the largest list."""
+
+# Not an io.StringIO, which holds the text once more, with four bytes for each character.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _DIGITS = 12
 """Digits of the largest number; no count of frames or classes has more."""
@@ -114,7 +119,8 @@ def lines_of(file: Path, text: str) -> Iterator[tuple[int, str | ListError]]:
     Raises:
         UserError: more lines than `MAX_LINES`.
     """
-    for line, content in enumerate(io.StringIO(with_newlines(text)), start=1):
+    for line, found in enumerate(_LINE.finditer(with_newlines(text)), start=1):
+        content = found[0]
         check_count(file, line)
         if len(content) > MAX_LINE:
             yield line, ListError(file, line, f"the line has {len(content)} characters; is it a list of videos?")

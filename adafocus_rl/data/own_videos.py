@@ -15,7 +15,7 @@ from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.csv_rows import Row, csv_rows
 from adafocus_rl.data.frame_names import IMAGE_SUFFIXES
 from adafocus_rl.data.index import VideoRecord, spelled
-from adafocus_rl.data.list_text import ListError, believable, flaw, number, split_labels
+from adafocus_rl.data.list_text import LIST_LIMIT, ListError, believable, flaw, number, split_labels
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_text
@@ -90,7 +90,7 @@ def read_table(file: Path) -> OwnVideos:
     """
     rows: list[tuple[int, Row]] = []
     seen: dict[str, int] = {}
-    for line, row in csv_rows(file, read_text(file, "table"), ("path", "label"), loose=True):
+    for line, row in csv_rows(file, read_text(file, "table", limit=LIST_LIMIT), ("path", "label"), loose=True):
         if isinstance(row, ListError):
             raise row
         path = row["path"].strip()

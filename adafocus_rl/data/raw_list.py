@@ -18,7 +18,7 @@ from adafocus_rl.data.formats import (
     read_semicolon,
     read_space,
 )
-from adafocus_rl.data.list_text import ListError
+from adafocus_rl.data.list_text import LIST_LIMIT, ListError
 from adafocus_rl.data.locate import Locator
 from adafocus_rl.data.raw_annotations import Split, names_in, read_activitynet, read_something
 from adafocus_rl.files import read_text
@@ -74,7 +74,7 @@ def read_raw(
     Raises:
         UserError: the file as a whole cannot be read.
     """
-    text = read_text(file, "list file")
+    text = read_text(file, "list file", limit=LIST_LIMIT)
     chosen = detect_format(file, text) if format == "auto" else format
     if chosen == "semicolon" and has_header(file, text):
         chosen = "csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,49 @@ def test_names_of_folders() -> None:
     assert folder_names(["a.mp4", "b/c.d.avi", "e"]) == ["a", "b/c.d", "e"]
     assert folder_names(["a.mp4", "a.avi", "A"]) == ["a.mp4", "a.avi", "A"]
     assert folder_names(["/data/run/a.mp4", "../../videos/b.mp4"]) == ["run/a", "videos/b"]
+
+
+def test_lists_of_names_in_one_folder_have_one_order(cli: Cli, listed: Path, tmp_path: Path) -> None:
+    """The second list lacks the class that comes first: its labels are those of the first list all the same."""
+    root, out = listed.parent, tmp_path / "frames"
+    (root / "classes.txt").unlink()
+    (root / "first.txt").write_text("a.mp4;run\nc;jump\n")
+    (root / "second.txt").write_text("deep/b.mp4;run\n")
+    for name in ("first", "second"):
+        done = cli("data", "extract", root / f"{name}.txt", "--out", out, "--workers", "0")
+        assert done.code == 0, done.err
+    assert [record.labels for record in VideoIndex.read(out / "first.csv")] == [(1,), (0,)]
+    assert [record.labels for record in VideoIndex.read(out / "second.csv")] == [(1,)]
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    (root / "third.txt").write_text("deep/b.mp4;swim\n")
+    (root / "other.txt").write_text("run\njump\n")
+    for arguments in ([root / "third.txt"], [listed, "--classes", root / "other.txt"]):
+        done = cli("data", "extract", *arguments, "--out", out, "--workers", "0")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert str(out / "classes.txt") in done.err
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+def test_a_list_and_its_boxes_are_replaced_together(
+    cli: Cli, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "frames"
+    assert cli("data", "extract", listed, "--out", out).code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert sorted(before) == ["classes.txt", "train.csv", "train_boxes.csv"]
+    listed.write_text(listed.read_text() + "more.mp4,0,,\n")
+    write_video(listed.with_name("more.mp4"), frames(4))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(out / "train_boxes.csv"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adafocus_rl.files.os.fsync", full)
+        done = cli("data", "extract", listed, "--out", out, "--workers", "0")
+    assert done.code == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    listed.with_name("train_boxes.csv").write_text("path,frame,top,left,height,width\na.mp4,1000000000,0,0,1,1\n")
+    done = cli("data", "extract", listed, "--out", tmp_path / "elsewhere")
+    assert done.code == 2
+    assert "line 2: frame 1000000000" in done.err
+    assert not (tmp_path / "elsewhere").exists()
