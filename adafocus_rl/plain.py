@@ -13,11 +13,11 @@ import enum
 import inspect
 import math
 import re
-import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from adafocus_rl.annotations import BLOCKS, LISTS, SCALARS, among, annotation_of, describe, is_readable, taken_apart
 from adafocus_rl.errors import UserError
 from adafocus_rl.yaml_text import check_text, parse_yaml
 
@@ -26,20 +26,7 @@ T = TypeVar("T")
 INTEGER_LIMIT = 2**63
 """Whole numbers are below it, as those of tensors are."""
 
-_LISTS = (list, Sequence, Iterable)
-_BLOCKS = (dict, Mapping)
 _DIGITS = re.compile(r"\s*[-+]?[0-9]{1,40}\s*")
-_NAMES: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    type(None): "null",
-}
-
-
-class Unreadable:
-    """Annotation of an option whose own one cannot be evaluated."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +71,7 @@ def options_of(kind: type[Any], *, skip: Sequence[str] = ()) -> dict[str, Option
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if named and parameter.name not in skip and parameter.name not in found:
                 default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
-                found[parameter.name] = Option(hint=_hint(init, parameter), default=default)
+                found[parameter.name] = Option(hint=annotation_of(init, parameter), default=default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return found
@@ -92,31 +79,6 @@ def options_of(kind: type[Any], *, skip: Sequence[str] = ()) -> dict[str, Option
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def _hint(init: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The evaluated annotation of one parameter; the others' may be names that exist for type checkers only."""
-    if parameter.annotation is parameter.empty:
-        return Any
-    one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    try:
-        return get_type_hints(one, globalns=getattr(init, "__globals__", {}))[parameter.name]
-    except Exception:  # whatever another package's annotation does when it is evaluated
-        return Unreadable
-
-
-def is_readable(hint: Any) -> bool:
-    """Whether plain data can satisfy an annotation."""
-    hint, origin, inner = _taken_apart(hint)
-    if origin is Union:
-        return any(is_readable(part) for part in inner)
-    if hint is Any or origin is Literal or _among(hint, _NAMES) or hint is Path:
-        return True
-    if origin is tuple or _among(origin, _LISTS):
-        return all(part is ... or is_readable(part) for part in inner)
-    if _among(origin, _BLOCKS):
-        return _among(inner[0], (str, Any)) and is_readable(inner[1])
-    return isinstance(hint, type) and (issubclass(hint, enum.Enum) or dataclasses.is_dataclass(hint))
 
 
 def build(kind: type[T], values: Mapping[str, Any], key: str, *, whose: str = "") -> T:
@@ -177,9 +139,9 @@ def convert_text(text: str, hint: Any, key: str) -> Any:
     Raises:
         UserError: as :func:`convert`.
     """
-    whole, origin, inner = _taken_apart(hint)
+    whole, origin, inner = taken_apart(hint)
     parts = inner if origin is Union else (whole,)
-    others = [part for part in parts if not _among(part, (str, Path))]
+    others = [part for part in parts if not among(part, (str, Path))]
     spelled = any(get_origin(part) is Literal and text in get_args(part) for part in parts)
     if spelled or not others or not text.strip():
         return convert(text, hint, key)
@@ -214,32 +176,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     raise TypeError(f"{type(value).__name__} is no plain value")
-
-
-def describe(hint: Any) -> str:
-    """What an annotation wants, in words: "a whole number or null"."""
-    hint, origin, inner = _taken_apart(hint)
-    if origin is Union:
-        return " or ".join(describe(part) for part in inner if is_readable(part) or not is_readable(hint))
-    if _among(hint, _NAMES):
-        return _NAMES[hint]
-    if origin is Literal:
-        return f"one of {', '.join(map(repr, inner))}"
-    if origin is tuple and ... not in inner:
-        return f"a list of {len(inner)}, each {describe(inner[0])}" if inner else "an empty list"
-    if origin is tuple or _among(origin, _LISTS):
-        return f"a list, each {describe(inner[0])}" if inner[0] is not Any else "a list"
-    if hint is Any:
-        return "a plain value"
-    if hint is Path:
-        return "a path"
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return f"one of {', '.join(map(repr, hint.__members__))}"
-    if _among(origin, _BLOCKS) or (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
-        return "a block"
-    if hint is Unreadable:
-        return "something whose annotation cannot be read"
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
 
 
 def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str = "") -> str:
@@ -288,55 +224,25 @@ def _fits(value: Any, hint: Any, key: str) -> bool:
     return True
 
 
-def _taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """The annotation without what says nothing, its origin (``Union`` for both ways to write one), and its parts."""
-    while True:
-        if get_origin(hint) is Annotated:
-            hint = get_args(hint)[0]
-        elif type(hint).__name__ == "TypeAliasType":
-            hint = hint.__value__
-        elif hasattr(hint, "__supertype__"):
-            hint = hint.__supertype__
-        else:
-            break
-    if hint is None:
-        hint = type(None)
-    origin, inner = get_origin(hint) or hint, get_args(hint)
-    if origin is types.UnionType:
-        origin = Union
-    if origin is tuple:
-        inner = inner or (Any, ...)
-    elif _among(origin, _LISTS):
-        inner = inner or (Any,)
-    elif _among(origin, _BLOCKS):
-        inner = inner or (str, Any)
-    return hint, origin, inner
-
-
-def _among(hint: Any, kinds: Iterable[Any]) -> bool:
-    """Whether it is one of them; an annotation may be anything, without a hash and with an ``==`` of its own."""
-    return any(hint is kind for kind in kinds)
-
-
 def _converted(value: Any, hint: Any, key: str, *, lenient: bool) -> Any:
     """The value, if it fits; ``lenient`` takes text for the number that it spells."""
-    hint, origin, inner = _taken_apart(hint)
+    hint, origin, inner = taken_apart(hint)
     if origin is Union:
         return _first(value, [part for part in inner if is_readable(part)], key, lenient=lenient)
     if hint is Any:
         return _plain_data(value, key)
     if origin is Literal:
         return _first_of(value, {choice: choice for choice in inner})
-    if _among(hint, _NAMES):
+    if among(hint, SCALARS):
         return _scalar(value, hint, key, lenient=lenient)
     if hint is Path:
         return Path(_scalar(value, str, key, lenient=lenient))
-    if origin is tuple or _among(origin, _LISTS):
+    if origin is tuple or among(origin, LISTS):
         return _listed(value, origin, inner, key, lenient=lenient)
     if not isinstance(hint, type) or not issubclass(hint, enum.Enum):
         if not isinstance(value, Mapping):
             raise _DoesNotFitError
-        if _among(origin, _BLOCKS):
+        if among(origin, BLOCKS):
             return {name: convert(entry, inner[1], f"{key}.{name}") for name, entry in value.items()}
         return build(hint, value, key)
     return _first_of(value, hint.__members__)

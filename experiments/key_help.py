@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.options import agent_options
-from adafocus_rl.plain import Option, describe, options_of, plain
+from adafocus_rl.annotations import describe
+from adafocus_rl.plain import Option, options_of, plain
 
 
 def config_help(kind: type[Any], usage: str) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
 from adafocus_rl.agents.options import agent_options, find_agent
+from adafocus_rl.annotations import is_readable
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.limits import check_limits
-from adafocus_rl.plain import Option, convert, convert_text, is_readable, plain, unknown
+from adafocus_rl.plain import Option, convert, convert_text, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
 
 

@@ -23,7 +23,7 @@ FRAME_PREFIXES = ("image_", "img_", "frame_", "")
 
 _DIGITS_ALIKE = str.maketrans("123456789", "0" * 9)
 
-_TEMPLATE = re.compile(r"([^{}]*)\{:?(?:0(\d+))?d?\}([^{}]*)")
+_TEMPLATE = re.compile(r"([^{}]*)\{:?(?:0(\d{1,2}))?d?\}([^{}]*)")
 
 
 @dataclass(frozen=True, kw_only=True)

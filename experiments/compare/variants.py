@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.parser import FLAGS, Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.files import user_path
 from adafocus_rl.yaml_text import read_yaml
@@ -32,7 +32,14 @@ class Variant:
 
 
 def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and values as ``adafocus train`` takes them."""
+    """Dotted keys and values as ``adafocus train`` takes them.
+
+    Raises:
+        UserError: a key that reads a file or prints something, instead of setting a value.
+    """
+    for key in overrides:
+        if key in ("config", *FLAGS):
+            raise UserError(f"the overrides have {key!r}, which is no key of a recipe; leave it out")
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
 
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, NewType, Optional, Union
 
 import pytest
 
+from adafocus_rl.annotations import describe, is_readable
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import build, convert, convert_text, describe, is_readable, options_of, plain
+from adafocus_rl.plain import build, convert, convert_text, options_of, plain
 
 # Written the old way, as other packages do.
 OPTIONAL: Any = Optional[int]  # noqa: UP045

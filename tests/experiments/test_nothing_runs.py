@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.variants import as_arguments, read_ablation
 from adafocus_rl.experiments.parser import experiment_parser, parse_settings
 
 MARK = "mark"
@@ -192,6 +193,15 @@ def test_arguments_are_refused(
     assert "root:x" not in str(caught.value)
     assert capsys.readouterr().out == ""
     assert not (traps / MARK).exists()
+
+
+@pytest.mark.parametrize("key", ["config", "print_config", "help", "agent.help", "x=y", ""])
+def test_an_ablation_sets_values_only(traps: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    (traps / "a.yaml").write_text(json.dumps([{"name": "a", "overrides": {key: "/etc/passwd"}}]))
+    _, variants = read_ablation(str(traps / "a.yaml"))
+    with pytest.raises(UserError, match="key"):
+        parse_settings(experiment_parser("test"), as_arguments(variants[0].overrides))
+    assert capsys.readouterr().out == ""
 
 
 def test_what_a_third_party_s_library_takes_stays_plain(traps: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from adafocus_rl.data.decode import DecodeError, decode_frames, probe
-from adafocus_rl.data.frame_names import frame_images, split_families
+from adafocus_rl.data.frame_names import frame_images, parse_template, split_families
+from adafocus_rl.errors import UserError
 
 
 def _folder(tmp_path: Path, *names: str) -> Path:
@@ -50,3 +51,9 @@ def test_decoding_goes_by_the_template(tmp_path: Path, numbered, read_numbers, w
     assert probe(folder, template="late_{}.png").num_frames == 3
     with pytest.raises(DecodeError, match="no image in the folder is named like the template 'img_"):
         decode_frames(folder, [0], template="img_{:05d}")
+
+
+@pytest.mark.parametrize("template", ["{:0999999999d}", "{:0" + "9" * 5000 + "d}.jpg", "{0.__class__}", "{:>99999999}"])
+def test_templates_that_ask_for_more_than_a_number(template: str) -> None:
+    with pytest.raises(UserError, match="expected one number in braces"):
+        parse_template(template)
