@@ -185,8 +185,8 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, 
         what: the checkpoint's name for the message.
 
     Raises:
-        UserError: a name or a shape differs; the message tells the first one. The module is unchanged
-        then.
+        UserError: a name or a shape differs, or a number is not finite; the message tells the first one. The module is
+            unchanged then.
     """
     given = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     expected = module.state_dict()
@@ -195,6 +195,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, 
         raise UserError(
             f"checkpoint {what} was made with another architecture: {difference}; "
             "use the configuration it was trained with, or another checkpoint"
+        )
+    if (spoilt := not_finite(given)) is not None:
+        raise UserError(
+            f"checkpoint {what} holds numbers that are NaN or infinite in {prefix}{spoilt}: the training that wrote it "
+            "has diverged; train that stage again with a lower rate"
         )
     module.load_state_dict(given, strict=True)
 
@@ -207,6 +212,23 @@ def _first_difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor
             return f"{prefix}{name} has shape {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
     extra = next((name for name in given if name not in expected), None)
     return None if extra is None else f"it has {prefix}{extra}, which this architecture lacks"
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity; None without any. Waits for the device once."""
+    floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
+    if not floating:
+        return None
+    # Optimisers keep some of their state on CPU.
+    device = next(iter(floating.values())).device
+    # A maximum of magnitudes is NaN or infinite where any is; several times as fast as isfinite of each.
+    largest = torch.stack([_largest(value).to(device) for value in floating.values()])
+    return next((name for name, sound in zip(floating, largest.isfinite().tolist(), strict=True) if not sound), None)
+
+
+def _largest(value: Tensor) -> Tensor:
+    value = value.detach()
+    return value.abs().max().float() if value.numel() else torch.zeros((), device=value.device)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -366,6 +388,41 @@ class CheckpointRotation:
         """The checkpoint of the highest step, or None when there is none."""
         steps = self._steps()
         return steps[max(steps)] if steps else None
+
+    def load_latest(
+        self, *, device: torch.device | str = "cpu"
+    ) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+        """The checkpoint of the highest step, read; None when there is none.
+
+        A damaged one is not passed over for an older one: what that means is the user's to decide.
+
+        Raises:
+            UserError: it is damaged; the message tells what happens when it is deleted.
+        """
+        path = self.latest()
+        if path is None:
+            return None
+        with self.advising(path):
+            return path, *load(path, device=device)
+
+    @contextmanager
+    def advising(self, path: Path) -> Iterator[None]:
+        """A block that goes on from a checkpoint; where it is damaged, the message says what to delete.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            with reading(path):
+                yield
+        except DamagedCheckpointError as error:
+            older = [step for step, other in self._steps().items() if other != path]
+            then = f"goes on after epoch {max(older)}" if older else "begins anew"
+            stage = self.stem.removesuffix(".resume")
+            raise UserError(
+                f"checkpoint {path}, from which {stage} is to go on, cannot be used: {error.reason}; delete this file, "
+                f"and {stage} {then} with the same command with --resume; what was finished before it stays"
+            ) from error
 
     def clear(self) -> None:
         """Remove every checkpoint of this stem, the best one too: the stage starts over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 from adafocus_rl.errors import UserError
@@ -12,10 +13,12 @@ from adafocus_rl.experiments.evaluate import evaluate as evaluate_run
 from adafocus_rl.experiments.evaluate import evaluate_one
 from adafocus_rl.experiments.features import RunFeatures, open_bank
 from adafocus_rl.experiments.handover import load_recognizer
+from adafocus_rl.experiments.metrics_log import read_metrics
 from adafocus_rl.experiments.parser import experiment_parser, load_settings, parse_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.run_folder import RunFolder, open_run
+from adafocus_rl.experiments.run_lock import locked
 from adafocus_rl.experiments.same_run import check_same_run
 from adafocus_rl.experiments.tables import print_results
 from adafocus_rl.experiments.train import rehearse
@@ -52,16 +55,26 @@ def train(argv: Sequence[str]) -> int:
 
     run = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
-    _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-    context = make_context(settings.config, settings.agent, run, resume=options.resume, strict=options.strict)
-    rehearse(context, stages)
-    if options.overwrite:
-        run.discard()
-    elif not options.resume:
-        for name in run.discard_from(min(stages)):
-            context.log.forget(name)
-    run.describe(config_text=settings.text, command=command_text("adafocus", "train", *argv))
-    _finish(context, train_run(context, stages), as_json=options.json)
+    command = command_text("adafocus", "train", *argv)
+    with ExitStack() as stack:
+        # A folder that is not there is made when all has been looked at.
+        new = not run.path.is_dir()
+        if not new:
+            stack.enter_context(locked(run.path, command))
+        _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+        context = make_context(settings.config, settings.agent, run, resume=options.resume, strict=options.strict)
+        rehearse(context, stages)
+        if new:
+            stack.enter_context(locked(run.path, command))
+            # Another process may have been faster.
+            _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+        if options.overwrite:
+            run.discard()
+        elif not options.resume:
+            for name in run.discard_from(min(stages)):
+                context.log.forget(name)
+        run.describe(config_text=settings.text, command=command)
+        _finish(context, train_run(context, stages), as_json=options.json)
     return 0
 
 
@@ -83,6 +96,10 @@ def _check_folder(
             f"{run.path} holds a run already; add --resume to go on with it, --overwrite to discard it, "
             "or --out for another folder"
         )
+    if resume:
+        # Before anything is done: what would end the run at its end.
+        run.read_results()
+        read_metrics(run.metrics)
     check_same_run(run, load_settings(run.config).values, wanted, stages=stages, resume=resume)
 
 
@@ -94,12 +111,13 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
     options = parser.parse_args(argv)
-    context = open_context(options.run, strict=options.strict)
-    features = RunFeatures(context, load_recognizer(context, "stage1"))
-    if options.agent is None:
-        _finish(context, evaluate_run(context, features), as_json=options.json)
-    else:
-        _print(context, evaluate_one(context, features, options.agent), as_json=options.json)
+    with locked(open_run(options.run).path, command_text("adafocus", "evaluate", *argv)):
+        context = open_context(options.run, strict=options.strict)
+        features = RunFeatures(context, load_recognizer(context, "stage1"))
+        if options.agent is None:
+            _finish(context, evaluate_run(context, features), as_json=options.json)
+        else:
+            _print(context, evaluate_one(context, features, options.agent), as_json=options.json)
     return 0
 
 
@@ -110,14 +128,16 @@ def features(argv: Sequence[str]) -> int:
     parser.add_argument("run", help="run folder")
     parser.add_argument("--overwrite", action="store_true", help="build: discard what is there")
     options = parser.parse_args(argv)
-    context = open_context(options.run)
-    recognizer = load_recognizer(context, "stage1")
     build = options.action == "build"
-    for split in ("train", "val"):
-        bank = open_bank(context, recognizer, split, build=build, overwrite=options.overwrite)
-        if not build:
-            _check_content(context, bank, split)
-        say(f"{context.run.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
+    command = command_text("adafocus", "features", *argv)
+    with locked(open_run(options.run).path, command) if build else nullcontext():
+        context = open_context(options.run)
+        recognizer = load_recognizer(context, "stage1")
+        for split in ("train", "val"):
+            bank = open_bank(context, recognizer, split, build=build, overwrite=options.overwrite)
+            if not build:
+                _check_content(context, bank, split)
+            say(f"{context.run.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
     return 0
 
 

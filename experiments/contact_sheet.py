@@ -7,6 +7,7 @@ from pathlib import Path
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.replay.pictures import sheet, sheet_title
 from adafocus_rl.experiments.replay.shown import show, spread
+from adafocus_rl.files import replacing
 from adafocus_rl.record import EpisodeRecord
 
 
@@ -24,5 +25,6 @@ def write_contact_sheet(context: Context, record: EpisodeRecord) -> Path:
     videos, failed = show(record, context.val, places, record.last_traces()[:1])
     context.note_failures(failed)
     if videos:
-        sheet(videos, title=sheet_title(context.config.name, videos)).save(context.run.sheet)
+        with replacing(context.run.sheet) as temporary:
+            sheet(videos, title=sheet_title(context.config.name, videos)).save(temporary, format="png")
     return context.run.sheet

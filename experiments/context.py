@@ -22,7 +22,8 @@ from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import AgentConfig, DataConfig, ExperimentConfig
 from adafocus_rl.experiments.embedded import make_embedded
-from adafocus_rl.experiments.reporting import MetricsLog, say
+from adafocus_rl.experiments.metrics_log import MetricsLog
+from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.geometry import PatchGrid

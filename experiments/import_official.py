@@ -18,6 +18,7 @@ from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.run_lock import locked
 from adafocus_rl.files import user_path
 from adafocus_rl.models.official import OfficialCheckpoint, read_official, take
 from adafocus_rl.models.recognizer import Recognizer
@@ -49,8 +50,10 @@ def import_official(argv: Sequence[str]) -> int:
     found = read_official(files)
     stage = _stage(found, options.stage)
     settings = _settings(found, options.recipe, rest)
-    unused = found.unused + write_run(run, found, settings, stage=stage)
-    run.describe(config_text=settings.text, command=command_text("adafocus", "import-official", *argv))
+    command = command_text("adafocus", "import-official", *argv)
+    with locked(run.path, command):
+        unused = found.unused + write_run(run, found, settings, stage=stage)
+        run.describe(config_text=settings.text, command=command)
     say(f"not used: {', '.join(unused) or 'nothing'}")
     model = settings.config.model
     say(

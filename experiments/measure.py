@@ -18,6 +18,7 @@ from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.envs import FrameSkippingVectorEnv
 from adafocus_rl.envs.frame_skipping import KEEP
 from adafocus_rl.envs.tracing import Tracer
+from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import hits, mean_average_precision
@@ -133,6 +134,11 @@ def _accuracy(source: FeatureSource, batch_size: int, predict: Predict, visits: 
             labels.append(episodes.labels.cpu())
             rows.append(episodes.videos.cpu())
         table, multi_hot = torch.cat(scores).numpy(), torch.cat(truth).numpy()
+        if not np.isfinite(table).all():
+            raise UserError(
+                "the predictions of some videos are NaN: the training of these weights has diverged, or the features "
+                "are damaged; look at the bank with `adafocus features check RUN`, or train again with a lower rate"
+            )
         recognised.append(hits(table, multi_hot))
         precision.append(mean_average_precision(table, multi_hot).value)
     return Accuracy(

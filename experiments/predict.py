@@ -38,10 +38,10 @@ from adafocus_rl.experiments.handover import (
     saved_class_names,
 )
 from adafocus_rl.experiments.measure import milliseconds
+from adafocus_rl.experiments.metrics_log import MetricsLog
 from adafocus_rl.experiments.parser import Settings, load_settings
 from adafocus_rl.experiments.recording import frame_macs
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
-from adafocus_rl.experiments.reporting import MetricsLog
 from adafocus_rl.experiments.run_folder import RunFolder, open_run
 from adafocus_rl.experiments.skipping import load_skipper, operating_points
 from adafocus_rl.features import LiveFeatures

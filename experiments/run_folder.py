@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import platform
 import shutil
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import user_path, write_json
+from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
@@ -85,10 +85,10 @@ class RunFolder:
 
     def describe(self, *, config_text: str, command: str) -> None:
         """Writes config.yaml, command.txt (one line per command) and environment.json."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(config_text, encoding="utf-8")
-        with (self.path / "command.txt").open("a", encoding="utf-8") as file:
-            file.write(command + "\n")
+        # What is there already is not touched: a run that goes on needs it, whatever happens to this write.
+        if not self.config.is_file() or self.config.read_bytes() != config_text.encode():
+            write_text(self.config, config_text)
+        append_line(self.path / "command.txt", command)
         write_json(self.path / "environment.json", environment())
 
     def discard(self) -> None:
@@ -101,7 +101,11 @@ class RunFolder:
 
         Returns:
             The names under which these stages log.
+
+        Raises:
+            UserError: results.json is damaged; nothing is removed then.
         """
+        before = self.read_seconds()
         names = [f"stage{number}" for number in range(stage, 4)]
         if stage < 2:
             names.append("full_frame")
@@ -114,24 +118,81 @@ class RunFolder:
                 path.unlink()
         for path in (self.sheet, self.episodes, self.report):
             _remove(path)
+        if self.results.is_file():
+            # Its rows are of what is done anew, and the stages may be aborted.
+            kept = {*map(str, range(stage)), *(["bank"] if stage >= 2 else [])}
+            seconds = {name: spent for name, spent in before.items() if name.split(".")[0] in kept}
+            self.write_results({"rows": [], "seconds": seconds, "failed": []})
         return sorted(logged)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Replaces results.json."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Replaces results.json.
+
+        Raises:
+            UserError: a row holds a number that is none: no table must look as if all were well.
+        """
+        for row in results["rows"]:
+            for name, value in row.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise UserError(
+                        f"{row.get('agent')} has {name} {value} after stage {row.get('after_stage')}, so its training "
+                        f"has diverged; no table was written to {self.results}: train with a lower rate"
+                    )
         write_json(self.results, results)
 
     def read_results(self) -> dict[str, Any]:
-        """Content of results.json; without rows when there is none."""
-        if not self.results.is_file():
+        """Content of results.json; without rows when there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.results.exists():
             return {"rows": [], "seconds": {}, "failed": []}
-        found: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
-        return found
+        advice = (
+            "delete it and run `adafocus evaluate` or `adafocus train … --resume`, which make it again from the "
+            "checkpoints, without the seconds that the stages took"
+        )
+        try:
+            found = read_json(self.results, "results file")
+        except UserError as error:
+            raise UserError(f"{str(error).removesuffix('; check the file')}; {advice}") from None
+        if wrong := _wrong_results(found):
+            raise UserError(f"the results file {self.results} has {wrong}; {advice}")
+        content: dict[str, Any] = found
+        return content
 
     def read_seconds(self) -> dict[str, float]:
         """Seconds per stage so far, from results.json; empty when there is none."""
         seconds: dict[str, float] = self.read_results()["seconds"]
         return seconds
+
+
+def _wrong_results(found: Any) -> str | None:
+    """What is not as :meth:`RunFolder.write_results` writes it, for a message."""
+    if not isinstance(found, dict):
+        return f"a JSON {type(found).__name__}, expected an object"
+    for name, kind in (("rows", list), ("seconds", dict), ("failed", list)):
+        if not isinstance(found.get(name), kind):
+            return f"no usable {name!r}"
+    if not all(map(_is_number, found["seconds"].values())):
+        return "seconds that are no numbers"
+    for row in found["rows"]:
+        numbers = ("after_stage", "top1", "map", "gmacs_per_video", "local_gmacs_per_video", "videos")
+        if not (
+            isinstance(row, dict)
+            and isinstance(row.get("agent"), str)
+            and all(_is_number(row.get(name)) for name in numbers)
+            and all(row.get(name) is None or _is_number(row[name]) for name in ("kept", "lambda", "ms_per_video"))
+        ):
+            return "a row that is none"
+    for entry in found["failed"]:
+        if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
+            return "a failed video without path and reason"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def open_run(path: str | Path) -> RunFolder:

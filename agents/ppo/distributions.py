@@ -102,7 +102,8 @@ class ClippedGaussian:
 
     def action(self, sample: Tensor) -> Tensor:
         """(…, 2) in [0, 1]²."""
-        return sample.clamp(0, 1)
+        # A NaN would become an index far outside, which stops a GPU for good; the loss tells of it.
+        return sample.clamp(0, 1).nan_to_num(0.5)
 
     def log_prob(self, sample: Tensor) -> Tensor:
         """(…,) log-density of draws (…, 2)."""

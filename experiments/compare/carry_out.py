@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from adafocus_rl.experiments.compare.training import Training, make_training
 from adafocus_rl.experiments.context import Context, make_context
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.run_folder import environment
+from adafocus_rl.experiments.run_lock import locked
 from adafocus_rl.files import write_json
 
 
@@ -61,8 +63,18 @@ def carry_out(
 
     Raises:
         UserError: a run's own checkpoint or bank is missing, half-written or stale, the runs share validation videos,
-            or a run has no whole-frame row that is wanted.
+            a run has no whole-frame row that is wanted, or another process writes into one of the folders.
     """
+    folders = [folder for plan in plans for folder in (plan.work, plan.out)]
+    with ExitStack() as stack:
+        for folder in {path.resolve(): path for path in [*folders, *([together] if together else [])]}.values():
+            stack.enter_context(locked(folder, command))
+        return _carry_out(plans, jobs=jobs, command=command, together=together)
+
+
+def _carry_out(
+    plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None
+) -> tuple[dict[str, Any], list[Failure]]:
     started = time.monotonic()
     contexts = [make_context(plan.stored.config, plan.stored.agent, plan.run) for plan in plans]
     if together is not None:

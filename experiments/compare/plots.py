@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 """Okabe and Ito 2008, which people with any kind of colour vision can tell apart; the palest comes last."""
@@ -119,7 +123,7 @@ def plot_compute(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -
     axes.set_title(_plain(title, TITLE), loc="left", fontsize=11)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
+    _save(figure, path)
 
 
 def plot_curves(
@@ -164,7 +168,13 @@ def plot_curves(
         label: handle for axes in (left, right) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
 
 
 def _plain(text: str, limit: int = NAME) -> str:

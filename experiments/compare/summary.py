@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.training import Training
+from adafocus_rl.files import read_json
 from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval
 
 RESAMPLES = 2000
@@ -78,15 +79,74 @@ def read_results(trainings: Sequence[Training], stage: int, index: VideoIndex) -
         trainings: of one run.
         stage: 2 or 3.
         index: the run's validation videos.
+
+    Raises:
+        UserError: a file is damaged.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for training in trainings:
         path = training.result(stage)
         if stage in training.stages and path.is_file():
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = _read_result(path, len(index))
             result["groups"] = groups_of(index, result["videos"])
             found.setdefault(training.name, []).append(result)
     return found
+
+
+def _read_result(path: Path, videos: int) -> dict[str, Any]:
+    """A training's result file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    advice = "delete it and run the same command again, which makes it anew"
+    try:
+        found = read_json(path, "result file")
+    except UserError as error:
+        raise UserError(f"{str(error).removesuffix('; check the file')}; {advice}") from None
+    if wrong := _wrong_entry(found, videos):
+        raise UserError(f"the result file {path} has no usable {wrong}; {advice}")
+    result: dict[str, Any] = found
+    return result
+
+
+def _wrong_entry(found: Any, videos: int) -> str | None:
+    """The first entry that is not as a training writes it."""
+    if not isinstance(found, dict):
+        return "object"
+    for name in ("top1", "map", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
+        if not _is_number(found.get(name)):
+            return name
+    if not (found.get("reward") is None or _is_number(found["reward"])):
+        return "reward"
+    for name in ("learns", "stochastic", "reference"):
+        if type(found.get(name)) is not bool:
+            return name
+    for name in ("seed", "visits"):
+        if type(found.get(name)) is not int:
+            return name
+    if not isinstance(found.get("videos"), list):
+        return "videos"
+    for name, most in (("videos", videos - 1), ("labels", 1 << 40), ("hits", found["visits"])):
+        values = found.get(name)
+        if not isinstance(values, list) or len(values) != len(found["videos"]) or not values:
+            return name
+        if not all(type(value) is int and 0 <= value <= most for value in values):
+            return name
+    curves = found.get("curves", {"epoch": [], "reward": [], "top1": []})
+    if not isinstance(curves, dict):
+        return "curves"
+    for name in ("epoch", "reward", "top1"):
+        values = curves.get(name)
+        if not isinstance(values, list) or len(values) != len(curves["epoch"]):
+            return "curves"
+        if not all((value is None and name != "epoch") or _is_number(value) for value in values):
+            return "curves"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def groups_of(index: VideoIndex, videos: Sequence[int]) -> list[str] | None:

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from adafocus_rl.experiments.handover import (
     save_classifier,
 )
 from adafocus_rl.experiments.measure import evaluate_agent
+from adafocus_rl.experiments.metrics_log import read_metrics
 from adafocus_rl.experiments.parser import Settings
 from adafocus_rl.experiments.recording import frame_macs, make_record
 from adafocus_rl.experiments.run_folder import RunFolder
@@ -268,17 +268,9 @@ def is_reference(agent: Agent) -> bool:
 
 def _curves(context: Context) -> dict[str, list[float | None]]:
     """Reward and validation top-1 after each epoch of stage II."""
-    lines = list(_logged(context.run.metrics, "stage2"))
+    lines = read_metrics(context.run.metrics, "stage2")
     return {
         "epoch": [line["epoch"] for line in lines],
         "reward": [line.get("rollout/ep_rew_mean") for line in lines],
         "top1": [line.get("eval/top1") for line in lines],
     }
-
-
-def _logged(path: Path, stage: str) -> Iterator[dict[str, Any]]:
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            line = json.loads(text)
-            if line["stage"] == stage:
-                yield line

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser
+from adafocus_rl.experiments.command_line import CommandParser, command_text
 from adafocus_rl.experiments.commands import open_context
 from adafocus_rl.experiments.replay.pictures import sheet, sheet_title, write_film
 from adafocus_rl.experiments.replay.report import write_report
 from adafocus_rl.experiments.replay.shown import ShownVideo, choose_traces, find_video, show, spread
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.run_lock import locked
 from adafocus_rl.files import user_path
 from adafocus_rl.record import EpisodeRecord
 
@@ -62,13 +64,15 @@ def replay(argv: Sequence[str]) -> int:
     if not is_page and not options.agents:
         traces = traces[:1]
     out.parent.mkdir(parents=True, exist_ok=True)
-    if is_page:
-        results = run.read_results()
-        write_report(context, record, results, out=out, places=places, traces=traces, spread_out=not options.video)
-    else:
-        videos, failed = show(record, context.val, places, traces)
-        context.note_failures(failed)
-        write_pictures(out, videos, name=context.config.name, heat=options.probabilities, fps=options.fps)
+    inside = out.resolve().is_relative_to(run.path.resolve())
+    with locked(run.path, command_text("adafocus", "replay", *argv)) if inside else nullcontext():
+        if is_page:
+            results = run.read_results()
+            write_report(context, record, results, out=out, places=places, traces=traces, spread_out=not options.video)
+        else:
+            videos, failed = show(record, context.val, places, traces)
+            context.note_failures(failed)
+            write_pictures(out, videos, name=context.config.name, heat=options.probabilities, fps=options.fps)
     say(f"wrote {out}")
     return 0
 

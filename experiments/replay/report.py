@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.metrics_log import read_metrics
 from adafocus_rl.experiments.replay.charts import Line, Point, line_chart, scatter_chart
 from adafocus_rl.experiments.replay.page import Cell, Chart, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.replay.shown import show, spread
@@ -149,10 +149,3 @@ def curve_charts(run: RunFolder) -> list[Chart]:
         if svg:
             charts.append(Chart(heading=heading, svg=svg))
     return charts
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl; none without the file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.reporting import Ticker
+from adafocus_rl.experiments.stages.divergence import refuse_divergence
 from adafocus_rl.seeding import seed_all
 
 
@@ -54,13 +56,14 @@ class StageProgress:
         self.seconds = 0.0
         self.done = 0
         self._started = time.monotonic()
-        latest = self.rotation.latest() if context.resume else None
+        latest = self.rotation.load_latest(device=context.device) if context.resume else None
         if latest is not None:
-            self._restore(str(latest))
+            path, tensors, manifest = latest
+            with self.rotation.advising(path):
+                self._restore(str(path), tensors, manifest)
         context.log.forget(stage, after=self.done)
 
-    def _restore(self, path: str) -> None:
-        tensors, manifest = checkpoint.load(path, device=self.context.device)
+    def _restore(self, path: str, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         check_index(self.context, manifest, path)
         for name, module in self.modules.items():
             checkpoint.load_into(module, tensors, prefix=f"{name}.", what=path)
@@ -85,19 +88,32 @@ class StageProgress:
                 ticker.advance((epoch + 1) * steps - ticker.count)
 
     def end_epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
-        """Logs the epoch (from 0) and writes the checkpoint to resume from."""
+        """Logs the epoch (from 0) and writes the checkpoint to resume from.
+
+        Raises:
+            UserError: the loss or a parameter is not finite; nothing of the epoch is written.
+        """
+        tensors = self._tensors()
+        refuse_divergence(self.context, self.stage, epoch + 1, scalars, tensors)
         self.done = epoch + 1
         self.seconds += time.monotonic() - self._started
         self.context.log.write(self.stage, self.done, scalars)
-        optimizer, plain = checkpoint.optimizer_tensors(self.optimizer)
-        tensors: dict[str, Tensor] = {f"optimizer.{name}": value for name, value in optimizer.items()}
-        for name, module in self.modules.items():
-            tensors.update({f"{name}.{key}": value for key, value in module.state_dict().items()})
         manifest = {
-            "kind": "resume", "stage": self.stage, "optimizer": plain, "seconds": self.seconds,
+            "kind": "resume", "stage": self.stage, "seconds": self.seconds,
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer)[1],
             "index": self.context.index_hashes, "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }  # fmt: skip
         self.rotation.save(self.done, tensors, manifest)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The optimiser's and the modules', which share memory with them."""
+        modules = {
+            f"{name}.{key}": value
+            for name, module in self.modules.items()
+            for key, value in module.state_dict().items()
+        }
+        optimizer, _ = checkpoint.optimizer_tensors(self.optimizer)
+        return {**modules, **{f"optimizer.{name}": value for name, value in optimizer.items()}}
 
 
 def check_index(context: Context, manifest: Mapping[str, object], path: str) -> None:

@@ -10,6 +10,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.measure import evaluate_agent
 from adafocus_rl.experiments.reporting import Ticker
+from adafocus_rl.experiments.stages.divergence import explaining_divergence, refuse_divergence
 from adafocus_rl.experiments.stages.live_view import LiveView
 from adafocus_rl.experiments.stages.progress import check_index
 from adafocus_rl.features import FeatureSource
@@ -29,16 +30,20 @@ def train_policy(
 
     Returns:
         Seconds of training.
+
+    Raises:
+        UserError: the loss or a parameter is not finite; nothing of the epoch is written.
     """
     rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
     epochs = context.config.stage2.epochs if epochs is None else epochs
     start, before = 0, 0.0
-    latest = rotation.latest() if context.resume else None
+    latest = rotation.load_latest(device=context.device) if context.resume else None
     if latest is not None:
-        tensors, manifest = checkpoint.load(latest, device=context.device)
-        check_index(context, manifest, str(latest))
-        agent.load_training_state(tensors, manifest["training"], what=str(latest))
-        start, before = int(manifest["step"]), float(manifest["seconds"])
+        path, tensors, manifest = latest
+        with rotation.advising(path):
+            check_index(context, manifest, str(path))
+            agent.load_training_state(tensors, manifest["training"], what=str(path))
+            start, before = int(manifest["step"]), float(manifest["seconds"])
     context.log.forget(stage, after=start)
     source = agent.env.source
     view = LiveView(context, validation, stage=stage, epochs=epochs)
@@ -48,6 +53,8 @@ def train_policy(
 
         def after_epoch(done: int, scalars: Mapping[str, float]) -> None:
             context.note_failures(source.failed)
+            tensors, plain = agent.training_state()
+            refuse_divergence(context, stage, done, scalars, tensors)
             spent = time.monotonic() - began
             frames = len(source.videos) * source.num_frames * (done - start)
             result = evaluate_agent(agent, agent.env.classifier, validation, batch_size=agent.env.num_envs)
@@ -57,12 +64,12 @@ def train_policy(
                 measured["eval/kept"] = result.kept
             context.log.write(stage, done, {**scalars, **measured})
             view.after_epoch(agent, done)
-            tensors, plain = agent.training_state()
             seconds = before + time.monotonic() - began
             index = context.index_hashes
             rotation.save(done, tensors, {"kind": "resume", "training": plain, "seconds": seconds, "index": index})
             reward = scalars.get("rollout/ep_rew_mean", float("nan"))
             ticker.advance(1, f"reward {reward:.3f} top-1 {result.top1:.3f}{kept}")
 
-        agent.learn(epochs=epochs, start_epoch=start, callback=after_epoch)
+        with explaining_divergence(context, stage, lambda: agent.training_state()[0]):
+            agent.learn(epochs=epochs, start_epoch=start, callback=after_epoch)
         return before + time.monotonic() - began

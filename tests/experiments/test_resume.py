@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from adafocus_rl.checkpoint import CheckpointRotation
-from adafocus_rl.experiments.reporting import MetricsLog
+from adafocus_rl.experiments.metrics_log import MetricsLog
 from adafocus_rl.models.recognizer import Recognizer
 
 Cli = Any
