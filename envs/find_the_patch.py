@@ -215,6 +215,7 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
             shuffle=shuffle,
             seed=seed,
             autoreset_mode=autoreset_mode,
+            frames=source.frames,
             **options,
         )
         self.memory = memory

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -20,6 +21,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from adafocus_rl.envs.frames import Frames, frames_of
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rewards import RewardContext
 from adafocus_rl.envs.rollout import Policy, Rollout, StepPolicy
@@ -162,6 +164,9 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
         shuffle: a new order of videos in every pass; otherwise index order.
         seed: of the order.
         autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED.
+        render_mode: as in patch selection, and so are the others.
+        frames: what to draw on.
+        max_episode_steps: T.
 
     Raises:
         UserError: a price that is no number, or fewer than one environment.
@@ -179,6 +184,9 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
         shuffle: bool | None = None,
         seed: int | None = None,
         autoreset_mode: AutoresetMode | None = None,
+        render_mode: Literal["rgb_array"] | None = None,
+        frames: Frames | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
         if not math.isfinite(price):
             raise UserError(f"the price of a frame is {price}; give a finite number, 0.01 say")
@@ -190,6 +198,9 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
             shuffle=patches.shuffle if shuffle is None else shuffle,
             seed=patches.seed if seed is None else seed,
             autoreset_mode=patches.autoreset_mode if autoreset_mode is None else autoreset_mode,
+            render_mode=render_mode,
+            frames=frames_of(patches.source) if frames is None else frames,
+            max_episode_steps=max_episode_steps,
         )
         self.patches = patches
         self.policy = policy
@@ -226,6 +237,13 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
         episodes = self._running.episodes
         assert isinstance(episodes, SkippableEpisodes)
         return episodes.patches
+
+    def _chosen_boxes(self, actions: Tensor) -> Tensor:
+        """π's patches (B, 4) in the frames that were kept last, an empty box elsewhere."""
+        assert self._running is not None
+        step = (self._running.frame - 1).clamp_min(0)
+        patches = self.chosen[torch.arange(self.num_envs, device=step.device), step]
+        return self.source.grid.box(self.patches.spaces.origin(patches)) * (actions == KEEP)[:, None]
 
     def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
         """f_L features (B, T, D_L) of the kept frames, zeros in the others; of any episodes."""

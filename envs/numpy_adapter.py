@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 from torch import Tensor
@@ -83,6 +84,24 @@ class NumpyVectorEnv(_Wrapper):
         super().__init__(env)
         self._statistics = statistics
 
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """As in Gymnasium's own vector environments; what asks for it there asks for it here."""
+        mode: AutoresetMode = self.env.metadata["autoreset_mode"]
+        return mode
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The wrapped environment's method or attribute, in NumPy, once for each environment."""
+        return to_arrays(self.env.call(name, *args, **kwargs))  # type: ignore[attr-defined,no-any-return]
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """The wrapped environment's attribute, once for each environment."""
+        return to_arrays(self.env.get_attr(name))  # type: ignore[attr-defined,no-any-return]
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Sets an attribute of the wrapped environment."""
+        self.env.set_attr(name, values)  # type: ignore[attr-defined]
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
@@ -94,7 +113,9 @@ class NumpyVectorEnv(_Wrapper):
         self, actions: Arrays
     ) -> tuple[Arrays, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """As the wrapped environment's, in NumPy."""
-        observation, reward, terminated, truncated, info = self.env.step(to_tensors(actions))
+        with contextlib.suppress(TypeError, ValueError):  # what holds no numbers is the environment's to refuse
+            actions = to_tensors(actions)
+        observation, reward, terminated, truncated, info = self.env.step(actions)
         return (
             to_arrays(observation),
             to_arrays(reward).astype(np.float64),

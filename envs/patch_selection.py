@@ -8,7 +8,7 @@ takes whole episodes without a Python loop over time or batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -18,19 +18,24 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl.envs.drawing import StepPictures
+from adafocus_rl.envs.frames import Frames, frames_of
+from adafocus_rl.envs.one_for_all import OneForAll
 from adafocus_rl.envs.order import VideoOrders
+from adafocus_rl.envs.render import Picture
 from adafocus_rl.envs.reset import Reset
 from adafocus_rl.envs.rewards import RewardConfig
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy, ask
 from adafocus_rl.envs.running import Running, host_mask
 from adafocus_rl.envs.spaces import ActionKind, Observation, ObservationKind, SpaceConfig
+from adafocus_rl.envs.specification import Specified
 from adafocus_rl.envs.transition import PatchTransition
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
 
-class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
+class PatchSelectionVectorEnv(OneForAll, Specified, PatchTransition, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
     """B videos side by side; one step is one frame; an episode is the T frames of a clip.
 
     Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
@@ -59,6 +64,9 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         seed: of the order and of the baseline's random patches.
         autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
             ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
+        render_mode: ``rgb_array``: :meth:`render` returns B pictures.
+        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
+        max_episode_steps: T, which it cannot change; Gymnasium hands it over with a specification.
 
     Raises:
         UserError: unknown reward (with a suggestion), no usable video, a number out of range, or continuous actions on
@@ -80,7 +88,20 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         shuffle: bool = True,
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: Literal["rgb_array"] | None = None,
+        frames: Frames | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(
+                f"render_mode is {render_mode!r}; a vector environment takes 'rgb_array' or None, one made by "
+                "gymnasium.make 'human', too"
+            )
+        if max_episode_steps not in (None, source.num_frames):
+            raise UserError(
+                f"max_episode_steps is {max_episode_steps}, and these episodes have {source.num_frames} steps, one for "
+                "each frame; leave it out, or give gymnasium.make, which ends episodes early, a smaller one"
+            )
         if num_envs < 1:
             raise UserError(f"num_envs is {num_envs}; give at least 1 video at a time")
         if len(source.videos) == 0:
@@ -98,13 +119,16 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         self.num_envs = num_envs
         self.shuffle = shuffle
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 4}
+        self.render_mode = render_mode
         self.single_observation_space = self.spaces.observation
         self.single_action_space = self.spaces.action
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._orders = VideoOrders(source, seed=seed, shuffle=shuffle)
         self._running: Running | None = None
+        self._pictures = StepPictures(frames_of(source) if frames is None else frames)
+        self._last_step: tuple[Tensor, Tensor] | None = None
 
     def like(
         self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
@@ -166,7 +190,8 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset, or after an episode's end with DISABLED.
-            ValueError: actions of another shape.
+            UserError: actions of another shape or kind, or (where that can be seen without waiting for a device) out of
+                range.
         """
         running = self._running
         if running is None:
@@ -182,6 +207,7 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
             return self._observe(running), zero, zero.bool(), zero.bool(), self._vector_info(running.info)
         actions = self.spaces.check_actions(actions, (self.num_envs,), self.source.device)
         reward, logits = self._advance(running, actions)
+        self._last_step = actions, logits
         stepped, ended = ~over, running.over & ~over
         if over.any():  # nor do these environments' actions
             reward = reward.masked_fill(host_mask(over, self.source.device), 0)
@@ -201,6 +227,27 @@ class PatchSelectionVectorEnv(PatchTransition, gym.vector.VectorEnv[Observation,
         if stepped.any():
             info |= self._vector_info({"logits": logits}, stepped)
         return self._observe(running), reward, terminated, torch.zeros_like(terminated), info
+
+    def render(self) -> tuple[Picture, ...] | None:
+        """One picture (H, W, 3) for each environment, as those of one video look; None without a render mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+            UserError: a video cannot be decoded, or is not there.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() draws nothing without a render_mode; give render_mode='rgb_array'")
+            return None
+        if self._running is None:
+            raise gym.error.ResetNeeded("call reset() before render()")
+        if self._last_step is None:
+            return self._pictures.draw_all(self._running, None, None)
+        actions, logits = self._last_step
+        return self._pictures.draw_all(self._running, self._chosen_boxes(actions), logits)
+
+    def _chosen_boxes(self, actions: Tensor) -> Tensor:
+        """The boxes (B, 4) in pixels of the last actions (B, …), an empty one where there was none to choose."""
+        return self.source.grid.box(self.spaces.origin(actions))
 
     def _begin(self, rows: NDArray[np.int64], videos: Tensor | None = None) -> Running:
         """New episodes in some environments: the next in their order, or of given index rows (R,)."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from adafocus_rl.envs.numpy_adapter import STATISTICS, NumpyVectorEnv, list_infos
+from adafocus_rl.envs.render import Picture
 from adafocus_rl.errors import UserError
 
 Indices = int | Iterable[int] | None
@@ -75,6 +76,11 @@ class SB3VecEnv(VecEnv):
                 infos[row], self.reset_infos[row] = _split(info)
             infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
         return observation, reward.astype(np.float32), done, infos
+
+    def get_images(self) -> list[Picture | None]:
+        """A picture of each environment, for :meth:`render` and SB3's ``VecVideoRecorder``."""
+        pictures = self.env.render()
+        return [None] * self.num_envs if pictures is None else list(pictures)
 
     def close(self) -> None:
         """Closes the environment."""

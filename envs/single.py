@@ -11,11 +11,13 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl.envs.drawing import StepPictures
 from adafocus_rl.envs.frame_skipping import SKIP, FrameSkippingVectorEnv
 from adafocus_rl.envs.frames import Frames, frames_of
-from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays, to_tensors
+from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
-from adafocus_rl.envs.render import Picture, draw_step
+from adafocus_rl.envs.render import Picture
+from adafocus_rl.envs.specification import Specified
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
 from adafocus_rl.geometry import PatchGrid
@@ -23,7 +25,7 @@ from adafocus_rl.geometry import PatchGrid
 RenderMode = Literal["rgb_array", "human"]
 
 
-class PatchSelectionEnv(gym.Env[Arrays, Any]):
+class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
     Observation, action and reward are those of one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, which
@@ -68,14 +70,14 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode is {render_mode!r}; give 'rgb_array', 'human' or None")
         self.env = env
+        self.source = env.source
         self.flatten = flatten
         self.observation_space = tidy(env.single_observation_space, flatten=flatten)
         self.action_space = env.single_action_space
         self.render_mode = render_mode
-        self._frames = frames_of(env.source) if frames is None else frames
+        self._pictures = StepPictures(frames_of(env.source) if frames is None else frames)
         self._window = Window("AdaFocus", fps=self.metadata["render_fps"]) if render_mode == "human" else None
         self._info: dict[str, Any] | None = None
-        self._clip: NDArray[np.uint8] | None = None
         self._box: NDArray[Any] | None = None
         self._step = 0
 
@@ -92,7 +94,8 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed, options=self._vector_options(options or {}))
         self._info = self._single_info(info)
-        self._clip, self._box, self._step = None, None, 0
+        self._pictures.forget()
+        self._box, self._step = None, 0
         self._show()
         return self._observation(observation), self._single_info(info)
 
@@ -100,17 +103,14 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
         """Takes one patch.
 
         Raises:
-            UserError: the action is not in the action space.
+            UserError: the action is of another shape or kind than the action space says, or out of range. Coordinates
+                are clipped, and so never are.
             gymnasium.error.ResetNeeded: before the first reset, or after the episode's end.
         """
-        action = np.asarray(action)
-        if isinstance(self.action_space, gym.spaces.Box):
-            action = action.astype(self.action_space.dtype)
-        if not self.action_space.contains(action):
-            raise UserError(f"the action is {action!r}; expected one of {self.action_space}")
-        observation, reward, terminated, truncated, info = self.env.step(to_tensors(action)[None])
+        chosen = self.env.spaces.check_actions(action, (), self.env.source.device)
+        observation, reward, terminated, truncated, info = self.env.step(chosen[None])
         self._info = self._single_info(info)
-        self._box = to_arrays(self.chosen_box(to_tensors(action), video=self._info["video"], step=self._step))
+        self._box = to_arrays(self.chosen_box(chosen, video=self._info["video"], step=self._step))
         self._step += 1
         self._show()
         return (
@@ -179,17 +179,7 @@ class PatchSelectionEnv(gym.Env[Arrays, Any]):
     def _draw(self) -> Picture:
         if self._info is None:
             raise gym.error.ResetNeeded("call reset() before render()")
-        if self._clip is None:
-            self._clip = self._frames(self._info["video"]).permute(0, 2, 3, 1).cpu().numpy()
-        at = max(0, self._step - 1)
-        return draw_step(
-            self._clip[at],
-            step=self._step,
-            num_frames=len(self._info["true_box"]),
-            confidence=_confidence(self._info),
-            box=self._box,
-            true_box=self._info["true_box"][at],
-        )
+        return self._pictures.draw(self._info, step=self._step, box=self._box, confidence=_confidence(self._info))
 
 
 class FrameSkippingEnv(PatchSelectionEnv):
@@ -216,7 +206,8 @@ class FrameSkippingEnv(PatchSelectionEnv):
         flatten: bool = True,
         frames: Frames | None = None,
     ) -> None:
-        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=frames or frames_of(env.patches.source))
+        frames = frames_of(env.patches.source) if frames is None else frames
+        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=frames)
         self._skipping = env
 
     def chosen_box(self, action: Tensor, *, video: int, step: int) -> Tensor | None:

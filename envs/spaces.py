@@ -124,14 +124,38 @@ class Spaces:
     def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Actions as int64 (…,) on the grid, or as float32 (…, 2) in [0, 1]², to which they are clipped.
 
+        Range and NaN are looked at where that waits for no device: in what is given as arrays, numbers, or tensors on
+        the host.
+
+        Args:
+            actions: a tensor, an array, or numbers.
+            shape: how many are wanted, without the 2 coordinates of continuous ones.
+            device: where they are wanted.
+
         Raises:
-            ValueError: another shape than ``shape``, with 2 coordinates behind it for continuous actions.
+            UserError: another shape, positions of the grid that are no integers or not there, or coordinates that are
+                no numbers.
         """
-        given: Tensor = torch.as_tensor(actions, device=device)
+        wanted = f"{shape} of {self.action}" if shape else f"one of {self.action}"
+        given = _tensor(actions)
+        if given is None:
+            raise UserError(f"actions are {actions!r}, and no numbers; expected {wanted}")
         shape = (*shape, 2) if self.continuous else shape
         if given.shape != shape:
-            raise ValueError(f"actions have shape {tuple(given.shape)}; this environment takes {shape}")
-        return given.float().clamp(0, 1) if self.continuous else given.long()
+            raise UserError(
+                f"actions have shape {tuple(given.shape)}; this environment takes {shape}: expected {wanted}"
+            )
+        if given.is_complex() or (given.is_floating_point() and not self.continuous):
+            raise UserError(f"actions are {str(given.dtype).removeprefix('torch.')} numbers; expected {wanted}")
+        given = given.float() if self.continuous else given.long()
+        if given.device.type == "cpu" and given.numel():
+            least, most = (end.item() for end in given.aminmax())
+            if self.continuous and least != least:
+                raise UserError(f"an action has NaN for a coordinate; expected {wanted}")
+            if isinstance(self.action, gym.spaces.Discrete) and not 0 <= least <= most < self.action.n:
+                raise UserError(f"an action is {least if least < 0 else most}; expected {wanted}")
+        given = given.to(device)
+        return given.clamp(0, 1) if self.continuous else given
 
     def position(self, action: Tensor) -> Tensor:
         """Relative positions (…, 2) float32 of actions."""
@@ -165,3 +189,17 @@ class Spaces:
     def nowhere(self, *shape: int, device: torch.device) -> Tensor:
         """The position (…, 2) before the first step."""
         return torch.full((*shape, 2), NOWHERE, device=device)
+
+
+def _tensor(actions: Any) -> Tensor | None:
+    """Actions as a tensor; arrays are copied, for the caller may write into them. None for what holds no numbers."""
+    if isinstance(actions, Tensor):
+        return actions
+    try:
+        array = np.array(actions, order="C")
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "biuf":
+        return None
+    # Not every kind of number that NumPy has is one of torch's.
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

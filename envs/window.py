@@ -11,7 +11,7 @@ from adafocus_rl.errors import UserError
 
 
 class Window:
-    """Shows pictures one after another with OpenCV.
+    """Shows pictures one after another with OpenCV, or none where ``SDL_VIDEODRIVER`` is ``dummy``.
 
     Args:
         title: of the window.
@@ -25,22 +25,30 @@ class Window:
         self.title = title
         self.milliseconds = max(1, round(1000 / fps))
         self._shown = False
+        # Names of drivers that show nothing, for machines without a screen: SDL's, as with pygame, and Qt's.
+        self._hidden = os.environ.get("SDL_VIDEODRIVER", "") in ("dummy", "offscreen")
+        if self._hidden:
+            return
         cv2 = opencv()
         gui = [line.split(":")[1] for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
         if gui and gui[0].strip() in ("", "NONE"):
             raise UserError(
                 "render_mode is 'human', and this OpenCV cannot open windows (opencv-python-headless?); install "
-                "opencv-python, or use render_mode='rgb_array'"
+                "opencv-python, use render_mode='rgb_array', or set SDL_VIDEODRIVER=dummy to show nothing"
             )
         # Asked here, because without a screen Qt would end the whole process.
-        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        screen = ("DISPLAY", "WAYLAND_DISPLAY")
+        offscreen = os.environ.get("QT_QPA_PLATFORM", "").split(":")[0] in ("offscreen", "minimal", "vnc")
+        if sys.platform.startswith("linux") and not offscreen and not any(os.environ.get(name) for name in screen):
             raise UserError(
                 "render_mode is 'human', and there is no screen to open a window on (DISPLAY is not set); run it where "
-                "there is one, or use render_mode='rgb_array'"
+                "there is one, use render_mode='rgb_array', or set SDL_VIDEODRIVER=dummy to show nothing"
             )
 
     def show(self, picture: Picture) -> None:
         """Shows an RGB picture (H, W, 3), and waits for one period."""
+        if self._hidden:
+            return
         cv2 = opencv()
         cv2.imshow(self.title, picture[..., ::-1].copy())
         cv2.waitKey(self.milliseconds)

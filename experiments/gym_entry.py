@@ -102,7 +102,7 @@ def make_patch_selection(
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _patch_selection(run, split, features, source, classifier, options)
-    return PatchSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=frames or clips)
+    return PatchSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
 make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
@@ -148,6 +148,7 @@ def _patch_selection(
         options = {**options, "reward": RewardConfig(kind=options["reward"])}
     if run is not None and source is None and classifier is None:
         opened = open_features(run, split=split, features=features)
+        options = {"frames": opened.frames, **options}
         return opened.context.env(opened.source, opened.recognizer.classifier, **options), opened.frames
     if run is None and source is not None and classifier is not None:
         use_threads()
@@ -190,7 +191,7 @@ def make_frame_skipping(
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _frame_skipping(run, split, features, patches, policy, price, options)
-    return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=frames or clips)
+    return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
 make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
@@ -248,4 +249,4 @@ def _frame_skipping(
             "AdaFocus/FrameSkipping-v0 is made either from a run folder or from objects; give run='RUN', or patches=… "
             "(a PatchSelectionVectorEnv) and policy=…"
         )
-    return FrameSkippingVectorEnv(patches, policy, price=price, **options), clips
+    return FrameSkippingVectorEnv(patches, policy, price=price, **{"frames": clips, **options}), clips

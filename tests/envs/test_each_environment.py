@@ -312,7 +312,7 @@ def test_nothing_waits_for_the_device(
 ) -> None:
     """Tensors of the meta device have no values: whoever reads one fails."""
     env = _env(made_up, device="meta", autoreset_mode=mode, **options)
-    actions = torch.zeros(env.action_space.shape or (), device="meta")
+    actions = torch.from_numpy(env.action_space.sample()).to("meta")
     env.reset(seed=seed)
     env.step(actions)
     env.reset(options={"reset_mask": np.array([True, False, False])})

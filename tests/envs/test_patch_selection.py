@@ -185,7 +185,7 @@ def test_chosen_videos(made_up: MadeUp) -> None:
 def test_actions_of_another_shape_are_refused(made_up: MadeUp) -> None:
     env = _env(made_up)
     env.reset()
-    with pytest.raises(ValueError, match=r"shape \(3, 1\); this environment takes \(3,\)"):
+    with pytest.raises(UserError, match=r"shape \(3, 1\); this environment takes \(3,\)"):
         env.step(torch.zeros(3, 1, dtype=torch.long))
 
 

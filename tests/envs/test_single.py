@@ -216,8 +216,11 @@ def test_gymnasium_finds_no_fault_with_positions_and_dicts() -> None:
     orange = (env.render() == np.array([255, 176, 0])).all(-1)
     assert orange[0, 160:240].all()
     assert not orange[:, :160].any()
-    with pytest.raises(UserError, match="expected one of Box"):
-        env.step([0.0, 1.5])
+    # Whatever is beyond is clipped.
+    observation, *_ = env.step([-3.0, np.inf])
+    assert observation["last_action"].tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"NaN for a coordinate; expected one of Box"):
+        env.step([0.0, np.nan])
 
 
 def test_gymnasium_s_statistics(made_up: MadeUp) -> None:
@@ -267,7 +270,7 @@ def test_the_picture_is_of_the_frame_that_was_decided_on(made_up: MadeUp) -> Non
 def test_the_picture_tells_the_confidence_in_the_true_class(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     env = _single(made_up(), render_mode="rgb_array")
-    monkeypatch.setattr("adafocus_rl.envs.single.draw_step", lambda frame, **facts: told.append(facts))
+    monkeypatch.setattr("adafocus_rl.envs.drawing.draw_step", lambda frame, **facts: told.append(facts))
     env.reset()
     env.render()
     *_, info = env.step(4)

@@ -172,7 +172,7 @@ def test_continuous_actions_are_clipped(made_up: MadeUp) -> None:
     observation, reward, *_ = env.step(torch.tensor([[-3.0, 1.7], [0.0, 1.0]]))
     assert reward[0] == reward[1]
     assert observation["last_action"].tolist() == [[0, 1], [0, 1]]
-    with pytest.raises(ValueError, match=r"shape \(2,\); this environment takes \(2, 2\)"):
+    with pytest.raises(UserError, match=r"shape \(2,\); this environment takes \(2, 2\)"):
         env.step(torch.zeros(2))
 
 

@@ -1,0 +1,83 @@
+"""Pictures of the steps that environments are at: which clip, which frame of it, and what to draw there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adafocus_rl.envs.frames import Frames
+from adafocus_rl.envs.render import Box, Picture, draw_step
+from adafocus_rl.envs.running import Running
+
+
+class StepPictures:
+    """Draws steps, and keeps the clips of the episodes that are under way.
+
+    Args:
+        frames: what is drawn on.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._clips: dict[tuple[int, int], NDArray[np.uint8]] = {}
+
+    def draw(
+        self, info: Mapping[str, Any], *, step: int, box: Box | None = None, confidence: float | None = None
+    ) -> Picture:
+        """The frame that the last action was about; before the first, the first frame.
+
+        Args:
+            info: one environment's: ``video``, ``visit`` and ``true_box`` (T, 4).
+            step: steps taken so far.
+            box: what was chosen.
+            confidence: in the true class, after the step.
+
+        Raises:
+            UserError: the video cannot be decoded, or is not there.
+        """
+        key = int(info["video"]), int(info["visit"])
+        if key not in self._clips:
+            self._clips[key] = self._frames(key[0]).permute(0, 2, 3, 1).cpu().numpy()
+        at = max(0, step - 1)
+        return draw_step(
+            self._clips[key][at],
+            step=step,
+            num_frames=len(info["true_box"]),
+            confidence=confidence,
+            box=box,
+            true_box=info["true_box"][at],
+        )
+
+    def draw_all(self, running: Running, boxes: Tensor | None, logits: Tensor | None) -> tuple[Picture, ...]:
+        """One picture for each of B environments.
+
+        Args:
+            running: their episodes.
+            boxes: (B, 4) of what each chose last, empty ones for nothing; None before the first step.
+            logits: (B, K) of f_C after that.
+
+        Raises:
+            UserError: as :meth:`draw`.
+        """
+        facts = {name: running.info[name].cpu() for name in ("video", "visit", "true_box")}
+        rows = range(len(running.steps))
+        infos = [{name: value[row] for name, value in facts.items()} for row in rows]
+        under_way = {(int(info["video"]), int(info["visit"])) for info in infos}
+        self._clips = {key: clip for key, clip in self._clips.items() if key in under_way}
+        sure: list[float] = []
+        if logits is not None:
+            sure = logits.float().softmax(-1).gather(-1, running.info["label"][:, None])[:, 0].tolist()
+        return tuple(
+            self.draw(infos[row], step=int(running.steps[row]))
+            if running.steps[row] == 0 or boxes is None
+            else self.draw(infos[row], step=int(running.steps[row]), box=boxes[row], confidence=sure[row])
+            for row in rows
+        )
+
+    def forget(self) -> None:
+        """Drops the clips: new episodes begin."""
+        self._clips.clear()

@@ -1,0 +1,36 @@
+"""What Gymnasium writes down of an environment, and the length of its episodes, which only a run knows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import PurePath
+from typing import Any
+
+from gymnasium.envs.registration import EnvSpec
+
+
+class Specified:
+    """``spec`` with ``max_episode_steps`` = T, for whoever reads it there, ``TimeAwareObservation`` say.
+
+    It is set here, and not where the id is registered, because T is the run's. By then Gymnasium has made the
+    environment, and puts no ``TimeLimit`` around what ends by itself. Where one is (``gymnasium.make(env.spec)``), the
+    last step is terminated as ever, and truncated, too: no agent bootstraps after it.
+    """
+
+    source: Any
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The id, how it was made, and T; None of an environment that Gymnasium did not make."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            # Paths as text, which JSON can hold.
+            options = {
+                name: str(value) if isinstance(value, PurePath) else value for name, value in spec.kwargs.items()
+            }
+            spec = dataclasses.replace(spec, max_episode_steps=self.source.num_frames, kwargs=options)
+        self._spec = spec
