@@ -154,7 +154,9 @@ class Agent(ABC):
 
     @classmethod
     def load(cls, path: str | Path, env: PatchSelectionVectorEnv) -> Agent:
-        """An agent as it was saved, of whatever class, on ``env``.
+        """An agent as it was saved, on ``env``: of this class, or of one below it that is registered.
+
+        ``Agent.load`` takes whatever is registered.
 
         Args:
             path: what :meth:`save` wrote.
@@ -167,7 +169,8 @@ class Agent(ABC):
         tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
         if manifest.get("kind") != "agent":
             raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of an agent")
-        found = AGENTS.get(manifest["agent"])
+        # Who names the class has it: it need not be registered.
+        found = cls if manifest["agent"] == cls.__name__ else AGENTS.get(manifest["agent"])
         if not issubclass(found, cls):
             raise UserError(f"{path} holds a {manifest['agent']}; load it with {manifest['agent']}.load or Agent.load")
         agent = found(env, **manifest["options"])

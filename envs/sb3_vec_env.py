@@ -79,7 +79,7 @@ class SB3VecEnv(VecEnv):
 
     def get_images(self) -> list[Picture | None]:
         """A picture of each environment, for :meth:`render` and SB3's ``VecVideoRecorder``."""
-        pictures = self.env.render()
+        pictures: Any = self.env.render()
         return [None] * self.num_envs if pictures is None else list(pictures)
 
     def close(self) -> None:

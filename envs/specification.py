@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import PurePath
-from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
+
+from adafocus_rl.features.source import FeatureSource
 
 
 class Specified:
@@ -17,7 +18,7 @@ class Specified:
     last step is terminated as ever, and truncated, too: no agent bootstraps after it.
     """
 
-    source: Any
+    source: FeatureSource
     _spec: EnvSpec | None = None
 
     @property

@@ -142,6 +142,8 @@ def test_without_a_screen_or_windows_there_is_one_sentence(monkeypatch: pytest.M
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   QT5\n")
     with pytest.raises(UserError, match="no screen"):
         Window("title", fps=4)
@@ -150,9 +152,30 @@ def test_without_a_screen_or_windows_there_is_one_sentence(monkeypatch: pytest.M
         Window("title", fps=4)
 
 
+@pytest.mark.parametrize("driver", ["dummy", "offscreen"])
+def test_a_driver_that_shows_nothing_needs_no_window(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   NONE\n")
+    for call in ("imshow", "waitKey", "destroyWindow"):
+        monkeypatch.delattr(cv2, call, raising=False)
+    monkeypatch.setenv("SDL_VIDEODRIVER", driver)
+    window = Window("title", fps=4)
+    window.show(np.zeros((2, 2, 3), dtype=np.uint8))
+    window.close()
+    monkeypatch.delenv("SDL_VIDEODRIVER")
+    with pytest.raises(UserError, match="set SDL_VIDEODRIVER=dummy to show nothing"):
+        Window("title", fps=4)
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   QT5\n")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    Window("title", fps=4)  # Qt has a window for that
+
+
 def test_a_window_shows_opencv_s_order_of_colors(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   QT5\n")
     monkeypatch.setattr(cv2, "imshow", lambda title, picture: calls.append((title, picture[0, 0].tolist())))
     monkeypatch.setattr(cv2, "waitKey", calls.append)

@@ -115,6 +115,17 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.fixture(scope="session")
+def as_printed(finished: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to stand in, where the names that the pages use are: the run ``runs/demo``, and a video ``a.mp4``."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "demo").symlink_to(finished, target_is_directory=True)
+    root = Path(yaml.safe_load(recipe.read_text())["data"]["root"])
+    shutil.copy(root / "val" / "00000.mp4", folder / "a.mp4")
+    return folder
+
+
 @pytest.fixture
 def videos(recipe: Path, finished: Path, tmp_path: Path) -> Path:
     """A copy of the tiny videos and their lists, as anybody's own."""

@@ -111,12 +111,32 @@ def test_the_readmes_environments_are_registered() -> None:
     assert {*names} <= {*registration.ENTRY_POINTS}
 
 
-def test_the_python_of_the_replay_page_runs(run: Path, recipe: Path) -> None:
-    video = Path(yaml.safe_load(recipe.read_text())["data"]["root"]) / "val" / "00000.mp4"
-    found = blocks((ROOT / "docs" / "replay.md").read_text(encoding="utf-8"), "python")
-    assert len(found) == 2
-    for block in found:
-        exec(block.replace("runs/demo", str(run)).replace("a.mp4", str(video)), {})
+def python_of(page: str) -> list[str]:
+    """The Python blocks of the README, or of a page of docs/."""
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    return blocks(path.read_text(encoding="utf-8"), "python")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "count"), [("README.md", 2), ("add_an_agent.md", 2), ("replay.md", 2)])
+def test_a_page_runs_as_it_is_printed(as_printed: Path, page: str, count: int) -> None:
+    """Its blocks one after the other, in a fresh process, not a letter changed."""
+    found = python_of(page)
+    assert len(found) == count
+    script = "import json, sys\nnames = {}\nfor block in json.load(sys.stdin):\n    exec(block, names)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(found), capture_output=True, text=True, check=False,
+        timeout=300, cwd=as_printed,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_page_with_python_is_run_by_a_test() -> None:
+    """Here or in a test of the page's own; a new page is to be added to one of them."""
+    here = {"README.md", "add_an_agent.md", "replay.md", "full_size.md"}
+    elsewhere = {"environment.md", "frame_skipping.md", "official_checkpoints.md"}
+    pages = ["README.md", *(path.name for path in (ROOT / "docs").glob("*.md"))]
+    assert {page for page in pages if python_of(page)} == here | elsewhere
 
 
 @pytest.mark.slow

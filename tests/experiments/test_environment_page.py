@@ -17,11 +17,13 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def after(finished: Path) -> dict[str, Any]:
-    """What the examples have defined when all were run in order, on a run of their own."""
+def after(as_printed: Path) -> dict[str, Any]:
+    """What the examples have defined when all were run in order, as they are printed."""
     names: dict[str, Any] = {}
-    for number, example in enumerate(EXAMPLES):
-        exec(compile(example.replace("runs/demo", str(finished)), f"example {number}", "exec"), names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(as_printed)
+        for number, example in enumerate(EXAMPLES):
+            exec(compile(example, f"example {number}", "exec"), names)
     return names
 
 

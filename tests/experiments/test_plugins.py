@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.envs import FindThePatchVectorEnv
+from adafocus_rl.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add_an_agent.md").read_text(encoding="utf-8")
@@ -76,18 +76,23 @@ def test_an_installed_package_is_used(site: Path, recipe: Path, tmp_path: Path) 
 
 
 def test_the_page_s_agent_is_short_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent, use = _python_blocks()
-    lines = [line for line in agent.splitlines() if line.strip()]
+    """As it is printed, block by block; nothing is registered in between."""
+    blocks = _python_blocks()
+    assert len(blocks) == 2
+    lines = [line for line in blocks[0].splitlines() if line.strip()]
     assert len(lines) < 40
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(AGENTS, "_entries", {**AGENTS._entries})
-    (tmp_path / "page.py").write_text(agent + "AGENTS.register('ReinforceAgent')(ReinforceAgent)\n" + use)
-    made = runpy.run_path("page.py", {"AGENTS": AGENTS})
+    made: dict[str, Any] = {"__name__": "__main__"}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"block {number}", "exec"), made)
+    assert "ReinforceAgent" not in AGENTS.names()
     env: FindThePatchVectorEnv = made["env"]
     assert isinstance(made["again"], Agent)
     for learnt in (made["agent"], made["again"]):
         rollout = env.rollout(learnt, episodes=env.source.episodes(env.source.videos), deterministic=True)
         assert rollout.reward.sum(1).mean() > 0.99 * env.best_return
+    with pytest.raises(UserError, match="ReinforceAgent"):
+        Agent.load("agent.safetensors", env)  # whose class that is nobody has said
 
 
 def test_the_page_names_every_agent() -> None:

@@ -171,9 +171,10 @@ def test_mistakes_are_one_sentence(cli: Cli, run: Path, recipe: Path, arguments:
     assert (run / "results.json").is_file()
 
 
-def test_the_page_s_example_runs(finished: Path) -> None:
+def test_the_page_s_example_runs(as_printed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "frame_skipping.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(example.replace("runs/demo", str(finished)), "docs/frame_skipping.md", "exec"), names)
+    monkeypatch.chdir(as_printed)
+    exec(compile(example, "docs/frame_skipping.md", "exec"), names)
     assert names["rollout"].output.action.shape == (64, 4)
