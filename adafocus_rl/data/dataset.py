@@ -84,10 +84,10 @@ class ClipDataset(Dataset[Clip | BadClip]):
         opencv()
         self._transform = build_transform(transform, train=train)
         self._boxes = read_boxes(index)
-        # In shared memory, because worker processes that live on across epochs hold a copy of this object.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        # Tensors, because worker processes that live on across epochs hold a copy of this object: see `share`.
+        self._epoch = torch.zeros((), dtype=torch.int64)
         # Frames of the videos whose number the list does not give; 0 while not counted.
-        self._counted = torch.zeros(len(index), dtype=torch.int64).share_memory_()
+        self._counted = torch.zeros(len(index), dtype=torch.int64)
         self._given_up: dict[int, str] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -103,6 +103,15 @@ class ClipDataset(Dataset[Clip | BadClip]):
     def epoch(self) -> int:
         """The epoch that random choices derive from."""
         return int(self._epoch)
+
+    def share(self) -> None:
+        """Put what worker processes must see change into shared memory, before they are started.
+
+        Raises:
+            RuntimeError: there is no shared memory left.
+        """
+        self._epoch.share_memory_()
+        self._counted.share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in running worker processes too; call it between two passes over the loader."""

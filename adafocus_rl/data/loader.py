@@ -1,89 +1,51 @@
-"""Batches from worker processes, and what happens when a video takes its worker down with it.
+"""Batches from worker processes, and what happens when a video takes its worker down with it, or a batch is lost.
 
 A codec that crashes ends the process it runs in, and nothing in that process can report it. So each worker
 writes down which video it is decoding, where this process can read it: a worker that dies, or does not come
 back, has named its video. That one is given up, the workers are started again, and the pass goes on with the
 batch that was due. What a clip holds follows from the seed, the epoch and the video alone, so nothing else
 changes.
+
+A batch may also be decoded and never arrive, where shared memory or open files are short: then the worker lives on, and
+says so in its note, or all workers are idle while a batch is due. The workers are started again, a few times.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
+from adafocus_rl.data.decode_error import reason_of
 from adafocus_rl.data.processes import MAIN_GUARD, check_main_guard, may_start_processes
+from adafocus_rl.data.worker_notes import Videos, WatchedVideos, prepare_worker
+from adafocus_rl.data.workers import QuietLoader, end_processes, how_it_ended, kill_at_exit
 from adafocus_rl.errors import UserError
 
 POLL_SECONDS = 1.0
 """How often, while a batch is waited for, the workers are looked after."""
 
+LOST_SECONDS = 30.0
+"""How long all workers may be idle while a batch is due: putting it together and sending it takes a moment."""
+
+START_SECONDS = 300.0
+"""How long workers may take to begin."""
+
 IDLE_LOSSES = 3
-"""Workers lost in a row while they decoded nothing, after which the fault is not a video's."""
+"""Workers or batches lost in a row while nothing was decoded, after which the fault is not a video's."""
 
 LOSSES = 20
-"""Workers lost in a row, without a batch between them, after which the fault is not the videos'."""
-
-_IDLE = -1
-
-
-class Videos(Protocol):
-    """What is loaded: :class:`~adafocus_rl.data.dataset.ClipDataset`."""
-
-    decode_timeout: float
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, i: int) -> Clip | BadClip: ...
-    def give_up(self, i: int, reason: str) -> None:
-        """From now on item i is a :class:`~adafocus_rl.data.clips.BadClip`."""
-        ...
-
-
-class _Watched(Dataset[Clip | BadClip]):
-    """The items, with a note of which one each worker is at.
-
-    Args:
-        videos: the items.
-        workers: number of worker processes.
-    """
-
-    def __init__(self, videos: Videos, workers: int) -> None:
-        self.videos = videos
-        # Row by worker: process id, item or _IDLE, and when it began (time.monotonic).
-        self.notes = torch.full((workers, 3), float(_IDLE), dtype=torch.float64).share_memory_()
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def __getitem__(self, i: int) -> Clip | BadClip:
-        worker = get_worker_info()
-        assert worker is not None
-        note = self.notes[worker.id]
-        note[0] = os.getpid()
-        note[2] = time.monotonic()
-        note[1] = i
-        try:
-            return self.videos[i]
-        finally:
-            note[1] = _IDLE
-
-    def at(self, process: BaseProcess) -> tuple[int, float] | None:
-        """The item that a worker is, or was last, decoding, and since how many seconds; None for none."""
-        for number, item, since in self.notes.tolist():
-            if number == process.pid and item != _IDLE:
-                return int(item), time.monotonic() - since
-        return None
+"""Workers lost in a row, without a batch between them, after which the fault is not the videos'; and batches lost in
+one pass."""
 
 
 class ClipLoader:
@@ -106,7 +68,8 @@ class ClipLoader:
         self._seed = seed
         self._due: list[list[int]] = []
         self._loader: DataLoader[Clip | BadClip] | None = None
-        self._watched: _Watched | None = None
+        self._watched: WatchedVideos | None = None
+        self._why = ""
         self._processes: list[BaseProcess] = []
         self._late: set[int] = set()
         self._killed_before: set[int] = set()
@@ -115,10 +78,10 @@ class ClipLoader:
         """One pass.
 
         Raises:
-            UserError: workers end again and again, and not because of a video.
+            UserError: workers end, or batches are lost, again and again, and not because of a video.
         """
         due = [list(batch) for batch in self._batches]
-        done = losses = idle = 0
+        done = losses = idle = lost = 0
         while done < len(due):
             batches = self._begin(due[done:])
             while batches is not None and (batch := self._next(batches)) is not None:
@@ -128,69 +91,102 @@ class ClipLoader:
             if done < len(due):
                 batches = None  # the last reference: its processes and queues go
                 ends, blamed = self._recover()
-                losses, idle = losses + 1, 0 if blamed else idle + 1
-                if idle and multiprocessing.get_start_method() != "fork" and {*ends} <= {"exit code 1"}:
+                losses, idle, lost = losses + 1, 0 if blamed else idle + 1, lost + (not blamed)
+                if ends and idle and multiprocessing.get_start_method() != "fork" and {*ends} <= {"exit code 1"}:
                     # So Python ends a process by an exception; it was raised before the first video.
                     raise UserError(f"the decoding processes end as they begin, with what stands above; {MAIN_GUARD}")
-                if losses >= LOSSES or idle >= IDLE_LOSSES:
+                if losses >= LOSSES or idle >= IDLE_LOSSES or lost >= LOSSES:
+                    what = f"end again and again ({', '.join(ends)})" if ends else f"lose batches ({self._why})"
+                    often = f"the last {losses} times without a batch between" if lost < LOSSES else f"{lost} times"
                     raise UserError(
-                        f"the decoding processes end again and again ({', '.join(ends) or 'without a word'}), the last "
-                        f"{losses} times without a batch between; look for a lack of memory or of shared memory "
-                        "(/dev/shm), or decode in the main process (data.workers 0)"
+                        f"the decoding processes {what}, {often}; look for a lack of memory, of shared memory "
+                        "(/dev/shm; docker's --shm-size) or of open files (ulimit -n), use fewer processes "
+                        "(data.workers), or decode in the main process (data.workers 0)"
                     )
 
     def _begin(self, due: list[list[int]]) -> Iterator[ClipBatch] | None:
         """Starts a pass over these batches; None when the workers are not fit for one."""
         # In place: persistent workers belong to one loader, which reads this list at the start of a pass.
         self._due[:] = due
-        if self._loader is None:
-            self._loader = self._make()
         if not self.workers:
+            if self._loader is None:
+                self._loader = DataLoader(self.videos, **self._common())  # type: ignore[arg-type]
             return iter(self._loader)
         check_main_guard()
         before = set(multiprocessing.active_children())
         handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         try:
+            if self._loader is None:
+                self._loader = self._make()
             return iter(self._loader)
-        except (RuntimeError, OSError, EOFError):
-            # A pass that was left early, whose last batches do not come, or a worker that ended between passes.
+        except (RuntimeError, OSError, EOFError) as error:
+            # A pass that was left early, whose last batches do not come, a worker that ended between passes, or no
+            # shared memory or open files for any.
+            self._why = reason_of(error)
             return None
         finally:
             if not self._processes:
                 self._processes = [one for one in multiprocessing.active_children() if one not in before]
+                kill_at_exit(self._processes)
             # torch answers a worker's end with an exception wherever this process happens to be, in the middle
             # of a training step, say. We look for ourselves, when we wait for a batch.
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, handler)
 
-    def _make(self) -> DataLoader[Clip | BadClip]:
+    def _common(self) -> dict[str, Any]:
         # A generator of its own, or each pass would take a number from torch's default one.
-        options: dict[str, Any] = {
-            **self._options, "batch_sampler": self._due, "generator": torch.Generator().manual_seed(self._seed)
-        }  # fmt: skip
-        if not self.workers:
-            return DataLoader(self.videos, **options)  # type: ignore[arg-type]
-        self._watched = _Watched(self.videos, self.workers)
-        return DataLoader(
-            self._watched, num_workers=self.workers, persistent_workers=True, timeout=POLL_SECONDS, **options
+        generator = torch.Generator().manual_seed(self._seed)
+        return {**self._options, "batch_sampler": self._due, "generator": generator}
+
+    def _make(self) -> DataLoader[Clip | BadClip]:
+        self.videos.share()
+        self._watched = WatchedVideos(self.videos, self.workers)
+        return QuietLoader(
+            self._watched,
+            num_workers=self.workers,
+            persistent_workers=True,
+            timeout=POLL_SECONDS,
+            worker_init_fn=prepare_worker,
+            **self._common(),
         )
 
     def _next(self, batches: Iterator[ClipBatch]) -> ClipBatch | None:
-        """The next batch; None at the end, or when a worker is lost."""
-        while True:
-            try:
-                return next(batches, None)
-            except (RuntimeError, OSError, EOFError) as error:
-                if not self.workers:
-                    raise
-                # What a dying worker still sent cannot be received, and shows before its end does.
-                if not isinstance(error, RuntimeError):
-                    wait([one.sentinel for one in self._processes], timeout=POLL_SECONDS)
-                self._stop_late()
-                if not all(one.is_alive() for one in self._processes):
-                    return None
-                if not str(error).startswith("DataLoader timed out"):
-                    raise
+        """The next batch; None at the end, or when a worker or a batch is lost."""
+        asked = time.monotonic()
+        try:
+            while True:
+                try:
+                    return next(batches, None)
+                except (RuntimeError, OSError, EOFError) as error:
+                    if not self.workers or _is_workers_own(error):
+                        raise
+                    # What a dying worker still sent cannot be received, and shows before its end does.
+                    if not isinstance(error, RuntimeError):
+                        wait([one.sentinel for one in self._processes], timeout=POLL_SECONDS)
+                    self._stop_late()
+                    if not all(one.is_alive() for one in self._processes):
+                        return None
+                    why = self._lost(asked) if str(error).startswith("DataLoader timed out") else reason_of(error)
+                    if why is not None:
+                        self._why = why
+                        return None
+        except UserError as error:
+            # From a worker: torch puts its traceback before it.
+            raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from None
+        except BaseException:
+            # An interrupt, say, or a fault of ours: no process is left behind.
+            self._end()
+            raise
+
+    def _lost(self, asked: float) -> str | None:
+        """Why the batch that is due since then will not come; None while somebody works on it."""
+        assert self._watched is not None
+        dropped = self._watched.dropped()
+        if dropped is not None:
+            return dropped
+        if self._watched.idle_seconds(asked, to_begin=START_SECONDS - LOST_SECONDS) > LOST_SECONDS:
+            return f"none came for {LOST_SECONDS:g} s, though no process was decoding"
+        return None
 
     def _stop_late(self) -> None:
         """Ends workers that have been at one video for too long."""
@@ -208,13 +204,12 @@ class ClipLoader:
         Returns:
             How the lost ones ended, and whether it was while decoding.
         """
-        assert self._watched is not None
         lost = [process for process in self._processes if not process.is_alive()]
         ends, blamed = [], False
         for process in lost:
-            end = _end(process.exitcode)
+            end = how_it_ended(process.exitcode)
             ends.append(end)
-            at = self._watched.at(process)
+            at = self._watched.at(process) if self._watched is not None else None
             if at is None:
                 continue
             blamed = True
@@ -228,21 +223,19 @@ class ClipLoader:
             else:
                 reason = f"decoding it crashes ({end})"
             self.videos.give_up(item, reason)
-        for process in self._processes:
-            process.kill()
+        self._end()
+        return ends, blamed
+
+    def _end(self) -> None:
+        """Ends the workers: by force, since what they wait for may never come."""
+        end_processes(self._processes)
         self._loader = self._watched = None
         self._processes = []
-        return ends, blamed
 
     def __len__(self) -> int:
         return sum(1 for _ in self._batches)
 
 
-def _end(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
+def _is_workers_own(error: Exception) -> bool:
+    """Whether torch passes on what was raised in a worker, and not what kept a batch from being received."""
+    return str(error).startswith("Caught ") and "in DataLoader worker process" in str(error)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from adafocus_rl.errors import UserError
@@ -72,13 +74,13 @@ def run_in_processes(
     waiting = list(range(len(jobs)))[::-1]
     while waiting:
         lost: list[int] = []
-        with ProcessPoolExecutor(workers) as pool:
+        with _pool(workers) as pool:
             running: dict[Future[Result], int] = {}
             while not lost and (waiting or running):
                 # Few at a time: all that are under way when a process dies have to be done again.
                 while waiting and len(running) < 2 * workers:
                     position = waiting.pop()
-                    running[pool.submit(function, jobs[position])] = position
+                    running[_submit(pool, function, jobs[position])] = position
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     position = running.pop(future)
@@ -92,8 +94,46 @@ def run_in_processes(
 
 
 def _alone(function: Callable[[Job], Result], job: Job) -> Result | None:
-    with ProcessPoolExecutor(1) as pool:
+    with _pool(1) as pool:
         try:
-            return pool.submit(function, job).result()
+            return _submit(pool, function, job).result()
         except BrokenProcessPool:
             return None
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are ended by force when the block is left by an exception, an interrupt, say."""
+    before = set(multiprocessing.active_children())
+    with _starting():
+        pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupts)
+    try:
+        yield pool
+    except BaseException:
+        # Otherwise what is under way would be waited for.
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    with _starting():
+        return pool.submit(function, job)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"no processes can be started ({error.strerror}); look for a lack of memory, shared memory (/dev/shm) or "
+            "open files (ulimit -n), use fewer (--workers), or work in the main process (--workers 0)"
+        ) from None
+
+
+def _ignore_interrupts() -> None:
+    # The main process is interrupted as well, and ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
+import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +24,7 @@ from numpy.typing import NDArray
 
 from adafocus_rl.data import dataset as dataset_module
 from adafocus_rl.data import loader as loader_module
+from adafocus_rl.data.clips import collate
 from adafocus_rl.data.dataset import ClipBatch, ClipDataset, ClipLoader, make_loader
 from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.data.transforms import TransformConfig
@@ -190,3 +197,163 @@ def test_an_exception_of_ours_comes_through(plug: Any) -> None:
 
     with pytest.raises(RuntimeError, match="a fault of ours"):
         list(make_loader(plug(fault), batch_size=3, workers=1))
+
+
+def _drops(times: int) -> Callable[[Any], Any]:
+    """A way to put batches together of which so many cannot be sent: as where shared memory is full."""
+
+    class Unsendable(ClipBatch):
+        def __reduce__(self) -> Any:
+            raise OSError(28, "No space left on device")
+
+    left = torch.full((), times).share_memory_()
+
+    def put_together(items: Any) -> ClipBatch:
+        batch = collate(items)
+        if left <= 0:
+            return batch
+        left.sub_(1)
+        return Unsendable(**{field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)})
+
+    return put_together
+
+
+@forks
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_that_cannot_be_sent_is_made_again(
+    plug: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    dataset = plug(lambda: None)
+    monkeypatch.setattr(loader_module, "collate", _drops(2))
+    batches = list(make_loader(dataset, batch_size=3, workers=workers))
+    assert [batch.videos.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert capfd.readouterr() == ("", "")
+
+
+@forks
+def test_batches_that_never_come_end_the_pass(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "collate", _drops(1000))
+    loader = make_loader(plug(lambda: None), batch_size=3, workers=2)
+    with pytest.raises(
+        UserError, match=r"lose batches \(No space left on device\), the last 3 times.*/dev/shm.*workers 0"
+    ):
+        list(loader)
+    assert not multiprocessing.active_children()
+
+
+@forks
+def test_an_idle_worker_that_is_stopped_is_replaced(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing says why no batch comes: all have been idle for too long."""
+    dataset = plug(lambda: None)
+    loader = make_loader(dataset, batch_size=3, workers=2)
+    first = _pass(loader, dataset, 0)
+    monkeypatch.setattr(loader_module, "LOST_SECONDS", 0.3)
+    for process in loader._processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    assert all(_same(a, b) for a, b in zip(_pass(loader, dataset, 0), first, strict=True))
+    # And one that stops in the middle of sending.
+    stopped = torch.zeros(()).share_memory_()
+
+    def stop(items: Any) -> ClipBatch:
+        if not stopped:
+            stopped.fill_(1)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return collate(items)
+
+    monkeypatch.setattr(loader_module, "collate", stop)
+    assert len(list(make_loader(dataset, batch_size=3, workers=1))) == 3
+
+
+@forks
+def test_a_batch_that_cannot_be_received_is_made_again(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no file can be opened any more."""
+    arrives = ClipBatch.__setstate__ if hasattr(ClipBatch, "__setstate__") else None
+    assert arrives is None
+    failures = [OSError(24, "Too many open files"), RuntimeError("received 0 items of ancdata")]
+    here = os.getpid()
+
+    def arrive(self: ClipBatch, state: dict[str, Any]) -> None:
+        if os.getpid() == here and failures:
+            raise failures.pop()
+        self.__dict__.update(state)
+
+    monkeypatch.setattr(ClipBatch, "__setstate__", arrive, raising=False)
+    assert len(list(make_loader(plug(lambda: None), batch_size=3, workers=1))) == 3
+    assert not failures
+
+
+@forks
+def test_an_interrupted_wait_leaves_no_process(plug: Any) -> None:
+    loader = make_loader(plug(lambda: time.sleep(60)), batch_size=8, workers=2)
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(loader)
+    assert not multiprocessing.active_children()
+
+
+@forks
+def test_a_mistake_seen_by_a_worker_is_one_sentence(plug: Any) -> None:
+    def mistake() -> None:
+        raise UserError("this is wrong; do that")
+
+    with pytest.raises(UserError, match=r"^this is wrong; do that$"):
+        list(make_loader(plug(mistake), batch_size=3, workers=1))
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from adafocus_rl.data import dataset
+from adafocus_rl.data.index import VideoIndex, VideoRecord
+from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.errors import UserError
+
+dataset.decode_frames = lambda path, indices, **_: np.zeros((len(indices), 64, 64, 3), np.uint8)
+index = VideoIndex(records=[VideoRecord(path=str(i), num_frames=8, labels=(0,)) for i in range(32)], root=Path("."))
+transform = TransformConfig(frame_size=64)
+clips = dataset.ClipDataset(index, num_frames=8, transform=transform, train=False, seed=0)
+try:
+    print(sum(len(batch) for batch in dataset.make_loader(clips, batch_size=8, workers=int(sys.argv[1]))))
+except UserError as error:
+    print(error)
+"""
+
+NO_NAMESPACE = "mounting a small /dev/shm takes Linux, unshare and the right to"
+
+
+def _small(what: str, workers: int) -> subprocess.CompletedProcess[str]:
+    """The program above where shared memory, or the number of open files, is small."""
+    python = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(workers)]
+    files = ["bash", "-c", f'ulimit -n {what}; exec "$@"', "-", *python]
+    memory = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={what} tmpfs /dev/shm && exec "$@"', "-", *python]
+    return subprocess.run(files if what.isdigit() else memory, capture_output=True, text=True, timeout=120)
+
+
+def _may_mount() -> bool:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    mount = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
+    return subprocess.run(mount, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _may_mount(), reason=NO_NAMESPACE)
+@pytest.mark.parametrize("size", ["1m", "4k"])
+def test_little_shared_memory(size: str) -> None:
+    done = _small(size, workers=2)
+    assert "lose batches (" in done.stdout
+    assert "No space left on device" in done.stdout
+    assert done.stderr == ""
+    # What the sentence says helps.
+    assert _small(size, workers=0).stdout.strip() == "32"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32" or shutil.which("bash") is None, reason="ulimit is bash's")
+@pytest.mark.parametrize("files", ["16", "24", "40"])
+def test_few_open_files(files: str) -> None:
+    done = _small(files, workers=8)
+    assert "lose batches (" in done.stdout
+    assert "Too many open files" in done.stdout
+    assert done.stderr == ""
