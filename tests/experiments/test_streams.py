@@ -10,8 +10,9 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.cells import cell_len
@@ -30,13 +31,18 @@ CLEAN = r"x[/y] :car: [red] $a$ \x1b[31m\x9b\x07\r\u202e\udcff.mp4"
 class Failing(io.RawIOBase):
     """A file that refuses, as a closed pipe or a full disk does."""
 
+    made: ClassVar[list[Failing]] = []
+
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int | None = number
+        self.made.append(self)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        if self.number is None:
+            return len(data)
         raise OSError(self.number, os.strerror(self.number))
 
 
@@ -56,9 +62,13 @@ def content(stream: io.TextIOWrapper) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_flush_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A buffer that could not be written complains when it is collected."""
+def _no_flush_at_exit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A buffer that could not be written complains when it is collected, in this test or, unless mended, much later."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    yield
+    for stream in Failing.made:
+        stream.number = None
+    Failing.made.clear()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "utf-8", "utf-16"])
@@ -99,10 +109,10 @@ def test_spelling() -> None:
 
 def test_stderr_may_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (errno.EPIPE, errno.ENOSPC, errno.EIO):
-        monkeypatch.setattr(sys, "stderr", failing(number))
-        assert cli.main(["list", "--json"]) == 0
-        assert cli.main(["nonsense"]) == 2
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", failing(number))
+            assert cli.main(["list", "--json"]) == 0
+            assert cli.main(["nonsense"]) == 2
         assert "agents" in json.loads(capsys.readouterr().out)
 
 

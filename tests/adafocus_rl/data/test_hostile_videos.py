@@ -234,7 +234,7 @@ def test_only_files_and_folders_are_opened(tmp_path: Path) -> None:
         (tmp_path / "circle.mp4", "cannot be read (Too many levels of symbolic links)"),
         (tmp_path / "nowhere.mp4", "no such file or folder"),
         (tmp_path / ("x" * 300 + ".mp4"), "cannot be read (File name too long)"),
-        (tmp_path / "nul\0.mp4", "cannot be read (embedded null byte)"),
+        (tmp_path / "nul\0.mp4", "embedded null"),
         (tmp_path / "lone\ud800.mp4", "cannot be read"),
     ]:
         for read in (probe, lambda path: decode_frames(path, [0])):
