@@ -97,13 +97,14 @@ def parse_yaml(text: str, whole: str) -> Any:
         raise UserError(f"{whole} is not valid YAML: {_problem(error)}") from None
 
 
-def dump_yaml(value: Any) -> str:
+def dump_yaml(value: Any, *, in_ascii: bool = False) -> str:
     """YAML that :func:`parse_yaml` reads back equal, keys in their order.
 
     Args:
         value: plain data, its numbers finite.
+        in_ascii: write other letters as escapes.
     """
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=not in_ascii)
     # PyYAML writes a few letters as they are that it takes for line breaks when it reads them (U+0085).
     if not text.isascii() and parse_yaml(text, "what was written") != value:
         text = yaml.dump(value, Dumper=_Dumper, sort_keys=False)

@@ -6,10 +6,13 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.streams import spelled
 from adafocus_rl.printable import LIMIT, printable
+from adafocus_rl.yaml_text import dump_yaml
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -46,6 +49,18 @@ class CommandParser(argparse.ArgumentParser):
 def print_json(document: Any) -> None:
     """One JSON document on stdout, in ASCII, whatever the terminal's encoding."""
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+def print_yaml(values: Mapping[str, Any]) -> None:
+    """A YAML document on stdout: in ASCII if the terminal lacks a letter of it, or something in it is hidden.
+
+    Escaped by YAML itself, so that what is printed can be read back.
+    """
+    text = dump_yaml(values)
+    shown = "\n".join(printable(line, None) for line in text.split("\n"))
+    if spelled(shown, sys.stdout.encoding) != text:
+        text = dump_yaml(values, in_ascii=True)
+    sys.stdout.write(text)
 
 
 def print_lines(*lines: str, limit: int | None = LIMIT) -> None:

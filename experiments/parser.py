@@ -18,6 +18,7 @@ from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.options import agent_options
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.command_line import print_yaml
 from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.embedded import embedded_config
 from adafocus_rl.experiments.key_help import agent_help, config_help
@@ -197,7 +198,7 @@ def _print_config(settings: Settings, flags: str) -> None:
         if flag == "skip_default":
             agent = {**values["agent"], "init_args": _without(values["agent"]["init_args"], _agent_defaults(settings))}
             values = {**_without(values, plain(ExperimentConfig())), "agent": agent}
-    sys.stdout.write(dump_yaml(values))
+    print_yaml(values)
 
 
 def _agent_defaults(settings: Settings) -> dict[str, Any]:

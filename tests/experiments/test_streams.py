@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from rich.cells import cell_len
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments import cli
-from adafocus_rl.experiments.command_line import print_json, sentence
+from adafocus_rl.experiments.command_line import print_json, print_yaml, sentence
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.experiments.streams import CLOSED, guarded, spelled
 from adafocus_rl.experiments.tables import PlainTable, print_plain
+from adafocus_rl.printable import printable
 
 HOSTILE = "x[/y] :car: [red] $a$ \x1b[31m\x9b\x07\r\u202e\udcff.mp4"
 CLEAN = r"x[/y] :car: [red] $a$ \x1b[31m\x9b\x07\r\u202e\udcff.mp4"
@@ -99,6 +101,19 @@ def test_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     assert json.loads(document) == {"name": HOSTILE, "λ": "猫"}
     lines = [line for line in printed.splitlines() if line.startswith(("┃", "│", "|"))]
     assert len({cell_len(line) for line in lines}) == 1, lines
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("name", ["λ × 猫", "gpj\u202e\x1b\x9b.mp4", "plain"])
+def test_yaml_can_be_read_back(monkeypatch: pytest.MonkeyPatch, encoding: str, name: str) -> None:
+    out = text_stream(encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    with guarded():
+        print_yaml({"name": name})
+    printed = content(out)
+    assert yaml.safe_load(printed) == {"name": name}
+    assert printed == printable(printed.rstrip("\n")) + "\n"
+    assert (name in printed) == (name == "plain" or (name == "λ × 猫" and encoding == "utf-8"))
 
 
 def test_spelling() -> None:
