@@ -135,8 +135,14 @@ def playlists(rng: Random, corpus: Corpus, folder: Path) -> Case:
         "lavfi:testsrc",
     )
     target = rng.choice(targets)
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
+        # A file beside it is no more meant than any other.
+        ending = rng.choice((".mp4", ".ts", ".mkv"))
+        shutil.copy(corpus.media / f"v{ending}", folder / f"local{ending}")
+        target = rng.choice((f"local{ending}", f"./local{ending}", str(folder / f"local{ending}")))
+    elif rng.random() < 0.6:
         # The name itself is the address; sometimes there is a file of that very name, which is then what is meant.
+        target = rng.choice(targets[1:])
         path = Path(target) if rng.random() < 0.5 else folder / target
         there = rng.random() < 0.4 and _file_called(Path(target), corpus)
         return (
@@ -148,6 +154,8 @@ def playlists(rng: Random, corpus: Corpus, folder: Path) -> Case:
             f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{target}\n",
             f"ffconcat version 1.0\nfile '{target}'\n",
             f"file '{target}'\n",
+            f"ffconcat version 1.0\nfile {target}\nduration 1\nfile {target}\n",
+            f'#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-MAP:URI="{target}"\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n',
             f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
             f"<Representation><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
             "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
@@ -166,7 +174,23 @@ def playlists(rng: Random, corpus: Corpus, folder: Path) -> Case:
             f"{secret.name}",
         )
     )
-    endings = (".mp4", ".m3u8", ".avi", ".txt", ".ffconcat", ".mpd", ".sdp", ".ts", ".avs", ".svg", "", ".ass")
+    endings = (
+        ".mp4",
+        ".m3u8",
+        ".avi",
+        ".txt",
+        ".ffconcat",
+        ".mpd",
+        ".sdp",
+        ".ts",
+        ".avs",
+        ".svg",
+        "",
+        ".ass",
+        ".nfo",
+        ".ans",
+        ".srt",
+    )
     path = folder / f"clip{rng.choice(endings)}"
     path.write_text(text)
     return _decode(rng, corpus, folder, path, refuse=True)
