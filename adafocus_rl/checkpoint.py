@@ -188,9 +188,17 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, 
         UserError: a name or a shape differs, or a number is not finite; the message tells the first one. The module is
             unchanged then.
     """
+    module.load_state_dict(check_fit(module, tensors, prefix=prefix, what=what), strict=True)
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> dict[str, Tensor]:
+    """The tensors that :func:`load_into` would copy, under the module's own names; the module may lie on ``meta``.
+
+    Raises:
+        UserError: a name or a shape differs, or a number is not finite; the message tells the first one.
+    """
     given = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    expected = module.state_dict()
-    difference = _first_difference(given, expected, prefix)
+    difference = _first_difference(given, module.state_dict(), prefix)
     if difference is not None:
         raise UserError(
             f"checkpoint {what} was made with another architecture: {difference}; "
@@ -201,7 +209,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, 
             f"checkpoint {what} holds numbers that are NaN or infinite in {prefix}{spoilt}: the training that wrote it "
             "has diverged; train that stage again with a lower rate"
         )
-    module.load_state_dict(given, strict=True)
+    return given
 
 
 def _first_difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], prefix: str) -> str | None:

@@ -15,6 +15,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
+from adafocus_rl.plain import convert, options_of
 from adafocus_rl.registry import Registry
 
 AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
@@ -169,13 +170,28 @@ class Agent(ABC):
         tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
         if manifest.get("kind") != "agent":
             raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of an agent")
+        with checkpoint.reading(path):
+            name, options = convert(manifest["agent"], str, f"the agent of {path}"), dict(manifest["options"])
         # Who names the class has it: it need not be registered.
-        found = cls if manifest["agent"] == cls.__name__ else AGENTS.get(manifest["agent"])
+        found = cls if name == cls.__name__ else AGENTS.get(name)
         if not issubclass(found, cls):
-            raise UserError(f"{path} holds a {manifest['agent']}; load it with {manifest['agent']}.load or Agent.load")
-        agent = found(env, **manifest["options"])
-        agent.load_tensors(tensors, what=str(path))
+            raise UserError(f"{path} holds a {name}; load it with {name}.load or Agent.load")
+        with checkpoint.reading(path):
+            try:
+                agent = found(env, **_typed(found, options))
+            except UserError as error:
+                raise UserError(f"{path} holds a {name} that cannot be made here: {error}") from error
+            agent.load_tensors(tensors, what=str(path))
         return agent
+
+
+def _typed(kind: type[Agent], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from a file as the agent's annotations want them; those that it does not have, it refuses itself."""
+    options = options_of(kind)
+    return {
+        name: convert(value, options[name].hint, name) if name in options and options[name].readable else value
+        for name, value in values.items()
+    }
 
 
 class RecurrentAgent(Agent):

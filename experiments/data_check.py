@@ -17,7 +17,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json, print_lines
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.experiments.context import find_lists
-from adafocus_rl.experiments.loader_sheet import write_loader_sheet
+from adafocus_rl.experiments.loader_sheet import check_picture, write_loader_sheet
 from adafocus_rl.experiments.parser import load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe
 from adafocus_rl.experiments.reporting import Ticker, say
@@ -47,6 +47,9 @@ def check(argv: Sequence[str]) -> int:
     parser.add_argument("--out", default="loader.png", metavar="FILE", help="the picture (default loader.png)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)
+    out = user_path(options.out)
+    if options.videos:
+        check_picture(out)
 
     config = load_settings(find_recipe(options.recipe)).config if options.recipe else ExperimentConfig()
     data = config.data
@@ -78,7 +81,7 @@ def check(argv: Sequence[str]) -> int:
     )
     with Ticker("checking", 0) as ticker:
         report = check_lists(wanted, flip=data.flip, progress=ticker.to)
-    picture = _picture(report, config, user_path(options.out), options.videos)
+    picture = _picture(report, config, out, options.videos)
     if options.json:
         print_json({**report.plain(), "picture": str(picture) if picture else None})
     else:

@@ -15,6 +15,7 @@ from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs.render import draw_boxes
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.printable import printable
@@ -28,6 +29,9 @@ COLUMNS = 8
 
 TEXT = 300
 """Width of the text on the left in pixels."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".pdf")
+"""Endings of what can be written."""
 
 
 def write_loader_sheet(
@@ -81,6 +85,16 @@ def write_loader_sheet(
         top += row.height
     sheet.save(path)
     return len(rows)
+
+
+def check_picture(path: Path) -> None:
+    """Refuses a file name whose ending says no kind of picture.
+
+    Raises:
+        UserError: it is none that can be written.
+    """
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"--out is {path}; give a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
 
 
 def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, config: ExperimentConfig) -> Image.Image:

@@ -23,6 +23,8 @@ from adafocus_rl.data.decode import DecodeError, opencv
 from adafocus_rl.data.frame_folder import listed_images, read_image
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.video_file import every_frame
+from adafocus_rl.errors import UserError
+from adafocus_rl.files import read_json
 
 TEMPLATE = "image_{:05d}.jpg"
 """Names of the frames that are written, counted from 1."""
@@ -115,13 +117,15 @@ def _origin(job: ExtractJob) -> dict[str, Any]:
 def _whole(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a folder that was extracted in this way and has not changed since."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(folder / MANIFEST, "manifest")
         if {**manifest, **origin} != manifest:
             return None
-        names = {TEMPLATE.format(number) for number in range(1, manifest["frames"] + 1)}
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.name != MANIFEST}
-        return manifest if set(sizes) == names and sum(sizes.values()) == manifest["bytes"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+        # As many names as there are images, however many the manifest claims.
+        names = {TEMPLATE.format(number) for number in range(1, len(sizes) + 1)}
+        whole = manifest["frames"] == len(sizes) and set(sizes) == names and sum(sizes.values()) == manifest["bytes"]
+        return manifest if whole and type(manifest["scale"]) is float and 0 < manifest["scale"] <= 1 else None
+    except (UserError, OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.models.recognizer import ModelConfig, Recognizer
+from adafocus_rl.plain import build
 
 PREFIX = "recognizer."
 
@@ -85,12 +86,19 @@ def load_recognizer(
         UserError: if the file is missing, not a checkpoint, or holds no recogniser.
     """
     tensors, manifest = checkpoint.load(path, device=device)
-    try:
-        config = _config(manifest["model"])
-    except (KeyError, TypeError) as error:
-        raise _no_recognizer(str(path)) from error
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
-        recognizer = Recognizer(config).to(device)
+    if not isinstance(manifest.get("model"), Mapping):
+        raise _no_recognizer(str(path))
+    with checkpoint.reading(path):
+        try:
+            config = _config(manifest["model"])
+        except UserError as error:
+            raise UserError(f"checkpoint {path} holds a recognizer that cannot be made here: {error}") from error
+        blank = _blank(config)
+        if blank is not None:
+            # Sizes have to be those of the tensors before memory is taken for them.
+            checkpoint.check_fit(blank, tensors, prefix=PREFIX, what=str(path))
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
+            recognizer = Recognizer(config).to(device)
     restore_recognizer(recognizer, tensors, manifest, what=str(path))
     return recognizer.eval(), tensors, manifest
 
@@ -115,11 +123,18 @@ def _no_recognizer(what: str) -> UserError:
     return UserError(f"checkpoint {what} holds no recognizer; give one that a training stage has written")
 
 
+def _blank(config: ModelConfig) -> Recognizer | None:
+    """The recogniser without memory; None where an encoder of another package cannot be made so."""
+    try:
+        with torch.device("meta"):
+            return Recognizer(config)
+    except RuntimeError:
+        return None
+
+
 def _config(values: Mapping[str, Any]) -> ModelConfig:
-    values = dict(values)
+    """Of a manifest, without the encoders' weights files."""
+    plain = dict(values)
     for name in ("glance", "focus"):
-        values[name] = EncoderConfig(name=values[name]["name"], num_frames=values[name].get("num_frames"))
-    values["classifier"] = ClassifierConfig(**values["classifier"])
-    for name in ("mean", "std"):
-        values[name] = tuple(values[name])
-    return ModelConfig(**values)
+        plain[name] = {key: value for key, value in values[name].items() if key != "weights"}
+    return build(ModelConfig, plain, "model")

@@ -79,3 +79,31 @@ def test_a_policy_of_another_grid_is_refused(made_up: MadeUp, tmp_path: Path) ->
     PPOAgent(_env(made_up), hidden=4).save(tmp_path / "ppo.safetensors")
     with pytest.raises(UserError, match=r"another architecture: policy\.actor\.weight has shape \(9, 4\)"):
         Agent.load(tmp_path / "ppo.safetensors", _env(made_up, grid=4))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"agent": 3}, "agent.safetensors is 3; expected text"),
+        ({"agent": ["os.system"]}, "expected text"),
+        ({"agent": "os.system"}, "unknown agent 'os.system'"),
+        ({"options": 3}, "manifest does not hold what was expected"),
+        ({"options": {"hidden": {"x": 1}}}, "cannot be made here: hidden is {'x': 1}; expected a whole number"),
+        ({"options": {"cell": ["gru"]}}, "cannot be made here: cell is ['gru']; expected"),
+        ({"options": {"hidden": 10**12}}, "agent.hidden is 1000000000000"),
+        ({"options": {"hiden": 5}}, "hiden"),
+        ({"options": {"gamma": float("nan")}}, "gamma is nan"),
+    ],
+)
+def test_a_hostile_manifest_is_one_sentence_that_names_the_file(
+    made_up: MadeUp, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    env = _env(made_up)
+    path = tmp_path / "agent.safetensors"
+    PPOAgent(env, hidden=5).save(path)
+    tensors, manifest = checkpoint.load(path)
+    checkpoint.save(path, tensors=tensors, manifest={**manifest, **change})
+    with pytest.raises(UserError) as caught:
+        Agent.load(path, env)
+    assert said in str(caught.value)
+    assert path.name in str(caught.value) or "unknown agent" in str(caught.value)

@@ -237,3 +237,15 @@ def _square(number: int) -> int:
 def test_a_process_that_dies_takes_nobody_along() -> None:
     found = dict(run_in_processes(_square, list(range(8)), workers=2))
     assert found == {number: None if number == 3 else number * number for number in range(8)}
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.yaml", "sheet.csv"])
+def test_a_picture_of_no_known_kind_is_refused_before_videos_are_decoded(
+    cli: Any, videos: Path, tmp_path: Path, name: str
+) -> None:
+    done = cli("data", "check", videos / "train.csv", "--out", tmp_path / name, "--workers", "0")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("adafocus: --out is ")
+    assert name in done.err
+    assert not (tmp_path / name).exists()
+    assert cli("data", "check", videos / "train.csv", "--out", name, "--workers", "0", "--videos", "0").code == 0

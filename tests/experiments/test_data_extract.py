@@ -93,6 +93,14 @@ def test_what_is_whole_is_kept_and_what_is_not_is_done_again(cli: Cli, listed: P
     assert extracted() == 1
     assert extracted("--quality", "50") == 3
     assert extracted("--quality", "50") == 0
+    manifest = out / "a" / "frames.json"
+    for hostile in (b"[" * 100_000, b"\xff", b"3", b'{"frames": ' + b"9" * 5000 + b"}"):
+        manifest.write_bytes(hostile)
+        assert extracted("--quality", "50") == 1
+    whole = json.loads(manifest.read_text())
+    for change in ({"frames": 10**12}, {"frames": True}, {"scale": "x"}, {"scale": -1.0}, {"bytes": []}):
+        manifest.write_text(json.dumps(whole | change))
+        assert extracted("--quality", "50") == 1
     write_video(listed.parent / "a.mp4", frames(4, 5))
     assert extracted("--quality", "50") == 1
     assert len(list((out / "a").glob("*.jpg"))) == 5

@@ -187,3 +187,30 @@ def test_a_checkpoint_without_a_recognizer_is_refused(recognizer: Recognizer, tm
         load_recognizer(path)
     with pytest.raises(UserError, match="holds no recognizer"):
         restore_recognizer(recognizer, *checkpoint.load(path), what=str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": 3}, "holds no recognizer"),
+        ({"model": {}}, "manifest does not hold what was expected"),
+        ({"glance": {"name": {"x": 1}}}, "model.glance.name is {'x': 1}; expected text"),
+        ({"classifier": {"name": 0.5}}, "model.classifier.name is 0.5; expected"),
+        ({"num_classes": "many"}, "model.num_classes is many; expected a whole number"),
+        ({"mean": 3}, "model.mean is 3; expected a list of 3"),
+        ({"classifier": {"name": "gru", "hidden": 10**5}}, "another architecture"),
+        ({"x": 1}, "unknown key 'model.x'"),
+    ],
+)
+def test_a_hostile_manifest_is_one_sentence_that_names_the_file(
+    recognizer: Recognizer, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    save_recognizer(path, recognizer)
+    tensors, manifest = checkpoint.load(path)
+    model = change["model"] if "model" in change else {**manifest["model"], **change}
+    checkpoint.save(path, tensors=tensors, manifest={**manifest, "model": model})
+    with pytest.raises(UserError) as caught:
+        Recognizer.load(path)
+    assert said in str(caught.value)
+    assert path.name in str(caught.value)
