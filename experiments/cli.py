@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -50,6 +51,10 @@ def process() -> int:
         let_go()
 
 
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_HINTS_FULL = {"train": ", with --resume: what was finished is kept"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake is one sentence on stderr and exit code 2.
 
@@ -71,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
             if error.filename is None or error.strerror is None:
                 raise
-            return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
+            if error.errno in _FULL:
+                advice = f"make space and give the same command again{_HINTS_FULL.get(''.join(arguments[:1]), '')}"
+            else:
+                advice = "check the path and its permissions"
+            return _fail(f"{error.filename}: {error.strerror}; {advice}")
         except RuntimeError as error:
             # Of torch, where `deterministic` was asked for and another package's network cannot have it.
             operation, found, _ = str(error).partition(" does not have a deterministic implementation")
