@@ -171,12 +171,13 @@ def _decoder_bytes(context: VideoCodecContext) -> float:
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(
+        container: InputContainer = av.open(
             f"file:{path}",  # without it, what stands before a colon is taken for a protocol
             container_options=_KEEPS_TO_FILES,
             options=_DECODER_OPTIONS,
             **_ANY_TITLE,
         )
+        return container
     except PermissionError:
         raise DecodeError(path, "no permission to read it") from None
     except av.error.ArgumentError:  # what FFmpeg says of formats that are not on the list
