@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -81,12 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 advice = "check the path and its permissions"
             return _fail(f"{error.filename}: {error.strerror}; {advice}")
-        except RuntimeError as error:
-            # Of torch, where `deterministic` was asked for and another package's network cannot have it.
-            operation, found, _ = str(error).partition(" does not have a deterministic implementation")
-            if not found:
+        except (MemoryError, RuntimeError) as error:
+            explained = _machine_refused(error)
+            if explained is None:
                 raise
-            return _fail(f"{operation} cannot be computed deterministically here; leave deterministic out, or false")
+            return _fail(explained)
         except KeyboardInterrupt as error:
             what, code = describe(error)
             sentence(what + _how_to_go_on(arguments))
@@ -124,6 +124,17 @@ def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
     module, function = COMMANDS[parser.parse_args(first).command][0].split(":")
     command: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.{module}"), function)
     return command
+
+
+def _machine_refused(error: MemoryError | RuntimeError) -> str | None:
+    """What torch or Python says where this machine cannot do what was asked for; None for a fault of ours."""
+    operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+    if found:
+        return f"{operation} cannot be computed deterministically here; leave deterministic out, or false"
+    if isinstance(error, MemoryError) or re.search(r"out of memory|not enough memory|allocate memory", str(error)):
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        return f"the memory does not suffice{reason}; give smaller sizes: batch_size, compute.accumulate, data.workers"
+    return None
 
 
 def _fail(text: str) -> int:

@@ -131,7 +131,7 @@ def features(argv: Sequence[str]) -> int:
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)
     with locked(open_run(options.run).path, command) if build else nullcontext():
-        context = open_context(options.run)
+        context = open_context(options.run, check=build)  # a bank is checked without its videos
         recognizer = load_recognizer(context, "stage1")
         for split in ("train", "val"):
             bank = open_bank(context, recognizer, split, build=build, overwrite=options.overwrite)
@@ -152,11 +152,11 @@ def _check_content(context: Context, bank: FeatureBank, split: str) -> None:
         )
 
 
-def open_context(path: str, *, strict: bool = False) -> Context:
-    """The context of an existing run."""
+def open_context(path: str, *, strict: bool = False, check: bool = True) -> Context:
+    """The context of an existing run; ``check`` looks whether its videos are there."""
     run = open_run(path)
     settings = load_settings(run.config)
-    return make_context(settings.config, settings.agent, run, strict=strict)
+    return make_context(settings.config, settings.agent, run, strict=strict, check=check)
 
 
 def _print(context: Context, results: Mapping[str, Any], *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.decode import opencv
+from adafocus_rl.data.list_text import number
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.command_line import CommandParser, print_json
 from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
@@ -24,6 +24,12 @@ FAILED = 1
 """Exit code when some of the videos could not be recognised."""
 
 OVERLAYS = (".mp4", ".png")
+
+WEBCAMS = 10_000
+"""Numbers below it may be webcams; greater ones, a date in a file's name, say, are not."""
+
+MOST_SECONDS = 60
+"""How long a webcam can be looked through: all frames are held, some 30 MB a second."""
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -50,8 +56,8 @@ def predict(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; give at least 1")
-    if not 0 < options.seconds < math.inf:
-        raise UserError(f"--seconds is {options.seconds}; give a number above 0")
+    if not 0 < options.seconds <= MOST_SECONDS:
+        raise UserError(f"--seconds is {options.seconds}; give a number above 0, and at most {MOST_SECONDS}")
     out = user_path(options.out) if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
@@ -90,8 +96,9 @@ def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:
     Raises:
         PredictionError: nothing to be decoded.
     """
-    if name.isdigit() and not Path(name).exists():
-        return predictor.predict_frames(webcam(int(name), seconds), name=f"webcam {name}")
+    device = number(name)
+    if device is not None and device < WEBCAMS and not Path(name).exists():
+        return predictor.predict_frames(webcam(device, seconds), name=f"webcam {name}")
     return predictor.predict(name)
 
 

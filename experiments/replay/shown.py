@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.data.list_text import number
 from adafocus_rl.errors import UserError
 from adafocus_rl.printable import printable
 from adafocus_rl.record import EpisodeRecord, Trace
@@ -121,8 +122,9 @@ def find_video(record: EpisodeRecord, name: str) -> int:
     rows = record.videos.tolist()
     if name in record.paths:
         return record.paths.index(name)
-    if name.isdigit() and int(name) in rows:
-        return rows.index(int(name))
+    row = number(name)
+    if row in rows:
+        return rows.index(row)
     same = [place for place, path in enumerate(record.paths) if name in (PurePath(path).name, PurePath(path).stem)]
     if len(same) == 1:
         return same[0]

@@ -21,6 +21,10 @@ Cli = Any
 Look = Any
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def assert_refused(done: Any, *fragments: str) -> None:
     """Code 2; the last line on stderr is the sentence, and holds the fragments."""
     assert done.code == 2, done.err
@@ -360,3 +364,30 @@ def test_an_operation_that_cannot_be_deterministic(
     done = cli("train", recipe, "--out", tmp_path / "run", "--deterministic=true")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("adafocus: put_ cannot be computed deterministically here; leave ")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda: torch.empty(2**46), lambda: b"x" * 2**46, lambda: _raise(torch.OutOfMemoryError("CUDA out of memory."))],
+    ids=["torch", "python", "cuda"],
+)
+def test_more_memory_than_there_is(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
+) -> None:
+    def train(*_: Any) -> None:
+        ask()
+
+    monkeypatch.setattr("adafocus_rl.experiments.commands.train_run", train)
+    assert_refused(cli("train", recipe, "--out", tmp_path / "run"), "the memory does not suffice", "batch_size")
+
+
+def test_a_bank_is_checked_without_its_videos(cli: Cli, run: Path, videos: Path) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["data"] |= {"embedded": None, "embedded_options": {}, "root": None}
+    settings["data"] |= {"train_list": str(videos / "train.csv"), "val_list": str(videos / "val.csv")}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    for folder in ("train", "val"):
+        shutil.rmtree(videos / folder)
+    done = cli("features", "check", run)
+    assert done.code == 0, done.err
+    assert "fits the run" in done.err

@@ -165,6 +165,11 @@ def test_a_webcam(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> 
     done = cli("predict", finished, "3")
     assert done.code == 1
     assert "there is no webcam 3" in done.err
+    for name in ("²", "٣", "99999999999", "5" * 5000):
+        done = cli("predict", finished, name)
+        assert done.code == 1
+        assert "webcam" not in done.err.splitlines()[0]
+    assert cli("predict", finished, "0", "--seconds=61").code == 2
 
 
 def test_a_webcam_s_colors_are_in_order(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

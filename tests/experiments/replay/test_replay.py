@@ -222,3 +222,10 @@ def test_a_comparison_has_a_page(cli: Cli, run: Path, browser: Any) -> None:
     assert titles == [f"{name}, after stage III" for name in agents]
     assert browser.run("document.querySelectorAll('.sortable tbody tr').length") == 4
     assert browser.run("document.querySelectorAll('svg.chart').length") == 3
+
+
+@pytest.mark.parametrize("name", ["²", "5" * 5000, "-1", "\udcff"])
+def test_what_is_no_row_is_no_video(cli: Cli, finished: Path, tmp_path: Path, name: str) -> None:
+    done = cli("replay", finished, f"--video={name}", "--out", tmp_path / "page.html")
+    assert done.code == 2
+    assert "Traceback" not in done.err
