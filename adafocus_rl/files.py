@@ -166,7 +166,9 @@ def naming(path: Path | str, *, instead_of: Path | None = None) -> Iterator[None
     try:
         yield
     except OSError as error:
-        nameless = error.filename is None or error.filename in (str(instead_of), os.fsencode(str(instead_of)))
+        # FFmpeg names a file as it was told to open it.
+        unknown = (None, str(instead_of), os.fsencode(str(instead_of)), f"file:{instead_of}")
+        nameless = error.filename in unknown
         if nameless and error.errno is not None:
             raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
         raise

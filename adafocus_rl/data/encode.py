@@ -21,7 +21,7 @@ def write_video(
     """Write one H.264 video (yuv420p, one thread, so that the same frames give the same bytes).
 
     Args:
-        path: file to write; the ending picks the container (``.mp4``).
+        path: file to write; the ending picks the container, and a temporary name's (``.part``) is MP4.
         frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8, T ≥ 1, even H and W (4:2:0 halves the colour
             planes).
         fps: frames per second.
@@ -39,8 +39,9 @@ def write_video(
     count, height, width = frames.shape[:3]
     if count == 0 or height % 2 or width % 2:
         raise ValueError(f"frames have shape {frames.shape}; expected at least one frame with even height and width")
+    container_format = "mp4" if path.suffix == ".part" else None
     # "file:", or what stands before a colon in the name is taken for a protocol.
-    with av.open(f"file:{path}", "w", options={"movflags": "faststart"}) as container:
+    with av.open(f"file:{path}", "w", format=container_format, options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1

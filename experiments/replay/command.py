@@ -15,7 +15,7 @@ from adafocus_rl.experiments.replay.shown import ShownVideo, choose_traces, find
 from adafocus_rl.experiments.reporting import say
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.run_lock import locked
-from adafocus_rl.files import user_path
+from adafocus_rl.files import replacing, user_path
 from adafocus_rl.record import EpisodeRecord
 
 KINDS = (".html", ".mp4", ".png")
@@ -101,4 +101,5 @@ def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: 
     if out.suffix == ".mp4":
         write_film(out, videos, heat=heat, fps=fps)
     else:
-        sheet(videos, title=sheet_title(name, videos), heat=heat).save(out)
+        with replacing(out) as temporary:
+            sheet(videos, title=sheet_title(name, videos), heat=heat).save(temporary, format="png")

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
 from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
+from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
 
 TITLE = 200
@@ -92,7 +93,8 @@ def write_film(
     """An H.264 file that browsers play; arguments as :func:`film`'s, and ``fps``, sampled frames per second."""
     # At the end it rests for a moment, so that the verdict can be read where the film plays in a loop.
     pictures = film(videos, heat=heat, min_side=min_side)
-    write_video(path, np.stack([*pictures, *[pictures[-1]] * fps]), fps=fps)
+    with replacing(path) as temporary:
+        write_video(temporary, np.stack([*pictures, *[pictures[-1]] * fps]), fps=fps)
 
 
 def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_side: int = SHEET_SIDE) -> Image.Image:

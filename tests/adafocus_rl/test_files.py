@@ -70,6 +70,21 @@ def test_no_such_file(tmp_path: Path, name: str) -> None:
         read_bytes(tmp_path / name, "list file")
 
 
+@pytest.mark.parametrize("name", [None, ".a.txt.part", "file:.a.txt.part"])
+def test_a_full_disk_that_names_what_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def full() -> None:
+        with replacing("a.txt"):
+            raise OSError(28, "No space left on device", name)
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        full()
+    assert raised.value.filename == "a.txt"
+
+
 @pytest.mark.parametrize("name", ["a.txt", "x" * 255])
 def test_an_interrupted_write_leaves_the_file_that_was_there(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -229,3 +231,19 @@ def test_what_is_no_row_is_no_video(cli: Cli, finished: Path, tmp_path: Path, na
     done = cli("replay", finished, f"--video={name}", "--out", tmp_path / "page.html")
     assert done.code == 2
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "picture.png", "page.html"])
+def test_a_full_disk_leaves_what_was_there(
+    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / name).write_text("before")
+    monkeypatch.setattr(os, "fsync", full)
+    done = cli("replay", finished, "--out", tmp_path / name)
+    assert done.code == 2
+    assert f"{tmp_path / name}: {os.strerror(errno.ENOSPC)}" in done.err
+    assert (tmp_path / name).read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
