@@ -172,7 +172,9 @@ def test_only_formats_of_videos_are_read(tmp_path: Path, numbered: Any, name: st
 @pytest.mark.parametrize("kind", ["GIF", "PNG"])
 def test_animations_are_videos(tmp_path: Path, kind: str) -> None:
     pictures = [Image.new("RGB", (40, 24), (20 * i, 0, 0)) for i in range(5)]
-    (tmp_path / "a.mp4").write_bytes(_encoded(kind, pictures[0], save_all=True, append_images=pictures[1:]))
+    (tmp_path / "a.mp4").write_bytes(
+        _encoded(kind, pictures[0], save_all=True, append_images=pictures[1:], duration=80)
+    )
     assert probe(tmp_path / "a.mp4").num_frames == 5
     assert decode_frames(tmp_path / "a.mp4", [4, 1])[:, 0, 0, 0].tolist() == pytest.approx([80, 20], abs=2)
 
