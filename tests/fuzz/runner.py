@@ -73,7 +73,7 @@ def run(
         with contextlib.suppress(Empty):
             while True:
                 position, batch = queue.get_nowait()
-                scratch = folder / f"scratch{job}"
+                scratch = folder / f"scratch{os.getpid()}-{job}"
                 outcomes = found.setdefault(position, [])
                 for outcome in run_batch(batch, seed=seed, corpus=corpus, folder=scratch, limits=limits):
                     outcomes.append(outcome)

@@ -17,7 +17,7 @@ from fuzz.mutate_trees import mutate_tree, to_json, to_yaml
 from fuzz.readers.planted import PLANTED
 from fuzz.runner import Limits, batches, reproduce, run
 
-QUICK = 200
+QUICK = 150
 """Cases that run with all tests."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits on time and memory need a POSIX system")
@@ -93,3 +93,16 @@ def test_the_table_counts_by_reader() -> None:
         ["lists", "2", "0", "1", "1"], ["videos", "1", "1", "0", "0"], ["all", "3", "1", "1", "1"],
     ]  # fmt: skip
     assert rows[-1][-3:] == ["3", "1.5", "300"]
+
+
+@pytest.mark.slow
+def test_a_part_of_the_cases_ends_as_it_should(corpus: Corpus, tmp_path: Path) -> None:
+    work = [case for batch in batches(shares(QUICK, default_readers())) for case in batch]
+    outcomes = run([work], seed=1, corpus=corpus, folder=tmp_path, jobs=1, limits=Limits(seconds=60))
+    faults = [
+        f"{outcome.end}: {outcome.said}\n{reproduce(outcome, 1)}" for outcome in outcomes if outcome.end in FAULTS
+    ]
+    assert faults == []
+    assert len(outcomes) == len(work)
+    ends = {outcome.end for outcome in outcomes}
+    assert ends == {"fine", "sentence"}

@@ -128,7 +128,7 @@ def _judge_sentence(said: str, case: Case) -> tuple[End, str]:
     if "Traceback" in said:
         return "unclear", said
     if case.names and not any(name in said for name in case.names):
-        return "unclear", f"names none of {', '.join(case.names)}: {said}"
+        return "unclear", f"names none of {', '.join(case.names[:5])}{' …' * (len(case.names) > 5)}: {said}"
     return "sentence", said
 
 

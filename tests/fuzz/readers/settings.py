@@ -34,7 +34,12 @@ def _names(path: Path, content: bytes, valid: Any) -> tuple[str, ...]:
         found = _keys(yaml.safe_load(content))
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
         found = set()
-    return (path.name, *(key for key in found | _keys(valid) if len(key) > 2))
+    # Letters of a short key may stand anywhere, so it counts in quotes and behind its block.
+    keys = found | _keys(valid)
+    return (
+        path.name,
+        *(name for key in keys for name in ([key] if len(key) > 2 else [repr(key), f".{key}", f"--{key}"])),
+    )
 
 
 def _overridden(rng: Random, corpus: Corpus, tree: dict[str, Any]) -> Any:
@@ -128,4 +133,4 @@ def variants(rng: Random, corpus: Corpus, folder: Path) -> Case:
         make_plan(RunFolder(corpus.run), found, [], out=str(folder / "out"))
 
     # An option of an agent may be named by nothing but itself, so a text that is an argument names itself.
-    return Case(call=plan, names=_names(path, content, valid) if from_file else ())
+    return Case(call=plan, names=(*_names(path, content, valid), "'small'", "'centre'") if from_file else ())
