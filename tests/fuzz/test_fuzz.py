@@ -17,7 +17,7 @@ from fuzz.mutate_trees import mutate_tree, to_json, to_yaml
 from fuzz.readers.planted import PLANTED
 from fuzz.runner import Limits, batches, reproduce, run
 
-QUICK = 150
+QUICK = 120
 """Cases that run with all tests."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits on time and memory need a POSIX system")
