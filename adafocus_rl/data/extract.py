@@ -67,6 +67,9 @@ class Extracted:
 
 def extract_video(job: ExtractJob) -> Extracted:
     """Extracts a video, or finds it extracted."""
+    reason = absence(job.source)
+    if reason is not None:
+        return Extracted(fault=reason)
     origin = _origin(job)
     done = _whole(job.out, origin)
     if done is not None:
@@ -105,11 +108,11 @@ def extract_video(job: ExtractJob) -> Extracted:
 def _origin(job: ExtractJob) -> dict[str, Any]:
     """What the content of the folder follows from, the source's bytes by their size and date."""
     options = {key: value for key, value in asdict(job).items() if key not in ("source", "out")}
-    stat = job.source.stat() if job.source.exists() else None
+    stat = job.source.stat()
     return {
         "source": job.source.name,
-        "source_bytes": stat.st_size if stat else 0,
-        "source_time": stat.st_mtime_ns if stat else 0,
+        "source_bytes": stat.st_size,
+        "source_time": stat.st_mtime_ns,
         **options,
     }
 
@@ -131,9 +134,6 @@ def _whole(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
 
 def _frames(job: ExtractJob) -> Iterator[NDArray[np.uint8]]:
     """(H, W, 3) RGB of each frame, one after the other."""
-    reason = absence(job.source)
-    if reason is not None:
-        raise DecodeError(job.source, reason)
     if job.source.is_dir():
         names = listed_images(job.source, job.template)
         frames: Iterator[NDArray[np.uint8]] = (read_image(job.source, name) for name in names)

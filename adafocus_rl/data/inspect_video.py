@@ -68,6 +68,14 @@ class _FaultError(Exception):
 
 def inspect_video(job: VideoJob) -> VideoReport:
     """Looks at a video from outside to inside, and stops at the first fault."""
+    try:
+        return _inspect(job)
+    except OSError as error:  # too long a name, links in a circle, a folder that may not be looked into
+        reason = error.strerror or str(error)
+        return VideoReport(fault=("missing", f"it cannot be looked at ({reason}); correct its name or permissions"))
+
+
+def _inspect(job: VideoJob) -> VideoReport:
     notes: list[tuple[str, str]] = []
     folder = job.path.is_dir()
     try:

@@ -156,6 +156,18 @@ def test_bad_videos_are_named_and_left_out(cli: Cli, listed: Path, tmp_path: Pat
     assert [record.path for record in VideoIndex.read(out / "train.csv")] == ["c"]
 
 
+def test_a_name_that_no_file_can_have_costs_one_video(cli: Cli, listed: Path, tmp_path: Path) -> None:
+    listed.write_text(listed.read_text() + f"{'n' * 5000}.mp4,0,,w\n")
+    done = cli("data", "check", listed, "--videos", "0", "--workers", "0", "--json")
+    assert done.code == 1
+    (fault,) = [one for one in json.loads(done.out)["faults"] if one["kind"] == "missing"]
+    assert "correct its name" in fault["text"]
+    done = cli("data", "extract", listed, "--out", tmp_path / "frames", "--workers", "0", "--json")
+    assert done.code == 1
+    (failed,) = json.loads(done.out)["failed"]
+    assert failed["reason"].startswith("it cannot be read")
+
+
 def test_mistakes(cli: Cli, listed: Path, tmp_path: Path) -> None:
     for arguments, words in (
         (["--quality", "0", "--out", tmp_path / "x"], "--quality is 0"),

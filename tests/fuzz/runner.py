@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from fuzz.cases import FAULTS, Outcome, case_folder
-from fuzz.corpus import Corpus
+from fuzz.corpus import ROOT, Corpus
 
 BATCH = 150
 """Cases of one process: its start takes seconds, and what one case leaves behind meets only so many others."""
@@ -178,8 +178,9 @@ def _with_memory(outcome: Outcome, peak: float, limits: Limits) -> Outcome:
 
 
 def _environment() -> dict[str, str]:
-    tests = str(Path(__file__).parents[1])
-    own = {"PYTHONPATH": tests, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    # The checkout first: the folder of tests has folders that are called as the packages are.
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    own = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     return {**os.environ, **own, "PYTHONFAULTHANDLER": "1", "COLUMNS": "200", "NO_COLOR": "1"}
 
 
