@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.models.torch_files import load_plain
 
 # MobileNet-V2 as TSM's code has it numbers a block's layers through; torchvision puts each convolution with its
 # normalisation into a list of its own. Left: number there (activations have no weights). The first block expands not.
@@ -32,7 +33,7 @@ def load_untrusted(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} does not exist; give a .pth.tar file of the public AdaFocus code")
     try:
         with torch.serialization.safe_globals(_plain_numbers()):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = load_plain(path)
     except Exception as error:  # what a damaged pickle raises is anyone's guess
         # torch's own message recommends to switch its protection off, so it is not passed on.
         raise UserError(

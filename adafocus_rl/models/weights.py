@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.models.torch_files import load_plain
 
 if TYPE_CHECKING:
     from adafocus_rl.models.encoders import Encoder
@@ -59,7 +60,7 @@ def read_weights_file(path: Path, *, option: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = load_plain(path)
     except Exception as error:  # what a damaged pickle raises is anyone's guess
         # torch's own message recommends to switch its protection off, so it is not passed on.
         raise UserError(

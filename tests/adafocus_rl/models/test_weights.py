@@ -1,6 +1,7 @@
 import copy
 import os
 import urllib.error
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.encoders import create_encoder
+from adafocus_rl.models.official_files import load_untrusted
+from adafocus_rl.models.weights import read_weights_file
 
 OPTION = "model.glance.weights"
 
@@ -151,3 +154,18 @@ def test_without_a_network_the_file_to_bring_is_named(monkeypatch: pytest.Monkey
 def test_unknown_weights_are_answered_with_the_known_ones(name: str, known: str) -> None:
     with pytest.raises(UserError, match=f"no weights named 'IMAGENET22K'; expected .*{known}"):
         load("IMAGENET22K", name)
+
+
+def test_a_compressed_file_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    torch.save({"a": torch.zeros(1 << 20)}, path)
+    assert read_weights_file(path, option="x")["a"].shape == (1 << 20,)
+    with zipfile.ZipFile(path) as whole:
+        content = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in content.items():
+            packed.writestr(name, data)
+    for read in (lambda: read_weights_file(path, option="x"), lambda: load_untrusted(path)):
+        with pytest.raises(UserError, match=r"bomb\.pth cannot be read") as caught:
+            read()
+        assert "it unpacks to" in str(caught.value.__cause__)
