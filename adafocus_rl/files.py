@@ -61,7 +61,10 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UserError(f"the {what} {path} is no regular file; give a file, not a folder, pipe or device")
             source = GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            # Nothing is not the end: the kernel's log, for one, has nothing to say yet.
             content = source.read(limit + 1)
+            if content is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
     except FileNotFoundError:
         raise UserError(f"there is no {what} {path}; check the path") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:

@@ -9,6 +9,9 @@ from PIL import Image as PillowImage
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
+CHUNK_BYTES = 1 << 28
+"""The longest part of a PNG that is decoded; of the largest frames without compression it is half as long."""
+
 _JPEG = b"\xff\xd8"
 
 _NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -29,15 +32,26 @@ def image_size(data: bytes) -> tuple[int, int]:
     if data.startswith(_JPEG):
         return _jpeg_size(data)
     if data.startswith(_PNG):
-        if len(data) < 24:
-            raise ValueError("it ends within its header")
-        width, height = struct.unpack_from(">II", data, 16)
-        return int(width), int(height)
+        return _png_size(data)
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             width, height = picture.size
     except Exception as error:  # whatever a decoding library raises
         raise ValueError("it is no image") from error
+    return int(width), int(height)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """The size in the header; decoders also take memory for each chunk, as long as it says that it is."""
+    if len(data) < 24:
+        raise ValueError("it ends within its header")
+    place = len(_PNG)
+    while place + 4 <= len(data):
+        length = struct.unpack_from(">I", data, place)[0]
+        if length > CHUNK_BYTES:
+            raise ValueError(f"a part of it claims {length} bytes")
+        place += length + 12
+    width, height = struct.unpack_from(">II", data, 16)
     return int(width), int(height)
 
 

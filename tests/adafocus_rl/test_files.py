@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,3 +117,16 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_text(tmp_path / "ours", "text")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_that_has_nothing_to_say_yet_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel's log: a regular file by its kind, which does without waiting what a pipe would do."""
+
+    class Silent(io.FileIO):
+        def read(self, size: int | None = -1) -> Any:
+            return None
+
+    (tmp_path / "log").write_text("x")
+    monkeypatch.setattr("adafocus_rl.files.os.fdopen", Silent)
+    with pytest.raises(UserError, match="log cannot be read"):
+        read_bytes(tmp_path / "log", "list file")

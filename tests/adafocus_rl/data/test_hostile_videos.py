@@ -369,3 +369,11 @@ def test_the_size_of_a_jpeg_is_found_behind_other_segments() -> None:
     ):
         with pytest.raises(ValueError, match="it "):
             image_size(broken)
+
+
+def test_a_part_of_a_png_takes_no_more_memory_than_an_image_may() -> None:
+    whole = opencv().imencode(".png", np.zeros((2, 4, 3), np.uint8))[1].tobytes()
+    assert image_size(whole) == (4, 2)
+    at = whole.index(b"IDAT") - 4
+    with pytest.raises(ValueError, match="claims 2147483647 bytes"):
+        image_size(whole[:at] + b"\x7f\xff\xff\xff" + whole[at + 4 :])
