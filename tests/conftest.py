@@ -17,6 +17,9 @@ from adafocus_rl.geometry import PatchGrid
 # Two test processes on two cores: torch's own threads would only fight over them.
 torch.set_num_threads(1)
 
+# On a GPU, TF32 has three digits, which hides mistakes.
+torch.backends.cudnn.allow_tf32 = False
+
 # Before anything computes on a GPU, so that tests of determinism do not depend on those before them.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -42,12 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def cuda() -> Iterator[torch.device]:
-    """A GPU that computes in float32, for tests marked `gpu`: TF32 has three digits, which hides mistakes."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield torch.device("cuda")
-    torch.backends.cudnn.allow_tf32 = before
+def cuda() -> torch.device:
+    """A GPU, for tests marked `gpu`."""
+    return torch.device("cuda")
 
 
 class MadeUpEpisodes(EpisodeFeatures):

@@ -160,7 +160,7 @@ def test_no_command_runs_what_a_file_says(traps: Path) -> None:
     (traps / "texts.json").write_text(json.dumps([*recipes, *others, *TEXTS]))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, cwd=traps, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(traps)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(traps), os.environ.get("PYTHONPATH", "")))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

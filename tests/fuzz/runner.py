@@ -179,7 +179,7 @@ def _with_memory(outcome: Outcome, peak: float, limits: Limits) -> Outcome:
 
 def _environment() -> dict[str, str]:
     # The checkout first: the folder of tests has folders that are called as the packages are.
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     own = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     return {**os.environ, **own, "PYTHONFAULTHANDLER": "1", "COLUMNS": "200", "NO_COLOR": "1"}
 

@@ -6,6 +6,7 @@ import dataclasses
 import faulthandler
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -343,7 +344,8 @@ def _may_mount() -> bool:
 def test_little_shared_memory(size: str) -> None:
     done = _small(size, workers=2)
     assert "lose batches (" in done.stdout
-    assert "No space left on device" in done.stdout
+    # As this version of torch puts it.
+    assert re.search("No space left on device|unable to allocate shared memory", done.stdout)
     assert done.stderr == ""
     # What the sentence says helps.
     assert _small(size, workers=0).stdout.strip() == "32"
