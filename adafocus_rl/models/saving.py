@@ -91,9 +91,9 @@ def load_recognizer(
     with checkpoint.reading(path):
         try:
             config = _config(manifest["model"])
+            blank = _blank(config)
         except UserError as error:
             raise UserError(f"checkpoint {path} holds a recognizer that cannot be made here: {error}") from error
-        blank = _blank(config)
         if blank is not None:
             # Sizes have to be those of the tensors before memory is taken for them.
             checkpoint.check_fit(blank, tensors, prefix=PREFIX, what=str(path))

@@ -200,6 +200,8 @@ def test_a_checkpoint_without_a_recognizer_is_refused(recognizer: Recognizer, tm
         ({"mean": 3}, "model.mean is 3; expected a list of 3"),
         ({"classifier": {"name": "gru", "hidden": 10**5}}, "another architecture"),
         ({"x": 1}, "unknown key 'model.x'"),
+        ({"grid": -1}, "cannot be made here: "),
+        ({"focus": {"name": "small_focus", "num_frames": 1}}, "cannot be made here: model.glance.num_frames is None"),
     ],
 )
 def test_a_hostile_manifest_is_one_sentence_that_names_the_file(
