@@ -301,6 +301,13 @@ def restore_optimizer(
         }
         for group, now in zip(plain["groups"], current, strict=True)
     ]
+    for group, now in zip(groups, current, strict=True):
+        for key, value in group.items():
+            if key != "params" and key in now and not _same_kind(value, now[key]):
+                raise UserError(
+                    f"the checkpoint's optimiser has {value!r} as its {key}, expected something like {now[key]!r}; "
+                    "start afresh"
+                )
     for key, tensor in tensors.items():
         match = re.fullmatch(r"(state|group)\.(\d+)\.(\w+)", key)
         if match is not None:
@@ -316,6 +323,17 @@ def restore_optimizer(
                     f"{tuple(parameters[index].shape)}; resume with the same architecture or start afresh"
                 )
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _same_kind(value: Any, like: Any) -> bool:
+    """Whether a setting of an optimiser can stand where another one stands."""
+    if isinstance(like, tuple):
+        return isinstance(value, tuple) and len(value) == len(like) and all(map(_same_kind, value, like))
+    if isinstance(like, (int, float)) and not isinstance(like, bool):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if like is None or isinstance(like, bool):
+        return value is None or isinstance(value, bool)
+    return True
 
 
 def tensors_hash(source: nn.Module | Mapping[str, Tensor]) -> str:

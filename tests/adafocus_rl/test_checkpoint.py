@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import random
@@ -406,3 +407,15 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, full_after:
     assert caught.value.filename == str(path)
     assert load(path)[0]["x"].shape == (9,)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change", [{"momentum": "x"}, {"lr": None}, {"lr": math.inf}, {"nesterov": 3}, {"lr": True}])
+def test_settings_of_an_optimiser_have_their_kinds(change: dict[str, Any]) -> None:
+    parameters = [nn.Parameter(torch.zeros(2))]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    tensors, plain = optimizer_tensors(optimizer)
+    plain = json.loads(json.dumps(plain))
+    restore_optimizer(optimizer, tensors, plain)
+    plain["groups"][0] |= change
+    with pytest.raises(UserError, match="expected something like"):
+        restore_optimizer(optimizer, tensors, plain)
