@@ -171,7 +171,7 @@ def split_videos(
 
     groups = [record.extra.get("group") or f"\0{position}" for position, record in enumerate(records)]
     labels = np.array([record.labels[0] for record in records])
-    parts = round(1 / val)
+    parts = round(1 / max(val, 1e-9))  # smaller shares are none of any list
     if len(set(groups)) < 2:
         raise UserError(f"all {len(records)} videos are one group; expected two groups or more to split them")
     # With fewer videos of a class than parts, the class is absent from some parts: no part can be refused for that.
