@@ -70,7 +70,10 @@ class StageProgress:
         own = {
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
-        checkpoint.restore_optimizer(self.optimizer, own, manifest["optimizer"])
+        try:
+            checkpoint.restore_optimizer(self.optimizer, own, manifest["optimizer"])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         if self.scaler is not None and manifest.get("scaler"):
             self.scaler.load_state_dict(manifest["scaler"])
         self.done = int(manifest["step"])
