@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,8 +18,10 @@ from adafocus_rl.geometry import PatchGrid
 # Two test processes on two cores: torch's own threads would only fight over them.
 torch.set_num_threads(1)
 
-# On a GPU, TF32 has three digits, which hides mistakes.
-torch.backends.cudnn.allow_tf32 = False
+# What is started in the background (`make test &`, nohup) ignores these signals, and so does all that it starts.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _usual)
 
 # Before anything computes on a GPU, so that tests of determinism do not depend on those before them.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -45,9 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def cuda() -> torch.device:
-    """A GPU, for tests marked `gpu`."""
-    return torch.device("cuda")
+def cuda() -> Iterator[torch.device]:
+    """A GPU that computes in float32, for tests marked `gpu`: TF32 has three digits, which hides mistakes."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield torch.device("cuda")
+    torch.backends.cudnn.allow_tf32 = before
 
 
 class MadeUpEpisodes(EpisodeFeatures):

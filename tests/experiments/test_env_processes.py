@@ -198,8 +198,8 @@ def test_a_daemonic_process_decodes_by_itself(finished: Path, monkeypatch: pytes
     opened = open_features(finished, features="live")
     expected = next(iter(opened.source.batches(4)))
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    source = LiveFeatures(opened.recognizer, opened.context.train, device=torch.device("cpu"), workers=2)
-    assert torch.equal(next(iter(source.batches(4))).global_map, expected.global_map.cpu())
+    source = LiveFeatures(opened.recognizer, opened.context.train, device=opened.context.device, workers=2)
+    torch.testing.assert_close(next(iter(source.batches(4))).global_map, expected.global_map)
     assert not multiprocessing.active_children()
     assert sorted(run_in_processes(abs, [-3, 4], workers=2)) == [(0, 3), (1, 4)]
 

@@ -28,6 +28,7 @@ from adafocus_rl.experiments.gym_entry import open_features
 from adafocus_rl.experiments.handover import load_agent
 from adafocus_rl.features import FeatureBank, LiveFeatures
 
+ON_CPU = not torch.cuda.is_available()
 ID = "adafocus_rl:AdaFocus/PatchSelection-v0"
 
 
@@ -52,7 +53,7 @@ def test_a_run_s_environment_is_that_of_stage_ii(finished: Path) -> None:
                 assert reward == pytest.approx(rewards[0].item(), abs=1e-6)
         logits = facts["final_info"]["logits"][0]
         assert terminated
-        np.testing.assert_allclose(info["logits"], logits.cpu(), atol=1e-5)
+        np.testing.assert_allclose(info["logits"], logits.cpu(), atol=1e-5 if ON_CPU else 1e-3)
 
 
 @pytest.mark.parametrize(("split", "videos"), [("train", 12), ("val", 6)])
@@ -161,7 +162,8 @@ def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
         expected = opened.source.grid.box(opened.source.grid.action_origin(rollout.output.action[0, step]))
         assert [top, left, height, width] == expected.tolist()
     assert terminated
-    np.testing.assert_allclose(info["logits"], rollout.logits[0, -1].cpu(), atol=1e-5)
+    # On a GPU a step and a sequence are different kernels, in TF32.
+    np.testing.assert_allclose(info["logits"], rollout.logits[0, -1].cpu(), atol=1e-5 if ON_CPU else 1e-3)
     with_box = env.render()
     env.reset(options={"video": 2})
     for _ in range(4):

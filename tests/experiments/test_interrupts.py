@@ -74,13 +74,17 @@ WORKERS = """
 import multiprocessing, sys, time
 from adafocus_rl.experiments import cli
 
-def sleep():
+def sleep(begun):
+    begun.wait()
     time.sleep(60)
 
 def command(arguments):
-    workers = [multiprocessing.get_context("fork").Process(target=sleep) for _ in range(2)]
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Barrier(3)
+    workers = [fork.Process(target=sleep, args=(begun,)) for _ in range(2)]
     for worker in workers:
         worker.start()
+    begun.wait()  # a signal that reaches a fork before Python has set itself up there is lost
     try:
         print("ready", *(worker.pid for worker in workers), flush=True)
         time.sleep(60)
