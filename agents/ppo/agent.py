@@ -24,6 +24,7 @@ from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollou
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
+from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
 from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed
 
@@ -282,7 +283,7 @@ class PPOAgent(RecurrentAgent):
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The network and Adam's moments; a pass's random numbers follow from its number."""
-        optimizer, plain = checkpoint.optimizer_tensors(self.optimizer)
+        optimizer, plain = optimizer_tensors(self.optimizer)
         return {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}, plain
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
@@ -295,4 +296,4 @@ class PPOAgent(RecurrentAgent):
         own = {
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
-        checkpoint.restore_optimizer(self.optimizer, own, plain)
+        restore_optimizer(self.optimizer, own, plain)

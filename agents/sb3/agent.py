@@ -18,6 +18,7 @@ from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
+from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
 from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed, isolated
 
@@ -212,7 +213,7 @@ class SB3Agent(RecurrentAgent):
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The policy, the optimiser's state, and how far the counters are."""
-        optimizer, plain = checkpoint.optimizer_tensors(self.model.policy.optimizer)
+        optimizer, plain = optimizer_tensors(self.model.policy.optimizer)
         tensors = {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}
         counters = {"num_timesteps": self.model.num_timesteps, "n_updates": self.model._n_updates}
         return tensors, {"optimizer": plain, **counters}
@@ -227,5 +228,5 @@ class SB3Agent(RecurrentAgent):
         own = {
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
-        checkpoint.restore_optimizer(self.model.policy.optimizer, own, plain["optimizer"])
+        restore_optimizer(self.model.policy.optimizer, own, plain["optimizer"])
         self.model.num_timesteps, self.model._n_updates = int(plain["num_timesteps"]), int(plain["n_updates"])

@@ -14,6 +14,8 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.reporting import Ticker
 from adafocus_rl.experiments.stages.divergence import refuse_divergence
+from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
+from adafocus_rl.rotation import CheckpointRotation
 from adafocus_rl.seeding import seed_all
 
 
@@ -52,7 +54,7 @@ class StageProgress:
         self.modules = modules
         self.optimizer = optimizer
         self.scaler = scaler
-        self.rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
+        self.rotation = CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
         self.seconds = 0.0
         self.done = 0
         self._started = time.monotonic()
@@ -71,7 +73,7 @@ class StageProgress:
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
         try:
-            checkpoint.restore_optimizer(self.optimizer, own, manifest["optimizer"])
+            restore_optimizer(self.optimizer, own, manifest["optimizer"])
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if self.scaler is not None and manifest.get("scaler"):
@@ -103,7 +105,7 @@ class StageProgress:
         self.context.log.write(self.stage, self.done, scalars)
         manifest = {
             "kind": "resume", "stage": self.stage, "seconds": self.seconds,
-            "optimizer": checkpoint.optimizer_tensors(self.optimizer)[1],
+            "optimizer": optimizer_tensors(self.optimizer)[1],
             "index": self.context.index_hashes, "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }  # fmt: skip
         self.rotation.save(self.done, tensors, manifest)
@@ -115,7 +117,7 @@ class StageProgress:
             for name, module in self.modules.items()
             for key, value in module.state_dict().items()
         }
-        optimizer, _ = checkpoint.optimizer_tensors(self.optimizer)
+        optimizer, _ = optimizer_tensors(self.optimizer)
         return {**modules, **{f"optimizer.{name}": value for name, value in optimizer.items()}}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.context import Context
 from adafocus_rl.experiments.measure import evaluate_agent
@@ -14,6 +13,7 @@ from adafocus_rl.experiments.stages.divergence import explaining_divergence, ref
 from adafocus_rl.experiments.stages.live_view import LiveView
 from adafocus_rl.experiments.stages.progress import check_index
 from adafocus_rl.features import FeatureSource
+from adafocus_rl.rotation import CheckpointRotation
 
 
 def train_policy(
@@ -34,7 +34,7 @@ def train_policy(
     Raises:
         UserError: the loss or a parameter is not finite; nothing of the epoch is written.
     """
-    rotation = checkpoint.CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
+    rotation = CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
     epochs = context.config.stage2.epochs if epochs is None else epochs
     start, before = 0, 0.0
     latest = rotation.load_latest(device=context.device) if context.resume else None

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from adafocus_rl.checkpoint import (
     FORMAT_VERSION,
-    CheckpointRotation,
     load,
     load_into,
-    optimizer_tensors,
     reading,
-    restore_optimizer,
     save,
     tensors_hash,
 )
 from adafocus_rl.errors import UserError
+from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
+from adafocus_rl.rotation import CheckpointRotation
 
 
 def test_tensors_and_manifest_come_back_exactly(tmp_path: Path) -> None:

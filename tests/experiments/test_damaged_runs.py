@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.checkpoint import CheckpointRotation
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.metrics_log import MetricsLog, read_metrics
 from adafocus_rl.experiments.run_folder import RunFolder
 from adafocus_rl.experiments.run_lock import NAME, locked
 from adafocus_rl.files import append_line
+from adafocus_rl.rotation import CheckpointRotation
 
 Cli = Any
 

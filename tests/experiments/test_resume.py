@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.checkpoint import CheckpointRotation
 from adafocus_rl.experiments.metrics_log import MetricsLog
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.rotation import CheckpointRotation
 
 Cli = Any
 Look = Any

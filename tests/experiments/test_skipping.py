@@ -113,7 +113,7 @@ def test_the_same_policy_is_trained_with_and_without_skipping(skipping: Path, fi
 def test_stopped_and_resumed(
     cli: Cli, skipping: Path, finished: Path, recipe: Path, tmp_path: Path, look: Look, stem: str
 ) -> None:
-    from adafocus_rl.checkpoint import CheckpointRotation
+    from adafocus_rl.rotation import CheckpointRotation
 
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     arguments = ["train", recipe, "--out", run, *SKIP]
