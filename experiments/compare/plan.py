@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import Base, base_of
-from adafocus_rl.experiments.compare.variants import Variant, as_arguments, check_names, variant_settings
+from adafocus_rl.experiments.compare.variants import Variant, check_names
 from adafocus_rl.experiments.parser import Settings, load_settings
 from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
 from adafocus_rl.experiments.run_folder import RunFolder, open_run
@@ -85,9 +85,7 @@ def make_plan(
     check_names(variants)
     work = user_path(out) if out else run.path / "compare"
     stored = load_settings(run.config)
-    settings = {
-        variant.name: variant_settings(run, [*arguments, *as_arguments(variant.overrides)]) for variant in variants
-    }
+    settings = {variant.name: variant.settings(run, arguments) for variant in variants}
     return Plan(
         title=title or "agents",
         run=run,

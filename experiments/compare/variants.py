@@ -30,6 +30,27 @@ class Variant:
     overrides: dict[str, Any]
     """Dotted keys of a recipe and their values, in order; ``agent`` is a class name, ``agent.KEY`` its options."""
 
+    file: Path | None = None
+    """The ablation file that says so; None for one of the command line."""
+
+    def settings(self, run: RunFolder, arguments: Sequence[str]) -> Settings:
+        """The run's configuration as this variant has it.
+
+        Args:
+            run: the run.
+            arguments: further ``--KEY=VALUE``, which hold for all variants.
+
+        Raises:
+            UserError: as :func:`variant_settings`; it names the ablation file, if that is where the mistake is.
+        """
+        common = variant_settings(run, arguments)
+        if not self.overrides:
+            return common
+        try:
+            return variant_settings(run, [*arguments, *as_arguments(self.overrides)])
+        except UserError as error:
+            raise UserError(f"{self.file}: {error}" if self.file else str(error)) from None
+
 
 def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
     """Dotted keys and values as ``adafocus train`` takes them.
@@ -101,7 +122,9 @@ def _variants(path: Path, content: Any) -> Iterator[Variant]:
             raise UserError(f"{path} has the entry {entry!r}; give a block with `name` and a block `overrides`")
         if extra := set(entry) - {"name", "overrides"}:
             raise UserError(f"{path} has the key {min(extra)!r} in {entry['name']!r}; give `name` and `overrides` only")
-        yield Variant(name=str(entry["name"]), overrides={str(key): value for key, value in overrides.items()})
+        yield Variant(
+            name=str(entry["name"]), overrides={str(key): value for key, value in overrides.items()}, file=path
+        )
 
 
 def check_names(variants: Sequence[Variant]) -> None:

@@ -188,6 +188,16 @@ def test_files_that_are_no_ablations(tmp_path: Path, content: str, message: str)
         read_ablation(str(path))
 
 
+def test_a_mistake_in_an_ablation_names_the_file(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("- {name: x, overrides: {stage2.epochs: 1}}\n- {name: y, overrides: {stage2.epoch: 1}}\n")
+    done = cli("compare", finished, "--ablation", path)
+    assert done.code == 2
+    assert f"{path}: unknown key '--stage2.epoch'; did you mean '--stage2.epochs'?" in done.err
+    done = cli("compare", finished, "--ablation", path, "--stage3.epoch=1")
+    assert "adafocus: unknown key '--stage3.epoch'" in done.err
+
+
 def test_the_studys_recipe_and_its_variants_read(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "docs" / "study_fight"
     base = load_settings(folder / "recipe.yaml")
