@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,16 @@ def check_balance(lists: Sequence[Listed], num_classes: int, *, flip: bool) -> I
     """
     counts = [class_counts(one.records, num_classes) for one in lists]
     names = lists[0].content.classes.names if lists[0].content.classes else ()
-    empty = [f"{label} ({names[label]})" if label < len(names) else str(label) for label in _without(counts[0])]
-    if empty:
-        text = f"{_some(empty)} of {num_classes} classes have no video; add some, or correct the names of classes"
+
+    def told(without: Iterable[int]) -> str:
+        return _some([f"{label} ({names[label]})" if label < len(names) else str(label) for label in without])
+
+    if empty := _without(counts[0]):
+        text = f"no video has class {told(empty)} (of {num_classes}); add some, or correct the names of classes"
         yield _fault("empty_class", str(lists[0].file), text)
     for one, each in zip(lists[1:], counts[1:], strict=True):
-        absent = [str(label) for label in _without(each)]
-        if absent:
-            text = f"{_some(absent)} of {num_classes} classes have no video here; mAP leaves them out"
+        if absent := _without(each):
+            text = f"no video here has class {told(absent)} (of {num_classes}); mAP leaves it out"
             yield _finding("note", "absent_class", str(one.file), text)
     present = counts[0][counts[0] > 0]
     if len(present) and present.max() > IMBALANCE * present.min():

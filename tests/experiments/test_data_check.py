@@ -124,7 +124,7 @@ def plant(root: Path) -> tuple[list[str], list[str], list[tuple[str, str, str]]]
     (root / "val_boxes.csv").write_text("path,frame,top,left,height,width\nnew.mp4,8,0,0,4,4\n")
     wrong.append(("boxes", "val.csv", "frame 8 of 'new.mp4'"))
     wrong.append(("class_name", "classes.txt", "classes 0 and 3 are both named 'Run'"))
-    wrong.append(("empty_class", "train.csv", "3 (Run), 4 (throw) of 5 classes have no video"))
+    wrong.append(("empty_class", "train.csv", "no video has class 3 (Run), 4 (throw) (of 5)"))
     return lines, val, wrong
 
 

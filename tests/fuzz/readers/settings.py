@@ -20,6 +20,8 @@ def _keys(tree: Any) -> set[str]:
     found, left, seen = set(), [tree], set()
     while left:
         one = left.pop()
+        if isinstance(one, str) and len(one) > 3:
+            found.add(one)
         if id(one) in seen or not isinstance(one, (dict, list)):
             continue
         seen.add(id(one))
@@ -29,7 +31,7 @@ def _keys(tree: Any) -> set[str]:
 
 
 def _names(path: Path, content: bytes, valid: Any) -> tuple[str, ...]:
-    """What a sentence about the file may name: it, or a key in it."""
+    """What a sentence about the file may name: it, a key in it, or the text of one."""
     try:
         found = _keys(yaml.safe_load(content))
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
