@@ -27,7 +27,7 @@ test-minimum: ## run all tests with the lowest versions that setup.cfg allows, i
 	@$(MAKE) --no-print-directory test PYTHON='$(PYTHON)' VENV=.venv-minimum CONSTRAINTS=constraints-minimum.txt
 
 # Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
-fuzz: $(READY) ## hostile input for every reader, thousands of cases (10 minutes; FUZZ_ARGS)
+fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter of an hour; FUZZ_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
 
 lint: $(READY) ## check style

@@ -6,7 +6,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from adafocus_rl.errors import UserError
@@ -81,3 +81,16 @@ def command_text(*words: str) -> str:
 def sentence(text: str) -> None:
     """One sentence of ours on stderr: what is wrong, and what to do."""
     sys.stderr.write(f"adafocus: {printable(one_line(text))}\n")
+
+
+def at_most(limit: int) -> Callable[[str], int]:
+    """A type of whole numbers for ``add_argument``: more is a slip of the keyboard, or more than any machine has."""
+
+    def whole(text: str) -> int:
+        value = int(text)
+        if value > limit:
+            raise argparse.ArgumentTypeError(f"{value} is too large, give at most {limit}")
+        return value
+
+    whole.__name__ = "int"  # as argparse names a type in its messages
+    return whole

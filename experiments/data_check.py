@@ -14,7 +14,7 @@ from adafocus_rl.data.inspect_video import Depth
 from adafocus_rl.data.raw_annotations import Split
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json, print_lines
+from adafocus_rl.experiments.command_line import CommandParser, at_most, print_json, print_lines
 from adafocus_rl.experiments.config import ExperimentConfig
 from adafocus_rl.experiments.context import find_lists
 from adafocus_rl.experiments.loader_sheet import check_picture, write_loader_sheet
@@ -42,8 +42,10 @@ def check(argv: Sequence[str]) -> int:
         default="clip",
         help="decode the first frame of each video, the frames of its evaluation clip (default), or all",
     )
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
-    parser.add_argument("--videos", type=int, default=4, metavar="N", help="videos in the picture (default 4, 0: none)")
+    parser.add_argument("--workers", type=at_most(256), default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument(
+        "--videos", type=at_most(1000), default=4, metavar="N", help="videos in the picture (default 4, 0: none)"
+    )
     parser.add_argument("--out", default="loader.png", metavar="FILE", help="the picture (default loader.png)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)

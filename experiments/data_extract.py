@@ -17,10 +17,13 @@ from adafocus_rl.data.index import BOX_COLUMNS, VideoIndex, VideoRecord, read_bo
 from adafocus_rl.data.processes import run_in_processes
 from adafocus_rl.data.read import read_index
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.command_line import CommandParser, at_most, print_json
 from adafocus_rl.experiments.data_check import add_list_options
 from adafocus_rl.experiments.reporting import Ticker, say
 from adafocus_rl.files import user_path, write_together
+
+EXTRACT_SECONDS = 3600.0
+"""How long the extraction of one video may take; unlike a look at it, it goes through all frames."""
 
 CLASSES = "classes.txt"
 """Names of the classes of all lists in a folder."""
@@ -40,13 +43,13 @@ def extract(argv: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, metavar="DIR", help="where folders and list go")
     parser.add_argument(
         "--short",
-        type=int,
+        type=at_most(16_384),
         default=256,
         metavar="N",
         help="short side of images in pixels (default 256; 0: as it is)",
     )
     parser.add_argument("--quality", type=int, default=95, metavar="N", help="JPEG quality, 1 to 100 (default 95)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument("--workers", type=at_most(256), default=2, metavar="N", help="processes (default 2)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)
     if not 1 <= options.quality <= 100:
@@ -86,8 +89,8 @@ def extract(argv: Sequence[str]) -> int:
         raise UserError(f"{out} holds the folders that are to be extracted; give another folder with --out")
     results: dict[int, Extracted] = {}
     with Ticker(f"extracting {source.name}", len(jobs)) as ticker:
-        for position, result in run_in_processes(extract_video, jobs, workers=options.workers):
-            results[position] = result or Extracted(fault="the decoder crashes on it")
+        for position, result in run_in_processes(extract_video, jobs, workers=options.workers, seconds=EXTRACT_SECONDS):
+            results[position] = result or Extracted(fault="the decoder crashes on it, or comes to no end")
             ticker.advance()
     good = [i for i in range(len(index)) if results[i].fault is None]
     failed = {index[i].path: results[i].fault for i in range(len(index)) if results[i].fault is not None}

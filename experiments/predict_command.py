@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from adafocus_rl.data.decode import opencv
 from adafocus_rl.data.list_text import number
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, print_json
+from adafocus_rl.experiments.command_line import CommandParser, at_most, print_json
 from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
 from adafocus_rl.experiments.replay.command import write_pictures
 from adafocus_rl.experiments.reporting import Ticker, say
@@ -43,7 +43,7 @@ def predict(argv: Sequence[str]) -> int:
     parser.add_argument(
         "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam: 0"
     )
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes to tell (default: 5)")
+    parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to tell (default: 5)")
     parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
     parser.add_argument("--price", type=float, metavar="λ", help="skip frames with the π′ of this price")
     parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")

@@ -177,18 +177,24 @@ def _wrong_results(found: Any) -> str | None:
     if not all(map(_is_number, found["seconds"].values())):
         return "seconds that are no numbers"
     for row in found["rows"]:
-        numbers = ("after_stage", "top1", "map", "gmacs_per_video", "local_gmacs_per_video", "videos")
-        if not (
-            isinstance(row, dict)
-            and isinstance(row.get("agent"), str)
-            and all(_is_number(row.get(name)) for name in numbers)
-            and all(row.get(name) is None or _is_number(row[name]) for name in ("kept", "lambda", "ms_per_video"))
-        ):
+        if not (isinstance(row, dict) and _is_row(row)):
             return "a row that is none"
     for entry in found["failed"]:
         if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
             return "a failed video without path and reason"
     return None
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    measured, missing = ("top1", "map", "gmacs_per_video", "local_gmacs_per_video"), ("kept", "lambda", "ms_per_video")
+    return (
+        isinstance(row.get("agent"), str)
+        and type(row.get("after_stage")) is int
+        and type(row.get("videos")) is int
+        and 0 < row["videos"] < 1 << 40
+        and all(_is_number(row.get(name)) for name in measured)
+        and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
+    )
 
 
 def _is_number(value: Any) -> bool:

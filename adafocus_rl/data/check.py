@@ -22,7 +22,10 @@ from adafocus_rl.errors import UserError
 Progress = Callable[[int, int], None]
 """Called with (videos looked at, videos to look at)."""
 
-CRASHED = VideoReport(fault=("crash", "the decoder crashes on it; convert it again, or remove its line"))
+CHECK_SECONDS = 300.0
+"""How long the look at one video may take, as decoding it may in training (``data.decode_timeout``)."""
+
+CRASHED = VideoReport(fault=("crash", "the decoder crashes on it, or comes to no end; convert it, or remove its line"))
 
 
 def check_lists(config: CheckConfig, *, flip: bool = True, progress: Progress | None = None) -> CheckReport:
@@ -126,7 +129,7 @@ def _look(
         for listed, record in places
     ]
     reports: dict[int, VideoReport] = {}
-    for position, found in run_in_processes(inspect_video, jobs, workers=config.workers):
+    for position, found in run_in_processes(inspect_video, jobs, workers=config.workers, seconds=CHECK_SECONDS):
         reports[position] = found or CRASHED
         if progress is not None:
             progress(len(reports), len(jobs))

@@ -12,11 +12,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+MOST_GAPS = 1000
+"""Missing frames of a folder that are listed."""
 
 FRAME_PREFIXES = ("image_", "img_", "frame_", "")
 """Beginnings of names that are frames wherever images with other beginnings lie beside them."""
@@ -45,9 +49,10 @@ class FrameFamily:
 
     @property
     def gaps(self) -> list[int]:
-        """Numbers that are missing between the first and the last."""
-        numbers = list(self.names)
-        return sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+        """Numbers that are missing between the first and the last, the first `MOST_GAPS` of them."""
+        # One by one: a name may hold a number of twenty digits.
+        missing = chain.from_iterable(range(one + 1, other) for one, other in pairwise(self.names))
+        return list(islice(missing, MOST_GAPS))
 
     def name(self, number: int) -> str:
         """The file name that a number would have."""

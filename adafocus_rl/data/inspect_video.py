@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adafocus_rl.data.decode import DecodeError, decode_frames, probe
 from adafocus_rl.data.ffmpeg import NoVideoError
-from adafocus_rl.data.frame_names import FrameFamily, frame_images, image_names, split_families
+from adafocus_rl.data.frame_names import MOST_GAPS, FrameFamily, frame_images, image_names, split_families
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.data.sampling import segment_indices
@@ -180,7 +180,8 @@ def _count_images(job: VideoJob, notes: list[tuple[str, str]]) -> int:
         raise _FaultError("mixed_frames", f"images of several kinds ({_some(kinds)}); name the frames' with --template")
     gaps = [name for family in families[:1] for name in _gap_names(family, families)]
     if gaps:
-        raise _FaultError("frame_gap", f"{_some(gaps)} of its frames missing in the middle; extract its frames again")
+        lacking = _some(gaps) if len(gaps) < MOST_GAPS else f"{', '.join(gaps[:CLOSE])} and many more"
+        raise _FaultError("frame_gap", f"{lacking} of its frames missing in the middle; extract its frames again")
     if others:
         notes.append(("other_images", f"{_some(others)} are images, but no frames, by their names"))
     return len(images)

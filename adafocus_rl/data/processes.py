@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from adafocus_rl.errors import UserError
@@ -54,7 +54,7 @@ def is_worker() -> bool:
 
 
 def run_in_processes(
-    function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int
+    function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int, seconds: float
 ) -> Iterator[tuple[int, Result | None]]:
     """Call a function on every job.
 
@@ -63,10 +63,11 @@ def run_in_processes(
         jobs: can be pickled.
         workers: processes; 0 works in this one, where a crash is everybody's, and so does any number where
             processes may not be started.
+        seconds: how long a process may be at one job; it is ended then. In this process there is no end.
 
     Yields:
-        (position of the job, what the function returned), as they finish; None where the process died: those jobs that
-        were under way then are tried again, each in a process of its own.
+        (position of the job, what the function returned), as they finish; None where the process died or was ended:
+        those jobs that were under way then are tried again, each in a process of its own.
     """
     if workers == 0 or not may_start_processes():
         yield from ((position, function(job)) for position, job in enumerate(jobs))
@@ -74,31 +75,37 @@ def run_in_processes(
     waiting = list(range(len(jobs)))[::-1]
     while waiting:
         lost: list[int] = []
-        with _pool(workers) as pool:
-            running: dict[Future[Result], int] = {}
+        running: dict[Future[Result], int] = {}
+        with suppress(_LateError), _pool(workers) as pool:
             while not lost and (waiting or running):
                 # Few at a time: all that are under way when a process dies have to be done again.
                 while waiting and len(running) < 2 * workers:
                     position = waiting.pop()
                     running[_submit(pool, function, jobs[position])] = position
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=seconds, return_when=FIRST_COMPLETED)
+                if not done:
+                    raise _LateError
                 for future in done:
                     position = running.pop(future)
                     try:
                         yield position, future.result()
                     except BrokenProcessPool:
                         lost.append(position)
-            lost += running.values()
-        for position in sorted(lost):
-            yield position, _alone(function, jobs[position])
+        for position in sorted([*lost, *running.values()]):
+            yield position, _alone(function, jobs[position], seconds=seconds)
 
 
-def _alone(function: Callable[[Job], Result], job: Job) -> Result | None:
-    with _pool(1) as pool:
-        try:
-            return _submit(pool, function, job).result()
-        except BrokenProcessPool:
-            return None
+class _LateError(Exception):
+    """No process has come back in time: the block of :func:`_pool` ends them."""
+
+
+def _alone(function: Callable[[Job], Result], job: Job, *, seconds: float) -> Result | None:
+    with suppress(_LateError, BrokenProcessPool), _pool(1) as pool:
+        future = _submit(pool, function, job)
+        if not wait([future], timeout=seconds).done:
+            raise _LateError
+        return future.result()
+    return None
 
 
 @contextmanager

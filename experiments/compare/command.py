@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, command_text, print_json, sentence
+from adafocus_rl.experiments.command_line import CommandParser, at_most, command_text, print_json, sentence
 from adafocus_rl.experiments.compare.carry_out import carry_out
 from adafocus_rl.experiments.compare.plan import find_run, make_plan
 from adafocus_rl.experiments.compare.pool import cores
@@ -31,7 +31,7 @@ def compare(argv: Sequence[str]) -> int:
         "--agents", nargs="+", metavar="AGENT", help="class names, with options: PPOAgent:gamma=0.9,n_epochs=4"
     )
     parser.add_argument("--ablation", metavar="NAME", help=f"{', '.join(ablation_names())}; or a YAML file")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: 5)")
+    parser.add_argument("--seeds", type=at_most(10_000), default=5, metavar="N", help="trainings of each (default: 5)")
     parser.add_argument("--finetune", action="store_true", help="stage III for each, too; both are reported")
     parser.add_argument("--full-frame", action="store_true", help="add the run's own row of f_L on whole frames")
     parser.add_argument(
@@ -40,7 +40,7 @@ def compare(argv: Sequence[str]) -> int:
         help="folder of everything written (default: RUN/compare); of several runs, of what is said of all of them",
     )
     parser.add_argument("--run", dest="folder", metavar="RUN", help="run folder, where a recipe comes first")
-    parser.add_argument("--jobs", type=int, metavar="J", help="processes (default: one per core; 1 on a GPU)")
+    parser.add_argument("--jobs", type=at_most(256), metavar="J", help="processes (default: one per core; 1 on a GPU)")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout instead of the table")
     options, rest = parser.parse_known_args(argv)
     for name in ("seeds", "jobs"):

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import CommandParser, command_text
+from adafocus_rl.experiments.command_line import CommandParser, at_most, command_text
 from adafocus_rl.experiments.commands import open_context
 from adafocus_rl.experiments.replay.pictures import sheet, sheet_title, write_film
 from adafocus_rl.experiments.replay.report import write_report
@@ -35,7 +35,10 @@ def replay(argv: Sequence[str]) -> int:
         "--video", nargs="+", metavar="ID", help="videos: a row of the validation list, a path in it, or a file name"
     )
     parser.add_argument(
-        "--videos", type=int, metavar="N", help="that many, evenly spread over the list, instead of named ones"
+        "--videos",
+        type=at_most(10_000),
+        metavar="N",
+        help="that many, evenly spread over the list, instead of named ones",
     )
     parser.add_argument(
         "--agents", nargs="+", metavar="NAME",
@@ -43,7 +46,7 @@ def replay(argv: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="FILE.html, FILE.mp4 or FILE.png (default: RUN/report.html)")
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in a film or picture")
-    parser.add_argument("--fps", type=int, default=3, help="sampled frames per second of a film (default: 3)")
+    parser.add_argument("--fps", type=at_most(240), default=3, help="sampled frames per second of a film (default: 3)")
     options = parser.parse_args(argv)
     if options.video and options.videos is not None:
         raise UserError("--video names videos and --videos counts them; give one of the two")

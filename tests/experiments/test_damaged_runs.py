@@ -109,6 +109,8 @@ RESULTS: dict[str, Any] = {"rows": [ROW], "seconds": {"0": 1.5, "2": 3.0, "bank"
         [], None, 7, {}, {**RESULTS, "rows": {}}, {**RESULTS, "rows": [7]}, {**RESULTS, "rows": [{**ROW, "top1": "1"}]},
         {**RESULTS, "seconds": []}, {**RESULTS, "seconds": {"0": "x"}}, {**RESULTS, "failed": [7]},
         {**RESULTS, "rows": [{**ROW, "map": float("nan")}]}, {**RESULTS, "seconds": {"0": 10**400}},
+        {**RESULTS, "rows": [{**ROW, "videos": 0}]}, {**RESULTS, "rows": [{**ROW, "after_stage": 2.5}]},
+        *({**RESULTS, "rows": [{name: value for name, value in ROW.items() if name != left_out}]} for left_out in ROW),
     ],
 )  # fmt: skip
 def test_damaged_results_are_a_sentence(spoilt: Any, tmp_path: Path) -> None:

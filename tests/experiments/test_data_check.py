@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+import time
 import wave
 from collections import Counter
 from pathlib import Path
@@ -235,8 +237,21 @@ def _square(number: int) -> int:
 
 
 def test_a_process_that_dies_takes_nobody_along() -> None:
-    found = dict(run_in_processes(_square, list(range(8)), workers=2))
+    found = dict(run_in_processes(_square, list(range(8)), workers=2, seconds=60))
     assert found == {number: None if number == 3 else number * number for number in range(8)}
+
+
+def _sleepy(number: int) -> int:
+    time.sleep(60 if number in (1, 4) else 0)
+    return number
+
+
+def test_a_process_that_does_not_come_back_is_ended() -> None:
+    begun = time.monotonic()
+    found = dict(run_in_processes(_sleepy, list(range(6)), workers=2, seconds=1))
+    assert found == {number: None if number in (1, 4) else number for number in range(6)}
+    assert time.monotonic() - begun < 50
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("name", ["sheet", "sheet.yaml", "sheet.csv"])

@@ -201,7 +201,7 @@ def test_a_daemonic_process_decodes_by_itself(finished: Path, monkeypatch: pytes
     source = LiveFeatures(opened.recognizer, opened.context.train, device=opened.context.device, workers=2)
     torch.testing.assert_close(next(iter(source.batches(4))).global_map, expected.global_map)
     assert not multiprocessing.active_children()
-    assert sorted(run_in_processes(abs, [-3, 4], workers=2)) == [(0, 3), (1, 4)]
+    assert sorted(run_in_processes(abs, [-3, 4], workers=2, seconds=60)) == [(0, 3), (1, 4)]
 
 
 def test_a_worker_computes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -395,3 +395,22 @@ def test_a_bank_is_checked_without_its_videos(cli: Cli, run: Path, videos: Path)
     done = cli("features", "check", run)
     assert done.code == 0, done.err
     assert "fits the run" in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "limit"),
+    [
+        (["data", "check", "x.csv"], "--workers", 256),
+        (["data", "check", "x.csv"], "--videos", 1000),
+        (["data", "extract", "x.csv", "--out", "y"], "--workers", 256),
+        (["data", "extract", "x.csv", "--out", "y"], "--short", 16_384),
+        (["compare", "run", "--agents", "PPOAgent"], "--seeds", 10_000),
+        (["compare", "run", "--agents", "PPOAgent"], "--jobs", 256),
+        (["replay", "run"], "--videos", 10_000),
+        (["replay", "run"], "--fps", 240),
+        (["predict", "run", "x.mp4"], "--top", 1_000_000),
+    ],
+)
+def test_whole_numbers_of_commands_have_an_upper_limit(cli: Cli, command: list[str], option: str, limit: int) -> None:
+    for value in (limit + 1, 10**30):
+        assert_refused(cli(*command, f"{option}={value}"), f"{option}: {value} is too large, give at most {limit}")

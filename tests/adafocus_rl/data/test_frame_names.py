@@ -26,6 +26,12 @@ def test_templates_are_detected(template: str) -> None:
     assert family.name(11) == template.format(11)
 
 
+def test_a_number_of_twenty_digits_is_no_list_of_that_length() -> None:
+    (family,) = split_families(("image_1.jpg", "image_4.jpg", f"image_{10**20}.jpg"))
+    assert family.gaps[:3] == [2, 3, 5]
+    assert len(family.gaps) == 1000
+
+
 def test_optical_flow_and_hidden_files_are_no_frames(tmp_path: Path) -> None:
     names = ["image_00002.jpg", "image_00001.jpg", "flow_x_00001.jpg", "flow_y_00001.jpg", "._image_00001.jpg", "a.txt"]
     folder = _folder(tmp_path, *names)

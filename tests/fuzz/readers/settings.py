@@ -40,7 +40,7 @@ def _names(path: Path, content: bytes, valid: Any) -> tuple[str, ...]:
     keys = found | _keys(valid)
     return (
         path.name,
-        *(name for key in keys for name in ([key] if len(key) > 2 else [repr(key), f".{key}", f"--{key}"])),
+        *(name for key in keys for name in ([key, repr(key)] if len(key) > 2 else [repr(key), f".{key}", f"--{key}"])),
     )
 
 
