@@ -25,8 +25,8 @@ from fuzz.mutate_trees import OWNED
 COMMANDS = frozenset(
     {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "subprocess.Popen", "pty.spawn"}
 )
-HARMLESS = (["uname", "-p"], [sys.executable, "-c", "import sys, json; print(json.dumps(sys.path))"])
-"""Commands that no input has a part in: `platform` asks for the processor, jsonargparse's reader of stubs for paths."""
+HARMLESS = (["uname", "-p"],)
+"""Commands that no input has a part in: `platform` asks for the processor."""
 
 CONNECTIONS = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"})
 WRITES = {"os.remove": 0, "os.rename": 1, "os.mkdir": 0, "os.rmdir": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0,
@@ -38,7 +38,7 @@ HOSTILE_MODULES = frozenset({"antigravity", "this", "fuzz_canary_module"})
 
 OUR_MODULES = frozenset({
     "adafocus_rl", "torch", "torchvision", "numpy", "cv2", "av", "safetensors", "stable_baselines3", "sb3_contrib",
-    "yaml", "jsonargparse", "rich", "gymnasium", "sklearn", "scipy", "PIL", "tensorboard", "matplotlib", "jinja2",
+    "yaml", "rich", "gymnasium", "sklearn", "scipy", "PIL", "tensorboard", "matplotlib", "jinja2",
     "pandas", "encodings",
 })  # fmt: skip
 """Whoever names one of their modules in a file says nothing that is not imported anyway."""
