@@ -1,7 +1,40 @@
-"""AdaFocus as a decision problem: perception, from video files to features, metrics and checkpoints."""
+"""AdaFocus as a decision problem. This module is the front door of the house; the rooms of its floors are behind it.
 
-from adafocus_rl.registration import register_environments
+The floors envs, agents and experiments lie beside this folder in a checkout and below it in an installation. Links in
+this folder make both look alike to Python, editors and type checkers.
+"""
 
-register_environments()
+from pathlib import Path
+
+import gymnasium
 
 __version__ = "0.1.0"
+
+_FOLDER = Path(__file__).resolve().parent
+if not (_FOLDER / "envs").is_dir() and (_FOLDER.parent / "envs" / "spaces.py").is_file():
+    # A checkout on a file system without links, where git writes them as text files.
+    __path__.append(str(_FOLDER.parent))
+
+ENVIRONMENTS = {
+    "AdaFocus/PatchSelection-v0": (
+        "adafocus_rl.experiments.gym_entry:make_patch_selection",
+        "adafocus_rl.experiments.gym_entry:make_patch_selection_vec",
+    ),
+    "AdaFocus/FrameSkipping-v0": (
+        "adafocus_rl.experiments.gym_entry:make_frame_skipping",
+        "adafocus_rl.experiments.gym_entry:make_frame_skipping_vec",
+    ),
+    "AdaFocus/FindThePatch-v0": (
+        "adafocus_rl.envs.find_the_patch:FindThePatchEnv",
+        "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",
+    ),
+}
+"""By id: what makes the single environment, and what makes the vector environment.
+
+``import adafocus_rl`` registers them, so ``gymnasium.make("adafocus_rl:AdaFocus/…")`` finds them. They are named, not
+imported: imports take seconds.
+"""
+
+for _id, (_single, _vector) in ENVIRONMENTS.items():
+    if _id not in gymnasium.registry:
+        gymnasium.register(_id, entry_point=_single, vector_entry_point=_vector)

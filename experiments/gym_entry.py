@@ -12,11 +12,11 @@ from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSele
 from adafocus_rl.envs.frames import ClipFrames, Frames
 from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.context import Context, check_videos, find_lists, make_context, use_threads
-from adafocus_rl.experiments.features import open_bank
-from adafocus_rl.experiments.handover import load_agent, load_recognizer
-from adafocus_rl.experiments.parser import load_settings
-from adafocus_rl.experiments.run_folder import open_run
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.run.context import Context, check_videos, find_lists, make_context, use_threads
+from adafocus_rl.experiments.run.features import open_bank
+from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.handover import load_agent, load_recognizer
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer

@@ -28,22 +28,22 @@ from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_
 from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
 from adafocus_rl.envs.tracing import chosen_boxes, kept_frames, patch_probabilities
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config import ExperimentConfig
-from adafocus_rl.experiments.context import Context, find_device
-from adafocus_rl.experiments.handover import (
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
+from adafocus_rl.experiments.config.parser import Settings, load_settings
+from adafocus_rl.experiments.evaluation.measure import milliseconds
+from adafocus_rl.experiments.evaluation.recording import frame_macs
+from adafocus_rl.experiments.report.shown import Panel, ShownVideo
+from adafocus_rl.experiments.run.context import Context, find_device
+from adafocus_rl.experiments.run.folder import RunFolder, open_run
+from adafocus_rl.experiments.run.handover import (
     is_finished,
     load_agent,
     load_classifier,
     load_recognizer,
     saved_class_names,
 )
-from adafocus_rl.experiments.measure import milliseconds
-from adafocus_rl.experiments.metrics_log import MetricsLog
-from adafocus_rl.experiments.parser import Settings, load_settings
-from adafocus_rl.experiments.recording import frame_macs
-from adafocus_rl.experiments.replay.shown import Panel, ShownVideo
-from adafocus_rl.experiments.run_folder import RunFolder, open_run
-from adafocus_rl.experiments.skipping import load_skipper, operating_points
+from adafocus_rl.experiments.run.metrics_log import MetricsLog
+from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
 from adafocus_rl.features import LiveFeatures
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.files import user_path

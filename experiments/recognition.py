@@ -9,9 +9,9 @@ from torch import Tensor
 
 from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.envs import PatchSelectionVectorEnv
-from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
-from adafocus_rl.experiments.parser import load_settings
-from adafocus_rl.experiments.run_folder import open_run
+from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.run.folder import open_run
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.recognizer import Recognizer
 

@@ -27,6 +27,19 @@ FLOORS = {
 }
 
 
+DOORS = ("adafocus_rl/__init__.py", "adafocus_rl/__main__.py")
+"""The front doors of the whole, which lead to every floor."""
+
+
+def sources(folder: str) -> list[Path]:
+    """The Python files of one of the four folders; links to other folders are not followed."""
+    found = []
+    for path, folders, names in os.walk(ROOT / folder):
+        folders[:] = sorted(name for name in folders if not (Path(path) / name).is_symlink())
+        found += [Path(path) / name for name in sorted(names) if name.endswith(".py")]
+    return found
+
+
 def setup_cfg() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
@@ -86,7 +99,7 @@ def import_faults(folder: str, source: str) -> list[str]:
             "from adafocus_rl.envs import rewards\nimport adafocus_rl.environment\nimport torch",
             None,
         ),
-        ("experiments", "import adafocus_rl.experiments.cli, adafocus_rl.agents, adafocus_rl.models", None),
+        ("experiments", "import adafocus_rl.experiments.cli.entry, adafocus_rl.agents, adafocus_rl.models", None),
     ],
 )
 def test_the_import_check_sees_what_it_should(folder: str, source: str, fault: str | None) -> None:
@@ -101,21 +114,67 @@ def test_the_import_check_sees_what_it_should(folder: str, source: str, fault: s
 def test_imports_between_the_floors_only_go_down() -> None:
     faults = []
     for folder in FLOORS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            found = import_faults(folder, path.read_text(encoding="utf-8"))
-            faults += [f"{path.relative_to(ROOT)}:{fault}" for fault in found]
+        for path in sources(folder):
+            if path.relative_to(ROOT).as_posix() not in DOORS:
+                found = import_faults(folder, path.read_text(encoding="utf-8"))
+                faults += [f"{path.relative_to(ROOT)}:{fault}" for fault in found]
     assert faults == []
 
 
-def test_every_package_is_declared() -> None:
-    folders = {path.parent.relative_to(ROOT) for folder in FLOORS for path in (ROOT / folder).rglob("*.py")}
-    expected = {
-        ".".join([FLOORS[folder.parts[0]], *folder.parts[1:]]): (ROOT / folder / "__init__.py").is_file()
-        for folder in folders
-    }
-    assert [name for name, has_init in expected.items() if not has_init] == []
-    declared = setup_cfg()["options"]["packages"].split()
-    assert sorted(declared) == sorted(expected)
+def rooms() -> dict[str, tuple[str, Path]]:
+    """By module: the room that it belongs to, and its file.
+
+    A room is a folder below one of the four. What lies in one of the four itself is a room of its own.
+    """
+    found = {}
+    for folder, name in FLOORS.items():
+        for path in sources(folder):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            module = ".".join([name, *parts]).removesuffix(".__init__")
+            room = ".".join([name, *parts[:-1]]) if len(parts) > 1 else module
+            found[module] = (room, path)
+    return found
+
+
+def test_no_two_rooms_import_each_other_by_any_way() -> None:
+    known = rooms()
+    leads_to: dict[str, set[str]] = {room: set() for room, _ in known.values()}
+    for room, path in known.values():
+        for _, imported in imported_modules(path.read_text(encoding="utf-8")):
+            module = imported
+            while module and module not in known:
+                module = module.rpartition(".")[0]
+            # The name of the whole is no room: to import it is to walk through its door.
+            if module and module != "adafocus_rl" and known[module][0] != room:
+                leads_to[room].add(known[module][0])
+    # Whatever leads to nothing that is left is taken away; what remains goes round in circles.
+    while ends := [room for room, others in leads_to.items() if not others & leads_to.keys()]:
+        for room in ends:
+            del leads_to[room]
+    assert leads_to == {}
+
+
+def test_no_floor_names_a_floor_above_in_a_string() -> None:
+    order = list(FLOORS)
+    faults = []
+    for folder in FLOORS:
+        above = [FLOORS[other] for other in order[order.index(folder) + 1 :]]
+        for path in sources(folder):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+            faults += [
+                f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in texts
+                if any(name in node.value for name in above) and path.relative_to(ROOT).as_posix() not in DOORS
+            ]
+    assert faults == []
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """setup.py finds packages by their ``__init__.py``."""
+    folders = {path.parent for folder in FLOORS for path in sources(folder)}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
 def requirements() -> dict[str, Requirement]:
@@ -162,7 +221,7 @@ def test_what_is_imported_is_asked_for() -> None:
     providers = packages_distributions()
     faults = []
     for folder in (*FLOORS, "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
+        for path in sources(folder):
             modules = {module.split(".")[0] for _, module in imported_modules(path.read_text(encoding="utf-8"))}
             for module in sorted(modules & providers.keys() - sys.stdlib_module_names - {"adafocus_rl"}):
                 if not {name.lower().replace("_", "-") for name in providers[module]} & names:
@@ -174,10 +233,11 @@ def test_what_is_imported_is_asked_for() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, by way of a source distribution, from a copy: a build must not write into the checkout."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for folder in FLOORS:
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=ignore)
     built = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

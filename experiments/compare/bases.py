@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import command_text
 from adafocus_rl.experiments.compare.variants import as_arguments, changed_keys, variant_settings
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.handover import is_finished, load_recognizer, save_recognizer
-from adafocus_rl.experiments.parser import Settings
-from adafocus_rl.experiments.run_folder import RunFolder
-from adafocus_rl.experiments.train import train
+from adafocus_rl.experiments.config.parser import Settings
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.features import RunFeatures
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.handover import is_finished, load_recognizer, save_recognizer
+from adafocus_rl.experiments.terminal.command_line import command_text
+from adafocus_rl.experiments.training.train import train
 from adafocus_rl.models.recognizer import Recognizer
 
 UPSTREAM = ("seed", "data", "model", "stage0", "stage1")

@@ -28,10 +28,10 @@ from adafocus_rl.experiments.compare.summary import (
 )
 from adafocus_rl.experiments.compare.together import put_together, refuse_shared_videos
 from adafocus_rl.experiments.compare.training import Training, make_training
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.reporting import Ticker, say
-from adafocus_rl.experiments.run_folder import environment
-from adafocus_rl.experiments.run_lock import locked
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.folder import environment
+from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import write_json
 
 

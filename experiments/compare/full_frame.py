@@ -6,7 +6,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.summary import groups_of
-from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.record import EpisodeRecord
 
 FULL_FRAME = "full_frame"

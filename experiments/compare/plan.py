@@ -9,9 +9,9 @@ from pathlib import Path
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import Base, base_of
 from adafocus_rl.experiments.compare.variants import Variant, check_names
-from adafocus_rl.experiments.parser import Settings, load_settings
-from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
-from adafocus_rl.experiments.run_folder import RunFolder, open_run
+from adafocus_rl.experiments.config.parser import Settings, load_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
+from adafocus_rl.experiments.run.folder import RunFolder, open_run
 from adafocus_rl.files import user_path
 
 

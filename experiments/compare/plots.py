@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.report.charts import side_by_side
 from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
 
@@ -53,34 +54,6 @@ def style(names: Sequence[str]) -> dict[str, tuple[str, str]]:
         name: (COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)])
         for number, name in enumerate(names)
     }
-
-
-def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:
-    """Shifts that set points of the same position apart, in the order they come.
-
-    Args:
-        positions: of the points.
-        near: points closer to the first of a group than this belong to it; also their distance afterwards, if there is
-            room for it.
-        widest: what a group may take up; it leaves half of the way to the next group free, too, so that it stays clear
-            to which position a point belongs.
-    """
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and positions[index] - positions[groups[-1][0]] <= near:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    firsts = [positions[group[0]] for group in groups]
-    shifts = [0.0] * len(positions)
-    for number, group in enumerate(groups):
-        gaps = [abs(firsts[other] - firsts[number]) for other in (number - 1, number + 1) if 0 <= other < len(groups)]
-        room = min([widest, *(gap / 2 for gap in gaps)])
-        step = min(near, room / max(1, len(group) - 1))
-        for place, index in enumerate(sorted(group)):
-            shifts[index] = step * (place - (len(group) - 1) / 2)
-    return shifts
 
 
 def plot_compute(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:

@@ -12,9 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.command_line import one_line
 from adafocus_rl.experiments.compare.training import Training, run_training
-from adafocus_rl.experiments.interrupts import without_interrupts
+from adafocus_rl.experiments.terminal.command_line import one_line
+from adafocus_rl.experiments.terminal.interrupts import without_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.compare.training import Training
-from adafocus_rl.experiments.context import Context
-from adafocus_rl.experiments.replay.charts import Line, Point, line_chart, scatter_chart
-from adafocus_rl.experiments.replay.page import Cell, Chart, PageContent, confusion_of, render_page
-from adafocus_rl.experiments.replay.report import chosen_note, number
-from adafocus_rl.experiments.replay.shown import show, spread
+from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatter_chart
+from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.run_report import chosen_note, number
+from adafocus_rl.experiments.report.shown import show, spread
+from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.files import write_text
 from adafocus_rl.record import EpisodeRecord, Trace
 

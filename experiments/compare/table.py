@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adafocus_rl.experiments.tables import PlainTable, print_plain
+from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
 
 
 def print_comparison(content: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.summary import Results, mean_of_known
-from adafocus_rl.experiments.context import Context
+from adafocus_rl.experiments.run.context import Context
 
 
 def refuse_shared_videos(contexts: Sequence[Context]) -> None:

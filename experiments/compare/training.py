@@ -18,22 +18,23 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
-from adafocus_rl.experiments.config import AgentConfig, ExperimentConfig
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.handover import (
+from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.config.parser import Settings
+from adafocus_rl.experiments.evaluation.measure import evaluate_agent
+from adafocus_rl.experiments.evaluation.recording import frame_macs, make_record
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.features import RunFeatures
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.handover import (
     is_finished,
     load_agent,
     load_recognizer,
     save_agent,
     save_classifier,
 )
-from adafocus_rl.experiments.measure import evaluate_agent
-from adafocus_rl.experiments.metrics_log import read_metrics
-from adafocus_rl.experiments.parser import Settings
-from adafocus_rl.experiments.recording import frame_macs, make_record
-from adafocus_rl.experiments.run_folder import RunFolder
-from adafocus_rl.experiments.stages import finetune_classifier, train_policy
+from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.training.stage2 import train_policy
+from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.files import write_json
 from adafocus_rl.flops import component_macs, video_macs

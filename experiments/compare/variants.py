@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.parser import FLAGS, Settings, experiment_parser, parse_settings
-from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.config.parser import FLAGS, Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.files import user_path
 from adafocus_rl.yaml_text import read_yaml
 

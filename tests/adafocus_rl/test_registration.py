@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import warnings
@@ -10,7 +11,8 @@ import gymnasium as gym
 import pytest
 from gymnasium.envs.registration import load_env_creator
 
-from adafocus_rl.registration import ENTRY_POINTS, register_environments
+import adafocus_rl
+from adafocus_rl import ENVIRONMENTS
 
 
 def test_importing_the_package_registers_the_ids_and_loads_nothing_heavy() -> None:
@@ -21,19 +23,19 @@ def test_importing_the_package_registers_the_ids_and_loads_nothing_heavy() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ids, heavy = done.stdout.splitlines()
-    assert ids.split() == sorted(ENTRY_POINTS)
+    assert ids.split() == sorted(ENVIRONMENTS)
     assert heavy == ""
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_every_id_has_something_that_makes_it(name: str) -> None:
     spec = gym.spec(name)
-    assert (spec.entry_point, spec.vector_entry_point) == ENTRY_POINTS[name]
-    for entry_point in ENTRY_POINTS[name]:
+    assert (spec.entry_point, spec.vector_entry_point) == ENVIRONMENTS[name]
+    for entry_point in ENVIRONMENTS[name]:
         assert callable(load_env_creator(entry_point))
 
 
 def test_registering_twice_is_no_mistake() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        register_environments()
+        importlib.reload(adafocus_rl)

@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from adafocus_rl import checkpoint
-from adafocus_rl.experiments.cli import main
-from adafocus_rl.experiments.embedded import make_embedded
+from adafocus_rl.experiments.cli.entry import main
+from adafocus_rl.experiments.config.embedded import make_embedded
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -101,7 +101,16 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all stages, made by the program as a user calls it; not to be written to."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", "train", str(recipe), "--out", str(run), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "adafocus_rl",
+        "train",
+        str(recipe),
+        "--out",
+        str(run),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     (run.parent / "stdout.json").write_text(done.stdout)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from adafocus_rl.data.decode import decode_frames, probe
-from adafocus_rl.experiments import bench
-from adafocus_rl.experiments.decode_loops import (
+from adafocus_rl.experiments.bench import ratios as bench
+from adafocus_rl.experiments.bench.decode_loops import (
     clip_indices,
     made_avi,
     made_folder,

@@ -21,7 +21,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents import AGENTS, Agent, CenterAgent, PlannedAgent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import pool, training
-from adafocus_rl.experiments.stages import stage2
+from adafocus_rl.experiments.training import stage2
 from adafocus_rl.record import EpisodeRecord
 
 Cli = Any
@@ -242,7 +242,17 @@ def test_processes_change_nothing_but_the_time(cli: Cli, run: Path) -> None:
 def test_ctrl_c_ends_all_processes_and_keeps_what_is_finished(run: Path) -> None:
     """Two processes, of which one has a long training: the signal goes to all of them, as a terminal sends it."""
     command = [
-        *(sys.executable, "-m", "adafocus_rl.experiments.cli", "compare", str(run), "--jobs", "2", "--seeds", "1"),
+        *(
+            sys.executable,
+            "-m",
+            "adafocus_rl",
+            "compare",
+            str(run),
+            "--jobs",
+            "2",
+            "--seeds",
+            "1",
+        ),
         *("--agents", "PPOAgent", "CenterAgent", "--stage2.epochs=100000"),
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -20,8 +20,8 @@ from adafocus_rl.experiments.compare.variants import (
     read_ablation,
     variant_settings,
 )
-from adafocus_rl.experiments.parser import load_settings
-from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.features.shards import read_manifest
 
 Cli = Any

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adafocus_rl.experiments.paper_compute import SAMPLER_SETTINGS, ar_net_bounds, paper_rows, sampler_gmacs
+from adafocus_rl.experiments.evaluation.paper_compute import SAMPLER_SETTINGS, ar_net_bounds, paper_rows, sampler_gmacs
 
 Cli = Any
 

@@ -12,11 +12,11 @@ import yaml
 
 from adafocus_rl.agents import AGENTS, PPOAgent
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config import ExperimentConfig
-from adafocus_rl.experiments.parser import experiment_parser, load_settings, parse_settings
-from adafocus_rl.experiments.recipe_files import find_recipe, recipe_names
-from adafocus_rl.experiments.same_run import FREE
-from adafocus_rl.experiments.stage_config import SGDConfig, Stage2Config
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
+from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
+from adafocus_rl.experiments.config.stages import SGDConfig, Stage2Config
+from adafocus_rl.experiments.run.same_run import FREE
 
 # Appendix B.1, and the settings of GFNet that it refers to.
 PUBLISHED = {

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from adafocus_rl.data import dataset, loader
-from adafocus_rl.experiments.context import make_context
-from adafocus_rl.experiments.parser import experiment_parser, parse_settings
-from adafocus_rl.experiments.run_folder import RunFolder
+from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.run.context import make_context
+from adafocus_rl.experiments.run.folder import RunFolder
 
 Cli = Any
 decode_frames = dataset.decode_frames

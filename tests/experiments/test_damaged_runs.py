@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.metrics_log import MetricsLog, read_metrics
-from adafocus_rl.experiments.run_folder import RunFolder
-from adafocus_rl.experiments.run_lock import NAME, locked
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.lock import NAME, locked
+from adafocus_rl.experiments.run.metrics_log import MetricsLog, read_metrics
 from adafocus_rl.files import append_line
 from adafocus_rl.rotation import CheckpointRotation
 
@@ -67,7 +67,7 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_lost(log: MetricsL
 
 
 def test_a_log_that_loses_nothing_is_not_written(log: MetricsLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adafocus_rl.experiments.metrics_log.write_bytes", None)
+    monkeypatch.setattr("adafocus_rl.experiments.run.metrics_log.write_bytes", None)
     log.forget("stage2")
     log.forget("stage1", after=3)
 
@@ -149,7 +149,7 @@ def test_a_configuration_that_is_the_same_is_not_written_again(tmp_path: Path, m
     run = RunFolder(tmp_path)
     run.describe(config_text="a: λ\n", command="first")
     with monkeypatch.context() as patch:
-        patch.setattr("adafocus_rl.experiments.run_folder.write_text", None)
+        patch.setattr("adafocus_rl.experiments.run.folder.write_text", None)
         run.describe(config_text="a: λ\n", command="second")
     run.describe(config_text="a: 2\n", command="third")
     assert run.config.read_text() == "a: 2\n"
@@ -200,7 +200,7 @@ def test_a_truncated_resume_checkpoint_ends_train(cli: Cli, run: Path, recipe: P
 HOLD = """
     import sys, time
     from pathlib import Path
-    from adafocus_rl.experiments.run_lock import locked
+    from adafocus_rl.experiments.run.lock import locked
     with locked(Path(sys.argv[1]), "adafocus train x"):
         print("held", flush=True)
         time.sleep(600)

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from adafocus_rl import registration
+import adafocus_rl
 from adafocus_rl.data.index import VideoIndex, read_boxes
-from adafocus_rl.experiments.bench import BENCHMARKS
-from adafocus_rl.experiments.cli import COMMANDS
-from adafocus_rl.experiments.evaluate import Row
-from adafocus_rl.experiments.parser import load_settings
-from adafocus_rl.experiments.recipe_files import find_recipe
+from adafocus_rl.experiments.bench.ratios import BENCHMARKS
+from adafocus_rl.experiments.cli.entry import COMMANDS
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.experiments.evaluation.evaluate import Row
 
 Look = Any
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def test_every_column_of_the_results_has_a_meaning() -> None:
 def test_the_readmes_environments_are_registered() -> None:
     names = re.findall(r'make(?:_vec)?\("adafocus_rl:(AdaFocus/[\w-]+)"', README)
     assert len(names) == 2
-    assert {*names} <= {*registration.ENTRY_POINTS}
+    assert {*names} <= {*adafocus_rl.ENVIRONMENTS}
 
 
 def python_of(page: str) -> list[str]:
@@ -154,7 +154,7 @@ def test_the_readmes_agent_works_as_a_plugin(run: Path, recipe: Path, tmp_path: 
     shown = re.search(r"adafocus train moving_digits (.*SweepAgent.*)$", README, re.MULTILINE)
     assert shown is not None
     script = (
-        "import sys; from adafocus_rl.experiments.cli import main\n"
+        "import sys; from adafocus_rl.experiments.cli.entry import main\n"
         f"options = {shown[1].split()!r}\n"
         f"assert main(['train', {str(recipe)!r}, '--out', {str(run)!r}, *options]) == 0\n"
         f"sys.exit(main(['evaluate', {str(run)!r}, '--json']))\n"

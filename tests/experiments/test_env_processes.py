@@ -26,8 +26,8 @@ from adafocus_rl.data.processes import run_in_processes
 from adafocus_rl.envs import to_numpy
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments import context as context_module
 from adafocus_rl.experiments.gym_entry import open_features
+from adafocus_rl.experiments.run import context as context_module
 from adafocus_rl.features import LiveFeatures
 
 PATCHES = "adafocus_rl:AdaFocus/PatchSelection-v0"

@@ -25,7 +25,7 @@ from adafocus_rl.envs import (
 )
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.gym_entry import open_features
-from adafocus_rl.experiments.handover import load_agent
+from adafocus_rl.experiments.run.handover import load_agent
 from adafocus_rl.features import FeatureBank, LiveFeatures
 
 ON_CPU = not torch.cuda.is_available()

@@ -20,12 +20,12 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as vector_wrappers
 
+from adafocus_rl import ENVIRONMENTS
 from adafocus_rl.agents import CenterAgent
 from adafocus_rl.envs import NumpyVectorEnv, PatchSelectionVectorEnv, to_numpy
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
-from adafocus_rl.registration import ENTRY_POINTS
 
 MadeUp = Any
 T = 4
@@ -79,7 +79,7 @@ def _make_vec(case: str, made_up: MadeUp, **more: Any) -> Any:
 
 
 def test_every_id_is_asked() -> None:
-    assert {f"AdaFocus/{name}-v0" for name, _ in CASES.values()} == set(ENTRY_POINTS)
+    assert {f"AdaFocus/{name}-v0" for name, _ in CASES.values()} == set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -150,7 +150,7 @@ def test_the_order_of_calls_is_enforced(made_up: MadeUp, case: str) -> None:
 def test_specifications_go_round(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gym.pprint_registry()
     said = capsys.readouterr().out
-    for id in ENTRY_POINTS:
+    for id in ENVIRONMENTS:
         name = id.split("/")[1].split("-")[0]
         assert f"AdaFocus/{name}-v0" in said
         registered = gym.spec(id)

@@ -13,11 +13,11 @@ from adafocus_rl.agents.fixed import CenterAgent
 from adafocus_rl.agents.options import agent_options
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.context import find_device
-from adafocus_rl.experiments.embedded import maker_config
-from adafocus_rl.experiments.keys import Keys
-from adafocus_rl.experiments.limits import LARGEST
-from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.embedded import maker_config
+from adafocus_rl.experiments.config.keys import Keys
+from adafocus_rl.experiments.config.limits import LARGEST
+from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.run.context import find_device
 from adafocus_rl.plain import options_of
 
 HINTS = Keys().hints

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.recognition import load_agent, recognize
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models import Recognizer

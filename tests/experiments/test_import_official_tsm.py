@@ -13,7 +13,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 
 from adafocus_rl import checkpoint
-from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.recognition import load_agent, recognize
 from adafocus_rl.models import Recognizer
 

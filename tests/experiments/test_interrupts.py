@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from adafocus_rl.experiments import cli
-from adafocus_rl.experiments.interrupts import SIGNALS, interruptible
+from adafocus_rl.experiments.cli import entry
+from adafocus_rl.experiments.terminal.interrupts import SIGNALS, interruptible
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -49,8 +49,8 @@ def test_a_signal(
         time.sleep(10)
         return 0
 
-    monkeypatch.setattr(cli, "_command", lambda first: command)
-    assert cli.main(arguments) == code
+    monkeypatch.setattr(entry, "_command", lambda first: command)
+    assert entry.main(arguments) == code
     assert capsys.readouterr().err == f"adafocus: {what}{hint}\n"
     assert [signal.getsignal(getattr(signal, one)) for one in SIGNALS] == before
 
@@ -72,7 +72,7 @@ def test_others_decisions_stay() -> None:
 
 WORKERS = """
 import multiprocessing, sys, time
-from adafocus_rl.experiments import cli
+from adafocus_rl.experiments.cli import entry
 
 def sleep(begun):
     begun.wait()
@@ -93,8 +93,8 @@ def command(arguments):
         for worker in workers:
             worker.join() if sys.argv[1] == "hang" else worker.terminate()
 
-cli._command = lambda first: command
-sys.exit(cli.process())
+entry._command = lambda first: command
+sys.exit(entry.process())
 """
 
 

@@ -15,7 +15,7 @@ from adafocus_rl.data.read import read_index
 
 def adafocus(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the program in a folder; a process that waits for ever is a failure."""
-    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", *arguments]
+    command = [sys.executable, "-m", "adafocus_rl", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from adafocus_rl import checkpoint
-from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.models import Recognizer, save_recognizer
 
 Cli = Any
@@ -149,7 +149,7 @@ def test_recipes(cli: Cli, recipe: Path, tmp_path: Path, content: bytes, fragmen
 
 @pytest.mark.slow
 def test_the_process_leaves_with_code_2(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", "train", "moving_digit"]
+    command = [sys.executable, "-m", "adafocus_rl", "train", "moving_digit"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -324,7 +324,7 @@ def test_a_training_list_that_changed_before_a_resume(
 ) -> None:
     arguments = ["train", recipe, "--out", tmp_path / "run", *look.own_videos(videos)]
     with monkeypatch.context() as patch:
-        patch.setattr("adafocus_rl.experiments.train.save_recognizer", _interrupt)
+        patch.setattr("adafocus_rl.experiments.training.train.save_recognizer", _interrupt)
         assert cli(*arguments).code == 130
     text = (videos / "train.csv").read_text().splitlines()
     (videos / "train.csv").write_text("\n".join(text[:-1]) + "\n")
@@ -360,7 +360,7 @@ def test_an_operation_that_cannot_be_deterministic(
     def put(*_: Any) -> torch.Tensor:
         return torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
 
-    monkeypatch.setattr("adafocus_rl.experiments.commands.train_run", put)
+    monkeypatch.setattr("adafocus_rl.experiments.cli.train.train_run", put)
     done = cli("train", recipe, "--out", tmp_path / "run", "--deterministic=true")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("adafocus: put_ cannot be computed deterministically here; leave ")
@@ -381,7 +381,7 @@ def test_more_memory_than_there_is(
     def train(*_: Any) -> None:
         ask()
 
-    monkeypatch.setattr("adafocus_rl.experiments.commands.train_run", train)
+    monkeypatch.setattr("adafocus_rl.experiments.cli.train.train_run", train)
     assert_refused(cli("train", recipe, "--out", tmp_path / "run"), "the memory does not suffice", "batch_size")
 
 

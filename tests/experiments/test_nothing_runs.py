@@ -13,7 +13,7 @@ import pytest
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.variants import as_arguments, read_ablation
-from adafocus_rl.experiments.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
 
 MARK = "mark"
 CALLS: list[dict[str, Any]] = [
@@ -101,10 +101,10 @@ import gymnasium
 
 import adafocus_rl.envs
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments import cli, import_official
+from adafocus_rl.experiments.cli import entry, import_official
 
-for module, _ in cli.COMMANDS.values():
-    import_module("adafocus_rl.experiments." + module.split(":")[0])
+for module, _ in entry.COMMANDS.values():
+    import_module("adafocus_rl.experiments.cli." + module.split(":")[0])
 found = SimpleNamespace(options={{"model.num_classes": 10}}, family="adafocus", recognizer={{}}, policy={{}},
                         path=Path("x.pth.tar"))
 import_official.read_official = lambda files: found
@@ -134,7 +134,7 @@ with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stde
             ["import-official", "x.pth.tar", "--out", "out", "--recipe", "r.yaml"],
         ):
             try:
-                code = make("run") if command[0] == "gymnasium.make" else cli.main(command)
+                code = make("run") if command[0] == "gymnasium.make" else entry.main(command)
             except BaseException:
                 code = traceback.format_exc()
             if code != 2:

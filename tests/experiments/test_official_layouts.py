@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from adafocus_rl.data.encode import write_video
-from adafocus_rl.experiments import measure
+from adafocus_rl.experiments.evaluation import measure
 
 Cli = Any
 

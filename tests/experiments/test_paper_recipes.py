@@ -13,8 +13,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from adafocus_rl.experiments.parser import Settings, experiment_parser, parse_settings
-from adafocus_rl.experiments.recipe_files import find_recipe
+from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
 
 FRAMEWISE = ("activitynet", "fcvid", "mini_kinetics")
 CLIPWISE = ("something_v1", "something_v2", "jester")

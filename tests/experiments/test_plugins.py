@@ -43,7 +43,7 @@ def _adafocus(site: Path, *arguments: str | Path, out: Path | None = None) -> An
     """What the program prints, as JSON, in a process that sees the installed package."""
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "adafocus_rl.experiments.cli", *map(str, arguments), "--json"],
+        [sys.executable, "-m", "adafocus_rl", *map(str, arguments), "--json"],
         capture_output=True, text=True, check=False, timeout=300, cwd=out, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

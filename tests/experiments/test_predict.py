@@ -173,7 +173,7 @@ def test_a_webcam(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_webcam_s_colors_are_in_order(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adafocus_rl.experiments.predict_command import webcam
+    from adafocus_rl.experiments.cli.predict import webcam
 
     monkeypatch.setattr(cv2, "VideoCapture", Webcam)
     frames = webcam(0, 1.0)

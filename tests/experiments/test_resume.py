@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.experiments.metrics_log import MetricsLog
+from adafocus_rl.experiments.run.metrics_log import MetricsLog
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.rotation import CheckpointRotation
 
@@ -31,7 +31,7 @@ LIVE = ["--stage2.features=live", "--stage3.features=live", "--data.crop=multisc
 @pytest.fixture(scope="module")
 def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs that were never stopped, by the kind of their features."""
-    from adafocus_rl.experiments.cli import main
+    from adafocus_rl.experiments.cli.entry import main
 
     runs = {"bank": tmp_path_factory.mktemp("bank"), "live": tmp_path_factory.mktemp("live")}
     for kind, run in runs.items():
@@ -154,7 +154,7 @@ def test_a_stage_done_anew_forgets_what_came_after(cli: Cli, run: Path, recipe: 
 def test_a_killed_process(cli: Cli, whole: dict[str, Path], recipe: Path, tmp_path: Path, look: Look) -> None:
     """Not even a chance to say goodbye: SIGKILL, as soon as stage I has saved an epoch."""
     arguments = ["train", str(recipe), "--out", str(tmp_path / "run"), *EPOCHS]
-    command = [sys.executable, "-m", "adafocus_rl.experiments.cli", *arguments]
+    command = [sys.executable, "-m", "adafocus_rl", *arguments]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         begun = time.monotonic()
         while not list((tmp_path / "run" / "checkpoints").glob("stage1.resume.*")):

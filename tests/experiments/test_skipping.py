@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.evaluate import Evaluation
-from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.handover import load_recognizer
-from adafocus_rl.experiments.measure import clips_to_time, milliseconds
-from adafocus_rl.experiments.parser import load_settings
-from adafocus_rl.experiments.run_folder import open_run
-from adafocus_rl.experiments.skipping import load_skipper, operating_points
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.evaluation.evaluate import Evaluation
+from adafocus_rl.experiments.evaluation.measure import clips_to_time, milliseconds
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.features import RunFeatures
+from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.handover import load_recognizer
+from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
 
 Cli = Any
 Look = Any
@@ -33,7 +33,7 @@ SKIP = [
 @pytest.fixture(scope="module")
 def skipping(finished: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run, stages II and III done again with two π′."""
-    from adafocus_rl.experiments.cli import main
+    from adafocus_rl.experiments.cli.entry import main
 
     run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("skipping") / "run"))
     assert main(["train", str(recipe), "--out", str(run), "--stages", "2", "3", *SKIP]) == 0

@@ -12,19 +12,16 @@ import torch
 from torch import nn
 
 from adafocus_rl.checkpoint import tensors_hash
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.features import RunFeatures
-from adafocus_rl.experiments.optim import set_rate, sgd_optimizer
-from adafocus_rl.experiments.parser import experiment_parser, parse_settings
-from adafocus_rl.experiments.run_folder import RunFolder
-from adafocus_rl.experiments.stage_config import SGDConfig
-from adafocus_rl.experiments.stages import (
-    finetune_classifier,
-    train_encoders,
-    train_full_frame_classifier,
-    train_on_random_patches,
-    train_policy,
-)
+from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.stages import SGDConfig
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.features import RunFeatures
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
+from adafocus_rl.experiments.training.stage0 import train_encoders
+from adafocus_rl.experiments.training.stage1 import train_on_random_patches
+from adafocus_rl.experiments.training.stage2 import train_policy
+from adafocus_rl.experiments.training.stage3 import finetune_classifier, train_full_frame_classifier
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models import Recognizer

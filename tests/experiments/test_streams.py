@@ -19,11 +19,11 @@ import yaml
 from rich.cells import cell_len
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments import cli
-from adafocus_rl.experiments.command_line import print_json, print_yaml, sentence
-from adafocus_rl.experiments.reporting import Ticker, say
-from adafocus_rl.experiments.streams import CLOSED, guarded, spelled
-from adafocus_rl.experiments.tables import PlainTable, print_plain
+from adafocus_rl.experiments.cli import entry
+from adafocus_rl.experiments.terminal.command_line import print_json, print_yaml, sentence
+from adafocus_rl.experiments.terminal.progress import Ticker, say
+from adafocus_rl.experiments.terminal.streams import CLOSED, guarded, spelled
+from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
 from adafocus_rl.printable import printable
 
 HOSTILE = "x[/y] :car: [red] $a$ \x1b[31m\x9b\x07\r\u202e\udcff.mp4"
@@ -126,8 +126,8 @@ def test_stderr_may_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     for number in (errno.EPIPE, errno.ENOSPC, errno.EIO):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", failing(number))
-            assert cli.main(["list", "--json"]) == 0
-            assert cli.main(["nonsense"]) == 2
+            assert entry.main(["list", "--json"]) == 0
+            assert entry.main(["nonsense"]) == 2
         assert "agents" in json.loads(capsys.readouterr().out)
 
 
@@ -138,10 +138,10 @@ def test_stdout_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", failing(errno.EPIPE))
-    assert cli.main(arguments) == CLOSED
+    assert entry.main(arguments) == CLOSED
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
-    assert cli.main(arguments) == UserError.exit_code
+    assert entry.main(arguments) == UserError.exit_code
     said = capsys.readouterr().err
     assert said.startswith(f"adafocus: standard output cannot be written ({os.strerror(errno.ENOSPC)})")
     assert said.count("\n") == 1
@@ -150,13 +150,13 @@ def test_stdout_fails(
 def test_no_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    assert cli.main(["list"]) == 0
-    assert cli.main(["nonsense"]) == 2
+    assert entry.main(["list"]) == 0
+    assert entry.main(["nonsense"]) == 2
     assert (sys.stdout, sys.stderr) == (None, None)
 
 
 def test_a_long_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["evaluate", "run" * 1_000_000]) == 2
+    assert entry.main(["evaluate", "run" * 1_000_000]) == 2
     said = capsys.readouterr().err
     assert said.startswith("adafocus: ")
     assert len(said) < 1100
@@ -217,9 +217,7 @@ def test_a_shells_pipes(tmp_path: Path) -> None:
     )
     if not Path("/dev/full").exists():
         script = script.replace("> /dev/full", ">&-")
-    command = (
-        f'adafocus() {{ "{sys.executable}" -m adafocus_rl.experiments.cli "$@"; }}; exec 3>&1 >/dev/null\n{script}'
-    )
+    command = f'adafocus() {{ "{sys.executable}" -m adafocus_rl "$@"; }}; exec 3>&1 >/dev/null\n{script}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=100)
     codes = done.stdout.split()
     full = "2" if Path("/dev/full").exists() else "0"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.experiments.parser import load_settings
+from adafocus_rl.experiments.config.parser import load_settings
 
 Cli = Any
 Look = Any

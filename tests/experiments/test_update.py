@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from adafocus_rl import checkpoint
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.context import Context, make_context
-from adafocus_rl.experiments.optim import sgd_optimizer
-from adafocus_rl.experiments.parser import experiment_parser, parse_settings
-from adafocus_rl.experiments.recipe_files import find_recipe
-from adafocus_rl.experiments.run_folder import RunFolder
-from adafocus_rl.experiments.stage_config import ComputeConfig, SGDConfig
-from adafocus_rl.experiments.stages import train_encoders, train_on_random_patches
-from adafocus_rl.experiments.stages.progress import Mean
-from adafocus_rl.experiments.stages.stage1 import random_patch_loss
-from adafocus_rl.experiments.stages.update import Update
+from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.experiments.config.stages import ComputeConfig, SGDConfig
+from adafocus_rl.experiments.run.context import Context, make_context
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.training.optim import sgd_optimizer
+from adafocus_rl.experiments.training.progress import Mean
+from adafocus_rl.experiments.training.stage0 import train_encoders
+from adafocus_rl.experiments.training.stage1 import random_patch_loss, train_on_random_patches
+from adafocus_rl.experiments.training.update import Update
 from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
 
 CPU = torch.device("cpu")

@@ -206,7 +206,7 @@ def _write_media(folder: Path) -> None:
 
 def _train(corpus: Corpus) -> None:
     """A finished run and an interrupted one."""
-    from adafocus_rl.experiments.cli import main
+    from adafocus_rl.experiments.cli.entry import main
     from adafocus_rl.rotation import CheckpointRotation
 
     corpus_run, compared = str(corpus.run), str(corpus.compared)

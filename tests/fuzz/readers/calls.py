@@ -20,7 +20,7 @@ def command(*arguments: str | Path) -> Callable[[], int]:
     """``adafocus ARGUMENTS…`` in this process; what it returns is the exit code."""
 
     def call() -> int:
-        from adafocus_rl.experiments.cli import main
+        from adafocus_rl.experiments.cli.entry import main
 
         code: int = main([os.fspath(argument) for argument in arguments])
         return code

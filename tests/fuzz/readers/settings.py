@@ -80,7 +80,7 @@ def recipes(rng: Random, corpus: Corpus, folder: Path) -> Case:
     if rng.random() < 0.6:
 
         def load() -> None:
-            from adafocus_rl.experiments.parser import load_settings
+            from adafocus_rl.experiments.config.parser import load_settings
 
             load_settings(path)
 
@@ -129,7 +129,7 @@ def variants(rng: Random, corpus: Corpus, folder: Path) -> Case:
     def plan() -> None:
         from adafocus_rl.experiments.compare.plan import make_plan
         from adafocus_rl.experiments.compare.variants import agent_variant, read_ablation
-        from adafocus_rl.experiments.run_folder import RunFolder
+        from adafocus_rl.experiments.run.folder import RunFolder
 
         _, found = read_ablation(str(path)) if from_file else ("", [agent_variant(text)])
         make_plan(RunFolder(corpus.run), found, [], out=str(folder / "out"))

@@ -1,0 +1,34 @@
+"""``adafocus bench``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from adafocus_rl.experiments.bench.ratios import BENCHMARKS, timings_of
+from adafocus_rl.experiments.run.context import find_device
+from adafocus_rl.experiments.run.folder import environment
+from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
+
+
+def bench(argv: Sequence[str]) -> int:
+    """``adafocus bench``."""
+    parser = CommandParser(prog="adafocus bench", description="Speed as ratios of two ways to the same numbers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    options = parser.parse_args(argv)
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}; choose some of: {', '.join(BENCHMARKS)}")
+    device = find_device(options.device)
+    timings = [timing for name in options.names or BENCHMARKS for timing in timings_of(name, device)]
+    if options.json:
+        print_json({"device": str(device), "environment": environment(), "timings": [asdict(one) for one in timings]})
+    else:
+        sys.stdout.writelines(
+            f"{one.name}: {one.fast} {one.fast_ms:.2f} ms, {one.slow} {one.slow_ms:.2f} ms, ratio {one.ratio:.2f}\n"
+            for one in timings
+        )
+    return 0

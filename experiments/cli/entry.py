@@ -1,0 +1,142 @@
+"""``adafocus``: the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from adafocus_rl import __version__
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.terminal.command_line import CommandParser, sentence
+from adafocus_rl.experiments.terminal.interrupts import describe, interruptible, leave_quietly
+from adafocus_rl.experiments.terminal.streams import CLOSED, OutputClosed, fill_descriptors, guarded, let_go
+from adafocus_rl.printable import printable
+
+COMMANDS = {
+    "train": ("train:train", "run the stages of a recipe and print the results table"),
+    "evaluate": ("evaluate:evaluate", "evaluate a run again, or another agent on it"),
+    "compare": ("compare:compare", "train agents, or variants of one, with many seeds on one recognizer"),
+    "replay": ("replay:replay", "look at what was chosen: a page, a film or a picture"),
+    "predict": ("predict:predict", "recognise videos from files, folders of frames or a webcam"),
+    "features": ("features:features", "build or check a run's feature bank"),
+    "data": ("data:data", "make, check, index or extract videos and their lists"),
+    "flops": ("flops:flops", "count the compute of a recipe, or of the paper's table beside what it prints"),
+    "import-official": ("import_official:import_official", "make a run of a checkpoint of the public AdaFocus code"),
+    "list": ("data:names", "recipes, agents, encoders, datasets and rewards that can be named"),
+    "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
+}
+"""By name: the function, imported only when it is asked for because torch takes seconds, and one line of help."""
+
+
+def process() -> int:
+    """The command of this process's command line, as ``adafocus`` calls it: :func:`main`, and a quiet end.
+
+    Returns:
+        The exit code.
+    """
+    fill_descriptors()
+    try:
+        return main()
+    except Exception:
+        # A fault of ours, or a plug-in's; its words may be anybody's.
+        with contextlib.suppress(Exception), guarded():
+            sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
+        return 1
+    finally:
+        leave_quietly()
+        let_go()
+
+
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_HINTS_FULL = {"train": ", with --resume: what was finished is kept"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; a user's mistake is one sentence on stderr and exit code 2.
+
+    Args:
+        argv: command and arguments; None takes the process's.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded(), interruptible():
+        try:
+            return _run(arguments)
+        except OutputClosed:
+            return CLOSED
+        except UserError as error:
+            return _fail(str(error))
+        except OSError as error:
+            # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
+            if error.filename is None or error.strerror is None:
+                raise
+            if error.errno in _FULL:
+                advice = f"make space and give the same command again{_HINTS_FULL.get(''.join(arguments[:1]), '')}"
+            else:
+                advice = "check the path and its permissions"
+            return _fail(f"{error.filename}: {error.strerror}; {advice}")
+        except (MemoryError, RuntimeError) as error:
+            explained = _machine_refused(error)
+            if explained is None:
+                raise
+            return _fail(explained)
+        except KeyboardInterrupt as error:
+            what, code = describe(error)
+            sentence(what + _how_to_go_on(arguments))
+            return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        code = _command(arguments[:1])(arguments[1:])
+    except SystemExit:  # --help
+        sys.stdout.flush()
+        raise
+    # A full disk may show only now.
+    sys.stdout.flush()
+    return code
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    if arguments[:1] == ["train"]:
+        instead = " in the place of --overwrite" if "--overwrite" in arguments else ""
+        return f"; the same command with --resume{instead} goes on"
+    again = arguments[:1] == ["compare"] or list(arguments[:2]) in (["features", "build"], ["data", "extract"])
+    return "; the same command goes on" if again else ""
+
+
+def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
+    """The function of the command named in the first argument; ``--help`` and ``--version`` are answered here."""
+    parser = CommandParser(
+        prog="adafocus", description="Adaptive patch selection for video recognition: train, evaluate, look."
+    )
+    parser.add_argument("--version", action="version", version=f"adafocus_rl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    module, function = COMMANDS[parser.parse_args(first).command][0].split(":")
+    command: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.cli.{module}"), function)
+    return command
+
+
+def _machine_refused(error: MemoryError | RuntimeError) -> str | None:
+    """What torch or Python says where this machine cannot do what was asked for; None for a fault of ours."""
+    operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+    if found:
+        return f"{operation} cannot be computed deterministically here; leave deterministic out, or false"
+    if isinstance(error, MemoryError) or re.search(r"out of memory|not enough memory|allocate memory", str(error)):
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        return f"the memory does not suffice{reason}; give smaller sizes: batch_size, compute.accumulate, data.workers"
+    return None
+
+
+def _fail(text: str) -> int:
+    sentence(text)
+    return UserError.exit_code

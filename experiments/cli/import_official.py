@@ -1,0 +1,144 @@
+"""``adafocus import-official``: a checkpoint of the public AdaFocus code becomes a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl import checkpoint
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.experiments.recognition import blank_agent
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.handover import write_classifier, write_recognizer
+from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
+from adafocus_rl.experiments.terminal.progress import say
+from adafocus_rl.files import user_path
+from adafocus_rl.models.official import OfficialCheckpoint, read_official, take
+from adafocus_rl.models.recognizer import Recognizer
+
+
+def import_official(argv: Sequence[str]) -> int:
+    """``adafocus import-official FILE --out RUN``."""
+    parser = CommandParser(prog="adafocus import-official", description="A run of a public checkpoint.")
+    parser.usage = (
+        "adafocus import-official FILE [FILE] --out RUN [--stage N] [--recipe RECIPE] [--config MORE.yaml] "
+        "[--KEY=VALUE ...]"
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a .pth.tar file of the public AdaFocus code; of TSM's, one or two"
+    )
+    parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
+    parser.add_argument("--recipe", help="for what the file does not tell; default: by the number of classes")
+    parser.add_argument(
+        "--stage", type=int, choices=[1, 2, 3],
+        help="which stage the file comes from; default: 1 without a policy, 3 with one (its f_C is then fine-tuned)",
+    )  # fmt: skip
+    options, rest = parser.parse_known_args(argv)
+    files = [user_path(name) for name in options.files]
+    run = RunFolder(user_path(options.out))
+    if run.config.is_file():
+        raise UserError(f"{run.path} holds a run already; give another folder with --out")
+    if len(files) > 2:
+        raise UserError(f"{len(files)} files are given; give one checkpoint, or two of TSM's")
+    found = read_official(files)
+    stage = _stage(found, options.stage)
+    settings = _settings(found, options.recipe, rest)
+    command = command_text("adafocus", "import-official", *argv)
+    with locked(run.path, command):
+        unused = found.unused + write_run(run, found, settings, stage=stage)
+        run.describe(config_text=settings.text, command=command)
+    say(f"not used: {', '.join(unused) or 'nothing'}")
+    model = settings.config.model
+    say(
+        f"wrote {run.path}, after stage {stage}: {model.num_classes} classes, patches of {model.patch_size} pixels "
+        "(their size is in no file: give --model.patch_size=P if it was another)"
+    )
+    return 0
+
+
+def _stage(found: OfficialCheckpoint, wanted: int | None) -> int:
+    if found.family == "tsm":
+        if wanted:
+            raise UserError(f"{found.path} holds a network of TSM's, which stage 0 ends with; leave --stage out")
+        return 0
+    stage = wanted or (3 if found.policy else 1)
+    if stage > 1 and not found.policy:
+        raise UserError(f"{found.path} holds no policy, so it does not come from stage {stage}; give --stage=1")
+    return stage
+
+
+def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, stage: int) -> list[str]:
+    """The checkpoints that our stages would have left.
+
+    Args:
+        run: the folder.
+        found: the file's tensors.
+        settings: the run's configuration.
+        stage: after which stage the file was written. The file of stage III has one f_C, the fine-tuned one: it then
+            stands in stage I's place, too.
+
+    Returns:
+        Names of tensors that no network had a place for.
+
+    Raises:
+        UserError: weights are missing, or do not fit the configuration.
+    """
+    config = settings.config
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
+        recognizer = Recognizer(config.model).eval()
+    unused = _fill(recognizer, found.recognizer, found.path, part="the recognizer")
+    agent = blank_agent(config, settings.agent, recognizer)
+    if stage > 1:
+        network = getattr(agent, "network", None)
+        if not isinstance(network, nn.Module):
+            raise UserError(f"agent is {settings.agent.name}, which has no place for a policy's weights; give PPOAgent")
+        unused += _fill(network, found.policy, found.path, part="the policy")
+    if stage == 0:
+        write_recognizer(run, "stage0", recognizer)
+    if stage > 0 or not agent.learns:  # TSM by itself, on whole frames, is ready
+        write_recognizer(run, "stage1", recognizer)
+    if stage > 1:
+        agent.save(run.checkpoint("stage2"))
+    if stage > 2:
+        write_classifier(run, "stage3", recognizer.classifier, {})
+    return unused
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, part: str) -> list[str]:
+    wanted = take(path, tensors, network.state_dict(), part=part)
+    checkpoint.load_into(network, wanted, prefix="", what=str(path))
+    return [name for name in tensors if name not in wanted]
+
+
+def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]) -> Settings:
+    """What the user says, over what the shapes say, over a recipe."""
+    classes = found.options["model.num_classes"]
+    if recipe is None:
+        if found.family == "adafocus":
+            recipe = "fcvid" if classes == 239 else "activitynet"
+        else:
+            recipe = "jester" if classes == 27 else "something_v1"
+    base = [f"--config={find_recipe(recipe)}"]
+    alone = found.family == "tsm" and not any(name.startswith("glance.") for name in found.recognizer)
+    if alone:
+        base.append("--config=tsm")
+    options = {
+        "name": found.path.name.split(".")[0],
+        # All weights come from the file.
+        "model.glance.weights": "none",
+        "model.focus.weights": "none",
+        # An f_C for whole frames is in no file, and would take a training of its own.
+        "evaluation.full_frame_epochs": 0,
+        **found.options,
+    }
+    inferred = [
+        f"--{name}={json.dumps(value) if isinstance(value, bool) else value}" for name, value in options.items()
+    ]
+    return parse_settings(experiment_parser("adafocus import-official"), [*base, *inferred, *argv])

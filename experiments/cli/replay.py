@@ -1,0 +1,108 @@
+"""``adafocus replay``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.context import open_context
+from adafocus_rl.experiments.report.pictures import sheet, sheet_title, write_film
+from adafocus_rl.experiments.report.run_report import write_report
+from adafocus_rl.experiments.report.shown import ShownVideo, choose_traces, find_video, show, spread
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text
+from adafocus_rl.experiments.terminal.progress import say
+from adafocus_rl.files import replacing, user_path
+from adafocus_rl.record import EpisodeRecord
+
+KINDS = (".html", ".mp4", ".png")
+GRID_VIDEOS = 9
+"""Videos of a film or a sheet if none is named."""
+
+
+def replay(argv: Sequence[str]) -> int:
+    """``adafocus replay RUN``."""
+    parser = CommandParser(
+        prog="adafocus replay",
+        description="What the agents of a run did in its validation videos, as it was recorded when they were "
+        "evaluated: a page, a film or a picture.",
+    )
+    parser.add_argument("run", help="run folder")
+    parser.add_argument(
+        "--video", nargs="+", metavar="ID", help="videos: a row of the validation list, a path in it, or a file name"
+    )
+    parser.add_argument(
+        "--videos",
+        type=at_most(10_000),
+        metavar="N",
+        help="that many, evenly spread over the list, instead of named ones",
+    )
+    parser.add_argument(
+        "--agents", nargs="+", metavar="NAME",
+        help="labels in the results table, side by side; default: all on a page, the run's own in a film or picture",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="FILE", help="FILE.html, FILE.mp4 or FILE.png (default: RUN/report.html)")
+    parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in a film or picture")
+    parser.add_argument("--fps", type=at_most(240), default=3, help="sampled frames per second of a film (default: 3)")
+    options = parser.parse_args(argv)
+    if options.video and options.videos is not None:
+        raise UserError("--video names videos and --videos counts them; give one of the two")
+    for name in ("videos", "fps"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; give at least 1")
+    context = open_context(options.run)
+    run = context.run
+    out = user_path(options.out) if options.out else run.report
+    if out.suffix not in KINDS:
+        raise UserError(f"--out is {out}; give a file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    record = load_record(run)
+    is_page = out.suffix == ".html"
+    count = options.videos or (context.config.evaluation.report_videos or 50 if is_page else GRID_VIDEOS)
+    places = [find_video(record, name) for name in options.video] if options.video else spread(len(record), count)
+    traces = choose_traces(record, options.agents)
+    if not is_page and not options.agents:
+        traces = traces[:1]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    inside = out.resolve().is_relative_to(run.path.resolve())
+    with locked(run.path, command_text("adafocus", "replay", *argv)) if inside else nullcontext():
+        if is_page:
+            results = run.read_results()
+            write_report(context, record, results, out=out, places=places, traces=traces, spread_out=not options.video)
+        else:
+            videos, failed = show(record, context.val, places, traces)
+            context.note_failures(failed)
+            write_pictures(out, videos, name=context.config.name, heat=options.probabilities, fps=options.fps)
+    say(f"wrote {out}")
+    return 0
+
+
+def load_record(run: RunFolder) -> EpisodeRecord:
+    """The record of a run.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not run.episodes.is_file():
+        raise UserError(
+            f"{run.path} has no episode record {run.episodes.name}; `adafocus evaluate {run.path}` writes it"
+        )
+    return EpisodeRecord.load(run.episodes)
+
+
+def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: bool, fps: int = 3) -> None:
+    """A film or a contact sheet, by the file's ending.
+
+    Raises:
+        UserError: not one of the videos could be decoded.
+    """
+    if not videos:
+        raise UserError("none of these videos can be decoded any more; there is nothing to draw on")
+    if out.suffix == ".mp4":
+        write_film(out, videos, heat=heat, fps=fps)
+    else:
+        with replacing(out) as temporary:
+            sheet(videos, title=sheet_title(name, videos), heat=heat).save(temporary, format="png")

@@ -1,0 +1,104 @@
+"""``adafocus train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.finish import finish
+from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.experiments.evaluation.evaluate import evaluate
+from adafocus_rl.experiments.run.context import make_context
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.run.same_run import check_same_run
+from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
+from adafocus_rl.experiments.training.full_frame import full_frame_classifier
+from adafocus_rl.experiments.training.train import rehearse
+from adafocus_rl.experiments.training.train import train as train_run
+from adafocus_rl.files import user_path
+
+
+def train(argv: Sequence[str]) -> int:
+    """``adafocus train RECIPE``."""
+    parser = CommandParser(prog="adafocus train", add_help=False)
+    parser.usage = "adafocus train RECIPE [options] [--config MORE.yaml] [--KEY=VALUE ...]"
+    parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/NAME)")
+    parser.add_argument(
+        "--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=range(4), metavar="N",
+        help="which stages, of 0 1 2 3; default all; 2 3, say, start from the stage 1 of an earlier run",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on where the run in this folder stopped")
+    parser.add_argument("--overwrite", action="store_true", help="discard the run in this folder")
+    parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
+    parser.add_argument("--json", action="store_true", help="print results.json on stdout instead of the table")
+    keys = experiment_parser("adafocus train")
+    if {"-h", "--help"} & {*argv}:
+        parser.print_help()
+        keys.usage = "keys of the recipe, each also as --KEY=VALUE:"
+        keys.print_help()
+        return 0
+    if not argv or argv[0].startswith("-"):
+        raise UserError("`adafocus train` needs a recipe first: a name of `adafocus list`, or the path of a YAML file")
+    recipe = find_recipe(argv[0])
+    options, rest = parser.parse_known_args(argv[1:])
+    settings = parse_settings(keys, ["--config", str(recipe), *rest])
+
+    run = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
+    stages = sorted(set(options.stages))
+    command = command_text("adafocus", "train", *argv)
+    with ExitStack() as stack:
+        # A folder that is not there is made when all has been looked at.
+        new = not run.path.is_dir()
+        if not new:
+            stack.enter_context(locked(run.path, command))
+        _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+        context = make_context(settings.config, settings.agent, run, resume=options.resume, strict=options.strict)
+        rehearse(context, stages)
+        if new:
+            stack.enter_context(locked(run.path, command))
+            # Another process may have been faster.
+            _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+        if options.overwrite:
+            run.discard()
+        elif not options.resume:
+            for name in run.discard_from(min(stages)):
+                context.log.forget(name)
+        run.describe(config_text=settings.text, command=command)
+        features = train_run(context, stages)
+        if features is None:
+            finish(context, context.run.read_results(), as_json=options.json)
+        else:
+            found = evaluate(context, features, partial(full_frame_classifier, context, features))
+            finish(context, found, as_json=options.json)
+    return 0
+
+
+def _check_folder(
+    run: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
+) -> None:
+    """Makes sure that no finished work is lost or mixed up without being asked for."""
+    if overwrite and resume:
+        raise UserError("--resume and --overwrite exclude each other; give one of them")
+    if overwrite and 0 not in stages:
+        raise UserError(
+            f"--overwrite would discard the checkpoint that stage {min(stages)} starts from; "
+            "leave it out: the stages asked for are done anew anyway"
+        )
+    if overwrite or not run.config.is_file():
+        return
+    if not resume and 0 in stages:
+        raise UserError(
+            f"{run.path} holds a run already; add --resume to go on with it, --overwrite to discard it, "
+            "or --out for another folder"
+        )
+    if resume:
+        # Before anything is done: what would end the run at its end.
+        run.read_results()
+        read_metrics(run.metrics)
+    check_same_run(run, load_settings(run.config).values, wanted, stages=stages, resume=resume)

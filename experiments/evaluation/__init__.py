@@ -1,0 +1,1 @@
+"""Accuracy, compute and time: one row per method and operating point."""

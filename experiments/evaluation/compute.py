@@ -1,0 +1,94 @@
+"""The compute of a recipe, part by part."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from adafocus_rl.data import DATASETS
+from adafocus_rl.experiments.config.parser import Settings
+from adafocus_rl.experiments.recognition import blank_agent
+from adafocus_rl.experiments.run.context import find_lists, read_run_lists
+from adafocus_rl.flops import component_macs, video_macs
+from adafocus_rl.models.recognizer import Recognizer
+
+USES = {
+    "glance": "f_G on whole frames", "policy": "π, a decision", "focus_patch": "f_L on patches",
+    "focus_full": "f_L on whole frames", "classifier": "f_C, a step",
+}  # fmt: skip
+"""What a part does in a step."""
+
+WIDTH = 150
+"""Columns of the tables where there is no terminal."""
+
+
+def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[str, Any]:
+    """GMACs of a recipe's parts, each used once, and of a video.
+
+    Args:
+        settings: the recipe.
+        with_batch_norm: the other convention.
+
+    Returns:
+        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name (:data:`USES`), each for one
+        step, which is a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local``:
+        the recipe's agent, whole frames instead of patches and, where frames are skipped, the two ends between which
+        the share of kept frames decides.
+
+    Raises:
+        UserError: an impossible model, or classes that are to be counted in a list that is not there.
+    """
+    config = settings.config
+    model = dataclasses.replace(
+        config.model,
+        num_classes=config.model.num_classes or _count_classes(settings),
+        # Only shapes matter, and weights may be files that are elsewhere.
+        glance=dataclasses.replace(config.model.glance, weights="none"),
+        focus=dataclasses.replace(config.model.focus, weights="none"),
+    )
+    with torch.random.fork_rng(devices=[]):
+        recognizer = Recognizer(model).eval()
+        agent = blank_agent(config, settings.agent, recognizer)
+    parts = component_macs(recognizer, with_batch_norm=with_batch_norm)
+    policy = agent.macs_per_step()
+
+    def video(*, policy_macs: int, full: bool = False, kept: float = 1.0) -> dict[str, float]:
+        macs = video_macs(
+            parts,
+            num_frames=agent.env.source.num_frames,
+            policy_macs=policy_macs,
+            uses_patch=not full,
+            uses_full=full,
+            kept=kept,
+        )
+        return {name: value / 1e9 for name, value in macs.items()}
+
+    videos = {agent.label: video(policy_macs=policy), "full_frame": video(policy_macs=0, full=True)}
+    if config.skip.lambdas:
+        for kept in (0, 1):  # π′ is of π's shape
+            videos[f"{agent.label}+skip, {kept:.0%} kept"] = video(policy_macs=2 * policy, kept=kept)
+    return {
+        "convention": "with batch-norm" if with_batch_norm else "conv+fc",
+        "frames": config.data.num_frames,
+        "steps": agent.env.source.num_frames,
+        "components": {
+            "glance": parts.glance / 1e9,
+            "policy": policy / 1e9,
+            "focus_patch": parts.focus_patch / 1e9,
+            "focus_full": parts.focus_full / 1e9,
+            "classifier": parts.classifier / 1e9,
+        },
+        "video": videos,
+    }
+
+
+def _count_classes(settings: Settings) -> int:
+    """As training would, but an embedded dataset is not made for it if it says how many it has."""
+    data = settings.config.data
+    if data.embedded:
+        known: int | None = getattr(DATASETS.get(data.embedded), "num_classes", None)
+        if known is not None:
+            return known
+    return read_run_lists(settings.config, find_lists(data))["train"].num_classes

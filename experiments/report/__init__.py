@@ -1,0 +1,1 @@
+"""From an episode record to what is shown: page, film, picture."""

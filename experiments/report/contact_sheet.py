@@ -1,0 +1,30 @@
+"""``patches.png``: a few validation clips, frames in a row, the chosen patch outlined on each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adafocus_rl.experiments.report.pictures import sheet, sheet_title
+from adafocus_rl.experiments.report.shown import show, spread
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.files import replacing
+from adafocus_rl.record import EpisodeRecord
+
+
+def write_contact_sheet(context: Context, record: EpisodeRecord) -> Path:
+    """Draws videos spread evenly over the validation list, with the boxes and predictions of the run's own agent.
+
+    Args:
+        context: the run.
+        record: of its validation videos; the run's own agent comes first.
+
+    Returns:
+        The path of the picture.
+    """
+    places = spread(len(record), context.config.evaluation.sheet_videos)
+    videos, failed = show(record, context.val, places, record.last_traces()[:1])
+    context.note_failures(failed)
+    if videos:
+        with replacing(context.run.sheet) as temporary:
+            sheet(videos, title=sheet_title(context.config.name, videos)).save(temporary, format="png")
+    return context.run.sheet

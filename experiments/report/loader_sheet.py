@@ -1,0 +1,157 @@
+"""``loader.png``: what the loader yields for a few videos, and what f_G and f_L see of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from adafocus_rl.data.clips import Clip
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.data.index import VideoIndex
+from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.envs.render import draw_boxes
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
+from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.printable import printable
+from adafocus_rl.seeding import derive_seed
+
+CELL = 128
+"""Side of a drawn frame in pixels."""
+
+COLUMNS = 8
+"""Frames of a clip that are drawn, at most, spread evenly."""
+
+TEXT = 300
+"""Width of the text on the left in pixels."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".pdf")
+"""Endings of what can be written."""
+
+
+def write_loader_sheet(
+    index: VideoIndex, config: ExperimentConfig, path: Path, *, videos: int, num_classes: int
+) -> int:
+    """Draws a few random videos: a training clip, the evaluation clip, and its glances and one patch of each frame.
+
+    Args:
+        index: where they are drawn from.
+        config: sizes, sampling and augmentation; its seed draws the videos, the augmentation and the patches.
+        path: the picture.
+        videos: how many, at most.
+        num_classes: K.
+
+    Returns:
+        How many were drawn.
+    """
+    drawn = np.random.default_rng(derive_seed(config.seed, "loader sheet")).permutation(len(index))[:videos]
+    data, model = config.data, config.model
+    transform = TransformConfig(
+        frame_size=model.frame_size, resize_short=data.resize_short, crop=data.crop, flip=data.flip
+    )
+    datasets = [
+        ClipDataset(
+            index,
+            num_frames=data.num_frames,
+            transform=transform,
+            train=train,
+            seed=config.seed,
+            num_classes=num_classes,
+        )
+        for train in (True, False)
+    ]
+    rows = []
+    for position in sorted(int(position) for position in drawn):
+        training, evaluation = (dataset[position] for dataset in datasets)
+        # The check has decoded it before; a random frame may still be damaged.
+        if isinstance(training, Clip) and isinstance(evaluation, Clip):
+            rows.append(_video(index, position, training, evaluation, config))
+    head = 34
+    sheet = Image.new(
+        "RGB", (max((row.width for row in rows), default=TEXT), head + sum(r.height for r in rows)), "white"
+    )
+    mirrored = "half of them mirrored" if data.flip else "not mirrored"
+    size = f"{model.frame_size}x{model.frame_size}"
+    title = f"{data.num_frames} frames a clip, {size}; training crop: {data.crop}, {mirrored}"
+    ImageDraw.Draw(sheet).text((8, 8), title, fill="black", font=ImageFont.load_default(15))
+    top = head
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    sheet.save(path)
+    return len(rows)
+
+
+def check_picture(path: Path) -> None:
+    """Refuses a file name whose ending says no kind of picture.
+
+    Raises:
+        UserError: it is none that can be written.
+    """
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"--out is {path}; give a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+
+
+def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, config: ExperimentConfig) -> Image.Image:
+    """Four rows of frames with text beside them."""
+    model = config.model
+    grid = PatchGrid(grid=model.grid, frame_size=model.frame_size, patch_size=model.patch_size)
+    columns = torch.linspace(0, len(training.clip) - 1, min(COLUMNS, len(training.clip))).round().long()
+    draw = torch.Generator().manual_seed(derive_seed(config.seed, "patches", position))
+    origins = grid.origin(grid.position(torch.randint(grid.num_actions, (len(columns),), generator=draw)))
+    side, patch = model.frame_size, model.patch_size
+    frames = evaluation.clip[columns]
+    glances = F.interpolate(frames.float(), size=(model.glance_size,) * 2, mode="bilinear", antialias=True)
+    boxes = [(top, left, patch, patch) for top, left in origins.tolist()]
+    patches = [frame[:, top:, left:][:, :patch, :patch] for frame, (top, left, *_) in zip(frames, boxes, strict=True)]
+    outlined = [draw_boxes(_hwc(frame), box=box, min_side=side) for frame, box in zip(frames, boxes, strict=True)]
+    record = index[position]
+    names = index.class_names or ()
+    labels = ", ".join(names[label] if label < len(names) else f"class {label}" for label in record.labels)
+    texts = [
+        [record.path, labels, "", "training:", f"frames {_numbers(training.frames[columns])}"],
+        ["evaluation, a random patch outlined:", f"frames {_numbers(evaluation.frames[columns])}"],
+        [f"what f_G sees: {model.glance_size}x{model.glance_size}"],
+        [f"what f_L sees of each patch: {patch}x{patch}"],
+    ]
+    pictures = [
+        [_hwc(frame) for frame in training.clip[columns]],
+        outlined,
+        [_hwc(glance.round().clamp(0, 255).to(torch.uint8)) for glance in glances],
+        [_hwc(each) for each in patches],
+    ]
+    gap = 4
+    sheet = Image.new("RGB", (TEXT + len(columns) * (CELL + gap), len(pictures) * (CELL + gap) + 12), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, (lines, cells) in enumerate(zip(texts, pictures, strict=True)):
+        top = row * (CELL + gap)
+        for number, line in enumerate(lines):
+            pen.text((8, top + 4 + 18 * number), _fit(line), fill="black", font=font)
+        for column, cell in enumerate(cells):
+            sheet.paste(_cell(cell), (TEXT + column * (CELL + gap), top))
+    return sheet
+
+
+def _cell(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Image.Image:
+    """A square picture at the cell's size: enlarged so that pixels stay visible, or made smaller smoothly."""
+    how = Image.Resampling.NEAREST if len(pixels) <= CELL else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize((CELL, CELL), how)
+
+
+def _hwc(frame: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = frame.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _numbers(frames: Tensor) -> str:
+    return " ".join(str(int(number)) for number in frames)
+
+
+def _fit(text: str, limit: int = 46) -> str:
+    text = printable(text)
+    return text if len(text) <= limit else f"…{text[1 - limit :]}"

@@ -1,0 +1,183 @@
+"""One page that holds everything itself: no network, no framework, readable from a ``file:`` address."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from adafocus_rl.envs.render import heat_cells
+from adafocus_rl.experiments.report.charts import confusion_chart
+from adafocus_rl.experiments.report.shown import Panel, ShownVideo
+from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
+from adafocus_rl.printable import printable
+from adafocus_rl.record import EpisodeRecord, Trace
+
+TEMPLATES = files("adafocus_rl.experiments.report") / "templates"
+WORST = 8
+"""Mistakes that are listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Of the results table."""
+
+    text: str
+    key: str = ""
+    """What it is sorted by: a number, or the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure."""
+
+    heading: str
+    svg: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Which classes one agent takes for which."""
+
+    title: str
+    svg: Markup
+    worst: list[tuple[str, str, int]]
+    """(true, said, videos), most videos first."""
+
+
+@dataclass(kw_only=True)
+class PageContent:
+    """All that a page says. Text is text: the template escapes it."""
+
+    title: str
+    subtitle: str
+    footer: str
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[Cell]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    confusions: list[Confusion] = field(default_factory=list)
+    videos: list[ShownVideo] = field(default_factory=list)
+    videos_note: str = ""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def agents(self) -> list[str]:
+        """Titles of the panels, the same for all videos."""
+        return [panel.title for panel in self.videos[0].panels] if self.videos else []
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether any video has a true box."""
+        return any(not bool(video.true_boxes.isnan().all()) for video in self.videos)
+
+
+def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
+    """The page as HTML.
+
+    Args:
+        content: what it says.
+        budget: characters that all frames may take.
+    """
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = jinja.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8"))
+    page = template.render(
+        content=content,
+        # Both are ours, and hold nothing of a user's.
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        data=page_data(content.videos, budget=budget),
+    )
+    # A mark in a name that turns the direction of writing would turn around what follows.
+    return "\n".join(printable(line, None) for line in page.split("\n"))
+
+
+def page_data(videos: Sequence[ShownVideo], *, budget: int = BUDGET) -> dict[str, Any]:
+    """What the page's script works on.
+
+    Args:
+        videos: of the same T and S, each with the same agents.
+        budget: characters that all frames may take.
+    """
+    names: dict[str, int] = {}
+    side = int(videos[0].clip.shape[-1]) if videos else 1
+    agents = [_agent(panel.title, [video.panels[number] for video in videos], side)
+              for number, panel in enumerate(videos[0].panels)] if videos else []  # fmt: skip
+    strips = encode_strips([video.clip for video in videos], budget=budget)
+    entries = [
+        {
+            "row": video.row,
+            "path": video.path,
+            "classes": video.true_names,
+            "strip": strip,
+            "truth": [None if box.isnan().any() else [round(v, 2) for v in box.tolist()] for box in video.true_boxes],
+            "panels": [_panel(panel, names) for panel in video.panels],
+        }
+        for video, strip in zip(videos, strips, strict=True)
+    ]
+    frames = len(videos[0].clip) if videos else 1
+    return {"side": side, "frames": frames, "agents": agents, "names": list(names), "videos": entries}
+
+
+def _agent(title: str, panels: Sequence[Panel], side: int) -> dict[str, Any]:
+    """An agent, and where its probabilities are drawn."""
+    known = next((panel for panel in panels if panel.probabilities is not None), None)
+    if known is None or known.probabilities is None:
+        return {"title": title, "cells": None}
+    cells = heat_cells(known.probabilities.shape[-1], frame_size=side, patch_size=known.patch_size)
+    return {"title": title, "cells": [[round(value, 2) for value in cell] for cell in cells]}
+
+
+def _panel(panel: Panel, names: dict[str, int]) -> dict[str, Any]:
+    def rounded(values: list[float] | None) -> list[float] | None:
+        return None if values is None else [round(value, 4) for value in values]
+
+    return {
+        "boxes": panel.boxes.tolist(),
+        "kept": [int(kept) for kept in panel.kept],
+        "says": [names.setdefault(name, len(names)) for name in panel.says],
+        "confidence": rounded(panel.confidence),
+        "truth": rounded(panel.true_confidence),
+        "reward": rounded(panel.reward),
+        "gmacs": float(f"{panel.gmacs:.6g}"),
+        "right": panel.right,
+        "heat": None if panel.probabilities is None else _shades(panel.probabilities),
+    }
+
+
+def _shades(probabilities: Tensor) -> str:
+    """(T, A) probabilities as bytes, 255 for each frame's likeliest, in base64."""
+    table = probabilities.numpy()
+    shades = np.rint(255 * table / np.maximum(table.max(-1, keepdims=True), 1e-9)).astype(np.uint8)
+    return base64.b64encode(shades.tobytes()).decode()
+
+
+def confusion_of(record: EpisodeRecord, trace: Trace) -> Confusion:
+    """Of all videos of a record; a video of several classes counts as the predicted one if that is among them."""
+    first = record.multi_hot.int().argmax(1)
+    truth = first.where(~record.right(trace), trace.last_predicted)
+    counts = Counter(zip(truth.tolist(), trace.last_predicted.tolist(), strict=True))
+    mistakes = [(videos, true, said) for (true, said), videos in counts.items() if true != said]
+    names = record.class_names
+    cells = sorted((true, said, videos) for (true, said), videos in counts.items())
+    right = sum(videos for (true, said), videos in counts.items() if true == said)
+    return Confusion(
+        title=trace.title,
+        svg=confusion_chart(cells, names, title=f"{trace.title}: {right} of {len(record)} videos right"),
+        worst=[
+            (names[true], names[said], videos)
+            for videos, true, said in sorted(mistakes, key=lambda one: (-one[0], *one[1:]))[:WORST]
+        ],
+    )

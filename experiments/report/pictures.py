@@ -1,0 +1,187 @@
+"""Films and contact sheets of videos: frames with the patches on them, by the drawing code of ``render()``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from adafocus_rl.data.encode import write_video
+from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
+from adafocus_rl.experiments.report.shown import Panel, ShownVideo
+from adafocus_rl.files import replacing
+from adafocus_rl.printable import printable
+
+TITLE = 200
+"""Letters above a sheet."""
+
+SHEET_SIDE = 112
+"""Side of a frame on a sheet in pixels at least; small frames are enlarged by a whole factor."""
+
+FILM_SIDE = 256
+"""The same in a film of one panel."""
+
+GRID_SIDE = 224
+"""The same in a film of several."""
+
+RIGHT_COLOR = (0, 114, 178)
+WRONG_COLOR = (213, 94, 0)
+GAP = 4
+FONT, LINE = 15, 24
+"""Of a sheet's text, in pixels: its size, and from line to line."""
+
+
+def draw_moment(
+    video: ShownVideo, panel: Panel, step: int, *, min_side: int, heat: bool = False, path: bool = True
+) -> Picture:
+    """A frame with all that there is to draw on it, (H, W, 3) uint8.
+
+    Args:
+        video: whose.
+        panel: which agent's choices.
+        step: which frame, from 0.
+        min_side: see :func:`~adafocus_rl.envs.render.draw_boxes`.
+        heat: shade π's probabilities, where there are any.
+        path: join the centres of the patches so far.
+    """
+    shade = heat and panel.probabilities is not None
+    return draw_boxes(
+        video.clip[step].permute(1, 2, 0).numpy(),
+        box=panel.boxes[step],
+        true_box=video.true_boxes[step],
+        kept=panel.kept[step],
+        path=list(panel.boxes[: step + 1]) if path else (),
+        heat=panel.probabilities[step].numpy() if shade and panel.probabilities is not None else None,
+        patch_size=panel.patch_size,
+        min_side=min_side,
+    )
+
+
+def film(videos: Sequence[ShownVideo], *, heat: bool = False, min_side: int | None = None) -> list[Picture]:
+    """The pictures of a film, all in step: videos below each other with their agents side by side; or a grid of videos.
+
+    Args:
+        videos: at least one; of the same number of agents.
+        heat: shade π's probabilities.
+        min_side: of a frame in pixels; None is larger for a single one.
+
+    Returns:
+        T pictures of the same even height and width.
+    """
+    alone = len(videos) * len(videos[0].panels) == 1
+    side = min_side or (FILM_SIDE if alone else GRID_SIDE)
+    pictures = []
+    for step in range(len(videos[0].clip)):
+        cells = [_cell(video, panel, step, heat=heat, min_side=side) for video in videos for panel in video.panels]
+        across = len(videos[0].panels) if len(videos[0].panels) > 1 else math.ceil(math.sqrt(len(videos)))
+        cells += [np.full_like(cells[0], 255)] * (-len(cells) % across)
+        rows = [np.concatenate(cells[at : at + across], axis=1) for at in range(0, len(cells), across)]
+        picture = np.concatenate(rows)
+        height, width = (size + size % 2 for size in picture.shape[:2])
+        even = np.full((height, width, 3), 255, dtype=np.uint8)
+        even[: picture.shape[0], : picture.shape[1]] = picture
+        pictures.append(even)
+    return pictures
+
+
+def write_film(
+    path: Path, videos: Sequence[ShownVideo], *, heat: bool = False, fps: int = 3, min_side: int | None = None
+) -> None:
+    """An H.264 file that browsers play; arguments as :func:`film`'s, and ``fps``, sampled frames per second."""
+    # At the end it rests for a moment, so that the verdict can be read where the film plays in a loop.
+    pictures = film(videos, heat=heat, min_side=min_side)
+    with replacing(path) as temporary:
+        write_video(temporary, np.stack([*pictures, *[pictures[-1]] * fps]), fps=fps)
+
+
+def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_side: int = SHEET_SIDE) -> Image.Image:
+    """A contact sheet: for each video and agent a row, with words to the left and the frames in order.
+
+    Args:
+        videos: at least one.
+        title: above.
+        heat: shade π's probabilities.
+        min_side: of a frame in pixels.
+    """
+    several = any(len(video.panels) > 1 for video in videos)
+    texts = [(video, panel, _words(video, panel, several=several)) for video in videos for panel in video.panels]
+    longest = max(font_for(text, FONT).getlength(text) for _, _, words in texts for text, _ in words)
+    text_width = max(150, int(longest) + 20)
+    rows = [
+        _row(video, panel, words, text_width=text_width, heat=heat, min_side=min_side) for video, panel, words in texts
+    ]
+    header = 30
+    title = printable(title, TITLE)
+    whole = Image.new("RGB", (max(row.width for row in rows), header + sum(row.height for row in rows)), "white")
+    ImageDraw.Draw(whole).text((8, 6), title, fill="black", font=font_for(title, FONT))
+    top = header
+    for row in rows:
+        whole.paste(row, (0, top))
+        top += row.height
+    return whole
+
+
+def sheet_title(name: str, videos: Sequence[ShownVideo]) -> str:
+    """What a sheet's colours mean."""
+    who = {panel.title for video in videos for panel in video.panels}
+    title = f"{name}: patches chosen by {who.pop()} (orange)" if len(who) == 1 else f"{name}: chosen patches (orange)"
+    known = any(not bool(video.true_boxes.isnan().all()) for video in videos)
+    return title + (", true boxes (blue)" if known else "")
+
+
+def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: int) -> Picture:
+    drawn = draw_moment(video, panel, step, heat=heat, min_side=min_side)
+    count = len(video.clip)
+    true = f", true: {', '.join(video.true_names)}" if video.true_names else ""
+    state = f"frame {step + 1}/{count}" + ("" if panel.kept[step] else ", skipped") + true
+    for text in (panel.title, f"says {panel.says[step]} ({panel.confidence[step]:.0%})", state):
+        drawn = draw_caption(drawn, _fit(text, 60))
+    framed = np.full((drawn.shape[0] + GAP, drawn.shape[1] + GAP, 3), 255, dtype=np.uint8)
+    framed[: drawn.shape[0], : drawn.shape[1]] = drawn
+    return framed
+
+
+def _words(video: ShownVideo, panel: Panel, *, several: bool) -> list[tuple[str, str | tuple[int, int, int]]]:
+    """Lines of text with their colours."""
+    verdict = "black" if panel.right is None else RIGHT_COLOR if panel.right else WRONG_COLOR
+    words: list[tuple[str, str | tuple[int, int, int]]] = [(panel.title, "black")] if several else []
+    if video.true_names:
+        words.append((f"true: {', '.join(video.true_names)}", "black"))
+    words.append((f"said: {panel.says[-1]} ({panel.confidence[-1]:.0%})", verdict))
+    if panel.right is not None:
+        words.append(("right" if panel.right else "wrong", verdict))
+    if not all(panel.kept):
+        words.append((f"looked at {sum(panel.kept)} of {len(panel.kept)}", "black"))
+    return [(_fit(text, 34), color) for text, color in words]
+
+
+def _row(
+    video: ShownVideo,
+    panel: Panel,
+    words: Sequence[tuple[str, str | tuple[int, int, int]]],
+    *,
+    text_width: int,
+    heat: bool,
+    min_side: int,
+) -> Image.Image:
+    # Without the path: frames side by side show it, and it would lie over what was looked at.
+    frames = [
+        draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
+    ]
+    height, width = frames[0].shape[:2]
+    size = (text_width + len(frames) * (width + GAP), max(height, LINE * len(words) + 8) + GAP)
+    picture = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(picture)
+    for number, (text, color) in enumerate(words):
+        pen.text((8, 8 + LINE * number), text, fill=color, font=font_for(text, FONT))
+    for step, frame in enumerate(frames):
+        picture.paste(Image.fromarray(frame), (text_width + step * (width + GAP), 0))
+    return picture
+
+
+def _fit(text: str, limit: int) -> str:
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,151 @@
+"""``report.html`` of a run: its results, curves, and what its agents did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatter_chart
+from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.shown import show, spread
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.files import write_text
+from adafocus_rl.record import EpisodeRecord, Trace
+
+
+def write_report(
+    context: Context,
+    record: EpisodeRecord,
+    results: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    places: Sequence[int] | None = None,
+    traces: Sequence[Trace] | None = None,
+    spread_out: bool = True,
+) -> Path:
+    """Writes the page of a run.
+
+    Args:
+        context: the run.
+        record: of its validation videos.
+        results: results.json.
+        out: where to; None is ``report.html`` in the run folder.
+        places: videos of the record; None takes ``evaluation.report_videos`` of them, evenly spread.
+        traces: agents of the record; None takes all, each after its last stage.
+        spread_out: whether the videos are evenly spread, and not picked by somebody; the page says so.
+
+    Returns:
+        The path.
+    """
+    wanted = spread(len(record), context.config.evaluation.report_videos) if places is None else list(places)
+    traces = record.last_traces() if traces is None else list(traces)
+    videos, failed = show(record, context.val, wanted, traces, workers=context.config.data.workers)
+    content = PageContent(
+        title=f"adafocus_rl: {context.config.name}",
+        subtitle=f"{len(record)} validation videos of {record.num_frames} frames, {len(record.class_names)} classes",
+        footer=f"Made from {context.run.path.name}/{context.run.episodes.name} and results.json, without a number "
+        "between them that was not measured.",
+        columns=columns(results["rows"]),
+        rows=[cells(row, results["rows"]) for row in results["rows"]],
+        notes=_notes(results["rows"]),
+        charts=[*compute_charts(results["rows"]), *curve_charts(context.run)],
+        confusions=[confusion_of(record, trace) for trace in traces],
+        videos=videos,
+        videos_note=chosen_note(len(videos), len(record), spread_out=spread_out),
+        failed=failed,
+    )
+    path = out or context.run.report
+    write_text(path, render_page(content))
+    return path
+
+
+def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
+    """How the videos were chosen: not by how well they went."""
+    if shown == count:
+        return f"All {count}."
+    how = ", evenly spread over the list, whatever came of them" if spread_out else ", as asked for"
+    return f"{shown} of {count}{how}."
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Heads of the results table."""
+    skips = ["λ", "frames kept, %"] if _skips(rows) else []
+    return ["agent", *skips, "after stage", "top-1, %", "mAP, %", "GMACs per video", "of f_L", "ms per video", "videos"]
+
+
+def cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """A row of it."""
+    skips = [number(row["lambda"], "g"), number(row["kept"], ".1f", 100)] if _skips(rows) else []
+    return [
+        Cell(text=row["agent"]),
+        *skips,
+        number(row["after_stage"], "d"),
+        number(row["top1"], ".1f", 100),
+        number(row["map"], ".1f", 100),
+        number(row["gmacs_per_video"], ".4g"),
+        number(row["local_gmacs_per_video"], ".4g"),
+        number(row["ms_per_video"], ".1f"),
+        number(row["videos"], "d"),
+    ]
+
+
+def number(value: float | None, form: str, factor: int = 1) -> Cell:
+    """A number, or a dash."""
+    return Cell(text="–") if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
+
+
+def _skips(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row["kept"] is not None for row in rows)
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    videos = rows[0]["videos"]
+    error = 100 * (0.25 / videos) ** 0.5
+    return [
+        f"With {videos} videos the standard error of a top-1 is up to {error:.1f} points. GMACs are 10⁹ "
+        "multiply-accumulates, policy and classifier included; convolutions and matrix products count."
+    ]
+
+
+def compute_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Accuracy against compute, after the last stage filled, after stage II hollow."""
+    if not rows:
+        return []
+    last = max(row["after_stage"] for row in rows)
+    points = [
+        Point(name=row["agent"], x=row["gmacs_per_video"], y=100 * row["top1"], hollow=row["after_stage"] < last)
+        for row in rows
+    ]
+    heading = "Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else "")
+    svg = scatter_chart(points, title=heading, x_label="GMACs per video (equal ones side by side)", y_label="top-1, %")
+    return [Chart(heading=heading, svg=svg)]
+
+
+def curve_charts(run: RunFolder) -> list[Chart]:
+    """What was logged of each stage, as far as there is anything."""
+    entries = read_metrics(run.metrics)
+    charts = []
+    for heading, key, label, factor in (
+        ("Stage II: reward of an episode, sampled actions", "rollout/ep_rew_mean", "reward", 1),
+        ("Stage II: validation top-1, best actions", "eval/top1", "top-1, %", 100),
+        ("Stages I and III: training loss of f_C", "train/loss", "cross-entropy", 1),
+    ):
+        lines = []
+        for stage in dict.fromkeys(entry["stage"] for entry in entries):
+            if (key == "train/loss") == stage.startswith("stage2"):
+                continue
+            points = [
+                (float(entry["epoch"]), factor * float(entry[key]))
+                for entry in entries
+                if entry["stage"] == stage and entry.get(key) is not None
+            ]
+            lines.append(Line(name=stage, points=points))
+        svg = line_chart(lines, title=heading, x_label="epoch", y_label=label)
+        if svg:
+            charts.append(Chart(heading=heading, svg=svg))
+    return charts

@@ -1,0 +1,114 @@
+"""The frozen features of a run: its banks on disk, or the encoders themselves."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from adafocus_rl.data.index import missing
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.terminal.progress import Ticker
+from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
+from adafocus_rl.features.build import expected_manifest
+from adafocus_rl.features.shards import read_manifest
+from adafocus_rl.models.recognizer import Recognizer
+
+Split = Literal["train", "val"]
+Kind = Literal["bank", "live"]
+
+
+class RunFeatures:
+    """Feature sources of a run, each opened when first asked for.
+
+    Args:
+        context: the run.
+        recognizer: frozen f_G and f_L.
+        build: build banks, or finish building them, if need be; otherwise they must be there.
+
+    Attributes:
+        seconds: time spent building and opening banks.
+    """
+
+    def __init__(self, context: Context, recognizer: Recognizer, *, build: bool = True) -> None:
+        self.context = context
+        self.recognizer = recognizer
+        self.build = build
+        self.seconds = 0.0
+        self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
+
+    def training(self, kind: Kind) -> FeatureSource:
+        """Training videos: ``bank`` with the evaluation transforms, ``live`` augmented."""
+        return self._open("train", kind)
+
+    def validation(self) -> FeatureSource:
+        """Validation videos: from the bank, or live if none can hold them."""
+        return self._open("val", "live" if self.context.config.live_validation else "bank")
+
+    def _open(self, split: Split, kind: Kind) -> FeatureSource:
+        if (split, kind) not in self._opened:
+            started = time.monotonic()
+            self._opened[split, kind] = (
+                open_bank(self.context, self.recognizer, split, build=self.build)
+                if kind == "bank"
+                else self._live(split)
+            )
+            self.seconds += time.monotonic() - started
+        return self._opened[split, kind]
+
+    def _live(self, split: Split) -> LiveFeatures:
+        dataset = self.context.train if split == "train" else self.context.val
+        workers = self.context.config.data.workers
+        return LiveFeatures(self.recognizer, dataset, device=self.context.device, workers=workers)
+
+
+def open_bank(
+    context: Context, recognizer: Recognizer, split: Split, *, build: bool = True, overwrite: bool = False
+) -> FeatureBank:
+    """The run's bank of a split.
+
+    Args:
+        context: the run.
+        recognizer: frozen f_G and f_L.
+        split: which videos.
+        build: build it, or finish building it, if need be.
+        overwrite: build it anew, whatever is there.
+
+    Raises:
+        UserError: the bank was built from other weights, videos or transforms, or is incomplete and not to be built.
+    """
+    dataset = context.train_still if split == "train" else context.val
+    config = context.config.bank
+    folder = context.run.bank(split)
+    if build:
+        with Ticker(f"bank {split}", len(dataset)) as ticker:
+            build_bank(
+                folder,
+                recognizer,
+                dataset,
+                device=context.device,
+                workers=context.config.data.workers,
+                shard_videos=config.shard_videos,
+                chunk_videos=config.chunk_videos,
+                overwrite=overwrite,
+                progress=ticker.to,
+            )
+    expected = expected_manifest(recognizer, dataset, shard_videos=config.shard_videos)
+    unfound = not build and read_manifest(folder).get("index") != expected["index"] and bool(missing(dataset.index))
+    if unfound:
+        # Some formats name videos without their endings or folders: their paths are known only while they are there.
+        expected["index"] = read_manifest(folder)["index"]
+    bank = FeatureBank(
+        folder, device=context.device, seed=context.config.seed, expected=expected, resident=config.resident
+    )
+    if unfound and any(_labels(bank, row) != {*dataset.index[row].labels} for row in bank.videos.tolist()):
+        raise UserError(
+            f"the feature bank in {folder} has other labels than the list, whose videos are not there, either; bring "
+            "back the list that the run was trained with, or rebuild it with `adafocus features build RUN --overwrite`"
+        )
+    context.note_failures(bank.failed)
+    return bank
+
+
+def _labels(bank: FeatureBank, row: int) -> set[int]:
+    return {*bank.multi_hot[row].nonzero().flatten().tolist()}

@@ -1,0 +1,262 @@
+"""The run folder: where everything of a run lies."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
+
+CONTENT = (
+    "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
+    "results.json", "patches.png", "episodes.safetensors", "report.html",
+)  # fmt: skip
+"""Everything that a run writes."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names within a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, defaults written out."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        """The results table."""
+        return self.path / "results.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Scalars, one line per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Scalars as event files, one folder per stage."""
+        return self.path / "tensorboard"
+
+    @property
+    def features(self) -> Path:
+        """Folder of feature banks."""
+        return self.path / "features"
+
+    @property
+    def sheet(self) -> Path:
+        """The contact sheet."""
+        return self.path / "patches.png"
+
+    @property
+    def episodes(self) -> Path:
+        """What the agents of the results table did in every validation video."""
+        return self.path / "episodes.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
+
+    def checkpoint(self, name: str) -> Path:
+        """The finished checkpoint of ``stage0``, ``stage1``, …"""
+        return self.checkpoints / f"{name}.safetensors"
+
+    def bank(self, split: str) -> Path:
+        """The feature bank of ``train`` or ``val``."""
+        return self.features / split
+
+    def describe(self, *, config_text: str, command: str) -> None:
+        """Writes config.yaml, command.txt (one line per command) and environment.json."""
+        # What is there already is not touched: a run that goes on needs it, whatever happens to this write.
+        if not self.config.is_file() or self.config.read_bytes() != config_text.encode():
+            write_text(self.config, config_text)
+        append_line(self.path / "command.txt", command)
+        write_json(self.path / "environment.json", environment())
+
+    def discard(self) -> None:
+        """Removes what a run writes, and nothing else that may lie in the folder."""
+        for name in CONTENT:
+            _remove(self.path / name)
+
+    def discard_from(self, stage: int) -> list[str]:
+        """Removes what ``stage`` and those after it left: all of it is stale once the stage is done anew.
+
+        Returns:
+            The names under which these stages log.
+
+        Raises:
+            UserError: results.json is damaged; nothing is removed then.
+        """
+        before = self.read_seconds()
+        names = [f"stage{number}" for number in range(stage, 4)]
+        if stage < 2:
+            names.append("full_frame")
+            _remove(self.features)
+        logged = {*names, *(["stage0.stills"] if stage == 0 else [])}
+        for name in names:
+            for path in self.checkpoints.glob(f"{name}.*"):
+                # A stage may have parts, which log under names of their own: stage2.skip0.1.resume.step00003, say.
+                logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
+                path.unlink()
+        for path in (self.sheet, self.episodes, self.report):
+            _remove(path)
+        if self.results.is_file():
+            # Its rows are of what is done anew, and the stages may be aborted.
+            kept = {*map(str, range(stage)), *(["bank"] if stage >= 2 else [])}
+            seconds = {name: spent for name, spent in before.items() if name.split(".")[0] in kept}
+            self.write_results({"rows": [], "seconds": seconds, "failed": []})
+        return sorted(logged)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Replaces results.json.
+
+        Raises:
+            UserError: a row holds a number that is none: no table must look as if all were well.
+        """
+        for row in results["rows"]:
+            for name, value in row.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise UserError(
+                        f"{row.get('agent')} has {name} {value} after stage {row.get('after_stage')}, so its training "
+                        f"has diverged; no table was written to {self.results}: train with a lower rate"
+                    )
+        write_json(self.results, results)
+
+    def read_results(self) -> dict[str, Any]:
+        """Content of results.json; without rows when there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.results.exists():
+            return {"rows": [], "seconds": {}, "failed": []}
+        advice = (
+            "delete it and run `adafocus evaluate` or `adafocus train … --resume`, which make it again from the "
+            "checkpoints, without the seconds that the stages took"
+        )
+        try:
+            found = read_json(self.results, "results file")
+        except UserError as error:
+            raise UserError(f"{str(error).removesuffix('; check the file')}; {advice}") from None
+        if wrong := _wrong_results(found):
+            raise UserError(f"the results file {self.results} has {wrong}; {advice}")
+        content: dict[str, Any] = found
+        return content
+
+    def read_seconds(self) -> dict[str, float]:
+        """Seconds per stage so far, from results.json; empty when there is none."""
+        seconds: dict[str, float] = self.read_results()["seconds"]
+        return seconds
+
+
+def results(
+    rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """What results.json holds.
+
+    Args:
+        rows: of the table.
+        seconds: of the stages, by name.
+        failed: reasons of the videos that could not be decoded, by path.
+    """
+    return {
+        "rows": [*map(dict, rows)],
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "failed": [{"path": path, "reason": reason} for path, reason in failed.items()],
+    }
+
+
+def _wrong_results(found: Any) -> str | None:
+    """What is not as :meth:`RunFolder.write_results` writes it, for a message."""
+    if not isinstance(found, dict):
+        return f"a JSON {type(found).__name__}, expected an object"
+    for name, kind in (("rows", list), ("seconds", dict), ("failed", list)):
+        if not isinstance(found.get(name), kind):
+            return f"no usable {name!r}"
+    if not all(map(_is_number, found["seconds"].values())):
+        return "seconds that are no numbers"
+    for row in found["rows"]:
+        if not (isinstance(row, dict) and _is_row(row)):
+            return "a row that is none"
+    for entry in found["failed"]:
+        if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
+            return "a failed video without path and reason"
+    return None
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    measured, missing = ("top1", "map", "gmacs_per_video", "local_gmacs_per_video"), ("kept", "lambda", "ms_per_video")
+    return (
+        isinstance(row.get("agent"), str)
+        and type(row.get("after_stage")) is int
+        and type(row.get("videos")) is int
+        and 0 < row["videos"] < 1 << 40
+        and all(_is_number(row.get(name)) for name in measured)
+        and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """An existing run.
+
+    Raises:
+        UserError: when the folder is not a run's.
+    """
+    run = RunFolder(user_path(path))
+    if not run.config.is_file():
+        raise UserError(
+            f"{path} is not a run folder: it has no config.yaml; make one with `adafocus train RECIPE --out {path}`"
+        )
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for results that can be told apart."""
+    packages = ("adafocus_rl", "torch", "torchvision", "gymnasium", "numpy", "opencv-python", "av")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # OpenCV, for one, may be there under another package's name.
+        return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

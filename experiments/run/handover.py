@@ -1,0 +1,154 @@
+"""What one stage leaves for the next: finished checkpoints in the run folder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import Agent
+from adafocus_rl.data.class_names import ClassNames
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
+
+
+def is_finished(context: Context, name: str) -> bool:
+    """Whether ``stage0``, ``stage1``, … has left its checkpoint."""
+    return context.run.checkpoint(name).is_file()
+
+
+def forget_progress(context: Context, name: str) -> None:
+    """Removes the checkpoints from which an unfinished stage would resume: its finished one is written."""
+    for path in context.run.checkpoints.glob(f"{name}.*resume.*"):
+        path.unlink()
+
+
+def save_recognizer(context: Context, name: str, recognizer: Recognizer) -> None:
+    """Ends stage 0 or I."""
+    write_recognizer(context.run, name, recognizer, class_names=context.class_names)
+    forget_progress(context, name)
+
+
+def write_recognizer(
+    run: RunFolder, name: str, recognizer: Recognizer, *, class_names: Sequence[str] | None = None
+) -> None:
+    """The checkpoint of a recognizer after stage 0 or I, wherever it comes from.
+
+    Args:
+        run: the folder.
+        name: ``stage0`` or ``stage1``.
+        recognizer: what to write.
+        class_names: what its labels mean, in their order; None when nobody knows.
+    """
+    manifest = {
+        **recognizer_manifest(recognizer),
+        "kind": "recognizer",
+        "stage": name,
+        "class_names": None if class_names is None else [*class_names],
+    }
+    checkpoint.save(run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
+
+
+def load_recognizer(context: Context, name: str) -> Recognizer:
+    """The recognizer after stage 0 or I, in evaluation mode.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another architecture, or its classes are not those of the lists.
+    """
+    path = _required(context, name)
+    tensors, manifest = checkpoint.load(path, device=context.device)
+    _check_classes(context, path, manifest)
+    recognizer = context.recognizer(with_weights=False)
+    restore_recognizer(recognizer, tensors, manifest, what=str(path))
+    return recognizer.eval()
+
+
+def saved_class_names(manifest: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a recognizer's checkpoint keeps; None where it keeps none."""
+    names = manifest.get("class_names")
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _check_classes(context: Context, path: Path, manifest: Mapping[str, Any]) -> None:
+    """A list may have changed since, and with it what the labels mean.
+
+    Raises:
+        UserError: naming the first class that is another one.
+    """
+    saved, now = saved_class_names(manifest), context.class_names
+    if saved is None or now is None:
+        return
+    known = ClassNames(names=tuple(saved), source=str(path))
+    source = str(context.config.data.train_list or "the training list")
+    difference = known.difference(ClassNames(names=tuple(now), source=source))
+    if difference is not None:
+        raise UserError(
+            f"the classes are not those that {context.run.path} was trained with: {difference}; put the list and its "
+            "class names back as they were, or train again"
+        )
+
+
+def save_agent(context: Context, agent: Agent, name: str = "stage2") -> None:
+    """Ends the training of π, or of a π′."""
+    agent.save(context.run.checkpoint(name))
+    forget_progress(context, name)
+
+
+def load_agent(context: Context, untrained: Agent, name: str = "stage2") -> Agent:
+    """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
+
+    Args:
+        context: the run.
+        untrained: an agent of the same class.
+        name: ``stage2`` for π; the checkpoint of a π′.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another agent or architecture.
+    """
+    if not untrained.learns:
+        return untrained
+    return type(untrained).load(_required(context, name), untrained.env)
+
+
+def save_classifier(context: Context, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
+    """Ends stage III, or the training of the whole-frame row's f_C."""
+    write_classifier(context.run, name, classifier, manifest)
+    forget_progress(context, name)
+
+
+def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
+    """The checkpoint of an f_C, wherever it comes from."""
+    tensors = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
+    checkpoint.save(run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name})
+
+
+def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:
+    """f_C as it was saved, in evaluation mode, and its manifest.
+
+    Args:
+        context: the run.
+        name: ``stage3``, that of a π′, or ``full_frame``.
+        like: an f_C of the same architecture; not changed.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another architecture.
+    """
+    path = _required(context, name)
+    tensors, manifest = checkpoint.load(path, device=context.device)
+    classifier = copy.deepcopy(like)
+    checkpoint.load_into(classifier, tensors, prefix="classifier.", what=str(path))
+    return classifier.eval(), manifest
+
+
+def _required(context: Context, name: str) -> Path:
+    path = context.run.checkpoint(name)
+    if not path.is_file():
+        number = name.removeprefix("stage").split(".")[0]
+        raise UserError(f"there is no checkpoint {path} to start from; run stage {number} first: add it to --stages")
+    return path

@@ -1,0 +1,73 @@
+"""A run folder never mixes work done with different configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.folder import RunFolder
+
+FREE = (
+    "name", "device", "threads", "deterministic", "data.root", "data.workers", "data.decode_timeout", "bank",
+    "evaluation", "skip.lambdas",
+)  # fmt: skip
+"""Keys that may change in any run: where and how fast it runs, and what is measured at the end.
+
+A bank's content has a manifest of its own; data that moved is the same data, and its list is compared by content; every
+price of ``skip.lambdas`` has checkpoints of its own.
+"""
+
+BEFORE_ANY_STAGE = ("seed", "data", "model")
+BEFORE_STAGE_3 = ("env", "agent", "skip")
+
+
+def check_same_run(
+    run: RunFolder, stored: Mapping[str, Any], wanted: Mapping[str, Any], *, stages: Sequence[int], resume: bool
+) -> None:
+    """Refuses a configuration that contradicts what was done in the run folder and is to be kept.
+
+    With ``resume`` that is everything; otherwise what the stages before the first of ``stages`` depend on.
+
+    Args:
+        run: the folder, for the message.
+        stored: the run's configuration as plain nested values.
+        wanted: the one now asked for.
+        stages: the stages to do.
+        resume: whether their own earlier work is kept, too.
+
+    Raises:
+        UserError: naming the first key that differs, and both values.
+    """
+    first = min(stages)
+    kept = [*BEFORE_ANY_STAGE, *(f"stage{number}" for number in range(first)), *(BEFORE_STAGE_3 if first > 2 else ())]
+    for key in _differing(stored, wanted):
+        if _under(key, FREE) or not (resume or _under(key, kept)):
+            continue
+        advice = (
+            "give the configuration it was started with, or begin anew with --overwrite or another --out"
+            if resume
+            else f"run the stages before {first} again, too, or give another --out"
+        )
+        raise UserError(
+            f"{run.path} was made with {key} {_at(stored, key)!r}, now it is {_at(wanted, key)!r}; {advice}"
+        )
+
+
+def _under(key: str, tops: Sequence[str]) -> bool:
+    return any(key == top or key.startswith(f"{top}.") for top in tops)
+
+
+def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
+    """Dotted keys at which two configurations differ."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for name in [*a, *(name for name in b if name not in a)]:
+            yield from _differing(a.get(name), b.get(name), f"{key}.{name}" if key else name)
+    elif a != b:
+        yield key
+
+
+def _at(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values

@@ -1,0 +1,69 @@
+"""π′ of a run: one for each price, an operating point each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adafocus_rl.agents import Agent, PPOAgent
+from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.handover import is_finished, load_agent
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """One price of looking at a frame, and what belongs to it."""
+
+    price: float
+    """λ, in probability of the true class."""
+
+    def stage(self, number: Literal[2, 3]) -> str:
+        """Name of its part of a stage: in logs, and stem of its checkpoints."""
+        return f"stage{number}.skip{float(self.price)}"
+
+
+def operating_points(context: Context) -> list[OperatingPoint]:
+    """Those that the configuration asks for."""
+    return [OperatingPoint(price=price) for price in context.config.skip.lambdas]
+
+
+def stage_parts(context: Context, stage: int) -> list[str]:
+    """Names of what a stage trains, one checkpoint each: π and each π′ in stage II, f_C for each of them in III."""
+    parts = [f"stage{stage}"]
+    for number in (2, 3):
+        if stage == number:
+            parts += [point.stage(number) for point in operating_points(context)]
+    return parts
+
+
+def unfinished(context: Context, stage: int) -> list[str]:
+    """Those parts of a stage that are to do: all, but with ``--resume`` those that have left no checkpoint."""
+    return [name for name in stage_parts(context, stage) if not (context.resume and is_finished(context, name))]
+
+
+def new_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> PPOAgent:
+    """A π′, untrained: PPO with a network of π's shape on e^G, with two actions.
+
+    Args:
+        context: the run.
+        patches: π's environment.
+        policy: frozen π.
+        point: the price.
+
+    Raises:
+        UserError: an option in ``skip.options`` out of range.
+    """
+    options = context.config.skip.options
+    shared = context.agent_config.options if context.agent_config.name == "PPOAgent" else {}
+    env = FrameSkippingVectorEnv(patches, policy, price=point.price)
+    return PPOAgent(env, seed=context.config.seed, **{**shared, **options})
+
+
+def load_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:
+    """The run's trained π′ of a price.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another architecture.
+    """
+    return load_agent(context, new_skipper(context, patches, policy, point), point.stage(2))

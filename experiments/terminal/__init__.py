@@ -1,0 +1,1 @@
+"""What goes to a person's terminal: sentences, progress, tables."""

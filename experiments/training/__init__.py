@@ -1,0 +1,1 @@
+"""The stages of training as outer loops, one file each."""

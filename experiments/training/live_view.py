@@ -1,0 +1,67 @@
+"""What π chooses on a few validation clips while it learns, as pictures in TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from adafocus_rl.agents import Agent
+from adafocus_rl.envs.tracing import FrameMacs, Tracer
+from adafocus_rl.experiments.evaluation.recording import make_record
+from adafocus_rl.experiments.report.pictures import sheet
+from adafocus_rl.experiments.report.shown import ShownVideo, make_panel, show, spread
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.features import FeatureSource
+
+VIDEOS = 4
+TAG = "replay/validation"
+
+
+class LiveView:
+    """Draws the same validation clips every few epochs, so that one sees the agent change.
+
+    Args:
+        context: the run; ``evaluation.replay_every`` says how often, 0 for never.
+        validation: features of the validation videos.
+        stage: name in logs.
+        epochs: how many there will be; the last one is always drawn.
+    """
+
+    def __init__(self, context: Context, validation: FeatureSource, *, stage: str, epochs: int) -> None:
+        self.context = context
+        self.validation = validation
+        self.stage = stage
+        self.epochs = epochs
+        self._videos: list[ShownVideo] | None = None
+
+    def after_epoch(self, agent: Agent, done: int) -> None:
+        """Draws, if it is time to: after the first epoch, every few, and the last one.
+
+        Args:
+            agent: who learns.
+            done: epochs done.
+        """
+        every = self.context.config.evaluation.replay_every
+        if not every or (done % every and done not in (1, self.epochs)):
+            return
+        usable = self.validation.videos
+        env = agent.env.like(self.validation, agent.env.classifier, num_envs=min(VIDEOS, len(usable)))
+        episodes = self.validation.episodes(usable[spread(len(usable), VIDEOS)])
+        rollout = env.rollout(agent.on(env), episodes=episodes, deterministic=True, with_reward=False)
+        tracer = Tracer(name=agent.label, macs=FrameMacs(always=0, local=0))
+        tracer.add(env, rollout)
+        record = make_record(self.context.val, "val", [tracer])
+        if self._videos is None:
+            self._videos, failed = show(record, self.context.val, range(len(record)), [])
+            self.context.note_failures(failed)
+        rows = record.videos.tolist()
+        drawn = [
+            dataclasses.replace(video, panels=[make_panel(record, record.traces[0], rows.index(video.row))])
+            for video in self._videos
+        ]
+        if drawn:
+            title = f"{self.stage}, {agent.label}, after epoch {done}: chosen (orange), probabilities (purple)"
+            picture = sheet(drawn, title=title, heat=True)
+            self.context.log.picture(self.stage, done, TAG, torch.from_numpy(np.array(picture)).permute(2, 0, 1))

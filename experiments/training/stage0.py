@@ -1,0 +1,117 @@
+"""Stage 0: initialise f_G and f_L by classifying whole frames (appendix B.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.experiments.config.stages import Stage0Config, StillsConfig
+from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
+from adafocus_rl.experiments.training.progress import Mean, StageProgress
+from adafocus_rl.experiments.training.update import Update
+from adafocus_rl.models.classifiers import AveragingClassifier
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.seeding import seed_all
+
+
+def train_encoders(context: Context, recognizer: Recognizer) -> float:
+    """Trains f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
+
+    Encoders without published weights see close-ups first, if the data has them: what ImageNet is to the others. An
+    averaging f_C begins with the two heads, for the sum of what they say of a clip is its logits (AdaFocus-TSM); else
+    they are thrown away.
+
+    Args:
+        context: the run.
+        recognizer: f_G and f_L are changed in place, and an averaging f_C; another f_C is left alone.
+
+    Returns:
+        Seconds of training.
+    """
+    config = context.config.stage0
+    classes = recognizer.config.num_classes
+    seed_all(context.config.seed, "heads")
+    encoders = {"glance": recognizer.glance, "focus": recognizer.focus}
+    # Not for an f_G without features, which a system without f_G has.
+    linears = {name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim}
+    heads = nn.ModuleDict(linears).to(context.device)
+    modules = {"recognizer": recognizer, "heads": heads}
+    seconds = 0.0
+    if context.stills is not None:
+        # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
+        seconds += _classify(context, modules, context.stills, "stage0.stills", config.stills)
+    seconds += _classify(context, modules, context.train, "stage0", config)
+    if isinstance(recognizer.classifier, AveragingClassifier):
+        recognizer.classifier.begin_with(*linears.values())
+    recognizer.eval()
+    return seconds
+
+
+def _classify(
+    context: Context,
+    modules: Mapping[str, nn.Module],
+    dataset: ClipDataset,
+    stage: str,
+    config: Stage0Config | StillsConfig,
+) -> float:
+    """Both encoders on one dataset, by cross-entropy.
+
+    A clip is classified by the mean of its frames' logits, since its class shows in some frame; a still by its own,
+    since its class shows in every one. Heads are trained in float32, whatever the precision of the encoders.
+    """
+    recognizer, heads = modules["recognizer"], modules["heads"]
+    assert isinstance(recognizer, Recognizer)
+    assert isinstance(heads, nn.ModuleDict)
+    sgd, epochs, rate = config.sgd, config.epochs, config.learning_rate
+    of_frames = isinstance(config, StillsConfig)
+    compute = context.config.stage0.compute
+    own_rate = config.head_learning_rate if isinstance(config, Stage0Config) else None
+    head_rate = rate if own_rate is None else own_rate
+    dropout = nn.Dropout(context.config.stage0.dropout)
+    encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
+    optimizer = sgd_optimizer([(encoders, rate), (heads, head_rate)], sgd)
+    update = Update(optimizer, sgd, compute, recognizer, device=context.device)
+    progress = StageProgress(context, stage, modules=modules, optimizer=optimizer, scaler=update.scaler)
+    batches = context.passes(dataset, sgd.batch_size)
+    steps = -(-len(dataset) // sgd.batch_size)
+
+    def classify(head: nn.Module, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and share of right answers of vectors (B, F, D)."""
+        logits: Tensor = head(dropout(vectors.float()))
+        if of_frames:
+            logits, labels = logits.flatten(0, 1), labels.repeat_interleave(vectors.shape[1])
+        else:
+            logits = logits.mean(1)
+        return F.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+
+    def losses(batch: ClipBatch, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        with update.autocast():
+            clips = recognizer.prepare(batch.clips[rows])
+            seen = {"glance": recognizer.glance_frames(clips), "focus": recognizer.focus_frames(clips)}
+            _, glance = recognizer.glance_features(seen["glance"].flatten(0, 1))
+            vectors = {"glance": glance, "focus": recognizer.full_features(seen["focus"].flatten(0, 1))}
+        scalars: dict[str, Tensor] = {}
+        for name, head in heads.items():
+            found = classify(head, vectors[name].unflatten(0, seen[name].shape[:2]), batch.labels[rows])
+            scalars[f"{name}_loss"], scalars[f"{name}_top1"] = found
+        return torch.stack([scalars[f"{name}_loss"] for name in heads]).sum(), scalars
+
+    for epoch, ticker in progress.epochs(epochs, steps):
+        recognizer.train()
+        mean = Mean()
+        for step, clips in enumerate(batches(epoch)):
+            set_rate(optimizer, sgd, epoch * steps + step, steps=steps, epochs=epochs)
+            batch = clips.to(context.device, non_blocking=True)
+            update(len(batch), partial(losses, batch), mean)
+            ticker.advance()
+        scalars = mean.values()
+        ticker.advance(0, "loss " + " ".join(f"{name} {scalars[f'{name}_loss']:.3f}" for name in heads))
+        progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
+    return progress.seconds

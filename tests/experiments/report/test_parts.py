@@ -1,0 +1,162 @@
+"""Strips of frames within a budget, and the axes of charts."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adafocus_rl.experiments.report import page
+from adafocus_rl.experiments.report.charts import Line, Point, confusion_chart, line_chart, scatter_chart, ticks
+from adafocus_rl.experiments.report.pictures import film, sheet, write_film
+from adafocus_rl.experiments.report.shown import Panel, ShownVideo, spread
+from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
+
+
+def opened(strip: str) -> Image.Image:
+    kind, _, content = strip.partition(",")
+    assert kind == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
+
+
+def noise(frames: int, side: int, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (frames, 3, side, side), generator=draw).to(torch.uint8)
+
+
+def test_a_strip_shows_the_frames_from_left_to_right() -> None:
+    clip = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)
+    clip[0, 0], clip[1, 1], clip[2, 2] = 200, 200, 200
+    (strip,) = encode_strips([clip])
+    picture = np.asarray(opened(strip)).astype(int)
+    assert picture.shape == (16, 48, 3)
+    for number in range(3):
+        inside = picture[4:12, 16 * number + 4 : 16 * number + 12].mean((0, 1))
+        assert inside[number] > 150
+        assert np.delete(inside, number).max() < 50
+
+
+@pytest.mark.parametrize("budget", [40_000, 400_000])
+def test_strips_keep_to_the_budget_whatever_the_frames_are(budget: int) -> None:
+    # Noise is the hardest there is.
+    strips = encode_strips([noise(4, 128, seed) for seed in range(4)], budget=budget)
+    assert sum(map(len, strips)) <= budget
+    wide, high = opened(strips[0]).size
+    assert wide == 4 * high
+    assert (high == 128) == (budget == 400_000)
+
+
+def test_names_are_looked_at_and_not_obeyed(tmp_path: Path) -> None:
+    """Escapes, marks that turn writing around, NUL, halves of characters, in each place that a name gets to."""
+    name, shown = "gpj\u202e\x1b[31m\x00\udcff\n\r", r"gpj\u202e\x1b[31m\x00\udcff\n\r"
+    panel = Panel(
+        title=name, boxes=torch.full((2, 4), 8), kept=[True, False], says=[name] * 2, confidence=[0.5, 0.5], right=False
+    )
+    video = ShownVideo(
+        row=0, path=name, clip=noise(2, 16), true_boxes=torch.full((2, 4), torch.nan), true_names=[name], panels=[panel]
+    )
+    assert (video.path, video.true_names, panel.title, panel.says) == (shown, [shown], shown, [shown] * 2)
+    svg = scatter_chart([Point(name=name, x=1, y=2)], title=name, x_label="x", y_label="y")
+    content = page.PageContent(
+        title=name, subtitle=name, footer=name, columns=[name], rows=[[page.Cell(text=name)]], notes=[name],
+        charts=[page.Chart(heading=name, svg=svg)], videos=[video], failed=[(name, name)],
+    )  # fmt: skip
+    text = page.render_page(content)
+    assert not {"\u202e", "\x1b", "\x00", "\udcff", "\r"} & {*text}
+    assert "u202e" not in text.replace(r"gpj\u202e", "").replace(r"gpj\\u202e", "")
+    write_film(tmp_path / "film.mp4", [video])
+    sheet([video], title=name * 100_000).save(tmp_path / "sheet.png")
+
+
+def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 frames, 49 positions, six agents, as in ActivityNet's recipe, beside frames that use up their budget."""
+    monkeypatch.setattr(page, "encode_strips", lambda clips, budget: ["x" * (budget // len(clips))] * len(clips))
+    panels = [
+        Panel(
+            title=f"agent {number}", boxes=torch.full((16, 4), 112), kept=[True] * 16, says=["class"] * 16,
+            confidence=[0.12345] * 16, right=True, true_confidence=[0.12345] * 16, reward=[-0.12345] * 16,
+            gmacs=26.61234, probabilities=torch.rand(16, 49), patch_size=128,
+        )
+        for number in range(6)
+    ]  # fmt: skip
+    videos = [
+        ShownVideo(
+            row=row, path=f"{row}.mp4", clip=torch.zeros(16, 3, 224, 224), true_boxes=torch.full((16, 4), 100.125),
+            true_names=["class"], panels=panels,
+        )
+        for row in range(50)
+    ]  # fmt: skip
+    size = len(page.render_page(page.PageContent(title="", subtitle="", footer="", videos=videos)).encode())
+    assert BUDGET < size < 15_000_000
+
+
+def test_a_page_without_anything() -> None:
+    text = page.render_page(page.PageContent(title="a", subtitle="b", footer="c"))
+    assert "No results have been written yet." in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (1, 3, True, [1, 2, 3]),
+        (-0.1, 0.1, False, [-0.1, -0.05, 0, 0.05, 0.1]),
+        (52.3, 86.7, False, [60, 70, 80]),
+        (1, 50, True, [10, 20, 30, 40, 50]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, whole: bool, expected: list[float]) -> None:
+    assert ticks(low, high, whole=whole) == pytest.approx(expected)
+
+
+def test_charts_put_points_where_they_belong() -> None:
+    svg = line_chart(
+        [Line(name="<b>", points=[(1, 0.0), (3, 1.0)]), Line(name="none", points=[])],
+        title="t & t", x_label="x", y_label="y",
+    )  # fmt: skip
+    # From the left axis at 56 to the right end at 424; 6 % of the range above and below.
+    room = (270 - 14 - 44) * 0.06 / 1.12
+    assert f'points="56.0,{226 - room:.1f} 424.0,{14 + room:.1f}"' in svg
+    assert "&lt;b&gt;" in svg
+    assert "t &amp; t" in svg
+    assert "none" not in svg.split("legend")[1]
+    assert line_chart([Line(name="a", points=[])], title="", x_label="", y_label="") == ""
+    assert scatter_chart([], title="", x_label="", y_label="") == ""
+    points = scatter_chart([Point(name="a", x=1, y=1), Point(name="a", x=2, y=1)], title="", x_label="", y_label="")
+    assert points.count("<title>a: ") == 2
+    assert points.count("<li>") == 1
+
+
+def test_a_confusion_matrix_shows_what_happened_and_nothing_else() -> None:
+    svg = confusion_chart([(0, 0, 3), (0, 1, 1)], ["a", "<b>"], title="t")
+    assert svg.count("<rect") == 3
+    assert "<title>a taken for a: 3 of 4</title>" in svg
+    assert "<title>a taken for &lt;b&gt;: 1 of 4</title>" in svg
+
+
+def test_places_are_evenly_spread() -> None:
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(3, 50) == [0, 1, 2]
+    assert spread(3, 0) == []
+
+
+def test_films_have_even_sides_and_keep_in_step() -> None:
+    panel = Panel(
+        title="a", boxes=torch.tensor([[0, 0, 5, 5]] * 2), kept=[True, False], says=["x", "y"], confidence=[0.5, 0.5],
+        right=None,
+    )  # fmt: skip
+    video = ShownVideo(
+        row=0, path="", clip=noise(2, 9), true_boxes=torch.full((2, 4), torch.nan), true_names=[], panels=[panel] * 3
+    )
+    pictures = film([video, video], min_side=45)
+    assert len(pictures) == 2
+    assert {picture.shape[0] % 2 + picture.shape[1] % 2 for picture in pictures} == {0}
+    # Three side by side, two below each other: 45 pixels and a gap each.
+    assert pictures[0].shape[1] == pytest.approx(3 * 49, abs=1)
+    # The skipped frame is dark.
+    assert pictures[1][10:40, 10:40].mean() < 0.6 * pictures[0][10:40, 10:40].mean()
