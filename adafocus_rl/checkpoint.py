@@ -90,7 +90,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[
     """Read one checkpoint, and make sure that it is what was written.
 
     Returns:
-        The tensors, on `device`, and the manifest.
+        The tensors, on ``device``, and the manifest.
 
     Raises:
         DamagedCheckpointError: it is not a safetensors file, not one of ours, or not what was written.
@@ -175,7 +175,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> None:
-    """Copy the tensors named `prefix`… into `module`; names and shapes must be exactly its own.
+    """Copy the tensors named ``prefix``… into ``module``; names and shapes must be exactly its own.
 
     Args:
         module: receives parameters and buffers, each in its own dtype and on its own device.
@@ -191,7 +191,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, 
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> dict[str, Tensor]:
-    """The tensors that :func:`load_into` would copy, under the module's own names; the module may lie on ``meta``.
+    """The tensors that ``load_into`` would copy, under the module's own names; the module may lie on ``meta``.
 
     Raises:
         UserError: a name or a shape differs, or a number is not finite; the message tells the first one.

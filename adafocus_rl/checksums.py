@@ -73,7 +73,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path, what: str) -> tuple[dict[str, Any], bool | None]:
-    """The content of a JSON object that :func:`write_sealed` wrote, or one without a checksum.
+    """The content of a JSON object that ``write_sealed`` wrote, or one without a checksum.
 
     Args:
         path: the file.

@@ -75,7 +75,7 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
 
 
 def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
-    """The text of a UTF-8 file, a byte-order mark left out, or of UTF-16 with one; otherwise as :func:`read_bytes`.
+    """The text of a UTF-8 file, a byte-order mark left out, or of UTF-16 with one; otherwise as ``read_bytes``.
 
     Raises:
         UserError: as there, or the file holds no such text.
@@ -96,7 +96,7 @@ def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
 
 
 def read_json(path: Path | str, what: str, *, limit: int = JSON_LIMIT) -> Any:
-    """The content of a JSON file, of whatever type; otherwise as :func:`read_text`.
+    """The content of a JSON file, of whatever type; otherwise as ``read_text``.
 
     Raises:
         UserError: as there, or the text is no JSON, or nested too deeply.
@@ -124,7 +124,7 @@ def parse_json(text: str, whole: str) -> Any:
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends, flushed to the disk.
+    """A temporary path beside ``path`` that takes its place when the block ends, flushed to the disk.
 
     When the block raises, an earlier file of this name is unharmed and the temporary one is removed.
 
@@ -132,7 +132,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         path: the file to write or replace; missing folders are made.
 
     Raises:
-        OSError: the disk refused; it names `path`, whatever step failed.
+        OSError: the disk refused; it names ``path``, whatever step failed.
     """
     path = Path(path)
     name = path.name
@@ -204,12 +204,12 @@ def write_together(contents: Mapping[Path, str]) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    r"""Writes or replaces a file of UTF-8 text with ``\n`` as it stands; otherwise as :func:`write_bytes`."""
+    r"""Writes or replaces a file of UTF-8 text with ``\n`` as it stands; otherwise as ``write_bytes``."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path | str, content: Mapping[str, Any] | Sequence[Any], *, indent: int | None = 1) -> None:
-    """Writes or replaces a JSON file; otherwise as :func:`write_bytes`.
+    """Writes or replaces a JSON file; otherwise as ``write_bytes``.
 
     Raises:
         TypeError: a value that JSON cannot hold.

@@ -70,7 +70,7 @@ class PatchGrid:
         return (_wide(position).clamp(0, 1) * self.last_offset).floor().long()
 
     def origin_position(self, origin: Tensor) -> Tensor:
-        """Relative positions (…, 2), float32 in [0, 1], whose crop origins are these (…, 2): :meth:`origin`'s inverse.
+        """Relative positions (…, 2), float32 in [0, 1], whose crop origins are these (…, 2): ``origin``'s inverse.
 
         The middle of the interval that is cut at this pixel, so that no rounding leads to a neighbour; the last
         offset's is 1.

@@ -14,7 +14,7 @@ from adafocus_rl.errors import UserError
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors and plain values, for `save`.
+    """Split an optimiser's state into tensors and plain values, for ``save``.
 
     Returns:
         Tensors named ``state.<parameter index>.<name>`` (or ``group.<index>.<name>`` for a setting that is a
@@ -43,7 +43,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
 ) -> None:
-    """Give an optimiser the state that `optimizer_tensors` split; its next step is exactly the one due.
+    """Give an optimiser the state that ``optimizer_tensors`` split; its next step is exactly the one due.
 
     Args:
         optimizer: of the same class, over the same parameters in the same order.

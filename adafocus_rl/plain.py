@@ -137,7 +137,7 @@ def convert_text(text: str, hint: Any, key: str) -> Any:
     """A value from a command line as an annotation wants it: YAML, but text as it stands where text is wanted.
 
     Raises:
-        UserError: as :func:`convert`.
+        UserError: as ``convert``.
     """
     whole, origin, inner = taken_apart(hint)
     parts = inner if origin is Union else (whole,)
@@ -151,7 +151,7 @@ def convert_text(text: str, hint: Any, key: str) -> Any:
         if len(others) == len(parts):
             raise
         return convert(text, hint, key)
-    # `null` is null even where text is wanted, but 12 is text there.
+    # ``null`` is null even where text is wanted, but 12 is text there.
     if len(others) < len(parts) and (isinstance(value, str) or not any(_fits(value, part, key) for part in others)):
         value = text
     return convert(value, hint, key)
@@ -262,7 +262,7 @@ def _first(value: Any, hints: Sequence[Any], key: str, *, lenient: bool) -> Any:
 
 def _first_of(value: Any, choices: Mapping[Any, Any]) -> Any:
     for name, choice in choices.items():
-        # Not `==` alone: True is 1, which nobody wrote.
+        # Not ``==`` alone: True is 1, which nobody wrote.
         if type(value) is type(name) and value == name:
             return choice
     raise _DoesNotFitError

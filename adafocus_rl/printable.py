@@ -2,7 +2,7 @@ r"""Text of strangers, made fit for a terminal, a picture or a log: nothing hidd
 
 A file name, a class name or the message of a library may hold escape sequences that rewrite the screen, marks that turn
 the direction of writing around, bytes that are no text, or three million letters. Whoever prints such text passes it
-through :func:`printable`; what holds it (a list, a record, JSON) keeps it as it is.
+through ``printable``; what holds it (a list, a record, JSON) keeps it as it is.
 """
 
 from __future__ import annotations

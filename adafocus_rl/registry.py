@@ -41,7 +41,7 @@ class Registry(Generic[T]):
         self._group_loaded = False
 
     def register(self, name: str) -> Callable[[S], S]:
-        """Decorator that registers a class, function or value under `name` and returns it unchanged.
+        """Decorator that registers a class, function or value under ``name`` and returns it unchanged.
 
         The decorated object must be a T. Its own type is kept (hence the free type variable), so that a
         registered class still is that class to a type checker.
@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         return sorted(self._entries)
 
     def get(self, name: str) -> T:
-        """The entry called `name`.
+        """The entry called ``name``.
 
         Raises:
             UserError: no entry has this name; the message suggests the nearest one and lists all.

@@ -19,7 +19,7 @@ from adafocus_rl.errors import UserError
 class CheckpointRotation:
     """The newest checkpoints of one stage, and the best one.
 
-    Files: ``<stem>.step00012.safetensors`` for the newest `keep` steps, ``<stem>.best.safetensors`` for the
+    Files: ``<stem>.step00012.safetensors`` for the newest ``keep`` steps, ``<stem>.best.safetensors`` for the
     highest metric so far. The best one's metric is read back from its manifest, so a resumed run goes on
     comparing with it.
 
@@ -48,15 +48,15 @@ class CheckpointRotation:
         manifest: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write the checkpoint of `step`, then remove those that are no longer due.
+        """Write the checkpoint of ``step``, then remove those that are no longer due.
 
         Later steps than this one come from a run that was started over; they are removed too, so that
-        `latest` is what was written last.
+        ``latest`` is what was written last.
 
         Args:
             step: epoch or update number, not negative.
-            tensors: as in `save`.
-            manifest: as in `save`; ``step`` and ``metric`` are filled in here.
+            tensors: as in ``save``.
+            manifest: as in ``save``; ``step`` and ``metric`` are filled in here.
             metric: higher is better; None or NaN leaves the best checkpoint as it is.
 
         Returns:

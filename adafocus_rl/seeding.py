@@ -1,8 +1,8 @@
 """Randomness that does not depend on order: seeds from names, random numbers from counters.
 
-A generator with state gives a video another random patch when the batch size, the number of workers or the
-order of videos changes. Here every random choice is a function of what it is for: `derive_seed(seed, epoch,
-video)` seeds a small generator, and `hash_uniform(seed, video, frame, sample)` is the random number itself.
+A generator with state gives a video another random patch when the batch size, the number of workers or the order of
+videos changes. Here every random choice is a function of its purpose: ``derive_seed(seed, epoch, video)`` seeds a
+small generator, and ``hash_uniform(seed, video, frame, sample)`` is the random number itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2⁶³) from a list of integers and names, the same in every process and on every platform.
+    """Derive a seed in [0, 2⁶³) from integers and names, the same in every process and on every platform.
 
     ``derive_seed(0, "train", 3)`` and ``derive_seed(0, "train", 4)`` are unrelated, so neighbouring videos,
     epochs or runs do not share random streams as ``seed + i`` would.
@@ -34,19 +34,19 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def seed_all(*parts: int | str) -> None:
-    """Seed Python's `random`, NumPy's global generator and torch's on all devices from `derive_seed`."""
+    """Seed Python's ``random``, NumPy's global generator and torch's on all devices from ``derive_seed``."""
     seed = derive_seed(*parts)
     random.seed(seed)
-    # Other people's code (scikit-learn's) still draws from NumPy's global state; it takes 32 bits only.
+    # Third-party code (such as scikit-learn) still draws from NumPy's global state, which takes a seed of 32 bits.
     np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def compute_deterministically() -> None:
-    """From now on torch computes the same bits from the same numbers, in this process, on CUDA too, more slowly.
+    """Make torch compute the same bits from the same numbers in this process, on CUDA too, at some cost in speed.
 
-    Kernels on a GPU add numbers in an order that changes from call to call unless they are told not to. A cuBLAS handle
-    reads its workspace when it is made, so this belongs before the first product on a GPU.
+    By default, kernels on a GPU add numbers in an order that changes from call to call. A cuBLAS handle reads its
+    workspace setting when it is created, so call this before the first matrix product on a GPU.
 
     Source: torch's notes on reproducibility. An operation that has no deterministic kernel raises a RuntimeError.
     """
@@ -57,13 +57,14 @@ def compute_deterministically() -> None:
 
 @contextlib.contextmanager
 def isolated(*parts: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Inside, the global generators follow from `parts`; afterwards they are as they were.
+    """Seed the global generators from ``parts`` within the context, and restore their states at its end.
 
-    For code of others that draws from them: Python's, NumPy's, and torch's on CPU and on `device`.
+    Meant for third-party code that draws from Python's and NumPy's global generators and from torch's on CPU and on
+    ``device``.
 
     Args:
-        parts: as of `derive_seed`.
-        device: where the code computes.
+        parts: integers and names, as for ``derive_seed``.
+        device: the device on which the code draws.
     """
     seed, device = derive_seed(*parts), torch.device(device)
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
@@ -85,14 +86,14 @@ def isolated(*parts: int | str, device: torch.device | str = "cpu") -> Iterator[
 def hash_uniform(seed: int | Tensor, *counters: Tensor) -> Tensor:
     """Uniform float64 numbers in [0, 1), each a pure function of the seed and of its own counters.
 
-    The same on CPU and GPU, for any shape and in any batch. Counters that differ in one place only give
-    unrelated numbers. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    The numbers are the same on CPU and GPU, for any shape and in any batch. Counters that differ in a single place
+    give unrelated numbers. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
     pseudorandom number generators"), applied once per counter to the hash so far.
 
     Args:
-        seed: any integer, `derive_seed`'s for one; or an int64 tensor of seeds that broadcasts with the counters, each
-            giving the numbers that it gives alone.
-        counters: integer tensors on one device that broadcast together, (B, T) say; at least one.
+        seed: any integer, such as one from ``derive_seed``; or an int64 tensor of seeds that broadcasts with the
+            counters, where each seed gives the same numbers as it gives alone.
+        counters: one or more integer tensors on one device that broadcast together, for example (B, T).
 
     Returns:
         float64 tensor of the broadcast shape on the counters' device.
@@ -110,24 +111,24 @@ def hash_randint(high: int, seed: int | Tensor, *counters: Tensor) -> Tensor:
 
     Args:
         high: exclusive upper bound, 1 to 2³¹; the bias of any value is below high · 2⁻⁵³.
-        seed: any integer, or a tensor of them, as in `hash_uniform`.
-        counters: integer tensors on one device that broadcast together; at least one.
+        seed: any integer, or a tensor of them, as in ``hash_uniform``.
+        counters: one or more integer tensors on one device that broadcast together.
 
     Returns:
         int64 tensor of the broadcast shape on the counters' device.
 
     Raises:
         TypeError: a counter is not of an integer type.
-        ValueError: `high` is out of range or no counter is given.
+        ValueError: ``high`` is out of range or no counter is given.
     """
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high is {high}; expected 1 to 2**31")
-    # u ≤ 1 − 2⁻⁵³, so the product stays below `high` after rounding and truncates to high − 1 at most.
+    # u ≤ 1 − 2⁻⁵³, so the product stays below ``high`` after rounding and truncates to high − 1 at most.
     return (hash_uniform(seed, *counters) * high).to(torch.int64)
 
 
 def _hash(seed: int | Tensor, counters: tuple[Tensor, ...]) -> Tensor:
-    """int64 hash of the seed and the broadcast counters; torch's int64 wraps modulo 2⁶⁴ as wanted."""
+    """int64 hash of the seed and the broadcast counters; relies on torch's int64 wrapping modulo 2⁶⁴."""
     if not counters:
         raise ValueError("no counter is given; the hash needs at least one")
     for counter in counters:
@@ -158,10 +159,10 @@ def _mix_int(x: int) -> int:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift of 64 bits: torch's is arithmetic, so the copies of the sign are masked away."""
+    """Logical right shift of 64 bits: torch's shift is arithmetic, so the copies of the sign bit are masked out."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(x: int) -> int:
-    """The int64 with the same 64 bits as the unsigned `x`: torch takes no Python integer above 2⁶³ − 1."""
+    """The int64 with the same 64 bits as the unsigned ``x``: torch takes no Python integer above 2⁶³ − 1."""
     return x - (1 << 64) if x >= 1 << 63 else x

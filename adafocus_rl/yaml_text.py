@@ -57,14 +57,14 @@ _Dumper.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """The content of a YAML file; :func:`parse_yaml`.
+    """The content of a YAML file; ``parse_yaml``.
 
     Args:
         path: the file.
         what: what it is, for the message: "configuration file".
 
     Raises:
-        UserError: no such file, a folder, pipe or device, too large, no UTF-8 text, or as :func:`parse_yaml`.
+        UserError: no such file, a folder, pipe or device, too large, no UTF-8 text, or as ``parse_yaml``.
     """
     content = read_bytes(path, what, limit=SIZE_LIMIT)
     try:
@@ -98,7 +98,7 @@ def parse_yaml(text: str, whole: str) -> Any:
 
 
 def dump_yaml(value: Any, *, in_ascii: bool = False) -> str:
-    """YAML that :func:`parse_yaml` reads back equal, keys in their order.
+    """YAML that ``parse_yaml`` reads back equal, keys in their order.
 
     Args:
         value: plain data, its numbers finite.

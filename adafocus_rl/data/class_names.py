@@ -71,7 +71,7 @@ class ClassNames:
         return _numbered(self.names), _numbered(map(plain, self.names)), _numbered(self.aliases)
 
     def unknown(self, name: str) -> str:
-        """What to say of a name of which `label` knows none."""
+        """What to say of a name of which ``label`` knows none."""
         if plain(name) in self._labels[1] and self._labels[1][plain(name)] is None:
             alike = [label for label, known in enumerate(self.names) if plain(known) == plain(name)]
             return f"{name!r} may be class {alike[0]} or {alike[1]} of {self.source}; give each class its own name"
@@ -113,7 +113,7 @@ def plain(name: str) -> str:
 
 
 def find_class_files(list_file: Path) -> list[Path]:
-    """The files of class names beside a list, by the names of `BESIDE`; the first is the one to use."""
+    """The files of class names beside a list, by the names of ``BESIDE``; the first is the one to use."""
     found = [path for pattern in BESIDE for path in sorted(list_file.parent.glob(pattern)) if path.is_file()]
     return [path for path in dict.fromkeys(found) if path != list_file]
 
@@ -135,7 +135,7 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def class_names_text(names: Sequence[str]) -> str:
-    """The content of a file of class names that `read_class_names` reads back equal: one name a line or, where lines
+    """The content of a file of class names that ``read_class_names`` reads back equal: one name a line or, where lines
     would be read as something else (all numbered, or JSON), a JSON list.
     """
     lines = "".join(f"{name}\n" for name in names)

@@ -86,7 +86,7 @@ class ClipBatch:
         return int(self.clips.shape[0])
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
-        """The batch with its tensors on `device`."""
+        """The batch with its tensors on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:

@@ -17,7 +17,7 @@ Row = dict[str, str]
 
 
 def header_delimiter(line: str, needed: Iterable[str]) -> str | None:
-    """The delimiter with which the line is a header that names all of `needed`; None when there is none."""
+    """The delimiter with which the line is a header that names all of ``needed``; None when there is none."""
     for delimiter in (",", ";", "\t"):
         if {*needed} <= {*_cells(line, delimiter)}:
             return delimiter

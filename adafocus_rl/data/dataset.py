@@ -84,7 +84,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         opencv()
         self._transform = build_transform(transform, train=train)
         self._boxes = read_boxes(index)
-        # Tensors, because worker processes that live on across epochs hold a copy of this object: see `share`.
+        # Tensors, because worker processes that live on across epochs hold a copy of this object: see ``share``.
         self._epoch = torch.zeros((), dtype=torch.int64)
         # Frames of the videos whose number the list does not give; 0 while not counted.
         self._counted = torch.zeros(len(index), dtype=torch.int64)
@@ -220,23 +220,23 @@ def make_loader(
     drop_last: bool = False,
     pin: bool = False,
 ) -> ClipLoader:
-    """A loader of `ClipBatch`es.
+    """A loader of ``ClipBatch``es.
 
-    Call `dataset.set_epoch` before each pass: shuffling, frame shifts and augmentation follow it.
+    Call ``dataset.set_epoch`` before each pass: shuffling, frame shifts and augmentation follow it.
 
     Args:
         dataset: the clips.
         batch_size: videos per batch, ≥ 1; a batch is smaller by the videos that could not be read.
         shuffle: draw a new order each epoch; False for the list's order.
-        order: positions in the index to load in this order, instead of `shuffle`.
-        batches: the positions of each batch, instead of `batch_size`, `shuffle`, `order` and `drop_last`.
+        order: positions in the index to load in this order, instead of ``shuffle``.
+        batches: the positions of each batch, instead of ``batch_size``, ``shuffle``, ``order`` and ``drop_last``.
         workers: processes that decode, kept across the passes over this loader; one that a video crashes takes
             only that video with it. 0 decodes in this process.
         drop_last: leave out the last batch when it is smaller.
         pin: put batches into page-locked memory, for copies to a GPU that do not block.
 
     Raises:
-        ValueError: not exactly one of `batch_size` and `batches`, or both `shuffle` and `order`.
+        ValueError: not exactly one of ``batch_size`` and ``batches``, or both ``shuffle`` and ``order``.
     """
     if (batch_size is None) == (batches is None) or (shuffle and order is not None):
         raise ValueError("expected either batch_size or batches, and not both shuffle and order")

@@ -15,12 +15,12 @@ Progress = Callable[[int, int], None]
 class DatasetMaker(Protocol):
     """Writes a dataset into a folder, or finds it there, and returns its list files.
 
-    The annotation of `config` names the maker's own dataclass, from which the command line takes its options;
-    None stands for the defaults. It may have an attribute `num_classes`, the number of classes whatever the options.
+    The annotation of ``config`` names the maker's own dataclass, from which the command line takes its options;
+    None stands for the defaults. It may have an attribute ``num_classes``, the number of classes whatever the options.
     """
 
     def __call__(self, out: Path, config: Any = None, progress: Progress | None = None) -> dict[str, Path]:
-        """Write the dataset into `out`; returns {"train": list file, "val": list file}, and perhaps "stills"."""
+        """Write the dataset into ``out``; returns {"train": list file, "val": list file}, and perhaps "stills"."""
         ...
 
 

@@ -25,10 +25,10 @@ def decode_frames(
         path: a video file, or a folder whose .jpg and .png images in natural order (2 before 10) are the
             frames.
         indices: T frame numbers from 0, in any order, repeats allowed.
-        template: which images of a folder are the frames, see `frame_images`; None to let their names tell.
+        template: which images of a folder are the frames, see ``frame_images``; None to let their names tell.
 
     Returns:
-        (T, H, W, 3) RGB uint8, in the order of `indices`.
+        (T, H, W, 3) RGB uint8, in the order of ``indices``.
 
     Raises:
         DecodeError: nothing there, nothing decodable, fewer frames than wanted, frames of different sizes or too large.
@@ -56,7 +56,7 @@ def decode_frames(
 
 
 def probe(path: Path, *, template: str | None = None) -> VideoInfo:
-    """Count the frames and read the size; `template` as in `decode_frames`.
+    """Count the frames and read the size; ``template`` as in ``decode_frames``.
 
     Containers' own frame counts are estimates in many files, so every frame of a video file is decoded.
 

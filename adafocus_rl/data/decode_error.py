@@ -10,7 +10,7 @@ REASON_LETTERS = 200
 
 
 class DecodeError(Exception):
-    """A video that cannot be read: `path` and a `reason` in plain words."""
+    """A video that cannot be read: ``path`` and a ``reason`` in plain words."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
@@ -22,7 +22,7 @@ class DecodeError(Exception):
 
 
 class DecoderAtWork:
-    """A `with` block around calls into a decoding library: whatever they raise becomes a :class:`DecodeError`.
+    """A ``with`` block around calls into a decoding library: whatever they raise becomes a ``DecodeError``.
 
     Libraries raise what they like on damaged files: their own exceptions, but also ValueError, MemoryError,
     OverflowError, SyntaxError or AssertionError. Only calls into a library stand in such a block, so that a fault of

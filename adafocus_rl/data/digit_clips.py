@@ -34,7 +34,7 @@ class MovingDigitsConfig:
     side: int = 64
     """Side of the square frame; even."""
     digit: int = 16
-    """Side of a digit and of a distractor, 8 to `side` − 1."""
+    """Side of a digit and of a distractor, 8 to ``side`` − 1."""
     distractors: int = 4
     """Scrambled digits per clip, present all the time; 0 disables."""
     scramble_block: int = 2
@@ -125,7 +125,7 @@ def render_clip(
 
     Args:
         config: what clips look like.
-        handwriting: samples of the clip's split, from `split_handwriting`.
+        handwriting: samples of the clip's split, from ``split_handwriting``.
         label: the digit shown.
         split: name of the split, which keeps random streams apart.
         number: number of the clip in its split.
@@ -190,7 +190,7 @@ def _split_handwriting(seed: int, val_share: float) -> dict[str, Handwriting]:
 
 
 def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A distractor's sprite: the blocks of side `block` of an (8, 8) image, in random order."""
+    """A distractor's sprite: the blocks of side ``block`` of an (8, 8) image, in random order."""
     n = CELLS // block
     blocks = image.reshape(n, block, n, block).swapaxes(1, 2).reshape(n * n, block, block)
     shuffled = blocks[rng.permutation(n * n)]
@@ -232,7 +232,7 @@ def _paint(
     brightness: float,
     present: NDArray[np.int64],
 ) -> None:
-    """Blend ink (d, d), at sub-pixel origins, into the frames `present` of a (T, S + 1, S + 1) canvas."""
+    """Blend ink (d, d), at sub-pixel origins, into the frames ``present`` of a (T, S + 1, S + 1) canvas."""
     d = sprite.shape[0]
     corner = np.floor(origins[present]).astype(np.int64)
     down, right = (origins[present] - corner).astype(np.float32).T[:, :, None, None]

@@ -64,7 +64,7 @@ class NoVideoError(DecodeError):
 
 @dataclass(kw_only=True)
 class VideoFile:
-    """An open video file. Every call into FFmpeg is made by its methods, which raise :class:`DecodeError` only."""
+    """An open video file. Every call into FFmpeg is made by its methods, which raise ``DecodeError`` only."""
 
     path: Path
     """Where it lies."""

@@ -84,7 +84,7 @@ class Listed:
 
 @dataclass(kw_only=True)
 class ListSummary:
-    """Numbers of a list; all but `videos` are of its usable videos."""
+    """Numbers of a list; all but ``videos`` are of its usable videos."""
 
     file: str
     """The list file."""

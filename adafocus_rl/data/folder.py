@@ -17,7 +17,7 @@ MANIFEST = "dataset.json"
 
 
 def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Path], None]) -> bool:
-    """Have the dataset that `description` describes lie in `out`.
+    """Have the dataset that ``description`` describes lie in ``out``.
 
     Args:
         out: the dataset's folder; may be absent or empty.
@@ -29,7 +29,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
         True when it was written, False when a folder of the same description was there already.
 
     Raises:
-        UserError: `out` holds something else, another configuration, or lists that were edited since.
+        UserError: ``out`` holds something else, another configuration, or lists that were edited since.
     """
     wanted: dict[str, Any] = json.loads(json.dumps(description))
     if _reusable(out, wanted):
@@ -44,7 +44,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
         write_json(partial / MANIFEST, manifest, indent=2)
         try:
             if out.is_dir():
-                out.rmdir()  # empty, or `_reusable` had refused it
+                out.rmdir()  # empty, or ``_reusable`` had refused it
             partial.rename(out)
         except OSError:
             # Another process wrote the folder meanwhile: the same rules apply to what it left.
@@ -57,7 +57,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
 
 
 def _reusable(out: Path, wanted: Mapping[str, Any]) -> bool:
-    """True: `out` is the wanted dataset; False: there is nothing; anything else raises UserError."""
+    """True: ``out`` is the wanted dataset; False: there is nothing; anything else raises UserError."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:

@@ -2,7 +2,7 @@
 
 | format | line | lists of |
 |---|---|---|
-| ``csv`` | header ``path,label[,num_frames][,…]``, or with ``;`` or tabs | our own, see `adafocus_rl.data.index` |
+| ``csv`` | header ``path,label[,num_frames][,…]``, or with ``;`` or tabs | our own, see ``adafocus_rl.data.index`` |
 | ``comma`` | ``id,frames,label[,label…]``, a label per annotated segment | ActivityNet, FCVID |
 | ``space`` | ``path frames label [label…]`` or ``path label`` | Mini-Kinetics, Something-Something, Jester |
 | ``semicolon`` | ``path;frames;label`` or ``id;class name`` | Jester and Something-Something V1 raw, Mini-Kinetics |
@@ -32,7 +32,7 @@ from adafocus_rl.data.list_text import (
 from adafocus_rl.errors import UserError
 
 ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_json", "something_json"]
-"""What `adafocus_rl.data.read.read_index` can read; ``auto`` detects."""
+"""What ``adafocus_rl.data.read.read_index`` can read; ``auto`` detects."""
 
 SAMPLE = 50
 """Lines that detection looks at."""

@@ -55,7 +55,7 @@ def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = No
     Args:
         folder: where the images are.
         wanted: numbers from 0, at least one.
-        template: which images are frames, as in `listed_images`.
+        template: which images are frames, as in ``listed_images``.
 
     Returns:
         {number: (H, W, 3) RGB uint8}, turned upright as the image's EXIF says, grey and transparent images as RGB.
@@ -71,7 +71,7 @@ def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = No
 
 
 def listed_images(folder: Path, template: str | None = None) -> list[str]:
-    """Names of the frames of a folder, in order (:func:`~adafocus_rl.data.frame_names.ordered_names`).
+    """Names of the frames of a folder, in order (``ordered_names``).
 
     Raises:
         DecodeError: there is none.

@@ -33,7 +33,7 @@ def check_frame_size(
         what: what has this size, for the message: "its frames have", or "NAME has" for an image.
 
     Raises:
-        DecodeError: more than `FRAME_PIXELS` or `MEMORY`.
+        DecodeError: more than ``FRAME_PIXELS`` or ``MEMORY``.
     """
     pixels = width * height
     if pixels > FRAME_PIXELS:

@@ -49,7 +49,7 @@ class FrameFamily:
 
     @property
     def gaps(self) -> list[int]:
-        """Numbers that are missing between the first and the last, the first `MOST_GAPS` of them."""
+        """Numbers that are missing between the first and the last, the first ``MOST_GAPS`` of them."""
         # One by one: a name may hold a number of twenty digits.
         missing = chain.from_iterable(range(one + 1, other) for one, other in pairwise(self.names))
         return list(islice(missing, MOST_GAPS))
@@ -77,7 +77,7 @@ def parse_template(template: str) -> re.Pattern[str]:
 
 
 def frame_images(folder: Path, template: str | None = None) -> list[Path]:
-    """The frames of a folder, in order; arguments as of `ordered_names`."""
+    """The frames of a folder, in order; arguments as of ``ordered_names``."""
     return [folder / name for name in ordered_names(folder, template)]
 
 
@@ -87,7 +87,7 @@ def ordered_names(folder: Path, template: str | None = None) -> list[str]:
     Args:
         folder: it must exist.
         template: which names are frames, as ``image_{:05d}.jpg``. None takes the images of one beginning of
-            `FRAME_PREFIXES` when there are images of several beginnings, and otherwise all, in natural order
+            ``FRAME_PREFIXES`` when there are images of several beginnings, and otherwise all, in natural order
             (``2.jpg`` before ``10.jpg``).
     """
     names = image_names(folder)

@@ -61,7 +61,7 @@ class VideoIndex:
     class_names: tuple[str, ...] | None = None
     """Names of the classes in the order of the labels; None when not given."""
     boxes: Path | None = None
-    """CSV of true boxes, see `read_boxes`; None when there is none."""
+    """CSV of true boxes, see ``read_boxes``; None when there is none."""
     template: str | None = None
     """Names of the frames in folders of images, as ``image_{:05d}.jpg``; None when each folder tells."""
     notes: tuple[str, ...] = ()
@@ -123,11 +123,11 @@ class VideoIndex:
         return read_index(list_file, root=root, classes=classes, format="csv")
 
     def write(self, list_file: Path) -> None:
-        """Write the list file that `read` reads back equal; class names and boxes are files of their own."""
+        """Write the list file that ``read`` reads back equal; class names and boxes are files of their own."""
         write_text(list_file, self.text())
 
     def text(self) -> str:
-        """What `write` writes."""
+        """What ``write`` writes."""
         extra = sorted({key for record in self.records for key in record.extra})
         content = io.StringIO()
         # The writer leaves a carriage return bare, where the reader takes it for the end of the line.
@@ -195,7 +195,7 @@ def missing(index: VideoIndex) -> list[tuple[str, str]]:
 
 
 def absence(path: Path) -> str | None:
-    """Why there is no video at `path`, in plain words; None for a file with content or a folder of images."""
+    """Why there is no video at ``path``, in plain words; None for a file with content or a folder of images."""
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):

@@ -117,7 +117,7 @@ def lines_of(file: Path, text: str) -> Iterator[tuple[int, str | ListError]]:
     """(number, content without blanks around it) of each line with content.
 
     Raises:
-        UserError: more lines than `MAX_LINES`.
+        UserError: more lines than ``MAX_LINES``.
     """
     for line, found in enumerate(_LINE.finditer(with_newlines(text)), start=1):
         content = found[0]
@@ -134,7 +134,7 @@ def check_count(file: Path, line: int) -> None:
     """Ends the reading of a list that is none.
 
     Raises:
-        UserError: there are more lines than `MAX_LINES`.
+        UserError: there are more lines than ``MAX_LINES``.
     """
     if line > MAX_LINES:
         raise UserError(f"{file} has more than {MAX_LINES} lines; check that it is the right file")

@@ -1,7 +1,7 @@
 """The embedded data: a handwritten digit wanders over a larger frame among moving distractors, for a part of
 the clip.
 
-Handwriting is scikit-learn's `load_digits` (1,797 real 8×8 digits, UCI ML repository). Class = digit. A
+Handwriting is scikit-learn's ``load_digits`` (1,797 real 8×8 digits, UCI ML repository). Class = digit. A
 distractor is another digit of the same size whose pixels are scrambled in blocks, so that ink and motion are
 a digit's and only the shape is not: a blurred glance finds digits among distractors, a full-resolution patch
 reads which digit it is. The digit is there only for a contiguous stretch of the clip, so frames differ in
@@ -57,7 +57,7 @@ def make_moving_digits(
         {"train": list file, "val": list file, "stills": list file}; without "stills" when there are none.
 
     Raises:
-        UserError: `out` holds something else, or was made with another configuration.
+        UserError: ``out`` holds something else, or was made with another configuration.
     """
     settings = config if config is not None else MovingDigitsConfig()
     out = Path(out)
@@ -103,7 +103,7 @@ Job = tuple[Path, MovingDigitsConfig, int, str, int]
 
 @contextmanager
 def _mapped(jobs: list[Job], workers: int | None) -> Iterator[Iterator[NDArray[np.float64]]]:
-    """`_write_clip` of every job, in order."""
+    """``_write_clip`` of every job, in order."""
     if workers is None:
         # Below some hundred clips, starting processes takes longer than the work.
         workers = os.cpu_count() or 1 if len(jobs) >= 100 else 0

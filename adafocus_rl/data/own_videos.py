@@ -26,7 +26,7 @@ class OwnVideos:
     """Videos with classes, groups and folds, before they are split."""
 
     records: list[VideoRecord]
-    """The videos; `extra` may hold "group" and "fold"."""
+    """The videos; ``extra`` may hold "group" and "fold"."""
     class_names: tuple[str, ...]
     """Names of the classes, in the order of the labels."""
     ignored: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ def scan_folder(folder: Path) -> OwnVideos:
     """Videos of a folder that has a folder for each class.
 
     Classes are the folders directly in it, in alphabetical order. Below them, at any depth, a file with an ending of
-    `VIDEO_SUFFIXES` is a video, and so is a folder that holds images. Names that begin with a dot are passed over.
+    ``VIDEO_SUFFIXES`` is a video, and so is a folder that holds images. Names that begin with a dot are passed over.
 
     Args:
         folder: its paths are listed relative to it.
@@ -140,7 +140,7 @@ def split_videos(
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
     """Training and validation videos.
 
-    With a fold column, validation is the videos of one fold. Otherwise the videos are cut into round(1 / `val`) parts
+    With a fold column, validation is the videos of one fold. Otherwise the videos are cut into round(1 / ``val``) parts
     in which every class has about the same share (of several labels, the first counts) and every group lies whole, and
     one part is validation; of a class whose videos all fall into it, a group goes back to training.
 

@@ -96,7 +96,7 @@ def run_in_processes(
 
 
 class _LateError(Exception):
-    """No process has come back in time: the block of :func:`_pool` ends them."""
+    """No process has come back in time: the block of ``_pool`` ends them."""
 
 
 def _alone(function: Callable[[Job], Result], job: Job, *, seconds: float) -> Result | None:

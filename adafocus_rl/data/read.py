@@ -1,4 +1,4 @@
-"""From list files in any known format to a `VideoIndex` each, the classes of all in one order."""
+"""From list files in any known format to a ``VideoIndex`` each, the classes of all in one order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ListContent:
     classes: ClassNames | None
     """Names of the classes; None when no file gives them."""
     notes: tuple[str, ...]
-    """As `VideoIndex.notes`."""
+    """As ``VideoIndex.notes``."""
     conflict: str | None = None
     """Why the labels are not those of the list before it; None when they are."""
 
@@ -67,8 +67,8 @@ def read_index(
     Args:
         list_file: the list; unpacked if its name ends in ``.gz``.
         root: folder of relative paths; None for the list's own.
-        classes: file of class names, see `adafocus_rl.data.class_names`; None for the one beside the list.
-        format: see `adafocus_rl.data.formats`; ``auto`` detects it.
+        classes: file of class names, see ``adafocus_rl.data.class_names``; None for the one beside the list.
+        format: see ``adafocus_rl.data.formats``; ``auto`` detects it.
         template: names of frames in folders, as ``image_{:05d}.jpg``; None when each folder tells.
         split: which subset of annotations that hold several; None for all.
         order: file of class names in whose order labels are wanted, as if it were a training list's; None for any.
@@ -96,14 +96,14 @@ def read_indices(
 
     Args:
         files: the lists by split: "train" first, "val", and perhaps "stills".
-        root: as in `read_index`, and so are the others.
+        root: as in ``read_index``, and so are the others.
         classes: for all lists.
         format: of all lists.
         template: of all lists.
         num_classes: K; 0 when it is to be counted.
 
     Raises:
-        UserError: as in `read_index`, or the classes of a list cannot be put in the order of the first one.
+        UserError: as in ``read_index``, or the classes of a list cannot be put in the order of the first one.
     """
     if template is not None:
         parse_template(template)
@@ -120,7 +120,7 @@ def read_list(
     split: Split | None = None,
     order: Path | None = None,
 ) -> ListContent:
-    """All lines of one list file, mistakes among them; the arguments are `read_index`'s.
+    """All lines of one list file, mistakes among them; the arguments are ``read_index``'s.
 
     Raises:
         UserError: the file as a whole cannot be read.
@@ -141,7 +141,7 @@ def read_lists(
     format: ListFormat = "auto",
     num_classes: int = 0,
 ) -> dict[K, ListContent]:
-    """All lines of all lists of a run, mistakes among them; the arguments are `read_indices`'.
+    """All lines of all lists of a run, mistakes among them; the arguments are ``read_indices``'.
 
     Raises:
         UserError: a file as a whole cannot be read.

@@ -22,7 +22,7 @@ def segment_indices(num_frames: int, T: int, *, rng: np.random.Generator | None)
         int64 (T,) frame numbers in [0, n), never decreasing.
 
     Raises:
-        ValueError: `num_frames` or `T` below 1.
+        ValueError: ``num_frames`` or ``T`` below 1.
     """
     if num_frames < 1 or T < 1:
         raise ValueError(f"num_frames={num_frames}, T={T}; expected both to be at least 1")

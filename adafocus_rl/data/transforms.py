@@ -1,7 +1,7 @@
 """Frames to clips of one size, with the same random choices for all frames of a clip and for the boxes on
 them.
 
-Everything is torchvision v2, on a `Video` (T, 3, H, W) together with its `BoundingBoxes` (T, 4). Glance and
+Everything is torchvision v2, on a ``Video`` (T, 3, H, W) together with its ``BoundingBoxes`` (T, 4). Glance and
 focus see the one clip that comes out, so they can never be augmented separately. Normalisation belongs to the
 recogniser.
 """
@@ -28,7 +28,7 @@ class TransformConfig:
     """S: side of the clip's square frames in pixels, ≥ 1."""
     resize_short: int | None = None
     """Short side in pixels to which stored frames are resized before the centre crop; None for 256/224 of
-    `frame_size`, 0 for no resizing."""
+    ``frame_size``, 0 for no resizing."""
     crop: Literal["multiscale", "none"] = "multiscale"
     """Training crop: one of several sizes at one of 13 fixed places, or the same as in evaluation."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
@@ -64,7 +64,7 @@ class TransformConfig:
 class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """Crop one of several sizes at one of 13 fixed places and resize it to a square.
 
-    Height and width of the crop are drawn from `scales` times the short side and differ by at most one scale;
+    Height and width of the crop are drawn from ``scales`` times the short side and differ by at most one scale;
     the places are the corners, the centre, the middles of the edges, and the points halfway between centre
     and corners. Source: GroupMultiScaleCrop of TSN (Wang et al. 2016), without its crops that leave the
     frame.
@@ -108,12 +108,12 @@ def build_transform(config: TransformConfig, *, train: bool) -> v2.Transform:
     """The transform of a clip and its boxes.
 
     Training: multi-scale crop of the stored frame (scales are relative, so no resizing before it) or the
-    evaluation crop, then a flip. Evaluation: short side to `config.short_side`, centre crop. Random choices
+    evaluation crop, then a flip. Evaluation: short side to ``config.short_side``, centre crop. Random choices
     come from torch's default generator, once per call.
 
     Returns:
-        A transform from `Video` (T, 3, H, W) and `BoundingBoxes` (T, 4) to (T, 3, S, S) and (T, 4);
-        `apply_transform` calls it.
+        A transform from ``Video`` (T, 3, H, W) and ``BoundingBoxes`` (T, 4) to (T, 3, S, S) and (T, 4);
+        ``apply_transform`` calls it.
     """
     steps: list[v2.Transform] = []
     if train and config.crop == "multiscale":
@@ -133,7 +133,7 @@ def apply_transform(
     """Transform a clip and the boxes on it with the same random choices.
 
     Args:
-        transform: from `build_transform`.
+        transform: from ``build_transform``.
         frames: (T, 3, H, W) uint8.
         boxes: (T, 4) float of [top, left, height, width] in pixels, NaN for none.
 

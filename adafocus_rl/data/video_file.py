@@ -114,7 +114,7 @@ def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
 
 
 def every_frame(path: Path) -> Iterator[Image]:
-    """All frames of a file from its start, (H, W, 3) RGB uint8, upright: frame i of `file_frames` is the i-th.
+    """All frames of a file from its start, (H, W, 3) RGB uint8, upright: frame i of ``file_frames`` is the i-th.
 
     Raises:
         DecodeError: not a video.

@@ -22,7 +22,7 @@ _UNBORN = -2
 
 
 class Videos(Protocol):
-    """What is loaded: :class:`~adafocus_rl.data.dataset.ClipDataset`."""
+    """What is loaded: ``ClipDataset``."""
 
     decode_timeout: float
 
@@ -33,7 +33,7 @@ class Videos(Protocol):
         ...
 
     def give_up(self, i: int, reason: str) -> None:
-        """From now on item i is a :class:`~adafocus_rl.data.clips.BadClip`."""
+        """From now on item i is a ``BadClip``."""
         ...
 
 

@@ -77,7 +77,7 @@ class GRUClassifier(Classifier):
         return states
 
     def cell(self, x: Tensor, state: Tensor) -> Tensor:
-        """Hidden vectors (N, hidden) after one step with features (N, D): the same weights as `sequence`."""
+        """Hidden vectors (N, hidden) after one step with features (N, D): the same weights as ``sequence``."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         return torch.gru_cell(x, state, *(self.gru.get_parameter(name) for name in names))
 
@@ -136,7 +136,7 @@ CLASSIFIERS.register("gru")(GRUClassifier)
 
 @CLASSIFIERS.register("average")
 def _average(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
-    # It has no hidden vector; `hidden` belongs to the common signature.
+    # It has no hidden vector; ``hidden`` belongs to the common signature.
     del hidden
     return AveragingClassifier(input_dim=input_dim, num_classes=num_classes, dropout=dropout)
 

@@ -16,7 +16,7 @@ class Encoder(nn.Module, abc.ABC):
     """An image network without its classifier: a feature map, and the map pooled to a vector.
 
     f_G gives the policy its map and the classifier its vector; f_L gives the classifier its vector only.
-    A subclass sets the two sizes, implements `forward_map`, and may say where published weights lie.
+    A subclass sets the two sizes, implements ``forward_map``, and may say where published weights lie.
     """
 
     map_channels: int

@@ -37,7 +37,7 @@ class OfficialCheckpoint:
     options: dict[str, Any]
     """What the shapes tell of a recipe's keys, by dotted name; the patch side is in no file."""
     recognizer: dict[str, Tensor]
-    """Tensors by the names of a :class:`~adafocus_rl.models.recognizer.Recognizer`."""
+    """Tensors by the names of a ``Recognizer``."""
     policy: dict[str, Tensor] = field(default_factory=dict)
     """Tensors by the names of π's network; empty before stage II."""
     unused: list[str] = field(default_factory=list)

@@ -194,7 +194,7 @@ class Recognizer(nn.Module):
     # ---- whole clips, step by step ------------------------------------------------------------------------------
     #
     # A step is what one patch is chosen for. Its f frames go along the channels, so that they are cut at one place:
-    # (…, f · 3, S, S). Without `clip_frames` a step is a frame, f = 1. With them the whole clip is one step of T_L
+    # (…, f · 3, S, S). Without ``clip_frames`` a step is a frame, f = 1. With them the whole clip is one step of T_L
     # frames, and the T_G frames that f_G looks at come before them in the clip.
 
     def num_steps(self, num_frames: int) -> int:
@@ -235,7 +235,7 @@ class Recognizer(nn.Module):
         """f_L's features of a patch at one place in all frames of a step; their mean, if they are several.
 
         Args:
-            steps: (N, f · 3, S, S), rows of :meth:`focus_steps`.
+            steps: (N, f · 3, S, S), rows of ``focus_steps``.
             origin: (N, 2) or (N, K, 2) crop origins, int64 pixels.
 
         Returns:
@@ -272,7 +272,7 @@ class Recognizer(nn.Module):
 
     @contextmanager
     def freeze(self, *parts: Part) -> Iterator[None]:
-        """Within the context, these parts stay in evaluation mode and take no gradients, also after `train`.
+        """Within the context, these parts stay in evaluation mode and take no gradients, also after ``train``.
 
         The parameters' flags, the modes, and earlier freezes are put back at the end.
 
