@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.context import open_context
 from adafocus_rl.experiments.report.pictures import sheet, sheet_title, write_film
 from adafocus_rl.experiments.report.run_report import write_report
 from adafocus_rl.experiments.report.shown import ShownVideo, choose_traces, find_video, show, spread
+from adafocus_rl.experiments.run.context import open_context
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text
