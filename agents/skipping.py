@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import PlannedAgent
-from adafocus_rl.envs import FrameSkippingVectorEnv
+from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.envs.frame_skipping import KEEP, SKIP
 from adafocus_rl.errors import UserError
 from adafocus_rl.seeding import derive_seed, hash_uniform
@@ -30,7 +30,7 @@ class RandomSkipAgent(PlannedAgent):
     label = "random_skip"
     stochastic = True
 
-    def __init__(self, env: FrameSkippingVectorEnv, *, seed: int = 0, share: float = 0.5) -> None:
+    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, share: float = 0.5) -> None:
         super().__init__(env, seed=seed)
         if not 0 <= share <= 1:
             raise UserError(f"RandomSkipAgent's share is {share}; give a number in [0, 1]")

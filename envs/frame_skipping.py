@@ -173,6 +173,7 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
     """
 
     source: SkippableFeatures
+    skips_frames = True
 
     def __init__(
         self,
@@ -244,6 +245,20 @@ class FrameSkippingVectorEnv(PatchSelectionVectorEnv):
         step = (self._running.frame - 1).clamp_min(0)
         patches = self.chosen[torch.arange(self.num_envs, device=step.device), step]
         return self.source.grid.box(self.patches.spaces.origin(patches)) * (actions == KEEP)[:, None]
+
+    def chosen_boxes(self, rollout: Rollout) -> Tensor:
+        """The boxes (B, T, 4) int64 of π's patches, in pixels, those of skipped frames included."""
+        return self.source.grid.box(self.patches.spaces.origin(self._choose(rollout.episodes).patches))
+
+    def kept_frames(self, rollout: Rollout) -> Tensor:
+        """(B, T) bool: whether f_L looked at the frame."""
+        return rollout.output.action == KEEP
+
+    def patch_probabilities(self, rollout: Rollout) -> Tensor | None:
+        """π's probabilities (B, T, A) of the grid's positions, for which π is asked again; None if π gives none."""
+        episodes = self._choose(rollout.episodes).episodes
+        info = self.patches.info(episodes, torch.zeros_like(episodes.videos))
+        return self.patches.decide(self.policy, episodes, info, deterministic=True)[1].probabilities
 
     def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
         """f_L features (B, T, D_L) of the kept frames, zeros in the others; of any episodes."""

@@ -8,7 +8,7 @@ takes whole episodes without a Python loop over time or batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -72,6 +72,9 @@ class PatchSelectionVectorEnv(OneForAll, Specified, PatchTransition, gym.vector.
         UserError: unknown reward (with a suggestion), no usable video, a number out of range, or continuous actions on
             features that hold grid positions only.
     """
+
+    skips_frames: ClassVar[bool] = False
+    """Whether an action can leave a frame without a look of f_L."""
 
     def __init__(
         self,
@@ -298,6 +301,20 @@ class PatchSelectionVectorEnv(OneForAll, Specified, PatchTransition, gym.vector.
         """An info that the environments of a mask (B,) have; all of them without one."""
         has = host_mask(np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask, self.source.device)
         return {**values, **{f"_{name}": has for name in values}}
+
+    # ---- what was chosen ----------------------------------------------------------------------------------------
+
+    def chosen_boxes(self, rollout: Rollout) -> Tensor:
+        """The boxes (B, T, 4) int64 of the patches chosen in whole episodes of this environment, in pixels."""
+        return self.source.grid.box(self.spaces.origin(rollout.output.action))
+
+    def kept_frames(self, rollout: Rollout) -> Tensor:
+        """(B, T) bool: whether f_L looked at the frame."""
+        return torch.ones(rollout.logits.shape[:2], dtype=torch.bool, device=rollout.logits.device)
+
+    def patch_probabilities(self, rollout: Rollout) -> Tensor | None:
+        """Probabilities (B, T, A) of the grid's positions; None if the policy that chose the patches gives none."""
+        return rollout.output.probabilities
 
     # ---- whole episodes -----------------------------------------------------------------------------------------
 

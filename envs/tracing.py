@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.envs.frame_skipping import KEEP, FrameSkippingVectorEnv, SkippableEpisodes
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rollout import Rollout
 from adafocus_rl.features.source import EpisodeFeatures
@@ -57,11 +56,11 @@ class Tracer:
             rollout: with or without rewards.
         """
         more = {"reward": rollout.reward} if rollout.reward.numel() else {}
-        probabilities = patch_probabilities(env, rollout)
+        probabilities = env.patch_probabilities(rollout)
         if probabilities is not None:
             more["probabilities"] = probabilities.half()
             self._patch_size = env.source.grid.patch_size
-        self._add(rollout.episodes, chosen_boxes(env, rollout), kept_frames(env, rollout), rollout.logits, more)
+        self._add(rollout.episodes, env.chosen_boxes(rollout), env.kept_frames(rollout), rollout.logits, more)
 
     def add_whole_frames(self, episodes: EpisodeFeatures, logits: Tensor, *, frame_size: int) -> None:
         """A batch in which f_L looked at whole frames.
@@ -110,28 +109,3 @@ class Tracer:
 
 def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def chosen_boxes(env: PatchSelectionVectorEnv, rollout: Rollout) -> Tensor:
-    """(B, T, 4) int64 boxes of the patches chosen, those of skipped frames included."""
-    if isinstance(env, FrameSkippingVectorEnv):
-        assert isinstance(rollout.episodes, SkippableEpisodes)
-        return env.source.grid.box(env.patches.spaces.origin(rollout.episodes.patches))
-    return env.source.grid.box(env.spaces.origin(rollout.output.action))
-
-
-def kept_frames(env: PatchSelectionVectorEnv, rollout: Rollout) -> Tensor:
-    """(B, T) bool: whether f_L looked at the frame."""
-    if isinstance(env, FrameSkippingVectorEnv):
-        return rollout.output.action == KEEP
-    return torch.ones(rollout.logits.shape[:2], dtype=torch.bool, device=rollout.logits.device)
-
-
-def patch_probabilities(env: PatchSelectionVectorEnv, rollout: Rollout) -> Tensor | None:
-    """(B, T, A) of the grid's positions, if who chose the patch has such; π is asked again where π′ acted."""
-    if not isinstance(env, FrameSkippingVectorEnv):
-        return rollout.output.probabilities
-    assert isinstance(rollout.episodes, SkippableEpisodes)
-    episodes = rollout.episodes.episodes
-    info = env.patches.info(episodes, torch.zeros_like(episodes.videos))
-    return env.patches.decide(env.policy, episodes, info, deterministic=True)[1].probabilities

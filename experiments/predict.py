@@ -26,7 +26,6 @@ from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.data.sampling import segment_indices
 from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
 from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
-from adafocus_rl.envs.tracing import chosen_boxes, kept_frames, patch_probabilities
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings, load_settings
@@ -229,14 +228,14 @@ class Predictor:
         logits = rollout.logits[0].float().cpu()  # waits for the device
         spent = 1000 * (time.perf_counter() - started)
         belief = logits.softmax(-1)
-        kept = kept_frames(env, rollout)[0].cpu()
-        heat = patch_probabilities(env, rollout)
+        kept = env.kept_frames(rollout)[0].cpu()
+        heat = env.patch_probabilities(rollout)
         each = frame_macs(self.macs, policy_macs=self.policy_macs)
         confidence, best = belief.max(-1)
         gmacs = (len(kept) * each.always + int(kept.sum()) * each.local) / 1e9
         panel = Panel(
             title=self.agent.label,
-            boxes=chosen_boxes(env, rollout)[0].cpu(),
+            boxes=env.chosen_boxes(rollout)[0].cpu(),
             kept=kept.tolist(),
             says=[self.names[place] for place in best.tolist()],
             confidence=confidence.tolist(),

@@ -9,7 +9,6 @@ from typing import Any
 
 from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.skipping import RandomSkipAgent
-from adafocus_rl.envs import FrameSkippingVectorEnv
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.evaluation.measure import (
     Accuracy,
@@ -137,15 +136,13 @@ class Evaluation:
         rows: list[Row] = []
         for point in operating_points(self.context):
             skipper = load_skipper(self.context, self.env, own, point)
-            env = skipper.env
-            assert isinstance(env, FrameSkippingVectorEnv)
             classifiers = {2: self.recognizer.classifier}
             if is_finished(self.context, point.stage(3)):
                 classifiers[3], _ = load_classifier(self.context, point.stage(3), self.recognizer.classifier)
             learnt = self._operating_point(own, skipper, f"{own.label}+skip", classifiers, point.price)
             share = learnt[0].kept
             assert share is not None
-            at_random = RandomSkipAgent(env, seed=self.context.config.seed, share=share)
+            at_random = RandomSkipAgent(skipper.env, seed=self.context.config.seed, share=share)
             rows += [*learnt, *self._operating_point(own, at_random, at_random.label, classifiers, point.price)]
         return sorted(rows, key=lambda row: row.after_stage)
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
-from adafocus_rl.envs import FrameSkippingVectorEnv
-from adafocus_rl.envs.frame_skipping import KEEP
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
@@ -97,8 +95,8 @@ def evaluate_agent(
             tracer.add(env, rollout)
         if with_reward:
             rewards.append(rollout.reward.sum(1).float())
-        if isinstance(env, FrameSkippingVectorEnv):
-            kept.append((rollout.output.action == KEEP).float())
+        if env.skips_frames:
+            kept.append(env.kept_frames(rollout).float())
         return rollout.logits[:, -1]
 
     found = _accuracy(env.source, batch_size, predict, repeats if agent.stochastic else 1)
