@@ -1,0 +1,1 @@
+"""Whole systems that recognise a video."""
