@@ -1,4 +1,4 @@
-"""What a training loop asks of whoever learns: one pass over the data at a time, and everything that it needs to resume.
+"""What a training loop asks of whoever learns: one pass over the data at a time, and all that it needs to resume.
 
 Who implements :class:`Learner` owns what happens within a pass. Epochs, checkpoints, logs and the end of a training
 that diverges belong to the loop, :class:`~adafocus_rl.agents.methods.trainer.Trainer`.

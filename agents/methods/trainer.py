@@ -10,7 +10,7 @@ from adafocus_rl.agents.learner import Learner, Tick
 __all__ = ["AfterEpoch", "Learner", "Tick", "Trainer"]
 
 AfterEpoch = Callable[[int, Mapping[str, float]], Mapping[str, float]]
-"""Called with the number of epochs done and the epoch's scalars; returns further scalars to log: a validation's, say."""
+"""Takes the number of epochs done and the epoch's scalars; returns further scalars to log, a validation's, say."""
 
 
 class Trainer(Protocol):
