@@ -23,10 +23,11 @@ from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex, VideoRecord
-from adafocus_rl.data.sampling import segment_indices
-from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
+from adafocus_rl.data.sampling import clip_indices
+from adafocus_rl.data.transforms import apply_transform, build_transform
 from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.clips import clips_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings, load_settings
 from adafocus_rl.experiments.evaluation.measure import milliseconds
@@ -48,7 +49,7 @@ from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.files import user_path
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer, clip_frames
+from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.record import EpisodeRecord
 
 
@@ -195,8 +196,7 @@ class Predictor:
         if not len(frames):
             raise PredictionError(name, "there are no frames")
         config = self.context.val.config
-        sets = self.context.val.frame_sets
-        chosen = np.concatenate([segment_indices(len(frames), size, rng=None) for size in sets])
+        chosen = clip_indices(len(frames), self.context.val.frame_sets, rng=None)
         pixels = torch.from_numpy(np.ascontiguousarray(frames[chosen])).permute(0, 3, 1, 2)
         nowhere = torch.full((len(chosen), 4), torch.nan)
         clip, boxes = apply_transform(build_transform(config, train=False), pixels, nowhere)
@@ -296,20 +296,7 @@ def _context(run: RunFolder, settings: Settings, device: str | None, manifest: M
 
 def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
     """The one video at an absolute path, with the run's evaluation transforms; its label means nothing."""
-    transform = TransformConfig(
-        frame_size=config.model.frame_size,
-        resize_short=config.data.resize_short,
-        crop=config.data.crop,
-        flip=config.data.flip,
-    )
-    return ClipDataset(
-        VideoIndex(records=[VideoRecord(path=path, labels=(0,))], root=Path()),
-        num_frames=clip_frames(config.model) or config.data.num_frames,
-        transform=transform,
-        train=False,
-        seed=config.seed,
-        num_classes=config.model.num_classes,
-    )
+    return clips_of(config, VideoIndex(records=[VideoRecord(path=path, labels=(0,))], root=Path()), train=False)
 
 
 def _names(context: Context, settings: Settings, manifest: Mapping[str, Any]) -> list[str]:

@@ -121,7 +121,7 @@ def _look(
         VideoJob(
             path=listed.path(record),
             listed=record.num_frames,
-            num_frames=config.num_frames,
+            frame_sets=config.frame_sets,
             template=config.template,
             depth=config.depth,
             min_side=config.min_side,

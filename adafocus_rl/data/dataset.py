@@ -20,7 +20,7 @@ from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode import DecodeError, decode_frames, opencv, probe
 from adafocus_rl.data.index import VideoIndex, VideoRecord, read_boxes
 from adafocus_rl.data.loader import ClipLoader
-from adafocus_rl.data.sampling import segment_indices
+from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
 from adafocus_rl.errors import UserError
 from adafocus_rl.seeding import derive_seed
@@ -144,7 +144,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         path = self.index.full_path(i)
         rng = np.random.default_rng(derive_seed(self.seed, "frames", self.epoch, i)) if self.train else None
         count = self._count(i, record, path)
-        frames = np.concatenate([segment_indices(count, size, rng=rng) for size in self.frame_sets])
+        frames = clip_indices(count, self.frame_sets, rng=rng)
         pixels = torch.from_numpy(decode_frames(path, frames, template=self.index.template)).permute(0, 3, 1, 2)
         self._check_size(path, pixels)
         stored_boxes = torch.from_numpy(self._boxes_at(record, frames))

@@ -29,8 +29,8 @@ class CheckConfig:
     """Format of the lists."""
     template: str | None = None
     """Names of frames in folders; None when each folder tells."""
-    num_frames: int = 16
-    """T, frames of a clip."""
+    frame_sets: tuple[int, ...] = (16,)
+    """T, frames of a clip; or several numbers, for as many sets of frames, each spread over the whole video."""
     num_classes: int = 0
     """K; 0 for the number of class names or, without names, one more than the largest label of the first list."""
     min_side: int = 0

@@ -14,7 +14,7 @@ from adafocus_rl.data.ffmpeg import NoVideoError
 from adafocus_rl.data.frame_names import MOST_GAPS, FrameFamily, frame_images, image_names, split_families
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
-from adafocus_rl.data.sampling import segment_indices
+from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.video_file import stored_frames
 
 Depth = Literal["quick", "clip", "all"]
@@ -32,8 +32,8 @@ class VideoJob:
     """Where it should lie."""
     listed: int
     """Frames according to the list; 0 when it does not say."""
-    num_frames: int
-    """T, frames of a clip."""
+    frame_sets: tuple[int, ...]
+    """T, frames of a clip; or those of each of its sets."""
     template: str | None = None
     """Names of frames in a folder."""
     depth: Depth = "clip"
@@ -93,10 +93,9 @@ def _inspect(job: VideoJob) -> VideoReport:
             )
     except _FaultError as found:
         return VideoReport(folder=folder, fault=(found.kind, found.text))
-    if held < job.num_frames:
-        notes.append(
-            ("short", f"its {held} frames are fewer than the {job.num_frames} of a clip: the last is repeated")
-        )
+    most, whole = max(job.frame_sets), "a clip" if len(job.frame_sets) == 1 else "a clip's larger set"
+    if held < most:
+        notes.append(("short", f"its {held} frames are fewer than the {most} of {whole}: the last is repeated"))
     if len(pixels) > 1 and all(np.array_equal(frame, pixels[0]) for frame in pixels[1:]):
         notes.append(("still", "all frames of the clip are the same picture; is the video what it should be?"))
     return VideoReport(frames=held, height=height, width=width, folder=folder, notes=notes)
@@ -197,7 +196,7 @@ def _decode(job: VideoJob, held: int) -> NDArray[np.uint8]:
     """(n, H, W, 3) of the frames that the depth asks for; every frame is decoded and the last ones are returned."""
     if held == 0:
         raise _FaultError("unreadable", "opens as a video, but holds no frame; download or convert it again")
-    wanted = segment_indices(held, job.num_frames, rng=None) if job.depth != "quick" else np.zeros(1, dtype=np.int64)
+    wanted = clip_indices(held, job.frame_sets, rng=None) if job.depth != "quick" else np.zeros(1, dtype=np.int64)
     try:
         if job.depth == "all":
             _decode_all(job, held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,3 +36,20 @@ def segment_indices(num_frames: int, T: int, *, rng: np.random.Generator | None)
         return num_frames * (2 * steps + 1) // (2 * T)
     length = num_frames // T
     return steps * length + rng.integers(length, size=T)
+
+
+def clip_indices(num_frames: int, sets: Sequence[int], *, rng: np.random.Generator | None) -> NDArray[np.int64]:
+    """Frame numbers of a clip of one set of frames or several, one set after the other.
+
+    Args:
+        num_frames: n, frames in the video, ≥ 1.
+        sets: T of each set, ≥ 1; each is spread over the whole video.
+        rng: as in ``segment_indices``.
+
+    Returns:
+        int64 (ΣT,) frame numbers in [0, n).
+
+    Raises:
+        ValueError: ``num_frames`` or a T below 1.
+    """
+    return np.concatenate([segment_indices(num_frames, size, rng=rng) for size in sets])

@@ -12,8 +12,8 @@ from adafocus_rl.data.findings import CheckConfig, CheckReport
 from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.data.inspect_video import Depth
 from adafocus_rl.data.raw_annotations import Split
-from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
@@ -67,15 +67,14 @@ def check(argv: Sequence[str]) -> int:
     elif options.list is None:
         lists["val"] = find_lists(data)["val"]
     own_root = data.root if not data.embedded else None
-    transform = TransformConfig(frame_size=config.model.frame_size, resize_short=data.resize_short, crop=data.crop)
-    resized = transform.short_side > 0
+    resized = transform_of(config).short_side > 0
     wanted = CheckConfig(
         lists=lists,
         root=_path(options.root or own_root),
         classes=_path(options.classes or data.classes),
         format=options.format or data.format,
         template=options.template or data.frame_template,
-        num_frames=data.num_frames,
+        frame_sets=frame_sets(config),
         num_classes=config.model.num_classes if options.recipe else 0,
         min_side=0 if resized else config.model.frame_size,
         depth=options.depth,

@@ -14,15 +14,6 @@ from adafocus_rl.experiments.run.context import find_lists, read_run_lists
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.recognizer import Recognizer
 
-USES = {
-    "glance": "f_G on whole frames", "policy": "π, a decision", "focus_patch": "f_L on patches",
-    "focus_full": "f_L on whole frames", "classifier": "f_C, a step",
-}  # fmt: skip
-"""What a part does in a step."""
-
-WIDTH = 150
-"""Columns of the tables where there is no terminal."""
-
 
 def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[str, Any]:
     """GMACs of a recipe's parts, each used once, and of a video.
@@ -32,10 +23,10 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         with_batch_norm: the other convention.
 
     Returns:
-        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name (:data:`USES`), each for one
-        step, which is a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local``:
-        the recipe's agent, whole frames instead of patches and, where frames are skipped, the two ends between which
-        the share of kept frames decides.
+        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name, each for one step, which is
+        a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local``: the recipe's
+        agent, whole frames instead of patches and, where frames are skipped, the two ends between which the share of
+        kept frames decides.
 
     Raises:
         UserError: an impossible model, or classes that are to be counted in a list that is not there.

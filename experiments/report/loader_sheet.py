@@ -13,9 +13,9 @@ from torch import Tensor
 from adafocus_rl.data.clips import Clip
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs.render import draw_boxes
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.clips import clips_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.printable import printable
@@ -50,34 +50,21 @@ def write_loader_sheet(
         How many were drawn.
     """
     drawn = np.random.default_rng(derive_seed(config.seed, "loader sheet")).permutation(len(index))[:videos]
-    data, model = config.data, config.model
-    transform = TransformConfig(
-        frame_size=model.frame_size, resize_short=data.resize_short, crop=data.crop, flip=data.flip
-    )
-    datasets = [
-        ClipDataset(
-            index,
-            num_frames=data.num_frames,
-            transform=transform,
-            train=train,
-            seed=config.seed,
-            num_classes=num_classes,
-        )
-        for train in (True, False)
-    ]
+    datasets = [clips_of(config, index, train=train, num_classes=num_classes) for train in (True, False)]
     rows = []
     for position in sorted(int(position) for position in drawn):
         training, evaluation = (dataset[position] for dataset in datasets)
         # The check has decoded it before; a random frame may still be damaged.
         if isinstance(training, Clip) and isinstance(evaluation, Clip):
-            rows.append(_video(index, position, training, evaluation, config))
+            rows.append(_video(datasets[1], position, training, evaluation, config))
     head = 34
     sheet = Image.new(
         "RGB", (max((row.width for row in rows), default=TEXT), head + sum(r.height for r in rows)), "white"
     )
-    mirrored = "half of them mirrored" if data.flip else "not mirrored"
-    size = f"{model.frame_size}x{model.frame_size}"
-    title = f"{data.num_frames} frames a clip, {size}; training crop: {data.crop}, {mirrored}"
+    mirrored = "half of them mirrored" if config.data.flip else "not mirrored"
+    size = f"{config.model.frame_size}x{config.model.frame_size}"
+    frames = " + ".join(str(size) for size in datasets[1].frame_sets)
+    title = f"{frames} frames a clip, {size}; training crop: {config.data.crop}, {mirrored}"
     ImageDraw.Draw(sheet).text((8, 8), title, fill="black", font=ImageFont.load_default(15))
     top = head
     for row in rows:
@@ -97,26 +84,31 @@ def check_picture(path: Path) -> None:
         raise UserError(f"--out is {path}; give a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
 
 
-def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, config: ExperimentConfig) -> Image.Image:
-    """Four rows of frames with text beside them."""
+def _video(
+    clips: ClipDataset, position: int, training: Clip, evaluation: Clip, config: ExperimentConfig
+) -> Image.Image:
+    """Four rows of frames with text beside them: f_L's frames, but those of f_G in the row of glances."""
     model = config.model
     grid = PatchGrid(grid=model.grid, frame_size=model.frame_size, patch_size=model.patch_size)
-    columns = torch.linspace(0, len(training.clip) - 1, min(COLUMNS, len(training.clip))).round().long()
+    places = torch.arange(clips.num_frames)
+    glanced, columns = _spread(places[: clips.frame_sets[0]]), _spread(clips.focus_frames(places))
     draw = torch.Generator().manual_seed(derive_seed(config.seed, "patches", position))
     origins = grid.origin(grid.position(torch.randint(grid.num_actions, (len(columns),), generator=draw)))
     side, patch = model.frame_size, model.patch_size
     frames = evaluation.clip[columns]
-    glances = F.interpolate(frames.float(), size=(model.glance_size,) * 2, mode="bilinear", antialias=True)
+    seen = evaluation.clip[glanced].float()
+    glances = F.interpolate(seen, size=(model.glance_size,) * 2, mode="bilinear", antialias=True)
     boxes = [(top, left, patch, patch) for top, left in origins.tolist()]
     patches = [frame[:, top:, left:][:, :patch, :patch] for frame, (top, left, *_) in zip(frames, boxes, strict=True)]
     outlined = [draw_boxes(_hwc(frame), box=box, min_side=side) for frame, box in zip(frames, boxes, strict=True)]
-    record = index[position]
-    names = index.class_names or ()
+    record = clips.index[position]
+    names = clips.index.class_names or ()
     labels = ", ".join(names[label] if label < len(names) else f"class {label}" for label in record.labels)
+    own = [f"frames {_numbers(evaluation.frames[glanced])}"] if len(clips.frame_sets) > 1 else []
     texts = [
         [record.path, labels, "", "training:", f"frames {_numbers(training.frames[columns])}"],
         ["evaluation, a random patch outlined:", f"frames {_numbers(evaluation.frames[columns])}"],
-        [f"what f_G sees: {model.glance_size}x{model.glance_size}"],
+        [f"what f_G sees: {model.glance_size}x{model.glance_size}", *own],
         [f"what f_L sees of each patch: {patch}x{patch}"],
     ]
     pictures = [
@@ -126,7 +118,8 @@ def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, c
         [_hwc(each) for each in patches],
     ]
     gap = 4
-    sheet = Image.new("RGB", (TEXT + len(columns) * (CELL + gap), len(pictures) * (CELL + gap) + 12), "white")
+    size = TEXT + max(map(len, pictures)) * (CELL + gap), len(pictures) * (CELL + gap) + 12
+    sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, (lines, cells) in enumerate(zip(texts, pictures, strict=True)):
         top = row * (CELL + gap)
@@ -135,6 +128,11 @@ def _video(index: VideoIndex, position: int, training: Clip, evaluation: Clip, c
         for column, cell in enumerate(cells):
             sheet.paste(_cell(cell), (TEXT + column * (CELL + gap), top))
     return sheet
+
+
+def _spread(places: Tensor) -> Tensor:
+    """Those of a set's frames that are drawn."""
+    return places[torch.linspace(0, len(places) - 1, min(COLUMNS, len(places))).round().long()]
 
 
 def _cell(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Image.Image:

@@ -17,9 +17,9 @@ from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
 from adafocus_rl.data.processes import is_worker
 from adafocus_rl.data.read import read_indices
-from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.clips import clips_of
 from adafocus_rl.experiments.config.embedded import make_embedded
 from adafocus_rl.experiments.config.experiment import AgentConfig, DataConfig, ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
@@ -29,7 +29,7 @@ from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer, clip_frames
+from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import compute_deterministically, seed_all
 
 
@@ -176,32 +176,16 @@ def make_context(
         model = dataclasses.replace(config.model, num_classes=indices["train"].num_classes)
         config = dataclasses.replace(config, model=model)
 
-    def dataset(split: str, *, train: bool, side: int = config.model.frame_size) -> ClipDataset:
-        return ClipDataset(
-            indices[split],
-            num_frames=clip_frames(config.model) or config.data.num_frames,
-            transform=TransformConfig(
-                frame_size=side,
-                resize_short=config.data.resize_short,
-                crop=config.data.crop,
-                flip=config.data.flip,
-            ),
-            train=train,
-            seed=config.seed,
-            num_classes=config.model.num_classes,
-            decode_timeout=config.data.decode_timeout,
-        )
-
     wants_stills = "stills" in lists and config.stage0.stills.epochs
     context = Context(
         config=config,
         agent_config=agent,
         run=run,
         device=device,
-        train=dataset("train", train=True),
-        train_still=dataset("train", train=False),
-        val=dataset("val", train=False),
-        stills=dataset("stills", train=True, side=config.model.patch_size) if wants_stills else None,
+        train=clips_of(config, indices["train"], train=True),
+        train_still=clips_of(config, indices["train"], train=False),
+        val=clips_of(config, indices["val"], train=False),
+        stills=clips_of(config, indices["stills"], train=True, side=config.model.patch_size) if wants_stills else None,
         log=MetricsLog(run.metrics, run.path / "tensorboard"),
         resume=resume,
         strict=strict,

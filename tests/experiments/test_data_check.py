@@ -18,6 +18,7 @@ from PIL import Image
 
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.processes import run_in_processes
+from adafocus_rl.experiments.report import loader_sheet
 
 Cli = Any
 HEADER = "path,label,num_frames,group\n"
@@ -210,6 +211,50 @@ def test_frames_that_are_too_small_and_every_frame(cli: Cli, tmp_path: Path) -> 
     done = cli(*arguments, "--depth", "all")
     assert done.code == 1
     assert "f: image_00003.jpg is not an image that decodes (8 bytes)" in done.out
+
+
+TWO_SETS = """
+data: {num_frames: 5}
+model:
+  glance: {name: small_glance, num_frames: 2}
+  focus: {name: small_focus, num_frames: 3}
+  frame_size: 32
+  glance_size: 16
+  patch_size: 16
+  grid: 3
+  num_classes: 0
+stage2: {features: live}
+stage3: {features: live}
+"""
+
+
+def test_f_g_and_f_l_look_at_sets_of_their_own(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check decodes and draws the clips of the loader: each set is spread over the whole video."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets.yaml").write_text(TWO_SETS)
+    # Of 8 frames the sets are 2, 6 and 1, 4, 6; five frames in one set would be 0, 2, 4, 5, 7.
+    (folder(tmp_path / "first", 1) / "image_00001.jpg").write_bytes(b"no image")
+    (folder(tmp_path / "second", 2) / "image_00002.jpg").write_bytes(b"no image")
+    folder(tmp_path / "four", 3, frames=4)
+    folder(tmp_path / "two", 4, frames=2)
+    (tmp_path / "train.csv").write_text("path,label\nfirst,0\nfour,1\ntwo,0\n")
+    drawn = []
+    draw = loader_sheet._video
+    monkeypatch.setattr(loader_sheet, "_video", lambda *given: drawn.append(given) or draw(*given))
+    arguments = ["data", "check", "train.csv", "--recipe", "sets.yaml", "--workers", "0", "--json"]
+    done = cli(*arguments)
+    assert done.code == 0, done.out + done.err
+    report = json.loads(done.out)
+    # Four frames are fewer than five, but enough for each set.
+    (short,) = report["notes"]
+    assert (short["kind"], short["where"]) == ("short", "train.csv, line 4")
+    assert "its 2 frames are fewer than the 3 of a clip's larger set" in short["text"]
+    frames = {clips.index[place].path: evaluation.frames.tolist() for clips, place, _, evaluation, _ in drawn}
+    assert frames["four"] == [1, 3, 0, 2, 3]
+    with Image.open(tmp_path / report["picture"]) as sheet:
+        assert sheet.width == 300 + 3 * 132
+    (tmp_path / "train.csv").write_text("path,label\nsecond,0\nfour,1\n")
+    assert [one["kind"] for one in json.loads(cli(*arguments).out)["faults"]] == ["unreadable"]
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,13 @@ def test_a_made_up_dataset_goes_all_the_way(
     assert found["classes"] == len(made.classes)
     assert [found["lists"][split]["usable"] for split in ("train", "val")] == [VIDEOS, VIDEOS]
 
+    data = [f"--data.train_list={made.train}", f"--data.val_list={made.val}", f"--data.root={made.root}", *made.options]
+    counted = [cli("flops", tmp_path / "small.yaml", *data, f"--model.num_classes={k}") for k in (0, found["classes"])]
+    assert counted[0].code == 0, counted[0].err
+    assert counted[0].out == counted[1].out, "classes are counted as training counts them"
+
     seen = []
     monkeypatch.setattr(measure, "mean_average_precision", lambda *pair: seen.append(pair) or METRIC(*pair))
-    data = [f"--data.train_list={made.train}", f"--data.val_list={made.val}", f"--data.root={made.root}", *made.options]
     run = tmp_path / "run"
     done = cli("train", tmp_path / "small.yaml", "--out", run, *data, "--json")
     assert done.code == 0, done.err

@@ -49,7 +49,7 @@ def _ways(path: Path) -> list[str]:
             read(path)
         assert "\n" not in caught.value.reason
         reasons.append(caught.value.reason)
-    fault = inspect_video(VideoJob(path=path, listed=0, num_frames=2)).fault
+    fault = inspect_video(VideoJob(path=path, listed=0, frame_sets=(2,))).fault
     assert fault is not None
     extracted = extract_video(ExtractJob(source=path, out=path.with_name("extracted"))).fault
     assert extracted is not None
@@ -261,7 +261,7 @@ def test_a_frame_that_is_no_file_is_named(tmp_path: Path, numbered: Any, write_f
     make[kind]()
     with pytest.raises(DecodeError, match=odd.name):
         decode_frames(folder, [0, 1])
-    fault = inspect_video(VideoJob(path=folder, listed=0, num_frames=2)).fault
+    fault = inspect_video(VideoJob(path=folder, listed=0, frame_sets=(2,))).fault
     assert fault is not None
     assert odd.name in fault[1]
     assert odd.name in (extract_video(ExtractJob(source=folder, out=tmp_path / "out")).fault or "")

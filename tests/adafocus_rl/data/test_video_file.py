@@ -204,7 +204,7 @@ def test_frames_are_shown_as_a_player_shows_them(
         assert np.array_equal(video_file._in_order(video, [9], 1)[9], shown[1])
     info = probe(path)
     assert (info.height, info.width) == shown.shape[1:3]
-    report = inspect_video(VideoJob(path=path, listed=0, num_frames=4))
+    report = inspect_video(VideoJob(path=path, listed=0, frame_sets=(4,)))
     assert (report.height, report.width) == shown.shape[1:3]
     assert extract_video(ExtractJob(source=path, out=tmp_path / "frames", quality=100)).frames == 12
     assert np.abs(decode_frames(tmp_path / "frames", [9])[0].astype(int) - shown[1]).mean() < 3
