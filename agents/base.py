@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
 import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
+from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
@@ -20,6 +21,8 @@ from adafocus_rl.registry import Registry
 
 AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
 """Agents by class name; ``--agent=NAME`` and ``adafocus list`` read it."""
+
+Self = TypeVar("Self", bound="Agent")
 
 LearnCallback = Callable[[int, Mapping[str, float]], None]
 """Called after each epoch with the number of epochs done and the epoch's scalars."""
@@ -112,7 +115,7 @@ class Agent(ABC):
         Only privileged agents (random by video, oracle) need it.
         """
 
-    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> Agent:
+    def learn(self: Self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> Self:
         """Trains for passes ``start_epoch … epochs − 1`` over the environment's videos, if there is anything to learn.
 
         Args:
@@ -123,7 +126,30 @@ class Agent(ABC):
         Returns:
             The agent itself.
         """
+        for epoch in range(start_epoch, epochs if self.learns else start_epoch):
+            scalars = self.train_epoch(self.env, epoch, epochs=epochs)
+            if callback:
+                callback(epoch + 1, scalars)
         return self
+
+    def train_epoch(
+        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+    ) -> Mapping[str, float]:
+        """Makes one pass over the environment's videos; agents that learn override it.
+
+        All random numbers of a pass follow from (seed, pass), so that training resumed from a pass's checkpoint goes on
+        as if it had not stopped.
+
+        Args:
+            env: where to learn.
+            epoch: number of the pass, from 0.
+            epochs: passes in all, for schedules.
+            tick: hears the loss of each update.
+
+        Returns:
+            Scalars of the pass by name, ``rollout/ep_rew_mean`` among them: the mean return of an episode.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything :meth:`save` stores as tensors; the inverse is :meth:`load_tensors`."""

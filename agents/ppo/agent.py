@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
+from adafocus_rl.agents.base import AGENTS, RecurrentAgent, features_of
+from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.ppo.encoder import MOST_UNITS, blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
 from adafocus_rl.agents.ppo.networks import Cell, RecurrentActorCritic
@@ -182,37 +183,32 @@ class PPOAgent(RecurrentAgent):
 
     # ---- learning -----------------------------------------------------------------------------------------------
 
-    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> PPOAgent:
-        """Trains for passes ``start_epoch … epochs − 1`` over the videos, in batches of the environment's size.
-
-        The random numbers of a pass depend on (seed, pass) alone, so that training resumed from a pass's checkpoint
-        goes on as if it had not stopped.
+    def train_epoch(
+        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+    ) -> Mapping[str, float]:
+        """Makes one pass over the videos, in batches of the environment's size: one PPO update for each.
 
         Raises:
             UserError: when not one of the videos can be decoded any more.
         """
-        for epoch in range(start_epoch, epochs):
-            self.generator.manual_seed(derive_seed(self.seed, "ppo actions", epoch))
-            progress = epoch / max(1, epochs - 1)
-            ent_coef = self.ent_coef + progress * (self.ent_coef_final - self.ent_coef)
-            history: list[dict[str, Tensor]] = []
-            videos: list[int] = []
-            # Actions are drawn in the mode that they are learnt from in, so that the first ratio is 1.
-            self.network.train()
-            for rollout in self.env.rollouts(self, epoch=epoch):
-                history.append(self.update(rollout, ent_coef=ent_coef))
-                videos.append(len(rollout.reward))
-            self.network.eval()
-            if not history:
-                raise UserError("none of the training videos can be decoded; there is nothing to learn from")
-            if callback:
-                # A pass's last batch may be small: each video counts as much as any other.
-                share = torch.tensor(videos, device=self.device) / sum(videos)
-                scalars = {
-                    name: float((torch.stack([part[name] for part in history]) * share).sum()) for name in history[0]
-                }
-                callback(epoch + 1, {**scalars, "train/ent_coef": ent_coef})
-        return self
+        self.generator.manual_seed(derive_seed(self.seed, "ppo actions", epoch))
+        progress = epoch / max(1, epochs - 1)
+        ent_coef = self.ent_coef + progress * (self.ent_coef_final - self.ent_coef)
+        history: list[dict[str, Tensor]] = []
+        videos: list[int] = []
+        # Actions are drawn in the mode that they are learnt from in, so that the first ratio is 1.
+        self.network.train()
+        for rollout in env.rollouts(self, epoch=epoch):
+            history.append(self.update(rollout, ent_coef=ent_coef))
+            videos.append(len(rollout.reward))
+            tick(0, loss=history[-1]["train/loss"], videos=rollout.info["video"])
+        self.network.eval()
+        if not history:
+            raise UserError("none of the training videos can be decoded; there is nothing to learn from")
+        # A pass's last batch may be small: each video counts as much as any other.
+        share = torch.tensor(videos, device=self.device) / sum(videos)
+        scalars = {name: float((torch.stack([part[name] for part in history]) * share).sum()) for name in history[0]}
+        return {**scalars, "train/ent_coef": ent_coef}
 
     def update(self, rollout: Rollout, *, ent_coef: float) -> dict[str, Tensor]:
         """One PPO update on B whole episodes; returns scalars named as in Stable-Baselines3."""

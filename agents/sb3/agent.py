@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, LearnCallback, RecurrentAgent, features_of
+from adafocus_rl.agents.base import AGENTS, RecurrentAgent, features_of
+from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.ppo.encoder import MOST_UNITS, blank, flatten_time, take_rows
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
@@ -169,33 +170,30 @@ class SB3Agent(RecurrentAgent):
 
     # ---- learning -----------------------------------------------------------------------------------------------
 
-    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> SB3Agent:
-        """Trains for passes ``start_epoch … epochs − 1``: N·T steps each, rounded up to whole rollouts in all.
+    def train_epoch(
+        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+    ) -> Mapping[str, float]:
+        """Lets Stable-Baselines3's own loop make one pass: N·T steps, rounded up to whole rollouts over all passes.
 
         Every pass begins with new episodes, and its random numbers and its order of videos depend on (seed, pass)
-        alone, so that training resumed from a pass's checkpoint goes on as if it had not stopped.
+        alone.
         """
         from adafocus_rl.agents.sb3.models import Record
         from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 
-        env, seed_before = SB3VecEnv(self.env), self.env.seed
-        record = Record()
-        self.model.set_env(env)
+        vec_env, seed_before, record = SB3VecEnv(env), env.seed, Record()
+        self.model.set_env(vec_env)
         self.model.set_logger(record.logger())
-        steps = len(self.env.source.videos) * self.env.source.num_frames
-        for epoch in range(start_epoch, epochs):
-            due = (epoch + 1) * steps - self.model.num_timesteps
-            if due > 0:
-                with isolated("sb3", self.seed, epoch, device=self.device):
-                    env.seed(derive_seed(self.seed, "sb3 videos", epoch))
-                    self.model._last_obs = None
-                    self.model.ep_info_buffer = None
-                    self.model.learn(due, log_interval=1, reset_num_timesteps=False)
-                self.model.logger.dump()  # the last update's
-            if callback:
-                callback(epoch + 1, record.means())
-        self.env.reset(seed=seed_before)
-        return self
+        due = (epoch + 1) * len(env.source.videos) * env.source.num_frames - self.model.num_timesteps
+        if due > 0:
+            with isolated("sb3", self.seed, epoch, device=self.device):
+                vec_env.seed(derive_seed(self.seed, "sb3 videos", epoch))
+                self.model._last_obs = None
+                self.model.ep_info_buffer = None
+                self.model.learn(due, log_interval=1, reset_num_timesteps=False)
+            self.model.logger.dump()  # the last update's
+        env.reset(seed=seed_before)
+        return record.means()
 
     # ---- saving -------------------------------------------------------------------------------------------------
 

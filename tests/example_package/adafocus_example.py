@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents import PlannedAgent
-from adafocus_rl.agents.base import LearnCallback
+from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.data import MovingDigitsConfig, make_moving_digits
 from adafocus_rl.data.datasets import Progress
 from adafocus_rl.envs import PatchSelectionVectorEnv, RewardContext
@@ -50,20 +50,19 @@ class BanditAgent(PlannedAgent):
             return (self.total / (self.count + self.trust)).argmax().expand(shape)
         return torch.randint(self.num_actions, shape, generator=self._tries, device=self.device)
 
-    def learn(self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> BanditAgent:
+    def train_epoch(
+        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+    ) -> Mapping[str, float]:
         """Adds up what each position pays; a pass depends on (seed, pass) alone."""
-        for epoch in range(start_epoch, epochs):
-            self._tries = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "bandit", epoch))
-            rewards = []
-            for rollout in self.env.rollouts(self, epoch=epoch):
-                action, reward = rollout.output.action.flatten(), rollout.reward.flatten()
-                self.total.index_add_(0, action, reward)
-                self.count.index_add_(0, action, torch.ones_like(reward))
-                rewards.append(rollout.reward.sum(1))
-            self._tries = None
-            if callback:
-                callback(epoch + 1, {"rollout/ep_rew_mean": float(torch.cat(rewards).mean())})
-        return self
+        self._tries = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "bandit", epoch))
+        rewards = []
+        for rollout in env.rollouts(self, epoch=epoch):
+            action, reward = rollout.output.action.flatten(), rollout.reward.flatten()
+            self.total.index_add_(0, action, reward)
+            self.count.index_add_(0, action, torch.ones_like(reward))
+            rewards.append(rollout.reward.sum(1))
+        self._tries = None
+        return {"rollout/ep_rew_mean": float(torch.cat(rewards).mean())}
 
     def tensors(self) -> dict[str, Tensor]:
         """What was paid at each position, and how often it was tried."""
