@@ -1,1 +1,24 @@
-"""Whole systems that recognise a video."""
+"""Whole systems that recognise videos, behind one contract: AdaFocus, AdaFocus+, whole frames."""
+
+from adafocus_rl.agents.methods.adafocus import FINE_TUNED, RANDOM_PATCHES, AdaFocus
+from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, RandomSkipping
+from adafocus_rl.agents.methods.base import METHODS, Method, check_knob
+from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.whole_frames import WholeFrames
+
+__all__ = [
+    "FINE_TUNED",
+    "METHODS",
+    "RANDOM_PATCHES",
+    "AdaFocus",
+    "AdaFocusPlus",
+    "Cost",
+    "Method",
+    "OperatingPoint",
+    "Outcome",
+    "RandomSkipping",
+    "Steps",
+    "Visit",
+    "WholeFrames",
+    "check_knob",
+]

@@ -1,0 +1,121 @@
+"""AdaFocus: an agent chooses one patch in every frame (Wang et al. 2021)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents.base import Agent
+from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
+from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.models.recognizer import Recognizer
+
+RANDOM_PATCHES = "random patches"
+"""Variant with the f_C of stage I, which was trained on random patches."""
+
+FINE_TUNED = "fine-tuned"
+"""Variant with the f_C of stage III, which was fine-tuned on the agent's patches."""
+
+
+class AdaFocus(Method):
+    """f_G on every frame, an agent that chooses one patch of it, f_L on that patch, and f_C on both features.
+
+    It is made of what a run has trained, and therefore stands in no registry: the configuration's key ``agent``
+    switches it on.
+
+    Args:
+        recognizer: f_G and f_L.
+        options: none; the agent has its own.
+        seed: not used; the agent has its own.
+        env: the decision problem, with the f_C that recognises.
+        agent: who chooses; trained.
+        variant: which f_C that is.
+    """
+
+    tables = ("global_map", "global_vector", "local")
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        options: Any = None,
+        *,
+        env: PatchSelectionVectorEnv,
+        agent: Agent,
+        variant: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(recognizer, options, seed=seed)
+        self.env = env
+        self.agent = agent.on(env)
+        self.label = agent.label
+        self.variant = variant
+        self.stochastic = agent.stochastic
+        self.privileged = agent.privileged
+        self.policy_macs = agent.macs_per_step()
+
+    def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
+        """Recognises B videos with the agent's best actions."""
+        cost = patch_cost(self, self.policy_macs)
+        return act(self.env, self.agent, batch, cost=cost, visit=visit)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The agent's, and f_C's weights."""
+        return acting_tensors(self.env, self.agent)
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores both."""
+        load_acting(self.env, self.agent, tensors, what=what)
+
+
+def patch_cost(method: Method, policy_macs: int) -> Cost:
+    """What a step costs in which f_L looks at a patch, or not at all; ``policy_macs`` of all policies together."""
+    costs = method.costs
+    return Cost(always=costs.glance + costs.classifier + policy_macs, local=costs.focus_patch)
+
+
+@torch.no_grad()
+def act(env: PatchSelectionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: Cost, visit: Visit) -> Outcome:
+    """An agent's best actions on a batch of videos.
+
+    Args:
+        env: the decision problem; its own videos are not looked at.
+        agent: who acts in it.
+        batch: features of B videos.
+        cost: of a step.
+        visit: how often they were seen before, and what else is wanted.
+    """
+    rollout = env.rollout(agent, episodes=batch, visit=visit.number, deterministic=True, with_reward=visit.rewards)
+    probabilities = env.patch_probabilities(rollout) if visit.probabilities else None
+    steps = Steps(
+        logits=rollout.logits,
+        boxes=env.chosen_boxes(rollout),
+        cost=cost,
+        kept=env.kept_frames(rollout) if env.skips_frames else None,
+        reward=rollout.reward if visit.rewards else None,
+    )
+    if probabilities is not None:
+        steps = dataclasses.replace(steps, probabilities=probabilities, patch_size=env.source.grid.patch_size)
+    return Outcome.after(steps)
+
+
+def acting_tensors(env: PatchSelectionVectorEnv, agent: Agent, prefix: str = "") -> dict[str, Tensor]:
+    """What is to be saved of an agent and the f_C behind it, under names that begin with ``prefix``."""
+    classifier = {f"{prefix}classifier.{name}": value for name, value in env.classifier.state_dict().items()}
+    return {**{f"{prefix}agent.{name}": value for name, value in agent.tensors().items()}, **classifier}
+
+
+def load_acting(
+    env: PatchSelectionVectorEnv, agent: Agent, tensors: Mapping[str, Tensor], *, what: str, prefix: str = ""
+) -> None:
+    """The inverse of :func:`acting_tensors`; ``what`` names the file in messages."""
+    start = f"{prefix}agent."
+    own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    agent.load_tensors(own, what=what)
+    checkpoint.load_into(env.classifier, tensors, prefix=f"{prefix}classifier.", what=what)

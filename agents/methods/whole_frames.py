@@ -1,0 +1,59 @@
+"""f_L on every whole frame: what the patches save compute against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method
+from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+
+
+@METHODS.register("WholeFrames")
+class WholeFrames(Method):
+    """f_G and f_L on every whole frame, and an f_C of its own.
+
+    Args:
+        recognizer: f_G and f_L.
+        options: none.
+        seed: not used.
+        classifier: an f_C trained on f_L's features of whole frames; None takes the recognizer's, which was not.
+    """
+
+    label = "full_frame"
+    tables = ("global_vector", "full")
+
+    def __init__(
+        self, recognizer: Recognizer, options: Any = None, *, seed: int = 0, classifier: Classifier | None = None
+    ) -> None:
+        super().__init__(recognizer, options, seed=seed)
+        self.classifier = recognizer.classifier if classifier is None else classifier
+
+    @torch.no_grad()
+    def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
+        """Recognises B videos; nothing is chosen."""
+        logits: Tensor = self.classifier(torch.cat((batch.global_vector, batch.full()), dim=-1))
+        side = self.recognizer.grid.frame_size
+        costs = self.costs
+        return Outcome.after(
+            Steps(
+                logits=logits,
+                boxes=torch.tensor([0, 0, side, side], device=logits.device).expand(*logits.shape[:2], 4),
+                cost=Cost(always=costs.glance + costs.classifier, local=costs.focus_full),
+            )
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """f_C's weights."""
+        return {f"classifier.{name}": value for name, value in self.classifier.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restores f_C's weights."""
+        checkpoint.load_into(self.classifier, tensors, prefix="classifier.", what=what)
