@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.flops import Macs, component_macs
@@ -90,7 +91,7 @@ class Method(ABC):
             visit: how often the videos were seen before, and what else is wanted.
         """
 
-    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Any) -> None:  # noqa: B027  # nothing to learn
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:  # noqa: B027  # nothing to learn
         """Learns from the training videos, if there is anything to learn.
 
         Args:
