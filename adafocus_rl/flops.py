@@ -124,7 +124,7 @@ def component_macs(recognizer: Recognizer, *, with_batch_norm: bool = False) -> 
 def video_macs(
     costs: Macs,
     *,
-    num_frames: int,
+    num_steps: int,
     policy_macs: int,
     uses_patch: bool,
     uses_full: bool,
@@ -135,7 +135,7 @@ def video_macs(
 
     Args:
         costs: what each part costs.
-        num_frames: T; 1 if the encoders look at the clip as a whole.
+        num_steps: T; 1 if the encoders look at the clip as a whole.
         policy_macs: MACs of the policy for one step; 0 for an agent that computes nothing.
         uses_patch: whether f_L runs on one patch of each frame.
         uses_full: whether f_L runs on each whole frame.
@@ -147,4 +147,4 @@ def video_macs(
     """
     local = kept * (uses_patch * costs.focus_patch + uses_full * costs.focus_full)
     step = local + uses_glance * costs.glance + costs.classifier + policy_macs
-    return {"total": num_frames * step, "local": num_frames * local}
+    return {"total": num_steps * step, "local": num_steps * local}

@@ -37,7 +37,7 @@ class FindThePatchEpisodes(EpisodeFeatures):
         self.cells = source.cells[self.videos]
         self.labels = torch.ones_like(self.videos)
         self.multi_hot = torch.nn.functional.one_hot(self.labels, source.num_classes).float()
-        self.boxes = source.grid.box(source.grid.action_origin(self.cells)).float()
+        self.true_boxes = source.grid.box(source.grid.action_origin(self.cells)).float()
         lit = torch.nn.functional.one_hot(self.cells, source.grid.num_actions).float()
         self.global_vector = lit * source.shown[:, None]
         self.global_map = self.global_vector.unflatten(-1, source.map_shape)

@@ -48,7 +48,7 @@ class SkippableEpisodes(EpisodeFeatures):
         self.videos = episodes.videos
         self.labels = episodes.labels
         self.multi_hot = episodes.multi_hot
-        self.boxes = episodes.boxes
+        self.true_boxes = episodes.true_boxes
         self.global_vector = episodes.global_vector
 
     @property

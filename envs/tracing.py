@@ -103,7 +103,7 @@ class Tracer:
             **more,
         }  # fmt: skip
         self._parts.append({name: value.cpu() for name, value in part.items()})
-        facts = {"videos": episodes.videos, "multi_hot": episodes.multi_hot > 0, "true_boxes": episodes.boxes}
+        facts = {"videos": episodes.videos, "multi_hot": episodes.multi_hot > 0, "true_boxes": episodes.true_boxes}
         self._videos.append({name: value.cpu() for name, value in facts.items()})
 
 

@@ -55,7 +55,7 @@ class PatchTransition:
 
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
         """What privileged agents (random, oracle) and evaluation may read; a learner must not."""
-        known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.boxes, "visit": visits}
+        known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.true_boxes, "visit": visits}
         motion = episodes.motion  # once: live episodes compute it now
         if motion is not None:
             known["motion"] = patch_means(motion, self.source.grid)

@@ -204,15 +204,15 @@ class Predictor:
             clip=clip.contiguous(),
             label=torch.tensor(0),
             multi_hot=torch.zeros(len(self.names)),
-            boxes=boxes,
+            true_boxes=boxes,
             frames=torch.from_numpy(chosen),
-            video=torch.tensor(0),
+            row=torch.tensor(0),
         )
         return self._recognise(found, name)
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Median milliseconds to recognise the same clip with f_L on every whole frame."""
-        batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), videos=torch.arange(1))
+        batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
         spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.context.device)
         assert spent is not None
         return spent
@@ -244,7 +244,7 @@ class Predictor:
             probabilities=None if heat is None else heat[0].float().cpu(),
             patch_size=self.recognizer.grid.patch_size,
         )
-        full = video_macs(self.macs, num_frames=len(kept), policy_macs=0, uses_patch=False, uses_full=True)
+        full = video_macs(self.macs, num_steps=len(kept), policy_macs=0, uses_patch=False, uses_full=True)
         shown = ShownVideo(
             row=0,
             path=name,

@@ -64,7 +64,7 @@ class MadeUpEpisodes(EpisodeFeatures):
         self.videos = videos.to(source.device)
         self.labels = source.labels[self.videos]
         self.multi_hot = torch.nn.functional.one_hot(self.labels, source.num_classes).float()
-        self.boxes = source.boxes[self.videos]
+        self.true_boxes = source.true_boxes[self.videos]
         self.global_map = source.maps[self.videos]
         self.global_vector = source.vectors[self.videos]
         self.motion = source.motion[self.videos]
@@ -110,7 +110,7 @@ class MadeUpFeatures:
         self.motion = torch.rand(videos, frames, 6, 6, generator=draw).to(device)
         self.motion[:, 0] = 0
         self.labels = torch.randint(classes, (videos,), generator=draw).to(device)
-        self.boxes = torch.full((videos, frames, 4), float("nan"), device=device)
+        self.true_boxes = torch.full((videos, frames, 4), float("nan"), device=device)
         self.has_boxes = False
         self.any_position = True
         self.failed: list[tuple[str, str]] = []

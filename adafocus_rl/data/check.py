@@ -120,7 +120,7 @@ def _look(
     jobs = [
         VideoJob(
             path=listed.path(record),
-            listed=record.num_frames,
+            listed=record.video_frames,
             frame_sets=config.frame_sets,
             template=config.template,
             depth=config.depth,

@@ -19,12 +19,12 @@ class Clip:
     """() int64: the first of the video's labels."""
     multi_hot: Tensor
     """(K,) float32: 1 for each of the video's labels."""
-    boxes: Tensor
+    true_boxes: Tensor
     """(T, 4) float32 [top, left, height, width] in pixels of the clip's frames; NaN where absent or
     unknown."""
     frames: Tensor
     """(T,) int64 numbers of the frames in the stored video."""
-    video: Tensor
+    row: Tensor
     """() int64 position of the video in the index."""
 
 
@@ -32,7 +32,7 @@ class Clip:
 class BadClip:
     """A video that gave no clip, in the place of its clip."""
 
-    video: int
+    row: int
     """Position of the video in the index."""
     path: str
     """The path as listed."""
@@ -52,33 +52,33 @@ class ClipBatch:
     """(B,) int64."""
     multi_hot: Tensor
     """(B, K) float32."""
-    boxes: Tensor
+    true_boxes: Tensor
     """(B, T, 4) float32 [top, left, height, width] in pixels of the clips' frames; NaN where absent or
     unknown."""
     frames: Tensor
     """(B, T) int64 frame numbers in the stored videos."""
-    videos: Tensor
+    rows: Tensor
     """(B,) int64 positions in the index."""
     failed: list[tuple[str, str]]
     """(path, reason) of each video that gave no clip; B is smaller by their number."""
 
     @classmethod
-    def unlabelled(cls, clips: Tensor, num_classes: int, *, videos: Tensor) -> ClipBatch:
+    def unlabelled(cls, clips: Tensor, num_classes: int, *, rows: Tensor) -> ClipBatch:
         """Clips (B, T, 3, S, S) of which nothing is known: the label 0 and no class of K, no boxes.
 
         Args:
             clips: intensities, or normalised already.
             num_classes: K.
-            videos: (B,) int64, what they are numbered by.
+            rows: (B,) int64, what they are numbered by.
         """
         count, frames = clips.shape[:2]
         return cls(
             clips=clips,
             labels=torch.zeros(count, dtype=torch.int64),
             multi_hot=torch.zeros(count, num_classes),
-            boxes=torch.full((count, frames, 4), torch.nan),
+            true_boxes=torch.full((count, frames, 4), torch.nan),
             frames=torch.arange(frames).expand(count, -1),
-            videos=videos,
+            rows=rows,
             failed=[],
         )
 
@@ -98,9 +98,9 @@ class ClipBatch:
             clips=change(self.clips),
             labels=change(self.labels),
             multi_hot=change(self.multi_hot),
-            boxes=change(self.boxes),
+            true_boxes=change(self.true_boxes),
             frames=change(self.frames),
-            videos=change(self.videos),
+            rows=change(self.rows),
             failed=self.failed,
         )
 
@@ -123,9 +123,9 @@ def collate(items: Sequence[Clip | BadClip]) -> ClipBatch:
         clips=_stack([item.clip for item in good], (t, 3, s, s), torch.uint8),
         labels=_stack([item.label for item in good], (), torch.int64),
         multi_hot=_stack([item.multi_hot for item in good], (k,), torch.float32),
-        boxes=_stack([item.boxes for item in good], (t, 4), torch.float32),
+        true_boxes=_stack([item.true_boxes for item in good], (t, 4), torch.float32),
         frames=_stack([item.frames for item in good], (t,), torch.int64),
-        videos=_stack([item.video for item in good], (), torch.int64),
+        rows=_stack([item.row for item in good], (), torch.int64),
         failed=[(item.path, item.reason) for item in bad],
     )
 

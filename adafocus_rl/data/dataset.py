@@ -130,7 +130,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
             return self._load(i, record)
         except DecodeError as error:
             shape = (self.num_frames, self.config.frame_size, self.num_classes)
-            return BadClip(video=i, path=record.path, reason=error.reason, shape=shape)
+            return BadClip(row=i, path=record.path, reason=error.reason, shape=shape)
 
     def give_up(self, i: int, reason: str) -> None:
         """Do not decode the i-th video again: it has no clip, for this reason."""
@@ -158,16 +158,16 @@ class ClipDataset(Dataset[Clip | BadClip]):
             clip=clip.contiguous(),
             label=torch.tensor(record.labels[0]),
             multi_hot=multi_hot,
-            boxes=boxes,
+            true_boxes=boxes,
             frames=torch.from_numpy(frames),
-            video=torch.tensor(i),
+            row=torch.tensor(i),
         )
 
     def _count(self, i: int, record: VideoRecord, path: Path) -> int:
-        if record.num_frames:
-            return record.num_frames
+        if record.video_frames:
+            return record.video_frames
         if not self._counted[i]:
-            self._counted[i] = probe(path, template=self.index.template).num_frames
+            self._counted[i] = probe(path, template=self.index.template).video_frames
         return int(self._counted[i])
 
     def _boxes_at(self, record: VideoRecord, frames: NDArray[np.int64]) -> NDArray[np.float32]:

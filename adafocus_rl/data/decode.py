@@ -68,7 +68,7 @@ def probe(path: Path, *, template: str | None = None) -> VideoInfo:
     if path.is_dir():
         images = listed_images(path, template)
         height, width = read_image(path, images[0]).shape[:2]
-        return VideoInfo(num_frames=len(images), height=height, width=width, fps=0.0)
+        return VideoInfo(video_frames=len(images), height=height, width=width, fps=0.0)
     return file_info(path)
 
 

@@ -53,7 +53,7 @@ class ListLine:
     """Number of the line, from 1; of the entry, in JSON."""
     name: str
     """Path or id."""
-    num_frames: int = 0
+    video_frames: int = 0
     """0 when the list does not say."""
     labels: tuple[int | str, ...]
     """Classes as numbers or as names, each once."""
@@ -195,7 +195,7 @@ def read_csv(path: Path, text: str) -> Iterator[ListLine | ListError]:
         if count is None:
             raise ListError(path, line, f"num_frames is {row['num_frames']!r}; expected an integer of 0 or more")
         extra = {key: value for key, value in row.items() if key not in ("path", "label", "num_frames")}
-        return ListLine(line=line, name=name, num_frames=count, labels=tuple(dict.fromkeys(labels)), extra=extra)
+        return ListLine(line=line, name=name, video_frames=count, labels=tuple(dict.fromkeys(labels)), extra=extra)
 
     for line, row in csv_rows(path, text, ("path", "label")):
         try:
@@ -218,7 +218,7 @@ def _line(path: Path, line: int, name: str, frames: str, labels: list[str]) -> L
         raise ListError(path, line, NO_PATH)
     if count is None:
         raise ListError(path, line, _NO_COUNT.format(frames.strip()))
-    return ListLine(line=line, name=name.strip(), num_frames=count, labels=_labels(path, line, labels))
+    return ListLine(line=line, name=name.strip(), video_frames=count, labels=_labels(path, line, labels))
 
 
 def _labels(path: Path, line: int, texts: list[str]) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ class VideoRecord:
 
     path: str
     """A video file or a folder of frame images; relative to the index's root, with ``/``, or absolute."""
-    num_frames: int = 0
+    video_frames: int = 0
     """Frames in the video; 0 when unknown."""
     labels: tuple[int, ...]
     """Classes of the video, each once, at least one; the first is the label where a method takes only one."""
@@ -60,7 +60,7 @@ class VideoIndex:
     """Folder to which relative paths belong."""
     class_names: tuple[str, ...] | None = None
     """Names of the classes in the order of the labels; None when not given."""
-    boxes: Path | None = None
+    boxes_file: Path | None = None
     """CSV of true boxes, see ``read_boxes``; None when there is none."""
     template: str | None = None
     """Names of the frames in folders of images, as ``image_{:05d}.jpg``; None when each folder tells."""
@@ -98,7 +98,7 @@ class VideoIndex:
         """
         digest = hashlib.sha256()
         for record in self.records:
-            row = [record.path, record.num_frames, list(record.labels), sorted(record.extra.items())]
+            row = [record.path, record.video_frames, list(record.labels), sorted(record.extra.items())]
             digest.update(json.dumps(row).encode() + b"\n")
         if self.template is not None:
             digest.update(self.template.encode())
@@ -137,7 +137,7 @@ class VideoIndex:
         for record in self.records:
             labels = ";".join(str(label) for label in record.labels)
             values = [record.extra.get(key, "") for key in extra]
-            writer.writerow([record.path, labels, record.num_frames, *values])
+            writer.writerow([record.path, labels, record.video_frames, *values])
         return content.getvalue()
 
 
@@ -152,18 +152,20 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
     Raises:
         UserError: a missing column, a bad number, or a frame that the video does not have (with its line).
     """
-    if index.boxes is None:
+    if index.boxes_file is None:
         return {}
-    counts = {record.path: record.num_frames for record in index.records}
+    counts = {record.path: record.video_frames for record in index.records}
     found: dict[str, dict[int, list[float]]] = {path: {} for path in counts}
-    for line, row in csv_rows(index.boxes, read_text(index.boxes, "file of boxes", limit=LIST_LIMIT), BOX_COLUMNS):
+    for line, row in csv_rows(
+        index.boxes_file, read_text(index.boxes_file, "file of boxes", limit=LIST_LIMIT), BOX_COLUMNS
+    ):
         if isinstance(row, ListError):
             raise row
         path = row["path"]
         if path not in counts:
             continue  # the index may be a selection of the list that the boxes belong to
-        where = f"{index.boxes}, line {line}"
-        frame = _integer(row["frame"], "frame", index.boxes, line)
+        where = f"{index.boxes_file}, line {line}"
+        frame = _integer(row["frame"], "frame", index.boxes_file, line)
         if counts[path] and frame >= counts[path]:
             raise UserError(
                 f"{where}: frame {frame} of {path!r}, which has {counts[path]} frames according to the list; "
@@ -176,7 +178,7 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
     if sum(sizes.values()) > MAX_BOXED_FRAMES:
         longest = max(sizes, key=lambda path: sizes[path])
         raise UserError(
-            f"{index.boxes}: the videos have {sum(sizes.values())} frames in all, {longest!r} {sizes[longest]}; "
+            f"{index.boxes_file}: the videos have {sum(sizes.values())} frames in all, {longest!r} {sizes[longest]}; "
             f"expected at most {MAX_BOXED_FRAMES}, so correct its number of frames, or the last of its boxes"
         )
     boxes: dict[str, NDArray[np.float32]] = {}

@@ -141,7 +141,7 @@ def _check_count(job: VideoJob, held: int, notes: list[tuple[str, str]]) -> int:
     if not job.path.is_dir():
         # Packets are not frames in every codec, so a difference is looked at.
         try:
-            held = probe(job.path).num_frames
+            held = probe(job.path).video_frames
         except DecodeError as error:
             raise _FaultError("unreadable", f"{error.reason}; download or convert it again") from None
     if held < job.listed:
@@ -207,7 +207,7 @@ def _decode(job: VideoJob, held: int) -> NDArray[np.uint8]:
 
 def _decode_all(job: VideoJob, held: int) -> None:
     if not job.path.is_dir():
-        counted = probe(job.path).num_frames
+        counted = probe(job.path).video_frames
         if counted < held:
             raise DecodeError(job.path, f"truncated: {held} frames are stored, only {counted} decode")
         return

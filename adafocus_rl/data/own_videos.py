@@ -126,7 +126,7 @@ def read_table(file: Path) -> OwnVideos:
     records = [
         VideoRecord(
             path=row["path"],
-            num_frames=number(row.get("num_frames") or "0") or 0,
+            video_frames=number(row.get("num_frames") or "0") or 0,
             labels=tuple(dict.fromkeys(labels)),
             extra={key: text for key, text in row.items() if key not in ("path", "label", "num_frames")},
         )

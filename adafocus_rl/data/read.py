@@ -46,7 +46,7 @@ class ListContent:
             records=list(records),
             root=self.root,
             class_names=self.classes.names if self.classes else None,
-            boxes=boxes if boxes.is_file() else None,
+            boxes_file=boxes if boxes.is_file() else None,
             template=template,
             notes=self.notes,
         )
@@ -223,4 +223,4 @@ def _record(order: ClassOrder, line: ListLine, locator: Locator) -> VideoRecord:
         name = classes.names[labels[0]] if classes and labels[0] < len(classes.names) else None
         # A name that is nowhere stays as listed: whoever looks for the file says so.
         found = locator.find(line.name, name) or line.name
-    return VideoRecord(path=found, num_frames=line.num_frames, labels=labels, extra=line.extra)
+    return VideoRecord(path=found, video_frames=line.video_frames, labels=labels, extra=line.extra)

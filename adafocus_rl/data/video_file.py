@@ -51,7 +51,7 @@ _KEY_PICTURE = 1
 class VideoInfo:
     """What a video holds."""
 
-    num_frames: int
+    video_frames: int
     """Frames that decode, counted."""
     height: int
     """Height in pixels, as displayed."""
@@ -139,7 +139,7 @@ def file_info(path: Path) -> VideoInfo:
             count += 1
         if count == 0:
             raise DecodeError(path, "opens as a video, but no frame decodes")
-        return VideoInfo(num_frames=count, height=height, width=width, fps=video.fps)
+        return VideoInfo(video_frames=count, height=height, width=width, fps=video.fps)
 
 
 def stored_frames(path: Path) -> int:

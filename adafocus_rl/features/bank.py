@@ -78,7 +78,7 @@ class BankEpisodes(EpisodeFeatures):
         self.videos = videos
         self.labels = bank.labels[videos]
         self.multi_hot = bank.multi_hot[videos]
-        self.boxes = bank.boxes[videos]
+        self.true_boxes = bank.true_boxes[videos]
         self.global_vector = bank.table("global_vector", videos)
 
     @cached_property
@@ -175,7 +175,7 @@ class FeatureBank:
             )
         self.has_boxes = not bool(boxes.isnan().all())
         self.any_position = False
-        self.boxes = boxes.to(device)
+        self.true_boxes = boxes.to(device)
         self.labels = labels.to(device)
         self.multi_hot = self._side_table("multi_hot").to(device, torch.float32)
         size = sum(mark["bytes"][f"{name}.npy"] for mark in marks.values() for name in manifest["tables"])

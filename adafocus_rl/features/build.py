@@ -100,7 +100,7 @@ def expected_manifest(
     with recognizer.freeze("glance", "focus"):
         frame = torch.zeros(1, 3, grid.frame_size, grid.frame_size, device=device)
         rows = _fill(tables, recognizer, recognizer.prepare(frame))
-    boxes = dataset.index.boxes
+    boxes = dataset.index.boxes_file
     return {
         "format": BANK_FORMAT,
         "format_version": BANK_VERSION,

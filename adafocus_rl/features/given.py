@@ -61,7 +61,7 @@ class GivenClips:
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
         """Encodes these clips now; they are the same in every epoch, and all are labelled 0."""
         clips = self.clips[videos.to(self.clips.device)]
-        batch = ClipBatch.unlabelled(clips, self.num_classes, videos=videos)
+        batch = ClipBatch.unlabelled(clips, self.num_classes, rows=videos)
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:

@@ -27,13 +27,13 @@ class LiveEpisodes(EpisodeFeatures):
     def __init__(self, recognizer: Recognizer, batch: ClipBatch, *, device: torch.device) -> None:
         batch = batch.to(device, non_blocking=True)
         self.recognizer = recognizer
-        self.videos = batch.videos
+        self.videos = batch.rows
         self.labels = batch.labels
         self.multi_hot = batch.multi_hot
-        self.boxes = recognizer.focus_frames(batch.boxes)
+        self.true_boxes = recognizer.focus_frames(batch.true_boxes)
         if recognizer.clip_frames is not None:
             # One patch for all frames: around the middle of where the object is seen.
-            self.boxes = self.boxes.nanmean(1, keepdim=True)
+            self.true_boxes = self.true_boxes.nanmean(1, keepdim=True)
         clips = recognizer.prepare(batch.clips)
         self.clips = recognizer.focus_steps(clips)
         with torch.no_grad():
@@ -109,7 +109,7 @@ class LiveFeatures:
         self.grid = recognizer.grid
         self.num_frames = recognizer.num_steps(dataset.num_frames)
         self.num_classes = dataset.num_classes
-        self.has_boxes = dataset.index.boxes is not None
+        self.has_boxes = dataset.index.boxes_file is not None
         self.any_position = True
         self.failed: list[tuple[str, str]] = []
         side = recognizer.grid.frame_size

@@ -249,7 +249,7 @@ class ShardWriter:
             UserError: when a feature is NaN or too large for float16.
             OSError: the disk is full, say.
         """
-        at = batch.videos.numpy() - self.rows.start
+        at = batch.rows.numpy() - self.rows.start
         for name, values in features.items():
             rows = values.half().cpu().numpy()
             if not np.isfinite(rows).all():
@@ -260,7 +260,7 @@ class ShardWriter:
             self._files[name].put(at, rows)
         self._side["label"][at] = batch.labels.numpy()
         self._side["multi_hot"][at] = batch.multi_hot.numpy()
-        self._side["boxes"][at] = batch.boxes.numpy()
+        self._side["boxes"][at] = batch.true_boxes.numpy()
         self._side["valid"][at] = True
 
     def finish(self) -> None:

@@ -24,7 +24,7 @@ class EpisodeFeatures(ABC):
         videos: (B,) int64, row of each video in its index.
         labels: (B,) int64, the first true class.
         multi_hot: (B, K) float32, all true classes.
-        boxes: (B, T, 4) float32 true boxes (top, left, height, width) in frame pixels; NaN where unknown or absent.
+        true_boxes: (B, T, 4) float32 (top, left, height, width) in frame pixels; NaN where unknown or absent.
         global_map: (B, T, C, h, w), e^G before pooling.
         global_vector: (B, T, D_G), e^G pooled.
         motion: (B, T, m, m) absolute difference to the frame before, zeros in the first
@@ -34,7 +34,7 @@ class EpisodeFeatures(ABC):
     videos: Tensor
     labels: Tensor
     multi_hot: Tensor
-    boxes: Tensor
+    true_boxes: Tensor
     global_map: Tensor
     global_vector: Tensor
     motion: Tensor | None = None

@@ -112,7 +112,7 @@ def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: 
     if not (videos and len(index)):
         return None
     # A file of boxes may be what is wrong; the picture does without.
-    index = dataclasses.replace(index, boxes=None)
+    index = dataclasses.replace(index, boxes_file=None)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = write_loader_sheet(index, config, path, videos=videos, num_classes=report.num_classes)
     return path if drawn else None

@@ -78,7 +78,7 @@ def extract(argv: Sequence[str]) -> int:
         ExtractJob(
             source=index.full_path(i),
             out=out / names[i],
-            limit=record.num_frames,
+            limit=record.video_frames,
             template=index.template,
             short=options.short,
             quality=options.quality,
@@ -130,13 +130,13 @@ def _write_list(
 ) -> None:
     """The list of folders, the class names, and true boxes at the size of the images: all of them or none."""
     records = [
-        VideoRecord(path=names[i], num_frames=results[i].frames, labels=index[i].labels, extra=index[i].extra)
+        VideoRecord(path=names[i], video_frames=results[i].frames, labels=index[i].labels, extra=index[i].extra)
         for i in good
     ]
     contents = {list_file: VideoIndex(records=records, root=list_file.parent).text()}
     if index.class_names is not None:
         contents[list_file.with_name(CLASSES)] = class_names_text(index.class_names)
-    if index.boxes is not None:
+    if index.boxes_file is not None:
         content = io.StringIO()
         writer = csv.writer(content, lineterminator="\n")
         writer.writerow(BOX_COLUMNS)

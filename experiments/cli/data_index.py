@@ -84,7 +84,7 @@ def _from(root: Path, out: Path, records: Sequence[VideoRecord]) -> list[VideoRe
     return [
         VideoRecord(
             path=record.path if root == out else Path(os.path.relpath(root / record.path, out)).as_posix(),
-            num_frames=record.num_frames,
+            video_frames=record.video_frames,
             labels=record.labels,
             extra=record.extra,
         )

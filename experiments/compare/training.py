@@ -244,7 +244,7 @@ def _save_record(training: Training, context: Context, tracer: Tracer | None, st
 def _facts(training: Training, context: Context, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:
     costs = video_macs(
         component_macs(recognizer),
-        num_frames=recognizer.num_steps(context.config.data.num_frames),
+        num_steps=recognizer.num_steps(context.config.data.num_frames),
         policy_macs=agent.macs_per_step(),
         uses_patch=True,
         uses_full=False,

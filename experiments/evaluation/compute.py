@@ -48,7 +48,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     def video(*, policy_macs: int, full: bool = False, kept: float = 1.0) -> dict[str, float]:
         macs = video_macs(
             parts,
-            num_frames=agent.env.source.num_frames,
+            num_steps=agent.env.source.num_frames,
             policy_macs=policy_macs,
             uses_patch=not full,
             uses_full=full,

@@ -195,7 +195,7 @@ class Evaluation:
         """(all, f_L's) per video."""
         costs = video_macs(
             self._macs,
-            num_frames=self.validation.num_frames,
+            num_steps=self.validation.num_frames,
             policy_macs=policy_macs,
             uses_patch=not full_frames,
             uses_full=full_frames,

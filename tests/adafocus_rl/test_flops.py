@@ -108,9 +108,9 @@ def test_components_by_hand_and_untouched() -> None:
 
 def test_a_video_adds_up() -> None:
     costs = Macs(glance=1000, focus_patch=200, focus_full=5000, classifier=30)
-    patch = video_macs(costs, num_frames=16, policy_macs=4, uses_patch=True, uses_full=False)
+    patch = video_macs(costs, num_steps=16, policy_macs=4, uses_patch=True, uses_full=False)
     assert patch == {"total": 16 * 1234, "local": 16 * 200}
-    full = video_macs(costs, num_frames=2, policy_macs=0, uses_patch=False, uses_full=True, uses_glance=False)
+    full = video_macs(costs, num_steps=2, policy_macs=0, uses_patch=False, uses_full=True, uses_glance=False)
     assert full == {"total": 2 * 5030, "local": 2 * 5000}
 
 

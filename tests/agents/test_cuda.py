@@ -42,8 +42,8 @@ def test_stable_baselines_solves_the_debug_environment(cuda: torch.device) -> No
 def test_an_agent_goes_from_the_gpu_to_the_cpu(made_up: MadeUp, tmp_path: Path, cuda: torch.device, name: str) -> None:
     def env(device: str | torch.device) -> PatchSelectionVectorEnv:
         source = made_up(device=str(device))
-        boxes = torch.rand(*source.boxes.shape, generator=torch.Generator().manual_seed(0)) * 8
-        source.boxes, source.has_boxes = boxes.to(device), True
+        boxes = torch.rand(*source.true_boxes.shape, generator=torch.Generator().manual_seed(0)) * 8
+        source.true_boxes, source.has_boxes = boxes.to(device), True
         torch.manual_seed(0)
         classifier = GRUClassifier(input_dim=11, num_classes=3, hidden=8).to(device)
         return PatchSelectionVectorEnv(source, classifier, num_envs=4)

@@ -73,9 +73,9 @@ def _boxed(made_up: MadeUp) -> PatchSelectionVectorEnv:
     env = _env(made_up)
     source: Any = env.source
     source.has_boxes = True
-    source.boxes[0] = torch.tensor([[0.0, 0, 2, 2], [5, 9, 2, 4], [4, 4, 4, 4], [10, 0, 2, 3]])
-    source.boxes[1, 1] = torch.tensor([8.0, 8, 4, 4])
-    source.boxes[1, 3] = torch.tensor([0.0, 8, 4, 4])
+    source.true_boxes[0] = torch.tensor([[0.0, 0, 2, 2], [5, 9, 2, 4], [4, 4, 4, 4], [10, 0, 2, 3]])
+    source.true_boxes[1, 1] = torch.tensor([8.0, 8, 4, 4])
+    source.true_boxes[1, 3] = torch.tensor([0.0, 8, 4, 4])
     return env
 
 

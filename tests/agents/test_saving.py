@@ -19,7 +19,7 @@ MadeUp = Any
 
 def _env(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
     source = made_up(**options)
-    source.boxes = torch.rand(*source.boxes.shape, generator=torch.Generator().manual_seed(0)) * 8
+    source.true_boxes = torch.rand(*source.true_boxes.shape, generator=torch.Generator().manual_seed(0)) * 8
     source.has_boxes = True
     torch.manual_seed(0)  # one agent looks into f_C
     return PatchSelectionVectorEnv(source, GRUClassifier(input_dim=11, num_classes=3, hidden=8), num_envs=4)

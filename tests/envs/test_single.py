@@ -111,7 +111,7 @@ def test_what_it_returns_is_its_own(made_up: MadeUp) -> None:
 
 def test_infos_are_plain_and_an_absent_box_is_empty(made_up: MadeUp) -> None:
     source = made_up()
-    source.boxes[2, 1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    source.true_boxes[2, 1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     env = _single(source)
     _, info = env.reset(options={"video": 2})
     assert info.keys() == {"video", "label", "visit", "true_box", "motion"}
@@ -181,7 +181,7 @@ IDS = "adafocus_rl:AdaFocus/FindThePatch-v0", "adafocus_rl:AdaFocus/PatchSelecti
 def _make(made_up: MadeUp, name: str, **options: Any) -> Any:
     if "PatchSelection" in name:
         source = made_up()
-        source.boxes[:, ::2] = 3.0
+        source.true_boxes[:, ::2] = 3.0
         vector = _vector(source)
         options = {**options, "source": source, "classifier": vector.classifier}
     return gym.make(name, **options)

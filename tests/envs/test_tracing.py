@@ -19,7 +19,7 @@ MACS = FrameMacs(always=5, local=100)
 @pytest.fixture
 def env(made_up: Any) -> PatchSelectionVectorEnv:
     source = made_up(videos=5, frames=4)
-    source.boxes[1, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    source.true_boxes[1, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     torch.manual_seed(0)
     classifier = GRUClassifier(input_dim=11, num_classes=3, hidden=8)
     return PatchSelectionVectorEnv(source, classifier, num_envs=3)

@@ -73,7 +73,7 @@ def test_the_decoding_loops_read_the_same_frames(tmp_path: Path) -> None:
     made_video(video)
     made_avi(avi, video)
     made_folder(folder, video)
-    assert (probe(video).num_frames, probe(folder).num_frames) == (300, 300)
+    assert (probe(video).video_frames, probe(folder).video_frames) == (300, 300)
     wanted = clip_indices()
     assert wanted[:2] == [9, 28]
     ours = decode_frames(video, wanted)

@@ -55,12 +55,12 @@ def test_folders_hold_the_frames_of_the_videos(cli: Cli, listed: Path, tmp_path:
         "failed": [],
     }  # fmt: skip
     index = VideoIndex.read(out / "train.csv")
-    assert [(record.path, record.num_frames, record.labels, dict(record.extra)) for record in index] == [
+    assert [(record.path, record.video_frames, record.labels, dict(record.extra)) for record in index] == [
         ("a", 6, (0,), {"scene": "x"}), ("deep/b", 7, (1,), {"scene": "y"}), ("c", 4, (0, 1), {"scene": "z"}),
     ]  # fmt: skip
     assert index.class_names == ("run", "jump")
     for i, source in enumerate(("a.mp4", "deep/b.mp4", "c")):
-        numbers = range(index[i].num_frames)
+        numbers = range(index[i].video_frames)
         small = decode_frames(index.full_path(i), numbers)
         assert small.shape[1:] == (24, 32, 3)
         whole = decode_frames(listed.parent / source, numbers).reshape(-1, 24, 2, 32, 2, 3).mean(axis=(2, 4))

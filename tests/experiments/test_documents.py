@@ -78,7 +78,7 @@ def test_the_lists_of_the_data_page_read(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(videos)
     (tmp_path / "train_boxes.csv").write_text(boxes)
     index = VideoIndex.read(tmp_path / "train.csv")
-    assert [(record.num_frames, record.labels) for record in index] == [(180, (0,)), (0, (1, 4)), (96, (3,))]
+    assert [(record.video_frames, record.labels) for record in index] == [(180, (0,)), (0, (1, 4)), (96, (3,))]
     assert read_boxes(index)["clips/juggling_01.mp4"][1].tolist() == [13.0, 41.25, 64.0, 64.0]
 
 

@@ -61,7 +61,7 @@ def test_a_folder_of_frames_and_frames_in_memory_are_the_same_video(
     root: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     path = root / "val" / "00001.mp4"
-    frames = decode_frames(path, range(probe(path).num_frames))
+    frames = decode_frames(path, range(probe(path).video_frames))
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
     expected = predictor.predict(path)
@@ -121,7 +121,7 @@ def test_people_read_it_and_films_are_drawn(
     films = sorted((tmp_path / "drawn").iterdir())
     assert [path.name for path in films] == ["00000.1.mp4", "00000.mp4"]
     # Four sampled frames, and a second's rest.
-    assert [probe(path).num_frames for path in films] == [7, 7]
+    assert [probe(path).video_frames for path in films] == [7, 7]
 
 
 def test_a_picture_of_one_video(cli: Cli, finished: Path, root: Path, tmp_path: Path) -> None:

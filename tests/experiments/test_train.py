@@ -169,7 +169,7 @@ def test_own_videos_as_folders_of_frames(look: Look, cli: Cli, videos: Path, rec
         for row, record in enumerate(index):
             name = f"frames/{split}_{row}"
             (videos / name).mkdir(parents=True)
-            for number, frame in enumerate(decode_frames(index.full_path(row), range(record.num_frames))):
+            for number, frame in enumerate(decode_frames(index.full_path(row), range(record.video_frames))):
                 Image.fromarray(frame).save(videos / name / f"{number}.png")
             lines.append(f"{name},{record.labels[0]}")
         (videos / f"{split}.csv").write_text("\n".join(lines) + "\n")

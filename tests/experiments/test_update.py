@@ -169,8 +169,8 @@ def test_two_videos_train_at_full_size() -> None:
     update = Update(optimizer, sgd, compute, recognizer, device=CPU)
     batch = ClipBatch(
         clips=torch.randint(256, (2, 16, 3, 224, 224), dtype=torch.uint8), labels=torch.tensor([3, 199]),
-        multi_hot=torch.zeros(2, 200), boxes=torch.zeros(2, 16, 4), frames=torch.zeros(2, 16, dtype=torch.long),
-        videos=torch.arange(2), failed=[],
+        multi_hot=torch.zeros(2, 200), true_boxes=torch.zeros(2, 16, 4), frames=torch.zeros(2, 16, dtype=torch.long),
+        rows=torch.arange(2), failed=[],
     )  # fmt: skip
     before = {name: value.clone() for name, value in recognizer.state_dict().items()}
     mean = Mean()

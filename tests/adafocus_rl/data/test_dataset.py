@@ -39,9 +39,9 @@ def _batches(loader: torch.utils.data.DataLoader[Clip | BadClip]) -> list[ClipBa
 
 
 def _equal(a: ClipBatch, b: ClipBatch) -> bool:
-    names = ("clips", "labels", "multi_hot", "frames", "videos")
+    names = ("clips", "labels", "multi_hot", "frames", "rows")
     same = all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
-    return same and torch.equal(a.boxes.nan_to_num(-1), b.boxes.nan_to_num(-1)) and a.failed == b.failed
+    return same and torch.equal(a.true_boxes.nan_to_num(-1), b.true_boxes.nan_to_num(-1)) and a.failed == b.failed
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -55,8 +55,8 @@ def test_clip_holds_the_frames_it_says(video_list: Path, read_numbers: ReadNumbe
         # The centre crop of 64 columns keeps 24 of the left half's 32.
         stripes = clip.clip[:, :, :, :24].repeat_interleave(2, dim=3)
         assert read_numbers(stripes.permute(0, 2, 3, 1).numpy()) == clip.frames.tolist()
-        assert clip.video == i
-        assert clip.boxes.isnan().all()
+        assert clip.row == i
+        assert clip.true_boxes.isnan().all()
     if not train:
         # 30 frames, counted because the list does not say; then 12, 20 and 5.
         assert _clip(dataset, 0).frames.tolist() == [3, 11, 18, 26]
@@ -129,23 +129,21 @@ def test_batches_do_not_depend_on_workers(video_list: Path) -> None:
             assert all(_equal(a, b) for a, b in zip(*epochs, strict=True))
     first = passes[0]
     assert [len(batch) for batch in first[0]] == [3, 1]
-    orders = [torch.cat([batch.videos for batch in batches]).tolist() for batches in first]
+    orders = [torch.cat([batch.rows for batch in batches]).tolist() for batches in first]
     assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
-    frames = [
-        {int(v): f.tolist() for b in batches for v, f in zip(b.videos, b.frames, strict=True)} for batches in first
-    ]
+    frames = [{int(v): f.tolist() for b in batches for v, f in zip(b.rows, b.frames, strict=True)} for batches in first]
     assert frames[0] != frames[1]
 
 
 def test_loader_takes_an_order_or_whole_batches(video_list: Path) -> None:
     dataset = _dataset(video_list, train=False)
     ordered = _batches(make_loader(dataset, batch_size=2, order=[3, 1, 0]))
-    assert [batch.videos.tolist() for batch in ordered] == [[3, 1], [0]]
+    assert [batch.rows.tolist() for batch in ordered] == [[3, 1], [0]]
     listed = _batches(make_loader(dataset, batches=[[2], [0, 1, 3]]))
-    assert [batch.videos.tolist() for batch in listed] == [[2], [0, 1, 3]]
+    assert [batch.rows.tolist() for batch in listed] == [[2], [0, 1, 3]]
     plain = _batches(make_loader(dataset, batch_size=3, drop_last=True))
-    assert [batch.videos.tolist() for batch in plain] == [[0, 1, 2]]
+    assert [batch.rows.tolist() for batch in plain] == [[0, 1, 2]]
     with pytest.raises(ValueError, match="either batch_size or batches"):
         make_loader(dataset, batch_size=2, batches=[[0]])
     with pytest.raises(ValueError, match="not both shuffle and order"):
@@ -170,7 +168,7 @@ def test_bad_videos_are_named_and_not_replaced(video_list: Path, workers: int) -
     video_list.write_text(video_list.read_text().replace("1.mp4,1,12", "1.mp4,1,90"))
     dataset = _dataset(video_list, train=False)
     batches = _pass(make_loader(dataset, batch_size=3, workers=workers), dataset, 0)
-    assert [batch.videos.tolist() for batch in batches] == [[0, 2], [3], []]
+    assert [batch.rows.tolist() for batch in batches] == [[0, 2], [3], []]
     failed = dict(pair for batch in batches for pair in batch.failed)
     assert list(failed) == ["1.mp4", "text.mp4", "empty.mp4", "gone.mp4"]
     assert "truncated: wanted frame 33, only 12 decode" in failed["1.mp4"]
@@ -182,7 +180,7 @@ def test_bad_videos_are_named_and_not_replaced(video_list: Path, workers: int) -
     assert len(last) == 0
     assert last.clips.shape == (0, 4, 3, 48, 48)
     assert last.multi_hot.shape == (0, 4)
-    assert last.boxes.shape == (0, 4, 4)
+    assert last.true_boxes.shape == (0, 4, 4)
     assert (last.labels.dtype, last.clips.dtype) == (torch.int64, torch.uint8)
 
 
@@ -199,21 +197,21 @@ def test_boxes_are_those_of_the_sampled_frames(video_list: Path) -> None:
     video_list.with_name("list_boxes.csv").write_text(text)
     dataset = _dataset(video_list, train=False)
     # Frames 1, 4, 7, 10; the crop takes 8 columns away on the left.
-    boxes = _clip(dataset, 1).boxes
+    boxes = _clip(dataset, 1).true_boxes
     assert boxes[:2].tolist() == [[1, 12, 10, 8], [4, 12, 10, 8]]
     assert boxes[2:].isnan().all()
     # A video of unknown length whose last box lies before the last sampled frame.
-    boxes = _clip(dataset, 0).boxes
+    boxes = _clip(dataset, 0).true_boxes
     assert boxes[0].tolist() == [40, 0, 8, 4]
     assert boxes[1:].isnan().all()
-    assert _clip(dataset, 2).boxes.isnan().all()
+    assert _clip(dataset, 2).true_boxes.isnan().all()
 
 
 def test_collate_moves_and_refuses_nothing(video_list: Path) -> None:
     batch = collate([_dataset(video_list, train=False)[0]])
     moved = batch.to("meta")
     assert moved.clips.device.type == "meta"
-    assert moved.boxes.shape == (1, 4, 4)
+    assert moved.true_boxes.shape == (1, 4, 4)
     with pytest.raises(ValueError, match="at least one"):
         collate([])
 

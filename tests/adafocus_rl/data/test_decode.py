@@ -62,9 +62,9 @@ def test_probe_counts_frames(
     video: Path, tmp_path: Path, numbered: Numbered, write_folder: Callable[[Path, Frames], Path]
 ) -> None:
     info = probe(video)
-    assert (info.num_frames, info.height, info.width, info.fps) == (40, 48, 64, 10.0)
+    assert (info.video_frames, info.height, info.width, info.fps) == (40, 48, 64, 10.0)
     info = probe(write_folder(tmp_path / "frames", numbered(7)))
-    assert (info.num_frames, info.height, info.width, info.fps) == (7, 48, 64, 0.0)
+    assert (info.video_frames, info.height, info.width, info.fps) == (7, 48, 64, 0.0)
 
 
 def _text(path: Path) -> None:

@@ -23,7 +23,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _rows(index: VideoIndex) -> list[tuple[str, int, tuple[int, ...]]]:
-    return [(record.path, record.num_frames, record.labels) for record in index]
+    return [(record.path, record.video_frames, record.labels) for record in index]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_official_lists(name: str, format: str, videos: int, labels: int, se
     assert len(records) == len(content.lines) == videos
     assert {label for record in records for label in record.labels} == set(range(labels))
     assert sum(len(record.labels) > 1 for record in records) == several
-    assert all(record.num_frames > 0 for record in records)
+    assert all(record.video_frames > 0 for record in records)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the official list files are not here (ADAFOCUS_SHARED_DATA)")

@@ -99,7 +99,7 @@ def test_a_png_cut_short_is_named(tmp_path: Path) -> None:
 def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
     _picture().save(tmp_path / "1.jpg")
     (tmp_path / "._1.jpg").write_bytes(b"a resource fork of macOS")
-    assert probe(tmp_path).num_frames == 1
+    assert probe(tmp_path).video_frames == 1
     (tmp_path / "1.jpg").unlink()
     for read in (probe, lambda path: decode_frames(path, [0])):
         with pytest.raises(DecodeError, match=r"holds no \.jpg or \.png image"):

@@ -54,7 +54,7 @@ def test_decoding_goes_by_the_template(tmp_path: Path, numbered, read_numbers, w
         if number > 3:
             path.rename(folder / f"late_{number}.png")
     assert read_numbers(decode_frames(folder, [0, 2], template="late_{}.png")) == [3, 5]
-    assert probe(folder, template="late_{}.png").num_frames == 3
+    assert probe(folder, template="late_{}.png").video_frames == 3
     with pytest.raises(DecodeError, match="no image in the folder is named like the template 'img_"):
         decode_frames(folder, [0], template="img_{:05d}")
 

@@ -23,7 +23,7 @@ Rows = list[tuple[str, int, tuple[int, ...]]]
 
 
 def rows(index: VideoIndex) -> Rows:
-    return [(record.path, record.num_frames, record.labels) for record in index]
+    return [(record.path, record.video_frames, record.labels) for record in index]
 
 
 def write(folder: Path, content: str | bytes, name: str = "list.csv") -> Path:
@@ -204,7 +204,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no regular file"):
         read_class_names(tmp_path / "classes.txt")
     index = read_index(write(tmp_path, "path,label\na.mp4,0\n", "other.csv"))  # pipes beside it are no files of its
-    assert (index.class_names, index.boxes) == (None, None)
+    assert (index.class_names, index.boxes_file) == (None, None)
 
 
 def test_names_that_no_disk_takes(tmp_path: Path) -> None:

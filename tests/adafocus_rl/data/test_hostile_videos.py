@@ -120,11 +120,11 @@ def test_a_size_that_grows_on_the_way_is_refused_by_the_decoder(
     for name, side in (("small.ts", 48), ("large.ts", 480)):
         write_video(tmp_path / name, numbered(6, height=side))
     (tmp_path / "both.ts").write_bytes((tmp_path / "small.ts").read_bytes() + (tmp_path / "large.ts").read_bytes())
-    assert probe(tmp_path / "both.ts").num_frames == 12
+    assert probe(tmp_path / "both.ts").video_frames == 12
     with pytest.raises(DecodeError, match="frame 7 has 480×64 pixels, frame 0 has 48×64"):
         decode_frames(tmp_path / "both.ts", [0, 7])
     monkeypatch.setattr(ffmpeg, "_DECODER_OPTIONS", {"max_pixels": "10000"})
-    assert probe(tmp_path / "both.ts").num_frames == 6
+    assert probe(tmp_path / "both.ts").video_frames == 6
 
 
 def _exr() -> bytes:
@@ -175,7 +175,7 @@ def test_animations_are_videos(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.mp4").write_bytes(
         _encoded(kind, pictures[0], save_all=True, append_images=pictures[1:], duration=80)
     )
-    assert probe(tmp_path / "a.mp4").num_frames == 5
+    assert probe(tmp_path / "a.mp4").video_frames == 5
     assert decode_frames(tmp_path / "a.mp4", [4, 1])[:, 0, 0, 0].tolist() == pytest.approx([80, 20], abs=2)
 
 
@@ -210,7 +210,7 @@ def test_a_path_is_a_path(
     write_video(Path("own.mp4"), numbered(12))
     Path("own.mp4").rename(path)
     for same in (path, tmp_path / path):
-        assert probe(same).num_frames == 12
+        assert probe(same).video_frames == 12
         assert read_numbers(decode_frames(same, [3, 11])) == [3, 11]
     assert extract_video(ExtractJob(source=path, out=tmp_path / "out")).frames == 12
     path.unlink()
@@ -328,7 +328,7 @@ def test_a_header_may_say_what_it_likes(tmp_path: Path, numbered: Any, claim: An
     write_video(tmp_path / "a.mp4", numbered(10))
     (tmp_path / "a.mp4").write_bytes(_patched((tmp_path / "a.mp4").read_bytes(), *claim))
     try:
-        count = probe(tmp_path / "a.mp4").num_frames
+        count = probe(tmp_path / "a.mp4").video_frames
     except DecodeError:
         return
     assert 0 < count <= 10

@@ -23,9 +23,9 @@ def test_read_keeps_every_column(tmp_path: Path) -> None:
     path = _write(tmp_path, 'group,path,label,num_frames\n7,"a, b.mp4",3,25\n8,sub/c.mp4,1;4;1,\n9,/abs/d.avi,0,0\n')
     index = VideoIndex.read(path)
     assert index.records == [
-        VideoRecord(path="a, b.mp4", num_frames=25, labels=(3,), extra={"group": "7"}),
-        VideoRecord(path="sub/c.mp4", num_frames=0, labels=(1, 4), extra={"group": "8"}),
-        VideoRecord(path="/abs/d.avi", num_frames=0, labels=(0,), extra={"group": "9"}),
+        VideoRecord(path="a, b.mp4", video_frames=25, labels=(3,), extra={"group": "7"}),
+        VideoRecord(path="sub/c.mp4", video_frames=0, labels=(1, 4), extra={"group": "8"}),
+        VideoRecord(path="/abs/d.avi", video_frames=0, labels=(0,), extra={"group": "9"}),
     ]
     assert len(index) == 3
     assert index[1] is index.records[1]
@@ -94,7 +94,7 @@ _RECORDS = st.lists(
     st.builds(
         VideoRecord,
         path=_TEXT.map(str.strip).filter(bool),
-        num_frames=st.integers(0, 10**6),
+        video_frames=st.integers(0, 10**6),
         labels=st.lists(st.integers(0, 500), min_size=1, max_size=3, unique=True).map(tuple),
         extra=st.fixed_dictionaries({"group": _TEXT}),
     ),
@@ -115,12 +115,12 @@ def test_write_and_read_are_inverse(tmp_path_factory: pytest.TempPathFactory, re
 
 
 def test_hash_sees_content_and_order_and_not_the_place(tmp_path: Path) -> None:
-    a = VideoRecord(path="a.mp4", num_frames=3, labels=(1,))
+    a = VideoRecord(path="a.mp4", video_frames=3, labels=(1,))
     changed = [
-        VideoRecord(path="b.mp4", num_frames=3, labels=(1,)),
-        VideoRecord(path="a.mp4", num_frames=4, labels=(1,)),
-        VideoRecord(path="a.mp4", num_frames=3, labels=(1, 2)),
-        VideoRecord(path="a.mp4", num_frames=3, labels=(1,), extra={"fold": "0"}),
+        VideoRecord(path="b.mp4", video_frames=3, labels=(1,)),
+        VideoRecord(path="a.mp4", video_frames=4, labels=(1,)),
+        VideoRecord(path="a.mp4", video_frames=3, labels=(1, 2)),
+        VideoRecord(path="a.mp4", video_frames=3, labels=(1,), extra={"fold": "0"}),
     ]
     hashes = [VideoIndex(records=[record], root=tmp_path).hash() for record in [a, *changed]]
     assert len(set(hashes)) == 5
@@ -154,7 +154,7 @@ def test_boxes_lie_beside_the_list(tmp_path: Path) -> None:
         "list_boxes.csv",
     )
     index = VideoIndex.read(path)
-    assert index.boxes == tmp_path / "list_boxes.csv"
+    assert index.boxes_file == tmp_path / "list_boxes.csv"
     boxes = read_boxes(index)
     nan = np.full(4, np.nan)
     np.testing.assert_array_equal(boxes["a.mp4"], [nan, nan, [1.5, 2, 20, 30]])

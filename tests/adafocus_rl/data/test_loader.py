@@ -58,7 +58,7 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
             return frames[int(path.name)][indices]
 
         monkeypatch.setattr(dataset_module, "decode_frames", decode)
-        records = [VideoRecord(path=str(i), num_frames=3, labels=(0,)) for i in range(VIDEOS)]
+        records = [VideoRecord(path=str(i), video_frames=3, labels=(0,)) for i in range(VIDEOS)]
         index = VideoIndex(records=records, root=tmp_path)
         transform = TransformConfig(frame_size=24)
         return ClipDataset(index, num_frames=3, transform=transform, train=True, seed=0, decode_timeout=timeout)
@@ -87,7 +87,7 @@ def _pass(loader: ClipLoader, dataset: ClipDataset, epoch: int) -> list[ClipBatc
 
 
 def _same(a: ClipBatch, b: ClipBatch) -> bool:
-    return torch.equal(a.clips, b.clips) and torch.equal(a.videos, b.videos) and torch.equal(a.frames, b.frames)
+    return torch.equal(a.clips, b.clips) and torch.equal(a.rows, b.rows) and torch.equal(a.frames, b.frames)
 
 
 @forks
@@ -105,8 +105,8 @@ def test_a_crash_costs_one_video(plug: Any, happens: Callable[[], None], reason:
         batches = _pass(loader, dataset, epoch)
         assert [pair for batch in batches for pair in batch.failed] == [(str(BAD), f"decoding it {reason}")]
         for batch, without in zip(batches, expected[epoch], strict=True):
-            rest = without.videos != BAD
-            assert torch.equal(batch.videos, without.videos[rest])
+            rest = without.rows != BAD
+            assert torch.equal(batch.rows, without.rows[rest])
             assert torch.equal(batch.frames, without.frames[rest])
             assert torch.equal(batch.clips, without.clips[rest])
     # Known by now, in this process too.
@@ -119,7 +119,7 @@ def test_a_video_that_takes_too_long_is_given_up(plug: Any) -> None:
     began = time.monotonic()
     batches = list(make_loader(dataset, batch_size=4, workers=2))
     assert time.monotonic() - began < 10
-    assert [batch.videos.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 6, 7]]
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 6, 7]]
     assert batches[1].failed == [(str(BAD), "decoding it took more than 0.5 s (data.decode_timeout)")]
 
 
@@ -161,7 +161,7 @@ def test_a_pass_left_early_does_not_disturb_the_next(plug: Any) -> None:
     dataset = plug(lambda: None)
     loader = make_loader(dataset, batch_size=1, workers=2)
     next(iter(loader))
-    assert [batch.videos.tolist() for batch in loader] == [[i] for i in range(VIDEOS)]
+    assert [batch.rows.tolist() for batch in loader] == [[i] for i in range(VIDEOS)]
 
 
 @forks
@@ -171,7 +171,7 @@ def test_the_consumer_is_not_interrupted(plug: Any) -> None:
     loader = make_loader(dataset, batch_size=1, workers=2)
     seen = []
     for batch in loader:
-        seen += batch.videos.tolist()
+        seen += batch.rows.tolist()
         end = time.monotonic() + 0.1
         while time.monotonic() < end:
             sum(range(1000))
@@ -227,7 +227,7 @@ def test_a_batch_that_cannot_be_sent_is_made_again(
     dataset = plug(lambda: None)
     monkeypatch.setattr(loader_module, "collate", _drops(2))
     batches = list(make_loader(dataset, batch_size=3, workers=workers))
-    assert [batch.videos.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert capfd.readouterr() == ("", "")
 
 
@@ -311,7 +311,7 @@ from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
 
 dataset.decode_frames = lambda path, indices, **_: np.zeros((len(indices), 64, 64, 3), np.uint8)
-index = VideoIndex(records=[VideoRecord(path=str(i), num_frames=8, labels=(0,)) for i in range(32)], root=Path("."))
+index = VideoIndex(records=[VideoRecord(path=str(i), video_frames=8, labels=(0,)) for i in range(32)], root=Path("."))
 transform = TransformConfig(frame_size=64)
 clips = dataset.ClipDataset(index, num_frames=8, transform=transform, train=False, seed=0)
 try:

@@ -124,7 +124,7 @@ def test_frames_are_exact(tmp_path: Path, in_order: list[Path], numbered: Any, r
     _write(path, numbered(COUNT), **how)
     expected = _every_frame(path)
     assert read_numbers(expected) == list(range(COUNT))
-    assert probe(path).num_frames == COUNT
+    assert probe(path).video_frames == COUNT
     draw = np.random.default_rng(0)
     for wanted in ([0], [COUNT - 1], [13, 11], *(draw.choice(COUNT, 8, replace=False) for _ in range(4))):
         assert np.array_equal(decode_frames(path, wanted), expected[wanted]), wanted
@@ -296,7 +296,7 @@ def test_what_is_left_of_a_file_cut_short(tmp_path: Path, numbered: Any, read_nu
         _write(path, numbered(COUNT), "libx264" if name != "cut.avi" else "mpeg4")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
-    left = probe(path).num_frames
+    left = probe(path).video_frames
     assert 0 < left < COUNT
     # The last frames may show what was there before them: the cut goes through one.
     assert read_numbers(decode_frames(path, range(left - 2))) == list(range(left - 2))
@@ -315,7 +315,7 @@ def test_damage_within_a_file(tmp_path: Path, numbered: Any, name: str) -> None:
         content[place] ^= int(draw.integers(1, 256))
     path.write_bytes(content)
     try:
-        count = probe(path).num_frames
+        count = probe(path).video_frames
     except DecodeError:
         return
     assert 0 < count <= COUNT
@@ -330,7 +330,7 @@ def test_the_container_may_claim_what_it_likes(tmp_path: Path, numbered: Any) ->
     content = path.read_bytes()
     length = content.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double
     path.write_bytes(content[:length] + struct.pack(">d", 9e6) + content[length + 8 :])
-    assert probe(path).num_frames == COUNT
+    assert probe(path).video_frames == COUNT
     with pytest.raises(DecodeError, match="wanted frame 40, only 40 decode"):
         decode_frames(path, [40])
 
@@ -347,7 +347,7 @@ def test_real_xvid_files() -> None:
         wanted = np.random.default_rng(0).choice(len(expected), 16, replace=False)
         assert np.array_equal(decode_frames(path, wanted), expected[wanted]), path
         assert np.array_equal(decode_frames(path, range(len(expected))), expected), path
-        assert probe(path).num_frames == len(expected)
+        assert probe(path).video_frames == len(expected)
         cv2 = opencv()
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         for frame in expected:

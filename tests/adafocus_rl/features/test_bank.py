@@ -35,7 +35,7 @@ def built(
 
 
 def _same(left: Any, right: Any, **tolerance: float) -> None:
-    for name in ("videos", "labels", "multi_hot", "boxes"):
+    for name in ("videos", "labels", "multi_hot", "true_boxes"):
         torch.testing.assert_close(getattr(left, name), getattr(right, name), equal_nan=True, rtol=0, atol=0)
     for name in ("global_map", "global_vector"):
         torch.testing.assert_close(getattr(left, name), getattr(right, name), **tolerance)

@@ -97,9 +97,9 @@ def test_logits_are_mean_logits_of_one_network_plus_those_of_the_other(recognize
 def test_the_true_box_is_in_the_middle_of_those_that_f_l_could_see(shared_list: Path, recognizer: Recognizer) -> None:
     live = LiveFeatures(recognizer, make(shared_list), device=CPU)
     (batch,) = make_loader(live.dataset, batches=[[0, 1]])
-    boxes = live.episodes(torch.tensor([0, 1])).boxes
+    boxes = live.episodes(torch.tensor([0, 1])).true_boxes
     assert boxes.shape == (2, 1, 4)
-    torch.testing.assert_close(boxes[0, 0], batch.boxes[0, 2:].mean(0))
+    torch.testing.assert_close(boxes[0, 0], batch.true_boxes[0, 2:].mean(0))
     assert boxes[1].isnan().all()
 
 

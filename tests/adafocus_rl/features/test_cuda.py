@@ -26,7 +26,9 @@ def _features(episodes: EpisodeFeatures, device: torch.device) -> dict[str, Tens
     action = ACTION.to(device)
     steps = torch.arange(3, device=device).expand(4, -1)
     keep = torch.tensor([[True, False, True]], device=device).expand(4, -1)
-    found = {name: getattr(episodes, name) for name in ("labels", "multi_hot", "boxes", "global_map", "global_vector")}
+    found = {
+        name: getattr(episodes, name) for name in ("labels", "multi_hot", "true_boxes", "global_map", "global_vector")
+    }
     found["motion"] = episodes.motion
     found["local"] = episodes.local(action)
     found["several"] = episodes.local(torch.stack((action, 8 - action), dim=-1))
