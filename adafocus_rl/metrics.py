@@ -40,7 +40,7 @@ def hits(scores: Array, labels: Array) -> Array:
     Raises:
         ValueError: shapes do not fit, a score is not finite, or a class is outside [0, K).
     """
-    scores, labels = _scores(scores, ndim=2), np.asarray(labels)
+    scores, labels = _scores(scores), np.asarray(labels)
     if labels.shape not in (scores.shape[:1], scores.shape):
         raise ValueError(f"labels have shape {labels.shape}; expected {scores.shape[:1]} or {scores.shape}")
     if len(scores) == 0:
@@ -59,40 +59,11 @@ def top1(scores: Array, labels: Array) -> float:
     return float(found.mean()) if len(found) else float("nan")
 
 
-def average_precision(scores: Array, positives: Array) -> float:
-    """Area under the precision-recall steps of one class: Σ (recall_i − recall_{i−1}) · precision_i.
-
-    One step per distinct score: videos of equal score enter together, so the value does not depend on their
-    order. Equal to `sklearn.metrics.average_precision_score`.
-
-    Args:
-        scores: (N,) finite numbers.
-        positives: (N,) zeros and ones, or booleans.
-
-    Returns:
-        The value in [0, 1]; NaN when nothing is positive.
-
-    Raises:
-        ValueError: shapes differ or a score is not finite.
-    """
-    scores, positives = _scores(scores, ndim=1), np.asarray(positives) > 0
-    if positives.shape != scores.shape:
-        raise ValueError(f"positives have shape {positives.shape}; expected {scores.shape}")
-    total = int(positives.sum())
-    if total == 0:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    # Last place of each run of equal scores.
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    hits = np.cumsum(positives[order])[ends]
-    precision = hits / (ends + 1)
-    gained = np.diff(hits, prepend=0) / total
-    return float(np.sum(gained * precision))
-
-
 def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
-    """Mean over classes of `average_precision`; classes without a positive video are left out and counted.
+    """Mean over classes of scikit-learn's average precision, Σ (recall_i − recall_{i−1}) · precision_i over thresholds.
+
+    Videos of equal score enter together, so the value does not depend on their order. Classes without a positive video
+    are left out and counted.
 
     Args:
         scores: (N, K) finite numbers.
@@ -101,11 +72,14 @@ def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
     Raises:
         ValueError: shapes differ or a score is not finite.
     """
-    scores, multi_hot = _scores(scores, ndim=2), np.asarray(multi_hot)
+    from sklearn.metrics import average_precision_score  # slow to import
+
+    scores, multi_hot = _scores(scores), np.asarray(multi_hot)
     if multi_hot.shape != scores.shape:
         raise ValueError(f"multi_hot has shape {multi_hot.shape}; expected {scores.shape}")
-    present = np.flatnonzero((multi_hot > 0).any(axis=0))
-    values = [average_precision(scores[:, k], multi_hot[:, k]) for k in present]
+    positive = (multi_hot > 0).astype(np.int64)
+    present = np.flatnonzero(positive.any(axis=0))
+    values = [average_precision_score(positive[:, k], scores[:, k]) for k in present]
     return MeanAP(
         value=float(np.mean(values)) if values else float("nan"),
         classes_used=len(present),
@@ -113,10 +87,10 @@ def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
     )
 
 
-def _scores(scores: Array, *, ndim: int) -> Array:
+def _scores(scores: Array) -> Array:
     scores = np.asarray(scores)
-    if scores.ndim != ndim:
-        raise ValueError(f"scores have shape {scores.shape}; expected {ndim} axes")
+    if scores.ndim != 2:
+        raise ValueError(f"scores have shape {scores.shape}; expected (N, K)")
     # A NaN would rank last without a word and lower the metric; a diverged model must be seen as one.
     if not np.isfinite(scores).all():
         raise ValueError("a score is NaN or infinite; expected finite numbers")

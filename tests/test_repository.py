@@ -178,10 +178,9 @@ def test_every_folder_of_code_is_a_package() -> None:
 
 
 def requirements() -> dict[str, Requirement]:
-    """What setup.cfg asks for, by name, but for the extras that nothing of ours imports yet."""
+    """What setup.cfg asks for, by name."""
     config = setup_cfg()
-    extras = [lines for name, lines in config["options.extras_require"].items() if name not in ("hpo", "track")]
-    lines = "\n".join([config["options"]["install_requires"], *extras]).splitlines()
+    lines = "\n".join([config["options"]["install_requires"], *config["options.extras_require"].values()]).splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {requirement.name.lower(): requirement for requirement in found}
 
