@@ -40,7 +40,8 @@ class Agent(ABC):
     ``adafocus_rl.agents``); the keyword arguments of its ``__init__`` become options of the command line.
 
     Args:
-        env: where the agent acts; spaces, device and geometry come from it.
+        env: an environment like those in which the agent will act. The agent takes its spaces, its grid and its device
+            from it, and acts in any environment that has the same.
         seed: of everything random in the agent.
     """
 
@@ -60,8 +61,11 @@ class Agent(ABC):
         self.env = env
         self.seed = seed
         self.device = env.source.device
-        space = env.single_action_space
-        self.num_actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else env.source.grid.num_actions
+        self.grid = env.source.grid
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+        space = self.action_space
+        self.num_actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else self.grid.num_actions
         self.continuous = isinstance(space, gym.spaces.Box)
 
     @abstractmethod
@@ -100,12 +104,12 @@ class Agent(ABC):
 
     def action_at(self, position: Tensor) -> Tensor:
         """Actions for relative positions (…, 2): themselves, float32, or the nearest of the grid (…,), int64."""
-        return position.float() if self.continuous else self.env.source.grid.action(position)
+        return position.float() if self.continuous else self.grid.action(position)
 
-    def on(self, env: PatchSelectionVectorEnv) -> Agent:
-        """This agent where it shall be measured, on other features, say, or with another f_C.
+    def bind(self, env: PatchSelectionVectorEnv) -> Agent:
+        """Return an agent bound to ``env``, the environment in which it acts next.
 
-        That is the agent itself, but for those who know their environment from within.
+        This is the agent itself, unless it reads more of the environment than observations and infos.
         """
         return self
 
@@ -115,19 +119,27 @@ class Agent(ABC):
         Only privileged agents (random by video, oracle) need it.
         """
 
-    def learn(self: Self, *, epochs: int, callback: LearnCallback | None = None, start_epoch: int = 0) -> Self:
-        """Trains for passes ``start_epoch … epochs − 1`` over the environment's videos, if there is anything to learn.
+    def learn(
+        self: Self,
+        env: PatchSelectionVectorEnv,
+        *,
+        epochs: int,
+        start_epoch: int = 0,
+        callback: LearnCallback | None = None,
+    ) -> Self:
+        """Train for passes ``start_epoch … epochs − 1`` over the environment's videos, if there is anything to learn.
 
         Args:
-            epochs: passes in all, those before ``start_epoch`` included.
-            callback: hears each pass's scalars.
-            start_epoch: the first pass, when training goes on from a checkpoint.
+            env: the environment to learn on.
+            epochs: number of passes in all, those before ``start_epoch`` included.
+            start_epoch: the first pass, when training resumes from a checkpoint.
+            callback: hears the scalars of each pass.
 
         Returns:
             The agent itself.
         """
         for epoch in range(start_epoch, epochs if self.learns else start_epoch):
-            scalars = self.train_epoch(self.env, epoch, epochs=epochs)
+            scalars = self.train_epoch(env, epoch, epochs=epochs)
             if callback:
                 callback(epoch + 1, scalars)
         return self

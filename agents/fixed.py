@@ -110,7 +110,7 @@ class MotionAgent(PlannedAgent):
                 "MotionAgent compares frames, but these features have no pictures; give live features or a bank"
             )
         motion = info["motion"]
-        position = self.env.source.grid.position(motion.argmax(-1))
+        position = self.grid.position(motion.argmax(-1))
         return self.action_at(torch.where(motion.amax(-1, keepdim=True) > 0, position, 0.5))
 
 
@@ -141,5 +141,5 @@ class OracleAgent(PlannedAgent):
         distance = (frames[:, None] - frames).abs() + num_frames * (~present)[:, None]
         nearest = distance.argmin(-1)
         filled = boxes.gather(1, nearest[..., None].expand(-1, -1, 4))
-        position = self.env.source.grid.centered_position(filled)
+        position = self.grid.centered_position(filled)
         return self.action_at(position.nan_to_num(0.5))

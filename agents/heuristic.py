@@ -64,7 +64,7 @@ class HeuristicAgent(Agent):
     def _choose(self, maps: Tensor) -> Tensor:
         """Actions (…) or (…, 2) of maps (…, C, h, w)."""
         center = center_of_mass(maps, self.sharpness)
-        grid = self.env.source.grid
+        grid = self.grid
         point = torch.cat((center * grid.frame_size, torch.zeros_like(center)), dim=-1)
         return self.action_at(grid.centered_position(point))
 
@@ -97,7 +97,7 @@ class BestPatchAgent(PlannedAgent):
     compute is not accounted for.
 
     Args:
-        env: whose features and f_C it reads; ask :meth:`on` for one that reads another's.
+        env: the environment whose features and f_C the agent reads; :meth:`bind` gives an agent that reads another.
         seed: not used.
 
     Raises:
@@ -112,8 +112,8 @@ class BestPatchAgent(PlannedAgent):
         if self.continuous or self.num_actions != env.source.grid.num_actions:
             raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
 
-    def on(self, env: PatchSelectionVectorEnv) -> BestPatchAgent:
-        """One that reads ``env``."""
+    def bind(self, env: PatchSelectionVectorEnv) -> BestPatchAgent:
+        """Return an agent that reads the features and the f_C of ``env``."""
         return self if env is self.env else BestPatchAgent(env, seed=self.seed)
 
     @torch.no_grad()

@@ -270,7 +270,7 @@ class Predictor:
     def _run(self, batch: ClipBatch) -> tuple[Rollout, PatchSelectionVectorEnv]:
         env = self.agent.env.like(self.agent.env.source, self.classifier)
         episodes = LiveEpisodes(self.recognizer, batch, device=self.context.device)
-        return env.rollout(self.agent.on(env), episodes=episodes, deterministic=True, with_reward=False), env
+        return env.rollout(self.agent.bind(env), episodes=episodes, deterministic=True, with_reward=False), env
 
 
 def _context(run: RunFolder, settings: Settings, device: str | None, manifest: Mapping[str, Any]) -> Context:

@@ -65,5 +65,5 @@ def recognize(recognizer: Recognizer, agent: Agent, clips: Tensor) -> tuple[Tens
     source = GivenClips(recognizer, clips)
     env = agent.env.like(source, recognizer.classifier, num_envs=len(clips))
     episodes = source.episodes(source.videos)
-    rollout = env.rollout(agent.on(env), episodes=episodes, deterministic=True, with_reward=False)
+    rollout = env.rollout(agent.bind(env), episodes=episodes, deterministic=True, with_reward=False)
     return rollout.logits, rollout.output.action

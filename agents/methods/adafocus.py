@@ -53,7 +53,7 @@ class AdaFocus(Method):
     ) -> None:
         super().__init__(recognizer, options, seed=seed)
         self.env = env
-        self.agent = agent.on(env)
+        self.agent = agent.bind(env)
         self.label = agent.label
         self.variant = variant
         self.stochastic = agent.stochastic

@@ -60,7 +60,7 @@ class AdaFocusPlus(Method):
     ) -> None:
         super().__init__(recognizer, options, seed=seed)
         self.policy = policy
-        self.points = {knob: replace(point, agent=point.agent.on(point.env)) for knob, point in points.items()}
+        self.points = {knob: replace(point, agent=point.agent.bind(point.env)) for knob, point in points.items()}
         self.knobs = tuple(points)
         self.variant = variant
         self.label = f"{policy.label}+skip" if label is None else label

@@ -35,7 +35,7 @@ class PPOAgent(RecurrentAgent):
     """Recurrent PPO for π.
 
     Args:
-        env: where it acts and learns.
+        env: as in :class:`~adafocus_rl.agents.Agent`.
         seed: of the initial weights, the sampled actions and the minibatches.
         learning_rate: Adam's, above 0.
         beta1: Adam's first moment decay.
@@ -148,7 +148,7 @@ class PPOAgent(RecurrentAgent):
     def macs_per_step(self) -> int:
         """Counted on one step of the network, critic included (one dot product)."""
         network = copy.deepcopy(self.network).cpu()
-        observation = blank(self.env.single_observation_space, 1)
+        observation = blank(self.observation_space, 1)
         return macs(lambda state: network.step(observation, state), network.initial_state(1))
 
     # ---- acting -------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class SB3Agent(RecurrentAgent):
     every environment.
 
     Args:
-        env: where it acts and learns, with SAME_STEP autoreset for learning.
+        env: as in :class:`~adafocus_rl.agents.Agent`; the agent learns on as many videos side by side as it has.
         seed: of the initial weights, the sampled actions, the minibatches and the order of videos.
         algorithm: ``PPO``, ``A2C`` or ``RecurrentPPO``.
         learning_rate: above 0; None: the algorithm's default.
@@ -101,7 +101,7 @@ class SB3Agent(RecurrentAgent):
     def macs_per_step(self) -> int:
         """Counted on one step of the actor: encoder, LSTM, head."""
         policy = copy.deepcopy(self.model.policy).cpu()
-        observation = blank(self.env.single_observation_space, 1)
+        observation = blank(self.observation_space, 1)
         # Fused recurrent kernels hide from the count; switching them off warns of kernels for GPUs of another maker.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -177,10 +177,19 @@ class SB3Agent(RecurrentAgent):
 
         Every pass begins with new episodes, and its random numbers and its order of videos depend on (seed, pass)
         alone.
+
+        Raises:
+            UserError: the environment has another autoreset mode than SAME_STEP, or another number of videos side by
+                side than the environment that the agent was made from.
         """
         from adafocus_rl.agents.sb3.models import Record
         from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 
+        if env.num_envs != self.model.n_envs:
+            raise UserError(
+                f"{type(self).__name__} was made for {self.model.n_envs} videos side by side and cannot learn on "
+                f"{env.num_envs}; give an environment with num_envs={self.model.n_envs}"
+            )
         vec_env, seed_before, record = SB3VecEnv(env), env.seed, Record()
         self.model.set_env(vec_env)
         self.model.set_logger(record.logger())

@@ -89,7 +89,7 @@ def evaluate_agent(
     def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
         traced = tracer is not None and visit == 0
         rollout = env.rollout(
-            agent.on(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced or with_reward
+            agent.bind(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced or with_reward
         )
         if tracer is not None and traced:
             tracer.add(env, rollout)

@@ -49,7 +49,7 @@ class LiveView:
         usable = self.validation.videos
         env = agent.env.like(self.validation, agent.env.classifier, num_envs=min(VIDEOS, len(usable)))
         episodes = self.validation.episodes(usable[spread(len(usable), VIDEOS)])
-        rollout = env.rollout(agent.on(env), episodes=episodes, deterministic=True, with_reward=False)
+        rollout = env.rollout(agent.bind(env), episodes=episodes, deterministic=True, with_reward=False)
         tracer = Tracer(name=agent.label, macs=FrameMacs(always=0, local=0))
         tracer.add(env, rollout)
         record = make_record(self.context.val, "val", [tracer])

@@ -71,5 +71,5 @@ def train_policy(
             ticker.advance(1, f"reward {reward:.3f} top-1 {result.top1:.3f}{kept}")
 
         with explaining_divergence(context, stage, lambda: agent.training_state()[0]):
-            agent.learn(epochs=epochs, start_epoch=start, callback=after_epoch)
+            agent.learn(agent.env, epochs=epochs, start_epoch=start, callback=after_epoch)
         return before + time.monotonic() - began

@@ -26,7 +26,7 @@ def _return(env: FindThePatchVectorEnv, agent: Any) -> float:
 def test_ppo_solves_the_debug_environment(cuda: torch.device, cell: Any) -> None:
     env = FindThePatchVectorEnv(num_envs=32, memory=True, device=cuda)
     agent = PPOAgent(env, cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
-    agent.learn(epochs=6)
+    agent.learn(env, epochs=6)
     assert {parameter.device.type for parameter in agent.network.parameters()} == {cuda.type}
     assert _return(env, agent) > 0.99 * env.best_return
 
@@ -34,7 +34,7 @@ def test_ppo_solves_the_debug_environment(cuda: torch.device, cell: Any) -> None
 def test_stable_baselines_solves_the_debug_environment(cuda: torch.device) -> None:
     env = FindThePatchVectorEnv(num_envs=32, grid=2, num_frames=3, videos_per_patch=64, device=cuda)
     agent = SB3Agent(env, hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96})
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     assert _return(env, agent) > 0.99 * env.best_return
 
 
@@ -50,7 +50,7 @@ def test_an_agent_goes_from_the_gpu_to_the_cpu(made_up: MadeUp, tmp_path: Path, 
 
     there, here = env(cuda), env("cpu")
     agent = AGENTS.get(name)(there, seed=3)
-    agent.learn(epochs=1)
+    agent.learn(there, epochs=1)
     agent.save(tmp_path / "agent.safetensors")
     loaded = Agent.load(tmp_path / "agent.safetensors", here)
     before, after = (

@@ -28,7 +28,7 @@ def _return(env: FindThePatchVectorEnv, agent: Any, *, deterministic: bool = Tru
 
 def _ppo(env: FindThePatchVectorEnv, cell: Cell) -> Agent:
     agent = PPOAgent(env, cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
-    return agent.learn(epochs=6)
+    return agent.learn(env, epochs=6)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
@@ -72,12 +72,12 @@ def test_recurrent_ppo_solves_both(memory: bool) -> None:
     agent = SB3Agent(
         env, algorithm="RecurrentPPO", hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96}
     )
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     assert _return(env, agent) > 0.99 * env.best_return
 
 
 def test_sb3_ppo_without_memory_cannot_solve_what_needs_it() -> None:
     env = FindThePatchVectorEnv(num_envs=32, memory=True, grid=2, num_frames=3, videos_per_patch=64)
     agent = SB3Agent(env, hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96})
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     assert _return(env, agent) == pytest.approx(2 / 4, abs=1e-6)

@@ -124,13 +124,13 @@ def test_best_patch_step_by_step_equals_whole_episodes(made_up: MadeUp) -> None:
 def test_best_patch_reads_the_environment_it_is_measured_in(made_up: MadeUp) -> None:
     here, there = _env(made_up), _env(made_up, seed=1)
     agent = BestPatchAgent(here)
-    assert agent.on(here) is agent
+    assert agent.bind(here) is agent
     episodes = there.source.episodes(torch.arange(7))
-    assert torch.equal(there.rollout(agent.on(there), episodes=episodes).output.action, _tried_out(there))
+    assert torch.equal(there.rollout(agent.bind(there), episodes=episodes).output.action, _tried_out(there))
     assert not torch.equal(_tried_out(there), _tried_out(here))
     # Others are the same everywhere.
     random = RandomAgent(here)
-    assert random.on(there) is random
+    assert random.bind(there) is random
 
 
 def test_best_patch_can_be_asked_frame_by_frame(made_up: MadeUp) -> None:

@@ -168,7 +168,7 @@ def test_minibatches_partition_the_videos(made_up: MadeUp, count: int, parts: in
 def test_a_single_episode_of_one_frame_leaves_the_weights_finite(made_up: MadeUp) -> None:
     env = _env(made_up, videos=1, frames=1)
     agent = _agent(env)
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     assert all(weight.isfinite().all() for weight in agent.network.parameters())
 
 
@@ -189,13 +189,13 @@ class Log:
 def test_the_entropy_bonus_falls_linearly(made_up: MadeUp) -> None:
     log = Log()
     agent = _agent(_env(made_up), ent_coef=0.05, ent_coef_final=0.01)
-    agent.learn(epochs=5, callback=log)
+    agent.learn(_env(made_up), epochs=5, callback=log)
     assert log.of("done") == [1, 2, 3, 4, 5]
     assert log.of("train/ent_coef") == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01])
     resumed, constant = Log(), Log()
-    agent.learn(epochs=5, start_epoch=3, callback=resumed)
+    agent.learn(_env(made_up), epochs=5, start_epoch=3, callback=resumed)
     assert resumed.of("train/ent_coef") == pytest.approx([0.02, 0.01])
-    _agent(_env(made_up), ent_coef=0.05).learn(epochs=2, callback=constant)
+    _agent(_env(made_up), ent_coef=0.05).learn(_env(made_up), epochs=2, callback=constant)
     assert constant.of("train/ent_coef") == [0.05, 0.05]
 
 
@@ -210,7 +210,7 @@ def test_a_pass_s_scalars_count_every_video_once(made_up: MadeUp) -> None:
         return update(rollout, ent_coef=ent_coef)
 
     agent.update = spy  # type: ignore[method-assign]
-    agent.learn(epochs=1, callback=log)
+    agent.learn(env, epochs=1, callback=log)
     assert [len(reward) for reward in rewards] == [3, 3, 1]
     assert log.of("rollout/ep_rew_mean")[0] == pytest.approx(float(torch.cat(rewards).sum(1).mean()), rel=1e-5)
 
@@ -220,7 +220,8 @@ def _weights(agent: PPOAgent) -> Tensor:
 
 
 def test_learning_follows_from_the_seed(made_up: MadeUp) -> None:
-    runs = [_agent(_env(made_up), seed=seed, n_minibatches=2).learn(epochs=2) for seed in (1, 1, 2)]
+    env = _env(made_up)
+    runs = [_agent(env, seed=seed, n_minibatches=2).learn(env, epochs=2) for seed in (1, 1, 2)]
     assert torch.equal(_weights(runs[0]), _weights(runs[1]))
     assert not torch.equal(_weights(runs[0]), _weights(runs[2]))
 
@@ -228,7 +229,7 @@ def test_learning_follows_from_the_seed(made_up: MadeUp) -> None:
 def test_an_agent_leaves_the_global_generators_alone(made_up: MadeUp) -> None:
     env = _env(made_up)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    _agent(env, n_minibatches=2).learn(epochs=1)
+    _agent(env, n_minibatches=2).learn(env, epochs=1)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
@@ -244,11 +245,11 @@ def test_learning_is_resumed_exactly(made_up: MadeUp, tmp_path: Path) -> None:
             tensors, plain = whole.training_state()
             checkpoint.save(path, tensors=tensors, manifest={"training": plain})
 
-    whole.learn(epochs=4, callback=save)
+    whole.learn(_env(made_up), epochs=4, callback=save)
     resumed = _agent(_env(made_up), **options)
     tensors, manifest = checkpoint.load(path)
     resumed.load_training_state(tensors, manifest["training"], what=str(path))
-    resumed.learn(epochs=4, start_epoch=2)
+    resumed.learn(_env(made_up), epochs=4, start_epoch=2)
     assert torch.equal(_weights(resumed), _weights(whole))
 
 
@@ -275,7 +276,7 @@ def test_ppo_finds_the_patch(made_up: MadeUp) -> None:
 
     assert hits() < 0.4
     log = Log()
-    agent.learn(epochs=80, callback=log)
+    agent.learn(env, epochs=80, callback=log)
     assert hits() > 0.95
     assert log.of("rollout/ep_rew_mean")[-1] > log.of("rollout/ep_rew_mean")[0] + 0.5
     # It also answers on other videos, of another environment with the same grid.

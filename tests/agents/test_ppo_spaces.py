@@ -107,7 +107,7 @@ def test_one_update_of_positions_equals_an_independent_computation(made_up: Made
 def test_the_spread_is_saved_if_it_is_learnt(made_up: MadeUp, tmp_path: Any) -> None:
     env = _env(made_up, action_space="continuous")
     agent = _agent(env, learn_std=True, learning_rate=0.01)
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     agent.save(tmp_path / "agent.safetensors")
     loaded = Agent.load(tmp_path / "agent.safetensors", env)
     assert isinstance(loaded, PPOAgent)
@@ -119,7 +119,7 @@ def test_the_spread_is_saved_if_it_is_learnt(made_up: MadeUp, tmp_path: Any) -> 
 def test_ppo_finds_the_patch_with_other_observations(spaces: dict[str, Any]) -> None:
     env = FindThePatchVectorEnv(grid=2, num_frames=3, num_envs=32, videos_per_patch=32, **spaces)
     agent = PPOAgent(env, hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4)
-    agent.learn(epochs=4)
+    agent.learn(env, epochs=4)
     rollout = env.rollout(agent, episodes=env.source.episodes(env.source.videos), deterministic=True)
     assert rollout.reward.sum(1).mean() > 0.95 * env.best_return
 
@@ -127,7 +127,7 @@ def test_ppo_finds_the_patch_with_other_observations(spaces: dict[str, Any]) -> 
 def test_ppo_finds_the_patch_at_any_position() -> None:
     env = FindThePatchVectorEnv(grid=2, num_frames=3, num_envs=32, videos_per_patch=32, action_space="continuous")
     agent = PPOAgent(env, hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4)
-    agent.learn(epochs=8)
+    agent.learn(env, epochs=8)
     rollout = env.rollout(agent, episodes=env.source.episodes(env.source.videos), deterministic=True)
     assert rollout.reward.sum(1).mean() > 0.95 * env.best_return
 
@@ -147,7 +147,7 @@ def test_batch_normalisation_while_learning_and_while_measured(made_up: MadeUp) 
 
     agent.update = recorded  # type: ignore[method-assign]
     before = agent.network.state_encoder[1].running_mean.clone()
-    agent.learn(epochs=2)
+    agent.learn(env, epochs=2)
     # Actions are drawn with the statistics that they are learnt with: the ratio is 1.
     assert modes
     assert all(modes)

@@ -31,7 +31,7 @@ def test_a_registered_agent_is_loaded_as_it_was(made_up: MadeUp, tmp_path: Path,
     assert kind.__name__ == name  # the file names the class, the registry finds it
     env = _env(made_up)
     agent = kind(env, seed=3)
-    assert agent.learn(epochs=1) is agent
+    assert agent.learn(env, epochs=1) is agent
     agent.save(tmp_path / "agent.safetensors")
     before = env.rollout(agent, episodes=env.source.episodes(torch.arange(7)), deterministic=True)
     for load in (Agent.load, kind.load):

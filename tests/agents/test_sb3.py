@@ -118,7 +118,9 @@ def test_a_pass_is_as_many_steps_as_there_are_frames(made_up: MadeUp, algorithm:
     agent = _agent(_env(made_up), algorithm)
     heard: list[tuple[int, int, Mapping[str, float]]] = []
     before = _weights(agent)
-    agent.learn(epochs=4, callback=lambda done, values: heard.append((done, agent.model.num_timesteps, values)))
+    agent.learn(
+        _env(made_up), epochs=4, callback=lambda done, values: heard.append((done, agent.model.num_timesteps, values))
+    )
     assert [(done, steps) for done, steps, _ in heard] == [(1, 36), (2, 60), (3, 84), (4, 120)]
     assert not torch.equal(before, _weights(agent))
     for _, _, values in heard:
@@ -144,7 +146,7 @@ def test_learning_is_stable_baselines3_s(made_up: MadeUp) -> None:
         device=agent.model.device,
     )
     theirs.policy.load_state_dict(agent.model.policy.state_dict())
-    agent.learn(epochs=1)
+    agent.learn(_env(made_up), epochs=1)
     with isolated("sb3", 5, 0):
         theirs.env.seed(derive_seed(5, "sb3 videos", 0))
         theirs.learn(28)
@@ -153,7 +155,7 @@ def test_learning_is_stable_baselines3_s(made_up: MadeUp) -> None:
 
 
 def test_learning_follows_from_the_seed(made_up: MadeUp) -> None:
-    runs = [_agent(_env(made_up), seed=seed).learn(epochs=2) for seed in (1, 1, 2)]
+    runs = [_agent(_env(made_up), seed=seed).learn(_env(made_up), epochs=2) for seed in (1, 1, 2)]
     assert torch.equal(_weights(runs[0]), _weights(runs[1]))
     assert not torch.equal(_weights(runs[0]), _weights(runs[2]))
 
@@ -161,7 +163,7 @@ def test_learning_follows_from_the_seed(made_up: MadeUp) -> None:
 def test_an_agent_leaves_generators_and_the_environment_s_seed_alone(made_up: MadeUp) -> None:
     env = _env(made_up, seed=4)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    _agent(env).learn(epochs=1)
+    _agent(env).learn(env, epochs=1)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
@@ -181,11 +183,11 @@ def test_learning_is_resumed_exactly(made_up: MadeUp, tmp_path: Path, algorithm:
             tensors, plain = whole.training_state()
             checkpoint.save(path, tensors=tensors, manifest={"training": plain})
 
-    whole.learn(epochs=4, callback=save)
+    whole.learn(_env(made_up), epochs=4, callback=save)
     resumed = _agent(_env(made_up), algorithm)
     tensors, manifest = checkpoint.load(path)
     resumed.load_training_state(tensors, manifest["training"], what=str(path))
-    resumed.learn(epochs=4, start_epoch=2)
+    resumed.learn(_env(made_up), epochs=4, start_epoch=2)
     assert torch.equal(_weights(resumed), _weights(whole))
 
 
@@ -197,7 +199,8 @@ def test_learning_is_resumed_exactly(made_up: MadeUp, tmp_path: Path, algorithm:
 def test_a_saved_agent_acts_as_before(
     made_up: MadeUp, tmp_path: Path, algorithm: Algorithm, spaces: dict[str, Any]
 ) -> None:
-    agent = _agent(_env(made_up, **spaces), algorithm, learning_rate=0.01, options={"ent_coef": 0.1}).learn(epochs=1)
+    agent = _agent(_env(made_up, **spaces), algorithm, learning_rate=0.01, options={"ent_coef": 0.1})
+    agent.learn(_env(made_up, **spaces), epochs=1)
     agent.save(tmp_path / "agent.safetensors")
     env = _env(made_up, **spaces)
     loaded = Agent.load(tmp_path / "agent.safetensors", env)
@@ -213,10 +216,18 @@ def test_a_saved_agent_acts_as_before(
 def test_an_agent_acts_where_it_cannot_learn(made_up: MadeUp) -> None:
     from gymnasium.vector import AutoresetMode
 
-    agent = _agent(_env(made_up, autoreset_mode=AutoresetMode.DISABLED))
-    agent.env.rollout(agent)
+    env = _env(made_up, autoreset_mode=AutoresetMode.DISABLED)
+    agent = _agent(env)
+    env.rollout(agent)
     with pytest.raises(UserError, match="autoreset_mode is DISABLED"):
-        agent.learn(epochs=1)
+        agent.learn(env, epochs=1)
+
+
+def test_an_agent_learns_on_as_many_videos_as_it_was_made_for(made_up: MadeUp) -> None:
+    agent = _agent(_env(made_up))
+    four = PatchSelectionVectorEnv(made_up(), _env(made_up).classifier, num_envs=4)
+    with pytest.raises(UserError, match="made for 3 videos side by side and cannot learn on 4"):
+        agent.learn(four, epochs=1)
 
 
 def test_another_algorithm_s_checkpoint_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
