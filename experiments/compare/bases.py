@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,21 +22,10 @@ from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import is_finished, load_recognizer, save_recognizer
+from adafocus_rl.experiments.run.steps import BANK, ENCODERS, RANDOM_PATCHES, STILLS, first_affected, keys_of, matters
 from adafocus_rl.experiments.terminal.command_line import command_text
 from adafocus_rl.experiments.training.train import train
 from adafocus_rl.models.recognizer import Recognizer
-
-UPSTREAM = ("seed", "data", "model", "stage0", "stage1")
-"""Parts of a configuration that the recognizer and the banks depend on,"""
-
-INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout")
-"""but for these."""
-
-NEW_BANK = ("model.grid",)
-"""A change of these leaves the recognizer as it is: stage I takes patches at any pixel."""
-
-NEW_STAGE1 = ("model.grid", "model.patch_size", "stage1")
-"""A change of these leaves stage 0 as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +64,18 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
     changed = {
         key: value
         for key, value in changed_keys(stored.values, wanted.values).items()
-        if _under(key, UPSTREAM) and not _under(key, INDIFFERENT)
+        if matters(key, keys_of((STILLS, ENCODERS, RANDOM_PATCHES, BANK)))
     }
     if not changed:
         return Base(run=run)
-    foreign = [key for key in changed if not _under(key, NEW_STAGE1)]
+    foreign = [key for key in changed if first_affected([key]) in (STILLS, ENCODERS)]
     if foreign:
         raise UserError(
             f"{name!r} changes {foreign[0]}, which stage 0 or the videos depend on, so nothing of {run.path} fits it; "
             "train it as a run of its own with `adafocus train`"
         )
-    same_recognizer = all(_under(key, NEW_BANK) for key in changed)
-    origin = run.checkpoint("stage1" if same_recognizer else "stage0")
+    same_recognizer = first_affected(changed) is BANK
+    origin = run.checkpoint((RANDOM_PATCHES if same_recognizer else ENCODERS).name)
     identity = json.dumps([sorted(changed.items()), _hash_of(origin)])
     title = "-".join(f"{key.split('.')[-1]}-{value}" for key, value in changed.items())
     return Base(
@@ -108,7 +96,7 @@ def prepare(base: Base, origin: Context) -> None:
         UserError: a checkpoint or a bank of the run is missing, half-written or stale; or the changed keys do not fit.
     """
     if not base.changed:
-        features = RunFeatures(origin, load_recognizer(origin, "stage1"), build=False)
+        features = RunFeatures(origin, load_recognizer(origin, RANDOM_PATCHES.name), build=False)
         features.validation()
         features.training(origin.config.stage2.features)
         return
@@ -118,13 +106,12 @@ def prepare(base: Base, origin: Context) -> None:
     base.run.describe(
         config_text=settings.text, command=f"# {origin.run.path} with {command_text(*arguments)}, {base.needs}"
     )
-    if not is_finished(context, "stage1"):
-        if base.stage == 1:
-            save_recognizer(context, "stage1", _resized(load_recognizer(origin, "stage1"), context))
-        else:
-            save_recognizer(context, "stage0", _resized(load_recognizer(origin, "stage0"), context))
+    if not is_finished(context, RANDOM_PATCHES.name):
+        start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
+        save_recognizer(context, start.name, _resized(load_recognizer(origin, start.name), context))
+        if start is not RANDOM_PATCHES:
             train(context, [1])
-    features = RunFeatures(context, load_recognizer(context, "stage1"))
+    features = RunFeatures(context, load_recognizer(context, RANDOM_PATCHES.name))
     features.validation()
     for kind in {settings.config.stage2.features, settings.config.stage3.features}:
         features.training(kind)
@@ -133,7 +120,7 @@ def prepare(base: Base, origin: Context) -> None:
 
 def weights_hash(base: Base) -> str:
     """Of the recognizer after stage I."""
-    return _hash_of(base.run.checkpoint("stage1"))
+    return _hash_of(base.run.checkpoint(RANDOM_PATCHES.name))
 
 
 def plain_name(text: str) -> str:
@@ -150,7 +137,3 @@ def _resized(recognizer: Recognizer, context: Context) -> Recognizer:
     found = context.recognizer(with_weights=False)
     found.load_state_dict(recognizer.state_dict())
     return found.eval()
-
-
-def _under(key: str, tops: Sequence[str]) -> bool:
-    return any(key == top or key.startswith(f"{top}.") for top in tops)

@@ -33,6 +33,7 @@ from adafocus_rl.experiments.run.handover import (
     save_classifier,
 )
 from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.run.steps import BANK, CLASSIFIER, POLICY, RANDOM_PATCHES, keys_of, matters
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import FeatureSource
@@ -44,11 +45,8 @@ from adafocus_rl.models.recognizer import Recognizer
 FORMAT_VERSION = 2
 """Of the result files; part of a training's key, so that files of another version are not read."""
 
-RELEVANT = ("data", "model", "env", "agent", "stage2", "stage3", "evaluation.repeats")
-"""What a training depends on beside its seed and the recognizer,"""
-
-INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout")
-"""but for these."""
+MEASURED = ("evaluation.repeats",)
+"""Keys that the measured numbers depend on, beside those of the steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +104,9 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
         folder: of all trainings.
         finetune: whether stage III follows.
     """
-    values = {key: value for key, value in flat(settings.values) if _matters(key)}
+    # The recognizer stands for all that it came from.
+    keys = [*keys_of((BANK, POLICY, CLASSIFIER)), *MEASURED]
+    values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
     identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
     key = hashlib.sha256(identity.encode()).hexdigest()[:10]
     own = folder / f"{plain_name(settings.agent.name)}-{key}" / "seed0"
@@ -119,13 +119,6 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
         seed=0,
         finetune=finetune,
     )
-
-
-def _matters(key: str) -> bool:
-    def under(tops: tuple[str, ...]) -> bool:
-        return any(key == top or key.startswith(f"{top}.") for top in tops)
-
-    return under(RELEVANT) and not under(INDIFFERENT)
 
 
 def run_training(training: Training) -> None:
@@ -158,13 +151,13 @@ def _run(training: Training) -> None:
     context = make_context(config, training.agent, RunFolder(training.folder), resume=True, check=False)
     # The recognizer and the banks are another folder's, and only read.
     base = dataclasses.replace(context, run=RunFolder(training.base))
-    recognizer = load_recognizer(base, "stage1")
+    recognizer = load_recognizer(base, RANDOM_PATCHES.name)
     features = RunFeatures(base, recognizer, build=False)
     validation = features.validation()
     agent = context.agent(context.env(features.training(config.stage2.features), recognizer.classifier))
     if not training.result(2).is_file():
         seconds = 0.0
-        if is_finished(context, "stage2"):
+        if is_finished(context, POLICY.name):
             agent = load_agent(context, agent)
         else:
             seconds = train_policy(context, agent, validation) if agent.learns else 0.0
@@ -183,7 +176,7 @@ def _run(training: Training) -> None:
         started = time.monotonic()
         finetune_classifier(context, classifier, agent, source)
         seconds = time.monotonic() - started
-        save_classifier(context, "stage3", classifier, {})
+        save_classifier(context, CLASSIFIER.name, classifier, {})
         tracer = _tracer(training, agent, recognizer, 3)
         found = measure(context, agent, classifier, validation, tracer=tracer)
         _save_record(training, context, tracer, 3)
@@ -269,7 +262,7 @@ def is_reference(agent: Agent) -> bool:
 
 def _curves(context: Context) -> dict[str, list[float | None]]:
     """Reward and validation top-1 after each epoch of stage II."""
-    lines = read_metrics(context.run.metrics, "stage2")
+    lines = read_metrics(context.run.metrics, POLICY.name)
     return {
         "epoch": [line["epoch"] for line in lines],
         "reward": [line.get("rollout/ep_rew_mean") for line in lines],

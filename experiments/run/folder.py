@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.steps import kept_before, stale_from
 from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
 
 CONTENT = (
@@ -106,22 +107,21 @@ class RunFolder:
             UserError: results.json is damaged; nothing is removed then.
         """
         before = self.read_seconds()
-        names = [f"stage{number}" for number in range(stage, 4)]
-        if stage < 2:
-            names.append("full_frame")
-            _remove(self.features)
-        logged = {*names, *(["stage0.stills"] if stage == 0 else [])}
-        for name in names:
-            for path in self.checkpoints.glob(f"{name}.*"):
-                # A stage may have parts, which log under names of their own: stage2.skip0.1.resume.step00003, say.
+        stale = stale_from(stage)
+        logged = {step.name for step in stale if step.leaves != "bank" and not step.knobs}
+        for step in stale:
+            if step.leaves == "bank":
+                _remove(self.features)
+            for path in self.checkpoints.glob(f"{step.name}*" if step.knobs else f"{step.name}.*"):
+                # Those of knobs log under names of their own: stage2.skip0.1.resume.step00003, say.
                 logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
         for path in (self.sheet, self.episodes, self.report):
             _remove(path)
         if self.results.is_file():
             # Its rows are of what is done anew, and the stages may be aborted.
-            kept = {*map(str, range(stage)), *(["bank"] if stage >= 2 else [])}
-            seconds = {name: spent for name, spent in before.items() if name.split(".")[0] in kept}
+            kept = kept_before(stage)
+            seconds = {name: spent for name, spent in before.items() if any(step.took(name) for step in kept)}
             self.write_results({"rows": [], "seconds": seconds, "failed": []})
         return sorted(logged)
 

@@ -7,19 +7,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.folder import RunFolder
-
-FREE = (
-    "name", "device", "threads", "deterministic", "data.root", "data.workers", "data.decode_timeout", "bank",
-    "evaluation", "skip.lambdas",
-)  # fmt: skip
-"""Keys that may change in any run: where and how fast it runs, and what is measured at the end.
-
-A bank's content has a manifest of its own; data that moved is the same data, and its list is compared by content; every
-price of ``skip.lambdas`` has checkpoints of its own.
-"""
-
-BEFORE_ANY_STAGE = ("seed", "data", "model")
-BEFORE_STAGE_3 = ("env", "agent", "skip")
+from adafocus_rl.experiments.run.steps import STEPS, kept_before, keys_of, matters
 
 
 def check_same_run(
@@ -27,7 +15,7 @@ def check_same_run(
 ) -> None:
     """Refuses a configuration that contradicts what was done in the run folder and is to be kept.
 
-    With ``resume`` that is everything; otherwise what the stages before the first of ``stages`` depend on.
+    With ``resume`` every step is kept; otherwise those that do not start from the first of ``stages`` or a later one.
 
     Args:
         run: the folder, for the message.
@@ -40,9 +28,9 @@ def check_same_run(
         UserError: naming the first key that differs, and both values.
     """
     first = min(stages)
-    kept = [*BEFORE_ANY_STAGE, *(f"stage{number}" for number in range(first)), *(BEFORE_STAGE_3 if first > 2 else ())]
+    keys = keys_of(STEPS if resume else kept_before(first))
     for key in _differing(stored, wanted):
-        if _under(key, FREE) or not (resume or _under(key, kept)):
+        if not matters(key, keys):
             continue
         advice = (
             "give the configuration it was started with, or begin anew with --overwrite or another --out"
@@ -52,10 +40,6 @@ def check_same_run(
         raise UserError(
             f"{run.path} was made with {key} {_at(stored, key)!r}, now it is {_at(wanted, key)!r}; {advice}"
         )
-
-
-def _under(key: str, tops: Sequence[str]) -> bool:
-    return any(key == top or key.startswith(f"{top}.") for top in tops)
 
 
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-import yaml
 
 from adafocus_rl.agents import AGENTS, PPOAgent
 from adafocus_rl.errors import UserError
@@ -16,7 +15,6 @@ from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
 from adafocus_rl.experiments.config.stages import SGDConfig, Stage2Config
-from adafocus_rl.experiments.run.same_run import FREE
 
 # Appendix B.1, and the settings of GFNet that it refers to.
 PUBLISHED = {
@@ -157,11 +155,3 @@ def test_values_out_of_range() -> None:
         Stage2Config(batch_size=0)
     with pytest.raises(UserError, match="threads is -1"):
         ExperimentConfig(threads=-1)
-
-
-def test_keys_that_may_change_exist() -> None:
-    content = yaml.safe_load(load_settings(find_recipe("moving_digits")).text)
-    for key in FREE:
-        value = content
-        for name in key.split("."):
-            value = value[name]
