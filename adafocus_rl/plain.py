@@ -8,7 +8,6 @@ take nothing.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import inspect
 import math
@@ -19,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from adafocus_rl.annotations import BLOCKS, LISTS, SCALARS, among, annotation_of, describe, is_readable, taken_apart
 from adafocus_rl.errors import UserError
+from adafocus_rl.suggestions import nearest
 from adafocus_rl.yaml_text import check_text, parse_yaml
 
 T = TypeVar("T")
@@ -187,9 +187,9 @@ def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str =
         whose: of what they are keys; empty for nothing.
         otherwise: what to do where none is near; by default to choose one of them.
     """
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = nearest(key, known)
     advice = otherwise or f"choose one of: {', '.join(known) or 'there is none'}"
-    return f"unknown key {key!r}{f' of {whose}' if whose else ''}; {f'did you mean {near[0]!r}?' if near else advice}"
+    return f"unknown key {key!r}{f' of {whose}' if whose else ''}; {f'did you mean {near!r}?' if near else advice}"
 
 
 def check_finite(values: Mapping[str, Any], where: str) -> None:

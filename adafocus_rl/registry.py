@@ -8,13 +8,13 @@ imported, so that a heavy plug-in costs nothing to those who do not look.
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.suggestions import nearest
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -73,9 +73,8 @@ class Registry(Generic[T]):
         if name in self._entries:
             return self._entries[name]
         known = self.names()
-        near = difflib.get_close_matches(name.lower(), {key.lower(): key for key in known}, n=1, cutoff=0.5)
-        suggestion = next((key for key in known if near and key.lower() == near[0]), None)
-        meant = f"; did you mean {suggestion!r}?" if suggestion else "."
+        near = nearest(name, known, alike=0.5)
+        meant = f"; did you mean {near!r}?" if near else "."
         raise UserError(
             f"unknown {self.kind} {name!r}{meant} Choose one of: {', '.join(known) or 'none is registered'}"
         )

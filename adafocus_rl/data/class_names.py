@@ -12,7 +12,6 @@ another class in each. So what was read, and from where, is said whenever labels
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from adafocus_rl.data.list_text import MAX_CLASSES, flaw, number, with_newlines
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import parse_json, read_text
+from adafocus_rl.suggestions import nearest
 
 BESIDE = ("classes.txt", "*classInd*.txt", "category.txt", "*labels.json", "*labels.csv", "*labels.txt")
 """Names of class files that are looked for beside a list, the first one first."""
@@ -81,8 +81,8 @@ class ClassNames:
     def _suggestion(self, name: str) -> str:
         # To look for near names takes long, and a list of another dataset has nothing but names that are none.
         if name not in self._suggested and len(self._suggested) < 100 and len(self.names) <= 10_000:
-            near = difflib.get_close_matches(plain(name), [plain(known) for known in self.names], n=1)
-            self._suggested[name] = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, self.names, key=plain)
+            self._suggested[name] = f"; did you mean {near!r}?" if near else ""
         return self._suggested.get(name, "")
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,8 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import FLAGS, Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.recipe_files import find_file, names_in
 from adafocus_rl.experiments.run.folder import RunFolder
-from adafocus_rl.files import user_path
 from adafocus_rl.yaml_text import read_yaml
 
 FOLDER = files("adafocus_rl.experiments") / "recipes" / "ablations"
@@ -85,7 +84,7 @@ def agent_variant(text: str) -> Variant:
 
 def ablation_names() -> list[str]:
     """Names of the ablations that come with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+    return names_in(FOLDER)
 
 
 def read_ablation(name: str) -> tuple[str, list[Variant]]:
@@ -97,19 +96,7 @@ def read_ablation(name: str) -> tuple[str, list[Variant]]:
     Raises:
         UserError: there is none, or its content is not such a list.
     """
-    known = ablation_names()
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = user_path(name)
-        if not path.is_file():
-            raise UserError(f"there is no ablation file {name}; check the path, or name one of: {', '.join(known)}")
-    elif name in known:
-        path = Path(str(FOLDER / f"{name}.yaml"))
-    else:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        meant = f"did you mean {near[0]!r}? Otherwise choose" if near else "choose"
-        raise UserError(
-            f"unknown ablation {name!r}; {meant} one of: {', '.join(known)}; or give the path of a YAML file"
-        )
+    path = find_file(name, FOLDER, "ablation")
     return path.stem, list(_variants(path, read_yaml(path, "ablation file")))
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import user_path
+from adafocus_rl.suggestions import nearest
 from adafocus_rl.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 FOLDER = files("adafocus_rl.experiments") / "recipes"
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+    return names_in(FOLDER)
 
 
 def find_recipe(name: str) -> Path:
@@ -25,17 +28,36 @@ def find_recipe(name: str) -> Path:
     Raises:
         UserError: when there is neither; the nearest name is suggested.
     """
-    known = recipe_names()
+    return find_file(name, FOLDER, "recipe")
+
+
+def names_in(folder: Traversable) -> list[str]:
+    """Names of the YAML files in a folder of the package."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_file(name: str, folder: Traversable, kind: str) -> Path:
+    """A YAML file given by its path, or by its name in a folder of the package.
+
+    Args:
+        name: of it.
+        folder: of the package.
+        kind: what it is, for messages: ``recipe``.
+
+    Raises:
+        UserError: when there is neither; the nearest name is suggested.
+    """
+    known = names_in(folder)
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = user_path(name)
         if not path.is_file():
-            raise UserError(f"there is no recipe file {name}; check the path, or name one of: {', '.join(known)}")
+            raise UserError(f"there is no {kind} file {name}; check the path, or name one of: {', '.join(known)}")
         return path
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        meant = f"did you mean {near[0]!r}? Otherwise choose" if near else "choose"
-        raise UserError(f"unknown recipe {name!r}; {meant} one of: {', '.join(known)}; or give the path of a YAML file")
-    return Path(str(FOLDER / f"{name}.yaml"))
+        near = nearest(name, known, alike=0.5)
+        meant = f"did you mean {near!r}? Otherwise choose" if near else "choose"
+        raise UserError(f"unknown {kind} {name!r}; {meant} one of: {', '.join(known)}; or give the path of a YAML file")
+    return Path(str(folder / f"{name}.yaml"))
 
 
 def find_overlay(name: str) -> Path:

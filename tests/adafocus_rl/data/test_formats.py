@@ -179,7 +179,7 @@ def test_mistakes_are_named(tmp_path: Path, name: str, text: str, message: str) 
 
 def test_a_name_that_is_no_class_gets_a_suggestion(tmp_path: Path) -> None:
     _write(tmp_path / "labels.csv", "Swiping Left\nSwiping Right\n")
-    with pytest.raises(UserError, match=r"line 1: 'Swipping Left' is none of the 2 class names .* 'swiping left'"):
+    with pytest.raises(UserError, match=r"line 1: 'Swipping Left' is none of the 2 class names .* 'Swiping Left'"):
         read_index(_write(tmp_path / "a.csv", "1;Swipping Left\n"))
 
 
