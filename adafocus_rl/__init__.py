@@ -1,7 +1,7 @@
-"""AdaFocus as a decision problem. This module is the front door of the house; the rooms of its floors are behind it.
+"""AdaFocus as a decision problem: importing this package registers its Gymnasium environments.
 
-The floors envs, agents and experiments lie beside this folder in a checkout and below it in an installation. Links in
-this folder make both look alike to Python, editors and type checkers.
+The subpackages ``envs``, ``agents`` and ``experiments`` lie beside this folder in a checkout and inside it in an
+installation. Links in this folder make both look the same to Python, editors and type checkers.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _FOLDER = Path(__file__).resolve().parent
 if not (_FOLDER / "envs").is_dir() and (_FOLDER.parent / "envs" / "spaces.py").is_file():
-    # A checkout on a file system without links, where git writes them as text files.
+    # A checkout on a file system without symbolic links, where git writes links as text files.
     __path__.append(str(_FOLDER.parent))
 
 ENVIRONMENTS = {
@@ -29,10 +29,10 @@ ENVIRONMENTS = {
         "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",
     ),
 }
-"""By id: what makes the single environment, and what makes the vector environment.
+"""Entry points by environment id: the single environment, and the vector environment.
 
-``import adafocus_rl`` registers them, so ``gymnasium.make("adafocus_rl:AdaFocus/…")`` finds them. They are named, not
-imported: imports take seconds.
+``import adafocus_rl`` registers them, so ``gymnasium.make("adafocus_rl:AdaFocus/…")`` finds them. They are given as
+strings because importing them takes seconds.
 """
 
 for _id, (_single, _vector) in ENVIRONMENTS.items():

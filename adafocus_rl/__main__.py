@@ -1,4 +1,4 @@
-"""``python -m adafocus_rl``: the command line, where no ``adafocus`` is installed."""
+"""``python -m adafocus_rl``: the command line where the ``adafocus`` script is not installed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the annotation of an option says: whether plain data can satisfy it, and what it wants, in words."""
+"""Type annotations of options: whether plain data can satisfy one, and how to describe it in words."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LISTS = (list, Sequence, Iterable)
-"""Annotations of lists of any length."""
+"""Annotations for lists of any length."""
 
 BLOCKS = (dict, Mapping)
-"""Annotations of values by name."""
+"""Annotations for mappings from names to values."""
 
 SCALARS: dict[Any, str] = {
     int: "a whole number",
@@ -23,26 +23,26 @@ SCALARS: dict[Any, str] = {
     str: "text",
     type(None): "null",
 }
-"""Annotations of single values, in words."""
+"""Annotations for single values, with their description."""
 
 
 class Unreadable:
-    """Annotation of an option whose own one cannot be evaluated."""
+    """Stands for an annotation that cannot be evaluated."""
 
 
 def annotation_of(init: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The evaluated annotation of one parameter; the others' may be names that exist for type checkers only."""
+    """Evaluate the annotation of one parameter; other parameters may use names that only type checkers know."""
     if parameter.annotation is parameter.empty:
         return Any
     one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
         return get_type_hints(one, globalns=getattr(init, "__globals__", {}))[parameter.name]
-    except Exception:  # whatever another package's annotation does when it is evaluated
+    except Exception:  # evaluating another package's annotation may raise anything
         return Unreadable
 
 
 def is_readable(hint: Any) -> bool:
-    """Whether plain data can satisfy an annotation."""
+    """Return whether plain data can satisfy an annotation."""
     hint, origin, inner = taken_apart(hint)
     if origin is Union:
         return any(is_readable(part) for part in inner)
@@ -56,7 +56,7 @@ def is_readable(hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """What an annotation wants, in words: "a whole number or null"."""
+    """Describe in words what an annotation accepts: "a whole number or null"."""
     hint, origin, inner = taken_apart(hint)
     if origin is Union:
         return " or ".join(describe(part) for part in inner if is_readable(part) or not is_readable(hint))
@@ -82,7 +82,10 @@ def describe(hint: Any) -> str:
 
 
 def taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """The annotation without what says nothing, its origin (``Union`` for both ways to write one), and its parts."""
+    """Split an annotation into its bare form, its origin (``Union`` for both ways to write one), and its arguments.
+
+    ``Annotated``, type aliases and ``NewType`` are unwrapped.
+    """
     while True:
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
@@ -107,5 +110,5 @@ def taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
 
 
 def among(hint: Any, kinds: Iterable[Any]) -> bool:
-    """Whether it is one of them; an annotation may be anything, without a hash and with an ``==`` of its own."""
+    """Return whether ``hint`` is one of ``kinds``, by identity: an annotation may lack a hash or override ``==``."""
     return any(hint is kind for kind in kinds)

@@ -1,10 +1,10 @@
-"""Checkpoints: one safetensors file each, with a JSON manifest in its header.
+"""Checkpoints: safetensors files with a JSON manifest in the header.
 
-Weights and other tensors are the file's tensors; everything else (architecture, epoch, optimiser settings,
-metric) is plain JSON in the header's metadata. Reading one never unpickles, so a checkpoint from the internet
-cannot run code. A write goes to a temporary name in the same folder, is flushed to the disk and then renamed:
-whoever reads finds the old file or the new one, never half of one. The manifest begins with a checksum of the whole
-file, which is verified at every reading: no flipped bit goes unseen. Version 1 had none, and is still read.
+The file's tensors hold weights and other tensors; the header's metadata holds everything else (architecture, epoch,
+optimiser settings, metric) as plain JSON. Loading never unpickles, so a checkpoint from the internet cannot run code.
+A checkpoint is written to a temporary name in the same folder, flushed to the disk and renamed, so a reader finds
+either the old file or the new one. The manifest begins with a checksum of the whole file, which is verified on every
+load and finds every flipped bit. Format version 1 has no checksum and is still read.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ FORMAT = "adafocus_rl"
 FORMAT_VERSION = 2
 FIRST_WITH_CHECKSUM = 2
 _MANIFEST_KEY = "adafocus_rl_manifest"
-# The first entry of the manifest, as it stands in the header: no name of a tensor can hold a quote that is not escaped.
+# The first entry of the manifest as written in the header; a tensor's name cannot contain an unescaped quote.
 _CHECKSUM = re.compile(rb'"adafocus_rl_manifest":"{\\"checksum\\": \\"crc32:([0-9a-f]{8})\\"')
 
 
 class DamagedCheckpointError(UserError):
-    """A file that is no checkpoint of ours, or no longer.
+    """A file that is not a checkpoint of this package, or is damaged.
 
     Args:
         path: the file.
-        reason: what is wrong with it: "it is not a whole safetensors file".
-        advice: what to do.
+        reason: what is wrong with it, for example "it is not a whole safetensors file".
+        advice: what the user can do.
     """
 
     def __init__(self, path: Path | str, reason: str, advice: str) -> None:
@@ -49,7 +49,7 @@ class DamagedCheckpointError(UserError):
 
 
 def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-    """Write one checkpoint, whole or not at all; missing folders are made.
+    """Write a checkpoint atomically; missing folders are created.
 
     Args:
         path: file to write or replace, by convention with the suffix ``.safetensors``.
@@ -58,8 +58,8 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
             ``format_version`` and ``torch_version`` are filled in here.
 
     Raises:
-        TypeError: the manifest holds a value that JSON cannot.
-        OSError: the disk refused; an earlier checkpoint of this name is then unharmed.
+        TypeError: the manifest holds a value that JSON cannot hold.
+        OSError: writing failed; an earlier checkpoint of this name is unchanged.
     """
     text = json.dumps(
         {
@@ -70,11 +70,11 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
             "torch_version": str(torch.__version__),
         }
     )
-    # safetensors takes neither shared storage nor channels-last strides.
+    # safetensors accepts neither shared storage nor channels-last strides.
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    # Written here and not by safetensors, whose errors do not tell a full disk from anything else.
+    # Written here because safetensors' own writer does not report a full disk as such.
     content = memoryview(serialize(plain, metadata={_MANIFEST_KEY: text}))
     place = _CHECKSUM.search(content)
     assert place is not None
@@ -87,14 +87,14 @@ def save(path: Path | str, *, tensors: Mapping[str, Tensor], manifest: Mapping[s
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read one checkpoint, and make sure that it is what was written.
+    """Load a checkpoint and verify its checksum.
 
     Returns:
         The tensors, on ``device``, and the manifest.
 
     Raises:
-        DamagedCheckpointError: it is not a safetensors file, not one of ours, or not what was written.
-        UserError: there is no such file, or it is of a newer format.
+        DamagedCheckpointError: the file is not a safetensors file, has no manifest of this package, or is damaged.
+        UserError: the file does not exist, or has a newer format version.
     """
     path = Path(path)
     if not path.is_file():
@@ -105,7 +105,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[
             _verify(path, manifest)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        # Beside damage: types of numbers that torch does not have, and files that may not be read.
+        # Besides damage: dtypes that torch lacks, and missing read permission.
         raise DamagedCheckpointError(
             path,
             f"it is not a whole safetensors file ({error})",
@@ -116,7 +116,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[dict[
 
 
 def _manifest(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The manifest of a file of a known version."""
+    """Parse the manifest and check its format version."""
     try:
         manifest = json.loads(metadata[_MANIFEST_KEY])
         ours = manifest["format"] == FORMAT and type(manifest["format_version"]) is int
@@ -138,7 +138,7 @@ def _manifest(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _verify(path: Path, manifest: dict[str, Any]) -> None:
-    """Takes the checksum out of the manifest, and compares it with the file's."""
+    """Remove the checksum from the manifest and compare it with the file's."""
     given = manifest.pop("checksum", None)
     if given is None and manifest["format_version"] < FIRST_WITH_CHECKSUM:
         return
@@ -156,10 +156,10 @@ def _verify(path: Path, manifest: dict[str, Any]) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """A block that takes plain values from a manifest; whatever is wrong with their types is the file's fault.
+    """Report errors in a manifest's values, raised within the context, as damage of the checkpoint.
 
     Raises:
-        DamagedCheckpointError: a value is missing, of another type, or out of range.
+        DamagedCheckpointError: a value is missing, has another type, or is out of range.
     """
     try:
         yield
@@ -175,26 +175,28 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> None:
-    """Copy the tensors named ``prefix``… into ``module``; names and shapes must be exactly its own.
+    """Copy the tensors whose names begin with ``prefix`` into ``module``; names and shapes must match exactly.
 
     Args:
         module: receives parameters and buffers, each in its own dtype and on its own device.
-        tensors: a checkpoint's tensors; names without the prefix belong to other modules and are passed over.
+        tensors: a checkpoint's tensors; names without the prefix belong to other modules and are ignored.
         prefix: beginning of the names, with its dot (``"glance."``), or ``""`` for all.
-        what: the checkpoint's name for the message.
+        what: the checkpoint's name, for the message.
 
     Raises:
-        UserError: a name or a shape differs, or a number is not finite; the message tells the first one. The module is
-            unchanged then.
+        UserError: a name or a shape differs, or a number is not finite; the message names the first. The module is
+            left unchanged.
     """
     module.load_state_dict(check_fit(module, tensors, prefix=prefix, what=what), strict=True)
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str, what: str) -> dict[str, Tensor]:
-    """The tensors that ``load_into`` would copy, under the module's own names; the module may lie on ``meta``.
+    """Return the tensors that ``load_into`` would copy, under the module's own names.
+
+    The module may be on the ``meta`` device.
 
     Raises:
-        UserError: a name or a shape differs, or a number is not finite; the message tells the first one.
+        UserError: a name or a shape differs, or a number is not finite; the message names the first.
     """
     given = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     difference = _first_difference(given, module.state_dict(), prefix)
@@ -222,13 +224,13 @@ def _first_difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds a NaN or an infinity; None without any. Waits for the device once."""
+    """Name of the first tensor that holds NaN or infinity, or None. Synchronises with the device once."""
     floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
     if not floating:
         return None
-    # Optimisers keep some of their state on CPU.
+    # Optimisers keep part of their state on CPU.
     device = next(iter(floating.values())).device
-    # A maximum of magnitudes is NaN or infinite where any is; several times as fast as isfinite of each.
+    # The largest magnitude is NaN or infinite if any entry is, and is several times faster than isfinite on each.
     largest = torch.stack([_largest(value).to(device) for value in floating.values()])
     return next((name for name, sound in zip(floating, largest.isfinite().tolist(), strict=True) if not sound), None)
 
@@ -239,16 +241,16 @@ def _largest(value: Tensor) -> Tensor:
 
 
 def tensors_hash(source: nn.Module | Mapping[str, Tensor]) -> str:
-    """First 16 hex digits of the SHA-256 of all names, dtypes, shapes and bytes, whatever order or device.
+    """First 16 hex digits of the SHA-256 of all names, dtypes, shapes and bytes; order and device do not matter.
 
     Args:
-        source: a module (its state dictionary is taken) or a mapping of names to tensors.
+        source: a module (its state dict is used) or a mapping from names to tensors.
     """
     tensors = source.state_dict() if isinstance(source, nn.Module) else source
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        # Through bytes: NumPy has no bfloat16.
+        # Viewed as bytes because NumPy has no bfloat16.
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,8 +1,9 @@
-"""Checksums that files carry of themselves, so that every flipped bit is found.
+"""Checksums stored inside the files that they protect, so that every flipped bit is found.
 
-A file that holds its own checksum is computed with the digits of it as zeros. CRC-32 finds every change within 32
-neighbouring bits, and all others but one in four thousand million; it is twice as fast as SHA-256 (3.3 and 1.6 GiB/s on
-one core), and no secret is at stake: whoever changes a file on purpose can change its checksum, too.
+The checksum of a file that holds its own is computed with its digits replaced by zeros. CRC-32 finds every change
+within 32 neighbouring bits, and all but one in four thousand million of the others. It is twice as fast as SHA-256 (3.3
+and 1.6 GiB/s on one core). It protects against damage only: someone who changes a file on purpose can update its
+checksum too.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from adafocus_rl.files import parse_json, read_bytes, write_text
 
 DIGITS = 8
 BLANK = "crc32:" + "0" * DIGITS
-"""What stands in the place of a checksum while it is computed."""
+"""Placeholder for a checksum while it is computed."""
 
 _BLOCK = 1 << 20
 _SEAL = re.compile(rb'"checksum": "crc32:([0-9a-f]{8})"\n?}\s*$')
 
 
 class Checksum:
-    """The checksum of bytes that come piece by piece."""
+    """Checksum of bytes that arrive in pieces."""
 
     def __init__(self) -> None:
         self._value = 0
 
     def update(self, data: bytes | memoryview) -> None:
-        """Adds bytes."""
+        """Add bytes."""
         self._value = zlib.crc32(data, self._value)
 
     def __str__(self) -> str:
@@ -40,11 +41,11 @@ class Checksum:
 
 
 def checksum_of(path: Path, *, without: int | None = None) -> str:
-    """The checksum of a file, in flat memory.
+    """Compute the checksum of a file in constant memory.
 
     Args:
         path: the file.
-        without: where the digits of its own checksum begin, which count as zeros.
+        without: offset of the digits of the file's own checksum, which count as zeros.
 
     Raises:
         OSError: the file cannot be read.
@@ -60,10 +61,10 @@ def checksum_of(path: Path, *, without: int | None = None) -> str:
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a checksum of its text as the last entry, ``checksum``; whole or not at all.
+    """Write a JSON object atomically, with a checksum of its text as the last entry, ``checksum``.
 
     Raises:
-        OSError: the disk refused.
+        OSError: writing failed.
     """
     text = json.dumps({**content, "checksum": BLANK}, indent=1)
     found = Checksum()
@@ -73,17 +74,17 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path, what: str) -> tuple[dict[str, Any], bool | None]:
-    """The content of a JSON object that ``write_sealed`` wrote, or one without a checksum.
+    """Read a JSON object that ``write_sealed`` wrote, or one without a checksum.
 
     Args:
         path: the file.
-        what: what it is, for the message.
+        what: kind of file, for the message.
 
     Returns:
-        The content without its checksum, and whether that is right; None where there is none.
+        The content without its checksum, and whether the checksum matches; None if the file has none.
 
     Raises:
-        UserError: no such file, or no JSON object.
+        UserError: the file does not exist, or is not a JSON object.
     """
     data = read_bytes(path, what)
     try:

@@ -1,12 +1,12 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exception for mistakes that the user can correct."""
 
 
 class UserError(Exception):
-    """A mistake that the user can put right.
+    """A mistake that the user can correct.
 
-    Its message is one sentence: what was got, what was expected, and what to do. The command line prints it
-    without a traceback and leaves with exit code 2; library code raises it wherever the cause lies in what
-    the user gave (a file, a name, a number), and never for a fault of our own.
+    The message is one sentence that says what was got, what was expected, and what to do. The command line prints it
+    without a traceback and exits with code 2. Library code raises it when the cause lies in the user's input (a file, a
+    name, a number), and never for a bug in the library.
     """
 
     exit_code = 2

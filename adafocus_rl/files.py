@@ -1,7 +1,7 @@
-"""Files of text and JSON: read within limits, written whole or not at all.
+"""Text and JSON files: read within limits, written atomically.
 
-Everything that a stranger hands us is read here, so that a pipe nobody writes to, a file that unpacks to more than the
-memory, or bytes that are no text end in one sentence, whichever command met them.
+All untrusted files are read through this module, so that a pipe without a writer, a file that decompresses to more
+than the memory, or bytes that are not text end in a one-sentence error in every command.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any
 from adafocus_rl.errors import UserError
 
 TEXT_LIMIT = 256 << 20
-"""Bytes of the largest text that is read; ten times the lists of Kinetics-700."""
+"""Largest text file that is read, in bytes; ten times the size of the lists of Kinetics-700."""
 
 JSON_LIMIT = 64 << 20
-"""Bytes of the largest JSON document that is read; as objects it may take twenty times as much."""
+"""Largest JSON document that is read, in bytes; as Python objects it may take twenty times as much memory."""
 
 
 def user_path(name: Path | str) -> Path:
-    """A path as a user gave it, ``~`` unfolded.
+    """Convert a path given by a user, with ``~`` expanded.
 
     Raises:
-        UserError: ``~NAME`` of a user who is not known here, or a NUL, which no path holds.
+        UserError: the path begins with ``~NAME`` of an unknown user, or contains a NUL character.
     """
     if "\0" in str(name):
         raise UserError(f"{str(name)!r} holds a NUL, which no path can; leave it out")
@@ -43,25 +43,25 @@ def user_path(name: Path | str) -> Path:
 
 
 def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes:
-    """The content of a regular file, unpacked if its name ends in ``.gz``.
+    """Read the content of a regular file, decompressed if its name ends in ``.gz``.
 
     Args:
         path: the file.
-        what: what it is, for the message: "list file", "file of class names".
-        limit: bytes of content, unpacked, above which it is refused.
+        what: kind of file, for the message: "list file", "file of class names".
+        limit: largest decompressed size in bytes.
 
     Raises:
-        UserError: no such file, a folder, pipe or device, unreadable, damaged, or too large.
+        UserError: the file does not exist, is a folder, pipe or device, or is unreadable, damaged or too large.
     """
     path = Path(path)
     try:
-        # Without O_NONBLOCK a pipe that nobody writes to is waited for, without end.
+        # Without O_NONBLOCK, opening a pipe that has no writer blocks forever.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UserError(f"the {what} {path} is no regular file; give a file, not a folder, pipe or device")
             source = GzipFile(fileobj=file) if path.suffix == ".gz" else file
-            # Nothing is not the end: the kernel's log, for one, has nothing to say yet.
+            # None means "no data yet", not the end of the file; the kernel's log is such a file.
             content = source.read(limit + 1)
             if content is None:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
@@ -75,14 +75,14 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
 
 
 def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
-    """The text of a UTF-8 file, a byte-order mark left out, or of UTF-16 with one; otherwise as ``read_bytes``.
+    """Read a file as UTF-8 text without its byte-order mark, or as UTF-16 if it has one; otherwise like ``read_bytes``.
 
     Raises:
-        UserError: as there, or the file holds no such text.
+        UserError: as for ``read_bytes``, or the content is not such text.
     """
     content = read_bytes(path, what, limit=limit)
-    # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name; their "Unicode text", and
-    # what Windows' PowerShell redirects into a file, is UTF-16.
+    # utf-8-sig: spreadsheet programs write a byte-order mark before the first column's name. Their "Unicode text" and
+    # files redirected by Windows PowerShell are UTF-16.
     encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -96,23 +96,23 @@ def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:
 
 
 def read_json(path: Path | str, what: str, *, limit: int = JSON_LIMIT) -> Any:
-    """The content of a JSON file, of whatever type; otherwise as ``read_text``.
+    """Read a JSON document of any type; otherwise like ``read_text``.
 
     Raises:
-        UserError: as there, or the text is no JSON, or nested too deeply.
+        UserError: as for ``read_text``, or the text is not JSON, or is nested too deeply.
     """
     return parse_json(read_text(path, what, limit=limit), f"the {what} {path}")
 
 
 def parse_json(text: str, whole: str) -> Any:
-    """The content of a JSON document.
+    """Parse a JSON document.
 
     Args:
         text: the document.
-        whole: what it is and where it lies, for the message.
+        whole: description of the document and its place, for the message.
 
     Raises:
-        UserError: no JSON, nested too deeply, or a number of too many digits.
+        UserError: the text is not JSON, is nested too deeply, or contains a number with too many digits.
     """
     try:
         return json.loads(text)
@@ -124,21 +124,21 @@ def parse_json(text: str, whole: str) -> Any:
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends, flushed to the disk.
+    """Yield a temporary path beside ``path``; flush it and rename it to ``path`` when the context ends.
 
-    When the block raises, an earlier file of this name is unharmed and the temporary one is removed.
+    If the block raises, the temporary file is removed and an existing file of this name stays unchanged.
 
     Args:
-        path: the file to write or replace; missing folders are made.
+        path: the file to write or replace; missing folders are created.
 
     Raises:
-        OSError: the disk refused; it names ``path``, whatever step failed.
+        OSError: writing failed; the error names ``path``.
     """
     path = Path(path)
     name = path.name
     if len(os.fsencode(name)) > 240:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    # One fixed temporary name: what a killed process left is overwritten, not collected.
+    # A fixed temporary name: the next write overwrites what a killed process left behind.
     temporary = path.with_name(f".{name}.part")
     try:
         with naming(path, instead_of=temporary):
@@ -157,19 +157,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path | str, *, instead_of: Path | None = None) -> Iterator[None]:
-    """A block in which the disk's refusal names a file: a write to an open file that finds it full does not.
+    """Add the file's name to any ``OSError`` raised within the context; a failed write to an open file has none.
 
     Args:
         path: the file to name.
-        instead_of: a name that nobody knows, which the message would else have.
+        instead_of: a temporary name that ``path`` replaces in the error.
 
     Raises:
-        OSError: the block's, with the name.
+        OSError: the block's error, with the name.
     """
     try:
         yield
     except OSError as error:
-        # FFmpeg names a file as it was told to open it.
+        # FFmpeg reports the file under the name with which it was opened.
         unknown = (None, str(instead_of), os.fsencode(str(instead_of)), f"file:{instead_of}")
         nameless = error.filename in unknown
         if nameless and error.errno is not None:
@@ -178,22 +178,22 @@ def naming(path: Path | str, *, instead_of: Path | None = None) -> Iterator[None
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Writes or replaces a file, whole or not at all; missing folders are made.
+    """Write or replace a file atomically; missing folders are created.
 
     Raises:
-        OSError: the disk refused.
+        OSError: writing failed.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_together(contents: Mapping[Path, str]) -> None:
-    """Writes or replaces several files of UTF-8 text, none of which means anything without the others.
+    """Write or replace several UTF-8 text files that belong together.
 
-    All are written under temporary names before the first takes its place: what can go wrong goes wrong before.
+    All are written under temporary names before the first is renamed, so most failures leave all files unchanged.
 
     Raises:
-        OSError: the disk refused; nothing has changed, unless it did so between two renames.
+        OSError: writing failed; no file has changed, unless the failure came between two renames.
     """
     for path in contents:
         if path.is_dir():
@@ -204,35 +204,35 @@ def write_together(contents: Mapping[Path, str]) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    r"""Writes or replaces a file of UTF-8 text with ``\n`` as it stands; otherwise as ``write_bytes``."""
+    r"""Write or replace a UTF-8 text file without translating ``\n``; otherwise like ``write_bytes``."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path | str, content: Mapping[str, Any] | Sequence[Any], *, indent: int | None = 1) -> None:
-    """Writes or replaces a JSON file; otherwise as ``write_bytes``.
+    """Write or replace a JSON file; otherwise like ``write_bytes``.
 
     Raises:
-        TypeError: a value that JSON cannot hold.
+        TypeError: a value cannot be represented in JSON.
     """
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
 def append_line(path: Path | str, line: str) -> None:
-    r"""Adds a line of UTF-8 text to a file, whole or not at all; missing folders are made.
+    r"""Append a line of UTF-8 text to a file, completely or not at all; missing folders are created.
 
-    Where a killed process left a line without its end, the new one begins after it.
+    If a killed process left an unterminated line, that line is terminated first.
 
     Args:
-        path: the file; made when missing.
-        line: without its ``\n``.
+        path: the file; created if missing.
+        line: the text without its ``\n``.
 
     Raises:
-        OSError: the disk refused; the file is as it was.
+        OSError: writing failed; the file is unchanged.
     """
     path = Path(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: what the disk refuses is known here, not when the file is closed.
+        # Unbuffered, so that a failed write raises here and not when the file is closed.
         with path.open("ab+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             if size:
@@ -249,7 +249,7 @@ def append_line(path: Path | str, line: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power cut, where the system can (Windows cannot open folders)."""
+    """Flush a folder's renames to the disk where the system supports it (Windows cannot open folders)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
