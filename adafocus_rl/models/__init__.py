@@ -5,8 +5,9 @@ from adafocus_rl.models import small as small
 from adafocus_rl.models import temporal_shift as temporal_shift
 from adafocus_rl.models import torchvision_encoders as torchvision_encoders
 from adafocus_rl.models.classifiers import CLASSIFIERS, Classifier, create_classifier, sequence_loss
+from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
 from adafocus_rl.models.encoders import ENCODERS, Encoder, create_encoder
-from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.models.saving import (
     load_recognizer,
     recognizer_manifest,

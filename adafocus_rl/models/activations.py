@@ -1,4 +1,4 @@
-"""How many bytes of activations an encoder keeps for the gradients: counted on what autograd saves, not estimated."""
+"""Memory for activations that an encoder keeps for the backward pass, measured on what autograd saves."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from adafocus_rl.models.encoders import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationBytes:
-    """Bytes for each image."""
+    """Bytes per image."""
 
     kept: int
-    """All that is kept from the forward to the backward pass."""
+    """Everything kept from the forward to the backward pass."""
     inputs: int
-    """The blocks' inputs: what is kept with ``recompute``."""
+    """The inputs of the blocks, which is what ``recompute`` keeps."""
     largest_block: int
-    """The block that keeps most: with ``recompute`` this comes on top, once at a time."""
+    """The block that keeps most; with ``recompute``, one block at a time adds its activations."""
 
     @property
     def with_recompute(self) -> int:
-        """The most that exists at once with ``recompute``."""
+        """Peak with ``recompute``."""
         return self.inputs + self.largest_block
 
 
 def activation_bytes(encoder: Encoder, side: int, *, dtype: torch.dtype = torch.float32) -> ActivationBytes:
-    """Counts on a copy in training mode, on CPU, on a few images.
+    """Count the bytes that autograd saves, on a copy of the encoder in training mode on CPU.
 
-    What does not grow with the images (weights, statistics, casts of weights) is not counted, nor is what a device's
-    kernels need for a moment.
+    Memory that does not grow with the number of images (weights, statistics, casts of weights) and temporary memory of
+    kernels are not counted.
 
     Args:
-        encoder: one that runs in blocks.
-        side: of its input in pixels.
-        dtype: float32, or the type of autocast.
+        encoder: an encoder with ``blocks``.
+        side: side of its input in pixels.
+        dtype: float32, or the dtype of autocast.
 
     Raises:
         ValueError: the encoder has no blocks.
@@ -52,10 +52,10 @@ def activation_bytes(encoder: Encoder, side: int, *, dtype: torch.dtype = torch.
 
 
 def _count(encoder: Encoder, images: int, side: int, dtype: torch.dtype) -> list[int]:
-    """Bytes of everything saved, of the blocks' inputs, and of what each block saves beside its input."""
+    """Bytes of everything saved, of the blocks' inputs, and of what each block saves besides its input."""
     encoder.set_num_frames(images)
     x = torch.zeros(images, 3, side, side).contiguous(memory_format=torch.channels_last)
-    saved: dict[int, Tensor] = {}  # by address of the memory: it is counted once, whoever saves it
+    saved: dict[int, Tensor] = {}  # keyed by memory address, so that shared memory is counted once
     inputs, parts = 0, []
     for block in encoder.blocks():
         inputs += _bytes(x)

@@ -1,7 +1,7 @@
-"""Classifiers f_C over the features of a clip, one step or all steps at a time, with their state in the open.
+"""Classifiers f_C over the features of a clip, for one step or a whole sequence, with an explicit state.
 
-A state is one tensor (…, state_dim), so that an environment can keep, copy and branch histories of B videos
-without knowing what a classifier remembers.
+A state is one tensor (…, state_dim), so that an environment can keep, copy and branch the histories of B videos
+without knowing the classifier's architecture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adafocus_rl.registry import Registry
 
 
 class Classifier(nn.Module, abc.ABC):
-    """f_C: takes one feature vector per frame, and can tell class logits after every frame."""
+    """f_C: reads one feature vector per step and gives class logits after every step."""
 
     input_dim: int
     """D, length of one step's feature vector."""
@@ -36,7 +36,7 @@ class Classifier(nn.Module, abc.ABC):
     def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """States (B, T, state_dim) after each of T steps with features (B, T, D).
 
-        The history so far is a state (B, state_dim), or none.
+        The sequence starts from ``state`` (B, state_dim), or from the initial state if it is None.
         """
 
     @abc.abstractmethod
@@ -48,12 +48,12 @@ class Classifier(nn.Module, abc.ABC):
         """Class logits (…, K) of states (…, state_dim)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class logits (B, T, K) after each of T steps with features (B, T, D); the last step predicts."""
+        """Class logits (B, T, K) after each of T steps with features (B, T, D); the last step is the prediction."""
         return self.logits(self.sequence(x))
 
 
 class GRUClassifier(Classifier):
-    """The paper's f_C: a GRU, dropout, a linear layer. The state is the GRU's hidden vector.
+    """The paper's f_C: a GRU, dropout and a linear layer. The state is the GRU's hidden vector.
 
     Args:
         input_dim: D.
@@ -77,7 +77,7 @@ class GRUClassifier(Classifier):
         return states
 
     def cell(self, x: Tensor, state: Tensor) -> Tensor:
-        """Hidden vectors (N, hidden) after one step with features (N, D): the same weights as ``sequence``."""
+        """Hidden vectors (N, hidden) after one step with features (N, D); uses the weights of ``sequence``."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         return torch.gru_cell(x, state, *(self.gru.get_parameter(name) for name in names))
 
@@ -88,7 +88,7 @@ class GRUClassifier(Classifier):
 
 
 class AveragingClassifier(Classifier):
-    """Mean of the frames' own logits. The state is their sum and, as its last entry, their number.
+    """Mean of the steps' logits. The state holds their sum and, as its last entry, the number of steps.
 
     Args:
         input_dim: D.
@@ -106,7 +106,7 @@ class AveragingClassifier(Classifier):
 
     @torch.no_grad()
     def begin_with(self, *heads: nn.Linear) -> None:
-        """Takes over linear heads, each of one part of the feature vector: the logits become the sum of theirs."""
+        """Initialise from linear heads, each over one part of the feature vector, whose logits are summed."""
         self.fc.weight.copy_(torch.cat([head.weight for head in heads], dim=1))
         self.fc.bias.copy_(torch.stack([head.bias for head in heads]).sum(0))
 
@@ -129,20 +129,20 @@ class AveragingClassifier(Classifier):
 
 
 CLASSIFIERS: Registry[Callable[..., Classifier]] = Registry("classifier", None)
-"""Classifiers by name; an entry takes ``input_dim``, ``num_classes``, ``hidden`` and ``dropout``."""
+"""Classifiers by name; each entry takes ``input_dim``, ``num_classes``, ``hidden`` and ``dropout``."""
 
 CLASSIFIERS.register("gru")(GRUClassifier)
 
 
 @CLASSIFIERS.register("average")
 def _average(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
-    # It has no hidden vector; ``hidden`` belongs to the common signature.
+    # ``hidden`` is part of the common signature; this classifier has no hidden vector.
     del hidden
     return AveragingClassifier(input_dim=input_dim, num_classes=num_classes, dropout=dropout)
 
 
 def create_classifier(name: str, *, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
-    """A classifier from its registered name, initialised from torch's global generator.
+    """Create a classifier by its registered name, initialised from torch's global generator.
 
     Args:
         name: ``gru`` or ``average``.
@@ -152,13 +152,13 @@ def create_classifier(name: str, *, input_dim: int, num_classes: int, hidden: in
         dropout: probability of dropping an entry of the linear layer's input while training.
 
     Raises:
-        UserError: if the name is unknown.
+        UserError: the name is unknown.
     """
     return CLASSIFIERS.get(name)(input_dim=input_dim, num_classes=num_classes, hidden=hidden, dropout=dropout)
 
 
 def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy after every step, mean over videos and steps (AdaFocus, stage I).
+    """Cross-entropy after every step, averaged over videos and steps (AdaFocus, stage I).
 
     Args:
         logits: (B, T, K).

@@ -1,4 +1,4 @@
-"""What an encoder is, the registry of encoders, and how one is made from its name."""
+"""The base class of encoders, their registry, and their creation by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from adafocus_rl.registry import Registry
 
 
 class Encoder(nn.Module, abc.ABC):
-    """An image network without its classifier: a feature map, and the map pooled to a vector.
+    """An image network without its classifier: it computes a feature map, and the map pooled to a vector.
 
-    f_G gives the policy its map and the classifier its vector; f_L gives the classifier its vector only.
-    A subclass sets the two sizes, implements ``forward_map``, and may say where published weights lie.
+    The policy reads f_G's map; the classifier reads the vectors of f_G and f_L. A subclass sets the two sizes,
+    implements ``forward_map``, and may override ``published_weights``.
     """
 
     map_channels: int
@@ -24,23 +24,23 @@ class Encoder(nn.Module, abc.ABC):
     vector_dim: int
     """D, length of the pooled vector."""
     head_keys: tuple[str, ...] = ()
-    """How the names of the left-out classifier begin; weights files may hold them, and they are ignored."""
+    """Name prefixes of the removed classifier; such tensors in a weights file are ignored."""
     temporal: bool = False
-    """Whether it looks at the frames of a clip together; then N is a whole number of clips."""
+    """Whether it encodes the frames of a clip together; N is then a whole number of clips."""
 
     recompute: bool = False
-    """Whether activations are computed again for the gradients instead of being kept; for encoders that take notice."""
+    """Whether the backward pass recomputes activations instead of keeping them; ignored without ``blocks``."""
 
     def blocks(self) -> list[nn.Module]:
-        """From image to map one after another, the pieces that ``recompute`` works on; empty: there are none."""
+        """Sequential parts from image to map, each recomputed as a whole by ``recompute``; empty if there are none."""
         return []
 
     @abc.abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
-        """Feature maps (N, C, h, w) of normalised images (N, 3, H, W), in the dtype of the weights."""
+        """Feature maps (N, C, h, w) of normalised images (N, 3, H, W) in the dtype of the weights."""
 
     def pool(self, maps: Tensor) -> Tensor:
-        """Vectors (N, D) of feature maps (N, C, h, w): the mean over all places."""
+        """Vectors (N, D) of feature maps (N, C, h, w): the mean over all positions."""
         return maps.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,32 +48,30 @@ class Encoder(nn.Module, abc.ABC):
         return self.pool(self.forward_map(x))
 
     def set_num_frames(self, num_frames: int) -> None:
-        """Tells a ``temporal`` network that T frames, one after another along N, make a clip."""
+        """Set T for a ``temporal`` network: each T consecutive images along N are one clip."""
 
     def published_weights(self) -> Mapping[str, str]:
-        """Address of each published set of weights by its name; empty where there are none."""
+        """URL of each published set of weights, by its name; empty if there are none."""
         return {}
 
 
 ENCODERS: Registry[Callable[[], Encoder]] = Registry("encoder", "adafocus_rl.encoders")
-"""Encoders by name; an entry is called without arguments and gives a freshly initialised network."""
+"""Encoders by name; each entry is called without arguments and returns a freshly initialised network."""
 
 
 def create_encoder(name: str, *, weights: str = "none", option: str = "weights") -> Encoder:
-    """Makes an encoder from its registered name.
+    """Create an encoder by its registered name.
 
-    Its weights are laid out channels-last, which makes small networks twice as fast on CPU.
+    Its weights use the channels-last layout, which makes small networks twice as fast on CPU.
 
     Args:
         name: one of ``ENCODERS.names()``.
-        weights: ``none`` (fresh from torch's global generator), the name of published weights such as
-            ``IMAGENET1K_V1`` (downloaded once into torch's cache), or a ``.safetensors``, ``.pth`` or
-            ``.pt`` file.
-        option: what the user would set to give other weights; used in messages.
+        weights: ``none`` (initialised from torch's global generator), the name of published weights such as
+            ``IMAGENET1K_V1`` (downloaded once into torch's cache), or a ``.safetensors``, ``.pth`` or ``.pt`` file.
+        option: the configuration key of the weights, for messages.
 
     Raises:
-        UserError: if the name is unknown, or the weights are unknown, unreachable, or made for another
-            network.
+        UserError: the name is unknown, or the weights are unknown, unreachable, or made for another network.
     """
     encoder = ENCODERS.get(name)()
     if weights != "none":

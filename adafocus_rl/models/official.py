@@ -1,11 +1,11 @@
-"""Checkpoints of the public AdaFocus code, as tensors under our names.
+"""Conversion of the public AdaFocus code's checkpoints to the tensor names of this package.
 
-A public checkpoint is a pickled dict that ``torch.save`` has written, ``FILE.pth.tar``: the state dicts of the parts
-under ``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), beside the epoch, accuracies, the optimiser
-and the whole model a second time. AdaFocus-TSM's (Something-Something, Jester) differ in names and in that f_C is a
-linear layer on f_L, to whose logits f_G's own are added. TSM's files, which AdaFocus-TSM starts from, hold one network
-under ``state_dict``. Nothing in a file is taken on trust: the names and shapes that the architecture has must all be
-there, and what is there besides is told.
+A public checkpoint, ``FILE.pth.tar``, is a pickled dict written by ``torch.save``. It holds the state dicts of the
+parts under ``glancer`` (f_G), ``focuser`` (f_L), ``fc`` (f_C) and ``policy`` (π), and besides them the epoch,
+accuracies, the optimiser and a second copy of the whole model. Checkpoints of AdaFocus-TSM (Something-Something,
+Jester) use other names, and their f_C is a linear layer on f_L whose logits are added to f_G's own. TSM's files, from
+which AdaFocus-TSM starts, hold one network under ``state_dict``. Files are not trusted: every name and shape of the
+architecture must be present, and unused entries are reported.
 """
 
 from __future__ import annotations
@@ -28,31 +28,30 @@ Family = Literal["adafocus", "adafocus_tsm", "tsm"]
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialCheckpoint:
-    """What a public checkpoint holds."""
+    """The content of a public checkpoint."""
 
     path: Path
-    """The file; of two the first."""
+    """The file; the first one if there are two."""
     family: Family
-    """AdaFocus, AdaFocus-TSM, or TSM's networks that the latter starts from."""
+    """AdaFocus, AdaFocus-TSM, or the TSM networks from which the latter starts."""
     options: dict[str, Any]
-    """What the shapes tell of a recipe's keys, by dotted name; the patch side is in no file."""
+    """Configuration values that follow from the shapes, by dotted key; no file holds the patch side."""
     recognizer: dict[str, Tensor]
-    """Tensors by the names of a ``Recognizer``."""
+    """Tensors under the names of a ``Recognizer``."""
     policy: dict[str, Tensor] = field(default_factory=dict)
-    """Tensors by the names of π's network; empty before stage II."""
+    """Tensors under the names of π's network; empty before stage II."""
     unused: list[str] = field(default_factory=list)
-    """Entries of the file that nothing was made of: heads of single frames, copies of π, the optimiser."""
+    """Unused entries of the file: heads of single frames, copies of π, the optimiser."""
 
 
 def read_official(paths: Sequence[Path]) -> OfficialCheckpoint:
-    """Reads a checkpoint of either family of the public code's experiments, of any stage; or TSM's networks.
+    """Read a checkpoint of AdaFocus or AdaFocus-TSM from any stage, or TSM's networks.
 
     Args:
-        paths: one file; or two of TSM's, one with each network, in any order.
+        paths: one file, or two TSM files with one network each, in any order.
 
     Raises:
-        UserError: no such file, one that would run code when it is read, no such layout, or an architecture that is not
-            AdaFocus's.
+        UserError: the file does not exist, would run code when loaded, or has another layout or architecture.
     """
     contents = [load_untrusted(path) for path in paths]
     networks = [split(state_dict(content.get("state_dict")), "base_model.") for content in contents]
@@ -67,21 +66,21 @@ def read_official(paths: Sequence[Path]) -> OfficialCheckpoint:
 
 
 def take(path: Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, part: str) -> dict[str, Tensor]:
-    """The tensors that a network needs, and no others.
+    """Select the tensors of a network.
 
     Args:
         path: the file, for messages.
-        given: tensors under the network's names, and perhaps more.
-        expected: its state dict; only names and shapes are looked at.
-        part: what it is, for messages.
+        given: tensors under the network's names, possibly with others.
+        expected: the network's state dict; only names and shapes are used.
+        part: the network's name, for messages.
 
     Returns:
-        A tensor for every name, float32 where it is floating point.
+        A tensor for every name; floating-point tensors are converted to float32.
 
     Raises:
-        UserError: names are missing (ten are told), or a shape is another.
+        UserError: names are missing (the message lists up to ten), or a shape differs.
     """
-    # The count of batches is bookkeeping that old files lack and that no result depends on.
+    # Batch counts are bookkeeping: old files lack them, and no result depends on them.
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     if missing:
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
@@ -110,7 +109,7 @@ def _adafocus(path: Path, content: Mapping[str, Any]) -> OfficialCheckpoint:
     unused = [name for name in content if name not in parts]
     focuser, copies = split(parts["focuser"], "policy.")
     unused += [f"focuser.policy.{name}" for name in copies]
-    # Both copies are the same after every update; the old one acts.
+    # Both copies are equal after every update; the old one selects actions.
     policy = parts["policy"] or split(copies, "policy_old.")[1]
     policy = {name.replace("actor.0.", "actor.").replace("critic.0.", "critic."): v for name, v in policy.items()}
     clipwise = any(name.startswith("net.base_model.") for name in focuser)
@@ -139,7 +138,7 @@ def _tsm(
     contents: Sequence[Mapping[str, Any]],
     networks: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]],
 ) -> OfficialCheckpoint:
-    """TSM's ResNet, or its MobileNet-V2 and its ResNet."""
+    """Convert TSM's ResNet, or its MobileNet-V2 and its ResNet."""
     recognizer: dict[str, Tensor] = {}
     heads: dict[str, dict[str, Tensor]] = {}
     unused = []
@@ -162,7 +161,7 @@ def _encoder(part: str, body: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _summed_heads(path: Path, *heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """f_C of the joined vectors whose logits are the sum of the heads'; the mean over frames is taken before."""
+    """f_C over the concatenated vectors whose logits are the sum of the heads'; frames are averaged before it."""
     weights = [_shaped(path, head, "weight", dims=2) for head in heads]
     biases = [_shaped(path, head, "bias", dims=1) for head in heads]
     if len({len(part) for part in (*weights, *biases)}) > 1:

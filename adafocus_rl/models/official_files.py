@@ -1,4 +1,4 @@
-"""Files of others: read without running code, and the names in them turned into torchvision's."""
+"""Third-party checkpoint files: loading without running code, and conversion of their names to torchvision's."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from torch import Tensor
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.torch_files import load_plain
 
-# MobileNet-V2 as TSM's code has it numbers a block's layers through; torchvision puts each convolution with its
-# normalisation into a list of its own. Left: number there (activations have no weights). The first block expands not.
+# TSM's MobileNet-V2 numbers all layers of a block consecutively; torchvision groups each convolution with its
+# normalisation. Keys are TSM's numbers (activations have no weights). The first block has no expansion.
 _FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
 _BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
-# ResNets as a plain sequence of torchvision's layers, the last ones cut off.
+# ResNets as a plain sequence of torchvision's layers without the last ones.
 _RESNET = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
 
 def load_untrusted(path: Path) -> dict[str, Any]:
-    """The dict in a file that ``torch.save`` has written: tensors and plain values, and nothing that could run code.
+    """Load a dict of tensors and plain values that ``torch.save`` wrote, without running code.
 
     Raises:
-        UserError: no such file, no dict, or one that holds anything else.
+        UserError: the file does not exist, is not a dict, or holds other objects.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give a .pth.tar file of the public AdaFocus code")
     try:
         with torch.serialization.safe_globals(_plain_numbers()):
             content: Any = load_plain(path)
-    except Exception as error:  # what a damaged pickle raises is anyone's guess
-        # torch's own message recommends to switch its protection off, so it is not passed on.
+    except Exception as error:  # a damaged pickle may raise anything
+        # Not passed on, because torch's own message recommends switching its protection off.
         raise UserError(
             f"{path} cannot be read as tensors and plain values; it is damaged, or holds objects that could run code, "
             "which are refused; give a checkpoint as the public AdaFocus code writes it"
@@ -46,9 +46,9 @@ def load_untrusted(path: Path) -> dict[str, Any]:
 
 
 def _plain_numbers() -> list[Any]:
-    """What NumPy's numbers are pickled with, by the names of its versions: accuracies are often such.
+    """Globals with which NumPy's numbers are pickled, for all its versions: accuracies are often NumPy numbers.
 
-    None of it can do more than make a number.
+    They can only construct numbers.
     """
     scalar: Any = np.float64(0).__reduce__()[0]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
@@ -57,23 +57,23 @@ def _plain_numbers() -> list[Any]:
 
 
 def state_dict(value: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, without the ``module.`` of a parallel wrapper; none of anything else."""
+    """The tensors of a state dict, without the ``module.`` of a parallel wrapper; empty for any other value."""
     if not isinstance(value, Mapping):
         return {}
     return {str(name).removeprefix("module."): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
 
 
 def split(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tensors whose name does not begin with a prefix, and those whose name does, then without it."""
+    """Split tensors into those whose names lack a prefix and those whose names have it, with the prefix removed."""
     others = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     return others, own
 
 
 def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a MobileNet-V2 or ResNet as torchvision calls them; those that it calls so already stay.
+    """Rename the parameters of a MobileNet-V2 or ResNet to torchvision's names; torchvision's names stay unchanged.
 
-    In TSM's code ``features.2.conv.0.net.weight`` (the shift wraps the convolution) is torchvision's
+    TSM's ``features.2.conv.0.net.weight`` (the shift wraps the convolution) is torchvision's
     ``features.2.conv.0.0.weight``, and ``4.0.conv1.net.weight`` is ``layer1.0.conv1.weight``.
     """
     if any(re.match(r"features\.\d+\.conv\.\d\.\d\.", name) for name in tensors):

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a network block by block, its activations computed again for the gradients."""
+"""Activation checkpointing: recompute the activations of each block in the backward pass."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:
-    """One block after another.
+    """Run blocks in sequence.
 
     Args:
-        blocks: the network in order.
-        x: the first one's input.
-        recompute: keep only the blocks' inputs for the gradients, and run each block again when they are wanted. The
-            results are the same, and so are batch normalisation's running statistics.
+        blocks: the network, in order.
+        x: input of the first block.
+        recompute: keep only the blocks' inputs for the backward pass, which runs each block again. Results and the
+            running statistics of batch normalisation do not change.
 
     Returns:
-        The last one's output.
+        Output of the last block.
     """
     recompute = recompute and torch.is_grad_enabled()
     for block in blocks:
@@ -33,16 +33,16 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor, *, recompute: bool) -> Te
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of the first run, and of the second."""
+    """Contexts of the first run and of the second run."""
     return nullcontext(), _statistics_at_rest(block)
 
 
 @contextmanager
 def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
-    """The second run must not move running statistics a second time, nor count another batch.
+    """Keep the second run from updating running statistics and batch counts again.
 
-    A momentum of 0 leaves them where they are. (Without ``track_running_stats`` they would not be touched either, but
-    then other tensors are saved than in the first run, which checkpointing refuses.)
+    A momentum of 0 leaves the statistics unchanged. (Disabling ``track_running_stats`` would as well, but the second
+    run would then save other tensors than the first, which checkpointing refuses.)
     """
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.models.recognizer import ModelConfig, Recognizer
+from adafocus_rl.models.config import ModelConfig
+from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.plain import build
 
 PREFIX = "recognizer."

@@ -1,4 +1,4 @@
-"""Small convolutional encoders for small frames: the embedded data, debugging, and tests."""
+"""Small convolutional encoders for small frames: the embedded data, debugging and tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ConvEncoder(Encoder):
         self.vector_dim = channels
 
     def blocks(self) -> list[nn.Module]:
-        """Each convolution with what follows it."""
+        """Each convolution with its normalisation and activation."""
         layers = list(self.net)
         return [nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers), 3)]
 
@@ -47,23 +47,23 @@ class ConvEncoder(Encoder):
 
 @ENCODERS.register("small_glance")
 class SmallGlance(ConvEncoder):
-    """f_G for frames seen at 8 to 20 pixels: a map of 4×4 to 10×10 places."""
+    """f_G for frames resized to 8 to 20 pixels: a map of 4×4 to 10×10 positions."""
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__(widths=widths, strides=(1, 2, 1))
 
     def pool(self, maps: Tensor) -> Tensor:
-        """The largest response of each channel, (N, C).
+        """Largest response of each channel, (N, C).
 
-        What there is to see is small, and labels say only that it is somewhere: a mean over the frame would drown it,
-        and this network has no published weights to start from.
+        The object is small and the label does not say where it is. A mean over the frame would drown its response, and
+        this network has no published weights to start from.
         """
         return maps.amax(dim=(2, 3))
 
 
 @ENCODERS.register("small_focus")
 class SmallFocus(ConvEncoder):
-    """f_L that reads a patch of some 24 to 48 pixels, or a whole frame of 64 to 96; the mean pools it, as ResNets."""
+    """f_L for patches of about 24 to 48 pixels or whole frames of 64 to 96; pools by the mean, like ResNets."""
 
     def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(widths=widths, strides=(2, 2, 2, 2))
@@ -71,7 +71,7 @@ class SmallFocus(ConvEncoder):
 
 @ENCODERS.register("none")
 class NoEncoder(Encoder):
-    """f_G of a system without one (TSM): looks at nothing and has no features; its map is a zero."""
+    """f_G of a system without a global encoder (TSM): an empty vector, and a map of one zero."""
 
     map_channels = 1
     vector_dim = 0
@@ -81,5 +81,5 @@ class NoEncoder(Encoder):
         return x.new_zeros(len(x), 1, 1, 1)
 
     def pool(self, maps: Tensor) -> Tensor:
-        """Nothing, (N, 0)."""
+        """Empty vectors (N, 0)."""
         return maps.new_zeros(len(maps), 0)

@@ -1,9 +1,9 @@
-"""MobileNet-V2 and ResNets with temporal shift: image networks that look at the neighbouring frames of a clip.
+"""MobileNet-V2 and ResNets with temporal shift, which mixes features of neighbouring frames of a clip.
 
 Source: Lin et al. 2019, "TSM: Temporal Shift Module for Efficient Video Understanding". The shift has no weights and
 the networks are torchvision's, so every parameter keeps torchvision's name and published ImageNet weights fit. In the
-public TSM code, and in AdaFocus-TSM's checkpoints, a shifted convolution is wrapped and its weight lies one name
-deeper (``conv1.net.weight``).
+public TSM code and in AdaFocus-TSM's checkpoints, a wrapper around each shifted convolution adds a level to the name
+(``conv1.net.weight``).
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from adafocus_rl.models.encoders import ENCODERS
 from adafocus_rl.models.torchvision_encoders import MobileNetV2Encoder, ResNetEncoder
 
 SHIFT_DIV = 8
-"""One in so many channels is shifted forward, and as many back (TSM's ``shift_div``)."""
+"""One in ``SHIFT_DIV`` channels is shifted forward, and as many back (TSM's ``shift_div``)."""
 
 
 def temporal_shift(x: Tensor, num_frames: int, *, div: int = SHIFT_DIV) -> Tensor:
-    """Moves C/div channels one frame back in time and the next C/div channels one frame on; zeros come in at the ends.
+    """Shift C/div channels back by one frame and the next C/div channels forward by one frame, with zeros at the ends.
 
     Args:
-        x: (B · T, C, h, w), the frames of a clip one after another.
+        x: (B · T, C, h, w), the frames of each clip in order.
         num_frames: T.
-        div: which part of the channels moves each way.
+        div: fraction of the channels that moves each way, as its denominator.
 
     Returns:
-        The same shape: in the first C // div channels frame t has what frame t + 1 had, in the next C // div what
-        frame t − 1 had, and in the others its own.
+        The same shape. In the first C // div channels frame t holds the values of frame t + 1, in the next C // div
+        those of frame t − 1, and in the other channels its own.
 
     Raises:
-        ValueError: the number of frames is no multiple of T.
+        ValueError: the number of frames is not a multiple of T.
     """
     if len(x) % num_frames:
         raise ValueError(f"{len(x)} frames are no whole clips of {num_frames}")
     fold = x.shape[1] // div
-    # Made before the view on it, so that it has the memory layout that the convolution wants.
+    # Created before the view on it, so that it keeps the memory layout that the convolution expects.
     shifted = torch.zeros_like(x)
     to, of = (part.unflatten(0, (-1, num_frames)) for part in (shifted, x))
     to[:, :-1, :fold] = of[:, 1:, :fold]
@@ -50,10 +50,10 @@ def temporal_shift(x: Tensor, num_frames: int, *, div: int = SHIFT_DIV) -> Tenso
 
 
 class ShiftedConv2d(nn.Conv2d):
-    """A convolution whose input is shifted in time first; the parameters are named as without the shift.
+    """A convolution that first shifts its input in time; parameter names do not change.
 
     Args:
-        conv: the convolution to take the place of; its parameters are taken over. Without a bias.
+        conv: the convolution to replace, without a bias; its weight is reused.
         num_frames: T.
     """
 
@@ -61,12 +61,12 @@ class ShiftedConv2d(nn.Conv2d):
         super().__init__(
             conv.in_channels,
             conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]  # a tuple of two, typed as of any length
+            conv.kernel_size,  # type: ignore[arg-type]  # a tuple of two, typed as a tuple of any length
             stride=conv.stride,  # type: ignore[arg-type]
             padding=conv.padding,  # type: ignore[arg-type]
             groups=conv.groups,
             bias=False,
-            device="meta",  # no memory and no random numbers for weights that are replaced at once
+            device="meta",  # the weight is replaced at once, so it needs no memory and no random numbers
         )
         self.weight = conv.weight
         self.num_frames = num_frames
@@ -76,15 +76,15 @@ class ShiftedConv2d(nn.Conv2d):
         return super().forward(temporal_shift(x, self.num_frames))
 
     def extra_repr(self) -> str:
-        """As a convolution, and T."""
+        """Arguments of the convolution, and T."""
         return f"{super().extra_repr()}, num_frames={self.num_frames}"  # type: ignore[no-untyped-call]
 
 
 def _shift_first_convolutions(network: nn.Module, num_frames: int) -> None:
-    """Puts the shift into every residual block of a torchvision network, in place, off the identity's way.
+    """Add the shift to the residual branch of every block of a torchvision network, in place.
 
-    In ResNets that is each block's first convolution (TSM's ``blockres``), in MobileNet-V2 the expansion of each block
-    that has one and an identity.
+    It precedes each block's first convolution in ResNets (TSM's ``blockres``), and in MobileNet-V2 the expansion of
+    each block that has an expansion and an identity.
     """
     for block in list(network.modules()):
         if isinstance(block, (BasicBlock, Bottleneck)):
@@ -114,7 +114,7 @@ class TSMMobileNetV2Encoder(MobileNetV2Encoder):
         _shift_first_convolutions(self.net, num_frames)
 
     def set_num_frames(self, num_frames: int) -> None:
-        """Tells every shift how many frames make a clip."""
+        """Set the number of frames of a clip in every shift."""
         _set_num_frames(self.net, num_frames)
 
 
@@ -133,7 +133,7 @@ class TSMResNetEncoder(ResNetEncoder):
         _shift_first_convolutions(self.net, num_frames)
 
     def set_num_frames(self, num_frames: int) -> None:
-        """Tells every shift how many frames make a clip."""
+        """Set the number of frames of a clip in every shift."""
         _set_num_frames(self.net, num_frames)
 
 

@@ -6,7 +6,7 @@ from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
-from adafocus_rl.models.recognizer import clip_frames
+from adafocus_rl.models.config import clip_frames
 
 
 def frame_sets(config: ExperimentConfig) -> tuple[int, ...]:

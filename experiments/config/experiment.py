@@ -17,7 +17,7 @@ from adafocus_rl.experiments.config.stages import (
     Stage3Config,
     at_least,
 )
-from adafocus_rl.models.recognizer import ModelConfig, clip_frames
+from adafocus_rl.models.config import ModelConfig, clip_frames
 
 
 @dataclass(frozen=True, kw_only=True)

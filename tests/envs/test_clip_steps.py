@@ -16,7 +16,8 @@ from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.envs.single import PatchSelectionEnv
 from adafocus_rl.features import LiveFeatures
-from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
+from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,8 @@ from adafocus_rl.data.sampling import segment_indices
 from adafocus_rl.data.transforms import TransformConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import LiveFeatures, build_bank
-from adafocus_rl.models.recognizer import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
+from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
 CONFIG = ModelConfig(
