@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from adafocus_rl.annotations import BLOCKS, LISTS, SCALARS, among, annotation_of, describe, is_readable, taken_apart
+from adafocus_rl.annotations import BLOCKS, LISTS, SCALARS, among, describe, is_readable, taken_apart
 from adafocus_rl.errors import UserError
+from adafocus_rl.options import OutOfRangeError, options_of
 from adafocus_rl.suggestions import nearest
 from adafocus_rl.yaml_text import check_text, parse_yaml
 
@@ -29,60 +29,8 @@ INTEGER_LIMIT = 2**63
 _DIGITS = re.compile(r"\s*[-+]?[0-9]{1,40}\s*")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Option:
-    """One keyword of a class."""
-
-    hint: Any
-    """Its annotation; ``Any`` where there is none."""
-
-    default: Any = dataclasses.MISSING
-    """The value when it is left out; ``MISSING`` when it must be given."""
-
-    @property
-    def readable(self) -> bool:
-        """Whether plain data can satisfy the annotation."""
-        return is_readable(self.hint)
-
-
-def options_of(kind: type[Any], *, skip: Sequence[str] = ()) -> dict[str, Option]:
-    """The keywords of a class, by name: a dataclass's fields, or what its ``__init__`` takes.
-
-    Where that takes ``**kwargs``, the options of the class above are its own, too.
-
-    Args:
-        kind: the class.
-        skip: names to leave out.
-    """
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return {
-            field.name: Option(hint=hints[field.name], default=_default(field))
-            for field in dataclasses.fields(kind)
-            if field.init and field.name not in skip
-        }
-    found: dict[str, Option] = {}
-    for owner in kind.__mro__[:-1]:
-        if "__init__" not in vars(owner):
-            continue
-        init = inspect.unwrap(vars(owner)["__init__"])
-        parameters = list(inspect.signature(init).parameters.values())[1:]
-        for parameter in parameters:
-            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            if named and parameter.name not in skip and parameter.name not in found:
-                default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
-                found[parameter.name] = Option(hint=annotation_of(init, parameter), default=default)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
 def build(kind: type[T], values: Mapping[str, Any], key: str, *, whose: str = "") -> T:
-    """An object of a class with plain keyword arguments, each as its annotation wants it.
+    """An object of a class with plain keyword arguments, each converted as its annotation says.
 
     Args:
         kind: the class, a dataclass for one.
@@ -93,17 +41,37 @@ def build(kind: type[T], values: Mapping[str, Any], key: str, *, whose: str = ""
     Raises:
         UserError: an unknown name, a missing one, a wrong type, or a value that the class refuses.
     """
+    return made(kind, typed(kind, values, key, whose=whose), key)
+
+
+def typed(kind: type[Any], values: Mapping[str, Any], key: str, *, whose: str = "") -> dict[str, Any]:
+    """Plain keyword arguments of a class, each converted as its annotation says; as :func:`build`, but no object.
+
+    Raises:
+        UserError: an unknown name, or a wrong type.
+    """
     options = options_of(kind)
     arguments = {}
     for name, value in values.items():
         if name not in options:
             raise UserError(unknown(f"{key}.{name}", [f"{key}.{known}" for known in options], whose=whose))
         arguments[name] = convert(value, options[name].hint, f"{key}.{name}")
-    for name, option in options.items():
+    return arguments
+
+
+def made(kind: type[T], arguments: Mapping[str, Any], key: str) -> T:
+    """An object of a class with typed keyword arguments; errors name the dotted key under which they stand.
+
+    Raises:
+        UserError: an argument is missing, or the class refuses a value.
+    """
+    for name, option in options_of(kind).items():
         if option.default is dataclasses.MISSING and name not in arguments:
             raise UserError(f"{key} has no {name}; give it")
     try:
         return kind(**arguments)
+    except OutOfRangeError as error:
+        raise error.under(key) from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{key} cannot be used: {error}") from None
 
@@ -178,6 +146,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no plain value")
 
 
+def plain_options(options: Any) -> dict[str, Any]:
+    """The options of a dataclass as plain data, without those that no plain data can hold (functions, objects)."""
+    found = {}
+    for name, option in options_of(type(options)).items():
+        try:
+            value = plain(getattr(options, name))
+        except TypeError:
+            continue
+        if option.readable:
+            found[name] = value
+    return found
+
+
 def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str = "") -> str:
     """One sentence for a key that does not exist.
 
@@ -190,21 +171,6 @@ def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str =
     near = nearest(key, known)
     advice = otherwise or f"choose one of: {', '.join(known) or 'there is none'}"
     return f"unknown key {key!r}{f' of {whose}' if whose else ''}; {f'did you mean {near!r}?' if near else advice}"
-
-
-def check_finite(values: Mapping[str, Any], where: str) -> None:
-    """Refuses NaN and infinity.
-
-    Args:
-        values: by name; others than numbers pass.
-        where: what they are options of, for the message: ``agent``.
-
-    Raises:
-        UserError: naming the first.
-    """
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}.{name} is {value}; give a finite number")
 
 
 class _DoesNotFitError(Exception):

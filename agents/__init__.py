@@ -1,10 +1,10 @@
 """Who decides: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
 
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, RecurrentAgent
-from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, MotionAgent, OracleAgent, RandomAgent
-from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent
-from adafocus_rl.agents.ppo import PPOAgent
-from adafocus_rl.agents.sb3 import SB3Agent
+from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent, HeuristicOptions
+from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
+from adafocus_rl.agents.sb3 import SB3Agent, SB3Options
 
 __all__ = [
     "AGENTS",
@@ -12,12 +12,16 @@ __all__ = [
     "BestPatchAgent",
     "CenterAgent",
     "GaussianAgent",
+    "GaussianOptions",
     "HeuristicAgent",
+    "HeuristicOptions",
     "MotionAgent",
     "OracleAgent",
     "PPOAgent",
+    "PPOOptions",
     "PlannedAgent",
     "RandomAgent",
     "RecurrentAgent",
     "SB3Agent",
+    "SB3Options",
 ]

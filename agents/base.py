@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
@@ -16,7 +17,8 @@ from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import convert, options_of
+from adafocus_rl.options import NoOptions
+from adafocus_rl.plain import build, convert, plain_options
 from adafocus_rl.registry import Registry
 
 AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
@@ -37,13 +39,20 @@ class Agent(ABC):
     """Decides which patch to take.
 
     A subclass is registered with ``@AGENTS.register("ClassName")`` (third parties: an entry point in the group
-    ``adafocus_rl.agents``); the keyword arguments of its ``__init__`` become options of the command line.
+    ``adafocus_rl.agents``). The fields of its ``Options`` become options of the command line.
 
     Args:
         env: an environment like those in which the agent will act. The agent takes its spaces, its grid and its device
             from it, and acts in any environment that has the same.
+        options: an instance of the class's ``Options``; None takes the defaults.
         seed: of everything random in the agent.
+
+    Raises:
+        TypeError: the options are those of another class.
     """
+
+    Options: ClassVar[type[Any]] = NoOptions
+    """A frozen dataclass of plain values, with a docstring under each field, that checks its own ranges."""
 
     label: str
     """Short name in tables and files: ``ppo``, ``random``."""
@@ -57,8 +66,14 @@ class Agent(ABC):
     privileged: ClassVar[bool] = False
     """Whether it acts on true boxes or labels: a reference in comparisons, not a rival."""
 
-    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0) -> None:
+    options: Any
+    """What the agent was made with, of the class's ``Options``."""
+
+    def __init__(self, env: PatchSelectionVectorEnv, options: Any = None, *, seed: int = 0) -> None:
+        if not isinstance(options, (self.Options, NoneType)):
+            raise TypeError(f"{type(self).__name__} takes {self.Options.__name__}, not {type(options).__name__}")
         self.env = env
+        self.options = self.Options() if options is None else options
         self.seed = seed
         self.device = env.source.device
         self.grid = env.source.grid
@@ -178,17 +193,15 @@ class Agent(ABC):
         """The inverse of :meth:`training_state`."""
         self.load_tensors(tensors, what=what)
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments to build the same agent again, plain values only."""
-        return {"seed": self.seed}
-
     def macs_per_step(self) -> int:
         """Multiply-accumulates of one decision; 0 for agents without a network."""
         return 0
 
     def save(self, path: str | Path) -> None:
         """One safetensors file with a JSON manifest; written whole or not at all."""
-        manifest = {"kind": "agent", "agent": type(self).__name__, "options": self.options()}
+        # The seed stands among the options, as in the first version of the format.
+        options = {"seed": self.seed, **plain_options(self.options)}
+        manifest = {"kind": "agent", "agent": type(self).__name__, "options": options}
         checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
 
     @classmethod
@@ -216,20 +229,12 @@ class Agent(ABC):
             raise UserError(f"{path} holds a {name}; load it with {name}.load or Agent.load")
         with checkpoint.reading(path):
             try:
-                agent = found(env, **_typed(found, options))
+                seed = convert(options.pop("seed", 0), int, "agent.seed")
+                agent = found(env, build(found.Options, options, "agent", whose=name), seed=seed)
             except UserError as error:
                 raise UserError(f"{path} holds a {name} that cannot be made here: {error}") from error
             agent.load_tensors(tensors, what=str(path))
         return agent
-
-
-def _typed(kind: type[Agent], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from a file as the agent's annotations want them; those that it does not have, it refuses itself."""
-    options = options_of(kind)
-    return {
-        name: convert(value, options[name].hint, name) if name in options and options[name].readable else value
-        for name, value in values.items()
-    }
 
 
 class RecurrentAgent(Agent):

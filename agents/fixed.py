@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import AGENTS, PlannedAgent
-from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import check_finite
+from adafocus_rl.options import require, require_finite
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 
@@ -53,36 +53,40 @@ class CenterAgent(PlannedAgent):
         return self.action_at(center)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GaussianOptions:
+    """Options of :class:`GaussianAgent`."""
+
+    std: float = 0.25
+    """Standard deviation as a share of the range of positions, above 0."""
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require(self, "std", self.std > 0, "a number above 0")
+
+
 @AGENTS.register("GaussianAgent")
 class GaussianAgent(PlannedAgent):
     """Positions drawn from a normal distribution around the centre, clipped to the frame, rounded to a grid.
 
     Args:
         env: where it acts.
+        options: the spread.
         seed: of the positions, which are functions of (seed, video, visit, frame).
-        std: standard deviation as a share of the range of positions, above 0.
     """
+
+    Options = GaussianOptions
+    options: GaussianOptions
 
     label = "gaussian"
     stochastic = True
-
-    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, std: float = 0.25) -> None:
-        super().__init__(env, seed=seed)
-        check_finite({"std": std}, "agent")
-        if not std > 0:
-            raise UserError(f"GaussianAgent's std is {std}; give a number above 0")
-        self.std = std
-
-    def options(self) -> dict[str, Any]:
-        """``std`` beside the seed."""
-        return {**super().options(), "std": self.std}
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Uniform numbers through the inverse of the normal distribution function."""
         uniform = _positions(derive_seed(self.seed, "gaussian agent"), _counters(info, num_frames))
         # Away from 0, where the inverse is −∞; 1 is never drawn.
         normal = torch.special.ndtri(uniform.clamp_min(1e-12))
-        return self.action_at((0.5 + self.std * normal).clamp(0, 1))
+        return self.action_at((0.5 + self.options.std * normal).clamp(0, 1))
 
 
 @AGENTS.register("MotionAgent")
@@ -94,6 +98,7 @@ class MotionAgent(PlannedAgent):
 
     Args:
         env: where it acts; its features must have pictures.
+        options: none.
         seed: not used.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,19 @@ from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, features_of
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, RewardContext
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import check_finite
+from adafocus_rl.options import NoOptions, require, require_finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeuristicOptions:
+    """Options of :class:`HeuristicAgent`."""
+
+    sharpness: float = 2.0
+    """Power that a cell's activation is raised to, above 0."""
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require(self, "sharpness", self.sharpness > 0, "a number above 0")
 
 
 @AGENTS.register("HeuristicAgent")
@@ -25,27 +38,22 @@ class HeuristicAgent(Agent):
 
     Args:
         env: where it acts; maps must be observed.
+        options: the sharpness.
         seed: not used.
-        sharpness: above 0.
 
     Raises:
-        UserError: pooled vectors are observed, or a sharpness out of range.
+        UserError: pooled vectors are observed.
     """
+
+    Options = HeuristicOptions
+    options: HeuristicOptions
 
     label = "heuristic"
 
-    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, sharpness: float = 2.0) -> None:
-        super().__init__(env, seed=seed)
-        check_finite({"sharpness": sharpness}, "agent")
-        if not sharpness > 0:
-            raise UserError(f"HeuristicAgent's sharpness is {sharpness}; give a number above 0")
+    def __init__(self, env: PatchSelectionVectorEnv, options: HeuristicOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
         if env.space_config.observation != "map":
             raise UserError("HeuristicAgent looks at maps, but env.observation is 'vector'; give 'map'")
-        self.sharpness = sharpness
-
-    def options(self) -> dict[str, Any]:
-        """``sharpness`` beside the seed."""
-        return {**super().options(), "sharpness": self.sharpness}
 
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
         """Every frame by itself."""
@@ -63,7 +71,7 @@ class HeuristicAgent(Agent):
 
     def _choose(self, maps: Tensor) -> Tensor:
         """Actions (…) or (…, 2) of maps (…, C, h, w)."""
-        center = center_of_mass(maps, self.sharpness)
+        center = center_of_mass(maps, self.options.sharpness)
         grid = self.grid
         point = torch.cat((center * grid.frame_size, torch.zeros_like(center)), dim=-1)
         return self.action_at(grid.centered_position(point))
@@ -98,6 +106,7 @@ class BestPatchAgent(PlannedAgent):
 
     Args:
         env: the environment whose features and f_C the agent reads; :meth:`bind` gives an agent that reads another.
+        options: none.
         seed: not used.
 
     Raises:
@@ -107,14 +116,14 @@ class BestPatchAgent(PlannedAgent):
     label = "best_patch"
     privileged = True
 
-    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0) -> None:
-        super().__init__(env, seed=seed)
+    def __init__(self, env: PatchSelectionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
         if self.continuous or self.num_actions != env.source.grid.num_actions:
             raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
 
     def bind(self, env: PatchSelectionVectorEnv) -> BestPatchAgent:
         """Return an agent that reads the features and the f_C of ``env``."""
-        return self if env is self.env else BestPatchAgent(env, seed=self.seed)
+        return self if env is self.env else BestPatchAgent(env, self.options, seed=self.seed)
 
     @torch.no_grad()
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents import AGENTS, Agent
+from adafocus_rl.agents import Agent
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
@@ -42,7 +42,7 @@ def blank_agent(config: ExperimentConfig, agent: AgentConfig, recognizer: Recogn
     env = PatchSelectionVectorEnv(
         source, recognizer.classifier, num_envs=1, reward=config.env.reward, seed=config.seed, **config.env.options()
     )
-    return AGENTS.get(agent.name)(env, seed=config.seed, **agent.options)
+    return agent.make(env, seed=config.seed)
 
 
 @torch.no_grad()

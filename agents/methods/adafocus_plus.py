@@ -12,7 +12,7 @@ from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.adafocus import act, acting_tensors, load_acting, patch_cost
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
-from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
@@ -109,7 +109,9 @@ class RandomSkipping(AdaFocusPlus):
             shares: of the frames that it keeps, by its λ.
         """
         points = {
-            knob: replace(point, agent=RandomSkipAgent(point.env, seed=method.seed, share=shares[knob]))
+            knob: replace(
+                point, agent=RandomSkipAgent(point.env, RandomSkipOptions(share=shares[knob]), seed=method.seed)
+            )
             for knob, point in method.points.items()
         }
         return cls(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -18,7 +17,8 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.flops import Macs, component_macs
 from adafocus_rl.models.recognizer import Recognizer
-from adafocus_rl.plain import convert, options_of
+from adafocus_rl.options import NoOptions
+from adafocus_rl.plain import build, convert, plain_options
 from adafocus_rl.registry import Registry
 
 METHODS: Registry[type[Method]] = Registry("method", "adafocus_rl.methods")
@@ -27,11 +27,6 @@ METHODS: Registry[type[Method]] = Registry("method", "adafocus_rl.methods")
 FIRST_VISIT = Visit()
 
 _COSTS: WeakKeyDictionary[Recognizer, Macs] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoOptions:
-    """Of a method that has none."""
 
 
 class Method(ABC):
@@ -46,7 +41,7 @@ class Method(ABC):
         seed: of everything random in the method.
     """
 
-    Options: ClassVar[type] = NoOptions
+    Options: ClassVar[type[Any]] = NoOptions
     """Frozen dataclass of the method's options."""
 
     label: str
@@ -129,7 +124,8 @@ class Method(ABC):
             path: the file.
             facts: further plain values of the manifest.
         """
-        manifest = {"kind": "method", "method": type(self).__name__, "options": asdict(self.options), "seed": self.seed}
+        options = plain_options(self.options)
+        manifest = {"kind": "method", "method": type(self).__name__, "options": options, "seed": self.seed}
         checkpoint.save(Path(path), tensors=self.tensors(), manifest={**(facts or {}), **manifest})
 
     @classmethod
@@ -153,21 +149,9 @@ class Method(ABC):
         if not issubclass(found, cls):
             raise UserError(f"{path} holds a {name}; load it with {name}.load or Method.load")
         with checkpoint.reading(path):
-            method = found(recognizer, found.read_options(manifest["options"]), seed=seed, **parts)
+            method = found(recognizer, build(found.Options, manifest["options"], name), seed=seed, **parts)
             method.load_tensors(tensors, what=str(path))
         return method
-
-    @classmethod
-    def read_options(cls, values: Mapping[str, Any]) -> Any:
-        """An instance of ``Options`` from plain values.
-
-        Raises:
-            UserError: an option that there is not, or a value of another type or out of range.
-        """
-        known = options_of(cls.Options)
-        if unknown := [name for name in values if name not in known]:
-            raise UserError(f"{cls.__name__} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-        return cls.Options(**{name: convert(value, known[name].hint, name) for name, value in values.items()})
 
 
 def check_knob(method: Method, knob: float | None) -> None:

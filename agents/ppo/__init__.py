@@ -2,5 +2,6 @@
 
 from adafocus_rl.agents.ppo.agent import PPOAgent
 from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
+from adafocus_rl.agents.ppo.options import PPOOptions
 
-__all__ = ["PPOAgent", "RecurrentActorCritic"]
+__all__ = ["PPOAgent", "PPOOptions", "RecurrentActorCritic"]

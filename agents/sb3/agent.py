@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,16 +14,14 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import AGENTS, RecurrentAgent, features_of
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
-from adafocus_rl.agents.ppo.encoder import MOST_UNITS, blank, flatten_time, take_rows
+from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
+from adafocus_rl.agents.sb3.options import SB3Options
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
 from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
-from adafocus_rl.plain import check_finite
 from adafocus_rl.seeding import derive_seed, isolated
-
-Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]
 
 _DRAWN = ("action", "log_prob", "sample", "probabilities")
 """What of a :class:`~adafocus_rl.envs.PolicyOutput` is known without a critic."""
@@ -38,65 +36,34 @@ class SB3Agent(RecurrentAgent):
 
     Args:
         env: as in :class:`~adafocus_rl.agents.Agent`; the agent learns on as many videos side by side as it has.
+        options: the algorithm, and what it is given.
         seed: of the initial weights, the sampled actions, the minibatches and the order of videos.
-        algorithm: ``PPO``, ``A2C`` or ``RecurrentPPO``.
-        learning_rate: above 0; None: the algorithm's default.
-        gamma: discount γ in [0, 1], AdaFocus's.
-        n_steps: steps of each environment between two updates, at least 1; None: T.
-        reduced_channels: outputs of the encoder's 1×1 convolution.
-        hidden: width of the encoder, and of RecurrentPPO's LSTM.
-        options: other keyword arguments of the algorithm's class, plain values only: ``{"n_epochs": 4}``.
 
     Raises:
-        UserError: an option outside its range, or sb3-contrib is needed and not installed.
+        UserError: the algorithm does not take one of ``options.options``, or needs sb3-contrib, which is not installed.
     """
+
+    Options = SB3Options
+    options: SB3Options
 
     label = "sb3"
     learns = True
 
-    def __init__(
-        self,
-        env: PatchSelectionVectorEnv,
-        *,
-        seed: int = 0,
-        algorithm: Algorithm = "PPO",
-        learning_rate: float | None = None,
-        gamma: float = 0.7,
-        n_steps: int | None = None,
-        reduced_channels: int = 32,
-        hidden: int = 256,
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(env, seed=seed)
-        self._options: dict[str, Any] = {
-            "algorithm": algorithm, "learning_rate": learning_rate, "gamma": gamma, "n_steps": n_steps,
-            "reduced_channels": reduced_channels, "hidden": hidden, "options": options,
-        }  # fmt: skip
-        check_finite(self._options, "agent")
-        for name, valid, wanted in (
-            ("algorithm", algorithm in get_args(Algorithm), "PPO, A2C or RecurrentPPO"),
-            ("learning_rate", learning_rate is None or learning_rate > 0, "a number above 0, or null"),
-            ("gamma", 0 <= gamma <= 1, "a number in [0, 1]"),
-            ("n_steps", n_steps is None or 1 <= n_steps <= 1_000_000, "at least 1 and at most 1000000, or null"),
-            ("reduced_channels", 1 <= reduced_channels <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
-            ("hidden", 1 <= hidden <= MOST_UNITS, f"at least 1 and at most {MOST_UNITS}"),
-        ):
-            if not valid:
-                raise UserError(f"agent.{name} is {self._options[name]}; give {wanted}")
+    def __init__(self, env: PatchSelectionVectorEnv, options: SB3Options | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
+        options = self.options
         from adafocus_rl.agents.sb3.models import build
 
-        self.label = f"sb3_{algorithm.lower()}"
-        self._recurrent = algorithm == "RecurrentPPO"
-        given = {"gamma": gamma, "n_steps": n_steps or env.source.num_frames, **(options or {})}
-        if learning_rate is not None:
-            given["learning_rate"] = learning_rate
+        self.label = f"sb3_{options.algorithm.lower()}"
+        self._recurrent = options.algorithm == "RecurrentPPO"
+        given = {"gamma": options.gamma, "n_steps": options.n_steps or env.source.num_frames, **(options.options or {})}
+        if options.learning_rate is not None:
+            given["learning_rate"] = options.learning_rate
         with isolated("sb3 weights", seed, device=self.device):
-            self.model = build(algorithm, env, reduced_channels=reduced_channels, hidden=hidden, options=given)
+            self.model = build(
+                options.algorithm, env, reduced_channels=options.reduced_channels, hidden=options.hidden, options=given
+            )
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "sb3 actions"))
-
-    def options(self) -> dict[str, Any]:
-        """All of them."""
-        return {**super().options(), **self._options}
 
     def macs_per_step(self) -> int:
         """Counted on one step of the actor: encoder, LSTM, head."""

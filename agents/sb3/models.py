@@ -17,7 +17,8 @@ from adafocus_rl.agents.ppo.encoder import ObservationEncoder
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import convert, options_of
+from adafocus_rl.options import options_of
+from adafocus_rl.plain import convert
 
 OURS = ("policy", "env", "policy_kwargs", "device", "seed", "tensorboard_log", "_init_setup_model")
 """Arguments of an algorithm's class that are not the user's: they are given, or would write files of their own."""

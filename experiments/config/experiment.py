@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.data.formats import ListFormat
-from adafocus_rl.envs import RewardConfig, SpaceConfig
+from adafocus_rl.envs import PatchSelectionVectorEnv, RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import (
     SkipConfig,
@@ -216,10 +217,22 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
-    """Which agent, by registered class name, and its keyword arguments."""
+    """Which agent, and its options."""
 
     name: str = "PPOAgent"
-    """Class name."""
+    """Name of a registered class."""
 
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the class, ``env`` and ``seed`` left out."""
+    options: Any = None
+    """The class's ``Options``; null takes their defaults."""
+
+    def __post_init__(self) -> None:
+        if self.options is None:
+            object.__setattr__(self, "options", AGENTS.get(self.name).Options())
+
+    def make(self, env: PatchSelectionVectorEnv, *, seed: int) -> Agent:
+        """The agent on an environment, untrained.
+
+        Raises:
+            UserError: no agent has this name, or it does not fit the environment.
+        """
+        return AGENTS.get(self.name)(env, self.options, seed=seed)

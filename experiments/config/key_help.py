@@ -7,15 +7,14 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from adafocus_rl.agents import AGENTS
-from adafocus_rl.agents.options import agent_options
 from adafocus_rl.annotations import describe
-from adafocus_rl.plain import Option, options_of, plain
+from adafocus_rl.options import Option, options_of
+from adafocus_rl.plain import plain
 
 
 def config_help(kind: type[Any], usage: str) -> str:
@@ -37,9 +36,10 @@ def agent_help(name: str, usage: str) -> str:
         UserError: no agent has this name.
     """
     parser = _parser(usage)
-    text = inspect.getdoc(AGENTS.get(name)) or ""
+    kind = AGENTS.get(name)
+    text = inspect.getdoc(kind) or ""
     group = parser.add_argument_group(text.splitlines()[0] if text else name)
-    _add_options(group, agent_options(name), _arguments_in(text), "agent.")
+    _add_options(group, options_of(kind.Options), field_docs(kind.Options), "agent.")
     return parser.format_help()
 
 
@@ -97,10 +97,3 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
             ):
                 docs[getattr(field.target, "id", "")] = " ".join(str(after.value.value).split())
     return docs
-
-
-def _arguments_in(doc: str) -> dict[str, str]:
-    """What the section ``Args:`` of a docstring says of each."""
-    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
-    return {name: " ".join(text.split()) for name, text in entries}

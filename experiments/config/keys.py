@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
-from adafocus_rl.agents.options import agent_options, find_agent
+from adafocus_rl.agents import AGENTS
 from adafocus_rl.annotations import is_readable
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.limits import check_limits
-from adafocus_rl.plain import Option, convert, convert_text, plain, unknown
+from adafocus_rl.options import Option, options_of
+from adafocus_rl.plain import convert, convert_text, made, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
 
 
@@ -138,7 +139,7 @@ class AgentKeys:
 
     def __init__(self) -> None:
         self._name = AgentConfig().name
-        self._options = agent_options(self._name)
+        self._options = _agent_options(self._name)
         self._values = _defaults(self._options)
 
     def config(self) -> AgentConfig:
@@ -150,7 +151,7 @@ class AgentKeys:
         for key, option in self._options.items():
             if option.default is dataclasses.MISSING and key not in self._values:
                 raise UserError(f"agent.{key} is missing: {self._name} does not go without it; give it")
-        return AgentConfig(name=self._name, options=dict(self._values))
+        return AgentConfig(name=self._name, options=made(AGENTS.get(self._name).Options, self._values, "agent"))
 
     def set(self, key: str, value: Any, where: str) -> None:
         """Takes ``agent`` (an empty key), ``agent.class_path``, ``agent.init_args`` or an option, from a file."""
@@ -184,11 +185,11 @@ class AgentKeys:
             self._set_option(key.removeprefix("init_args."), text, from_text=True)
 
     def _choose(self, name: str) -> None:
-        name = find_agent(name)
+        name = _find_agent(name)
         if name == self._name:
             return
         before = self._values
-        self._name, self._options = name, agent_options(name)
+        self._name, self._options = name, _agent_options(name)
         self._values = _defaults(self._options)
         for key in before.keys() & self._values.keys():
             try:
@@ -239,6 +240,27 @@ def _changed(before: Any, hint: Any, leaf: str, key: str, value: Any, *, from_te
         block = block[name]
     block[last] = convert_text(value, Any, key) if from_text else value
     return convert(whole, hint, leaf)
+
+
+def _agent_options(name: str) -> dict[str, Option]:
+    return options_of(AGENTS.get(name).Options)
+
+
+def _find_agent(name: str) -> str:
+    """The registered name of an agent: the name itself, or the dotted path of its class, as old files hold it.
+
+    Nothing is imported for it but what other installed packages announce.
+
+    Raises:
+        UserError: no agent has this name.
+    """
+    module, _, short = name.rpartition(".")
+    if module and short in AGENTS:
+        owner = AGENTS.get(short).__module__
+        if owner == module or owner.startswith(f"{module}."):
+            return short
+    AGENTS.get(name)
+    return name
 
 
 def _defaults(options: Mapping[str, Option]) -> dict[str, Any]:

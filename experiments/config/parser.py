@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.agents import AGENTS
-from adafocus_rl.agents.options import agent_options
+from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.embedded import embedded_config
@@ -26,7 +26,8 @@ from adafocus_rl.experiments.config.recipe_files import find_overlay, read_recip
 from adafocus_rl.experiments.terminal.command_line import print_yaml
 from adafocus_rl.files import user_path
 from adafocus_rl.models.weights import FILE_SUFFIXES
-from adafocus_rl.plain import convert, convert_text, options_of, plain, unknown
+from adafocus_rl.options import options_of
+from adafocus_rl.plain import convert, convert_text, plain, plain_options, unknown
 from adafocus_rl.yaml_text import dump_yaml
 
 FLAGS = ("help", "print_config", "agent.help")
@@ -168,7 +169,7 @@ def _settings(keys: Keys) -> Settings:
     config, agent = keys.config(), keys.agent()
     if config.data.embedded in DATASETS and config.data.embedded_options:
         embedded_config(str(config.data.embedded), config.data.embedded_options)
-    options = {"class_path": agent.name, "init_args": plain(agent.options)}
+    options = {"class_path": agent.name, "init_args": plain_options(agent.options)}
     return Settings(config=config, agent=agent, values={**plain(config), "agent": options})
 
 
@@ -178,7 +179,7 @@ def _skip_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an option that it does not have, or of a wrong type.
     """
-    options = agent_options("PPOAgent")
+    options = options_of(PPOOptions)
     for name in given:
         if name not in options:
             raise UserError(f"skip.options has {name!r}, which PPOAgent does not have; it has {', '.join(options)}")
@@ -202,7 +203,7 @@ def _print_config(settings: Settings, flags: str) -> None:
 
 
 def _agent_defaults(settings: Settings) -> dict[str, Any]:
-    return {name: option.default for name, option in agent_options(settings.agent.name).items()}
+    return {name: option.default for name, option in options_of(type(settings.agent.options)).items()}
 
 
 def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
-from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.evaluation.measure import (
     Accuracy,
@@ -142,7 +142,8 @@ class Evaluation:
             learnt = self._operating_point(own, skipper, f"{own.label}+skip", classifiers, point.price)
             share = learnt[0].kept
             assert share is not None
-            at_random = RandomSkipAgent(skipper.env, seed=self.context.config.seed, share=share)
+            chance = RandomSkipOptions(share=share)
+            at_random = RandomSkipAgent(skipper.env, chance, seed=self.context.config.seed)
             rows += [*learnt, *self._operating_point(own, at_random, at_random.label, classifiers, point.price)]
         return sorted(rows, key=lambda row: row.after_stage)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adafocus_rl.agents import AGENTS, Agent
+from adafocus_rl.agents import Agent
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex, missing
@@ -137,7 +137,7 @@ class Context:
     def agent(self, env: PatchSelectionVectorEnv, name: str | None = None) -> Agent:
         """The run's agent, untrained, or one of another class with its default options."""
         chosen = AgentConfig(name=name) if name and name != self.agent_config.name else self.agent_config
-        return AGENTS.get(chosen.name)(env, seed=self.config.seed, **chosen.options)
+        return chosen.make(env, seed=self.config.seed)
 
 
 def make_context(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adafocus_rl.agents import Agent, PPOAgent
+from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.run.handover import is_finished, load_agent
+from adafocus_rl.plain import build, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +57,10 @@ def new_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agen
         UserError: an option in ``skip.options`` out of range.
     """
     options = context.config.skip.options
-    shared = context.agent_config.options if context.agent_config.name == "PPOAgent" else {}
+    shared = context.agent_config.options
     env = FrameSkippingVectorEnv(patches, policy, price=point.price)
-    return PPOAgent(env, seed=context.config.seed, **{**shared, **options})
+    given = plain(shared) if isinstance(shared, PPOOptions) else {}
+    return PPOAgent(env, build(PPOOptions, {**given, **options}, "skip.options"), seed=context.config.seed)
 
 
 def load_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:

@@ -13,7 +13,8 @@ import pytest
 
 from adafocus_rl.annotations import describe, is_readable
 from adafocus_rl.errors import UserError
-from adafocus_rl.plain import build, convert, convert_text, options_of, plain
+from adafocus_rl.options import options_of
+from adafocus_rl.plain import build, convert, convert_text, plain
 
 # Written the old way, as other packages do.
 OPTIONAL: Any = Optional[int]  # noqa: UP045

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import AGENTS, Agent, PPOAgent, SB3Agent
+from adafocus_rl.agents import AGENTS, Agent, PPOAgent, PPOOptions, SB3Agent, SB3Options
 from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.models.classifiers import GRUClassifier
 
@@ -25,7 +25,9 @@ def _return(env: FindThePatchVectorEnv, agent: Any) -> float:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_ppo_solves_the_debug_environment(cuda: torch.device, cell: Any) -> None:
     env = FindThePatchVectorEnv(num_envs=32, memory=True, device=cuda)
-    agent = PPOAgent(env, cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
+    agent = PPOAgent(
+        env, PPOOptions(cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
+    )
     agent.learn(env, epochs=6)
     assert {parameter.device.type for parameter in agent.network.parameters()} == {cuda.type}
     assert _return(env, agent) > 0.99 * env.best_return
@@ -33,7 +35,7 @@ def test_ppo_solves_the_debug_environment(cuda: torch.device, cell: Any) -> None
 
 def test_stable_baselines_solves_the_debug_environment(cuda: torch.device) -> None:
     env = FindThePatchVectorEnv(num_envs=32, grid=2, num_frames=3, videos_per_patch=64, device=cuda)
-    agent = SB3Agent(env, hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96})
+    agent = SB3Agent(env, SB3Options(hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96}))
     agent.learn(env, epochs=2)
     assert _return(env, agent) > 0.99 * env.best_return
 

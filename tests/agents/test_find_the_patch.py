@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import Agent, PPOAgent, SB3Agent
+from adafocus_rl.agents import Agent, PPOAgent, PPOOptions, SB3Agent, SB3Options
 from adafocus_rl.agents.ppo.networks import Cell
 from adafocus_rl.envs import FindThePatchVectorEnv, PolicyOutput
 
@@ -27,7 +27,9 @@ def _return(env: FindThePatchVectorEnv, agent: Any, *, deterministic: bool = Tru
 
 
 def _ppo(env: FindThePatchVectorEnv, cell: Cell) -> Agent:
-    agent = PPOAgent(env, cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
+    agent = PPOAgent(
+        env, PPOOptions(cell=cell, hidden=64, reduced_channels=8, learning_rate=3e-3, n_epochs=4, gae_lambda=0.9)
+    )
     return agent.learn(env, epochs=6)
 
 
@@ -70,7 +72,10 @@ class Always:
 def test_recurrent_ppo_solves_both(memory: bool) -> None:
     env = FindThePatchVectorEnv(num_envs=32, memory=memory, grid=2, num_frames=3, videos_per_patch=64)
     agent = SB3Agent(
-        env, algorithm="RecurrentPPO", hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96}
+        env,
+        SB3Options(
+            algorithm="RecurrentPPO", hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96}
+        ),
     )
     agent.learn(env, epochs=2)
     assert _return(env, agent) > 0.99 * env.best_return
@@ -78,6 +83,6 @@ def test_recurrent_ppo_solves_both(memory: bool) -> None:
 
 def test_sb3_ppo_without_memory_cannot_solve_what_needs_it() -> None:
     env = FindThePatchVectorEnv(num_envs=32, memory=True, grid=2, num_frames=3, videos_per_patch=64)
-    agent = SB3Agent(env, hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96})
+    agent = SB3Agent(env, SB3Options(hidden=32, reduced_channels=4, learning_rate=5e-3, options={"batch_size": 96}))
     agent.learn(env, epochs=2)
     assert _return(env, agent) == pytest.approx(2 / 4, abs=1e-6)

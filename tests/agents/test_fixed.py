@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, MotionAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -54,7 +54,7 @@ def test_center(made_up: MadeUp, grid: int, center: set[int]) -> None:
 
 def test_gaussian_positions_are_normal_quantiles_of_the_counters(made_up: MadeUp) -> None:
     env = _env(made_up, grid=7)
-    actions = GaussianAgent(env, seed=2, std=0.3).plan(_info(env, [4, 1], [0, 3]), 4)
+    actions = GaussianAgent(env, GaussianOptions(std=0.3), seed=2).plan(_info(env, [4, 1], [0, 3]), 4)
     seed = derive_seed(2, "gaussian agent")
     for row, (video, visit) in enumerate([(4, 0), (1, 3)]):
         for frame in range(4):
@@ -65,7 +65,7 @@ def test_gaussian_positions_are_normal_quantiles_of_the_counters(made_up: MadeUp
                 places.append(round(position * 6))
             assert int(actions[row, frame]) == places[0] * 7 + places[1]
     with pytest.raises(UserError, match="std is 0"):
-        GaussianAgent(env, std=0.0)
+        GaussianAgent(env, GaussianOptions(std=0.0))
 
 
 def _boxed(made_up: MadeUp) -> PatchSelectionVectorEnv:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents import BestPatchAgent, HeuristicAgent, RandomAgent
+from adafocus_rl.agents import BestPatchAgent, HeuristicAgent, HeuristicOptions, RandomAgent
 from adafocus_rl.agents.heuristic import center_of_mass
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
 from adafocus_rl.errors import UserError
@@ -65,8 +65,9 @@ def test_heuristic_needs_maps_and_a_sharpness(made_up: MadeUp) -> None:
     with pytest.raises(UserError, match=r"env\.observation is 'vector'; give 'map'"):
         HeuristicAgent(_env(made_up, observation="vector"))
     with pytest.raises(UserError, match="sharpness is 0"):
-        HeuristicAgent(_env(made_up), sharpness=0)
-    assert HeuristicAgent(_env(made_up), seed=1, sharpness=4).options() == {"seed": 1, "sharpness": 4}
+        HeuristicAgent(_env(made_up), HeuristicOptions(sharpness=0))
+    agent = HeuristicAgent(_env(made_up), HeuristicOptions(sharpness=4), seed=1)
+    assert (agent.options.sharpness, agent.seed) == (4, 1)
 
 
 # ---- the best patch -------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import CenterAgent, PPOAgent, RandomAgent
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import CenterAgent, PPOAgent, PPOOptions, RandomAgent
 from adafocus_rl.agents.methods import (
     METHODS,
     AdaFocus,
@@ -21,7 +22,7 @@ from adafocus_rl.agents.methods import (
     Visit,
     WholeFrames,
 )
-from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, GivenClips
@@ -65,11 +66,13 @@ def env(source: GivenClips, recognizer: Recognizer) -> PatchSelectionVectorEnv:
 
 
 def _skipping(env: PatchSelectionVectorEnv, recognizer: Recognizer) -> AdaFocusPlus:
-    policy = PPOAgent(env, hidden=8, reduced_channels=2)
+    policy = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     points = {}
     for knob, share in ((0.1, 0.0), (0.2, 1.0), (0.3, 0.5)):
         skipping = FrameSkippingVectorEnv(env, policy, price=knob)
-        points[knob] = OperatingPoint(env=skipping, agent=RandomSkipAgent(skipping, share=share, seed=3))
+        points[knob] = OperatingPoint(
+            env=skipping, agent=RandomSkipAgent(skipping, RandomSkipOptions(share=share), seed=3)
+        )
     return AdaFocusPlus(recognizer, policy=policy, points=points)
 
 
@@ -82,7 +85,7 @@ def _belief(recognizer: Recognizer, batch: EpisodeFeatures, local: torch.Tensor)
 def test_adafocus_recognises_by_the_agents_patches(
     env: PatchSelectionVectorEnv, recognizer: Recognizer, batch: EpisodeFeatures
 ) -> None:
-    agent = PPOAgent(env, hidden=8, reduced_channels=2)
+    agent = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     outcome = AdaFocus(recognizer, env=env, agent=agent).run(batch, visit=Visit(rewards=True, probabilities=True))
     rollout = env.rollout(agent, episodes=batch, deterministic=True)
     action, steps = rollout.output.action, outcome.trace
@@ -103,7 +106,7 @@ def test_adafocus_recognises_by_the_agents_patches(
 def test_the_compute_of_a_video_is_that_of_its_steps(
     env: PatchSelectionVectorEnv, recognizer: Recognizer, batch: EpisodeFeatures
 ) -> None:
-    agent = PPOAgent(env, hidden=8, reduced_channels=2)
+    agent = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     costs = AdaFocus(recognizer, env=env, agent=agent).costs
     every = costs.glance + costs.classifier
     patches = AdaFocus(recognizer, env=env, agent=agent).run(batch)
@@ -188,16 +191,16 @@ def test_a_trained_agent_is_saved_with_its_f_c(
     for parameter in own.parameters():
         parameter.data.add_(0.1)
     with_own = env.like(env.source, own)
-    method = AdaFocus(recognizer, env=with_own, agent=PPOAgent(env, hidden=8, reduced_channels=2, seed=4))
+    method = AdaFocus(recognizer, env=with_own, agent=PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2), seed=4))
     method.save(tmp_path / "m.safetensors")
     fresh = env.like(env.source, copy.deepcopy(recognizer.classifier))
-    untrained = PPOAgent(fresh, hidden=8, reduced_channels=2, seed=5)
+    untrained = PPOAgent(fresh, PPOOptions(hidden=8, reduced_channels=2), seed=5)
     again = AdaFocus.load(tmp_path / "m.safetensors", recognizer, env=fresh, agent=untrained)
     assert torch.equal(again.run(batch).trace.boxes, method.run(batch).trace.boxes)
     assert torch.equal(again.run(batch).logits, method.run(batch).logits)
 
 
-def test_options_are_read_by_name_and_type(recognizer: Recognizer) -> None:
+def test_options_are_saved_and_read_by_name_and_type(recognizer: Recognizer, tmp_path: Path) -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:
         share: float = 0.5
@@ -206,12 +209,15 @@ def test_options_are_read_by_name_and_type(recognizer: Recognizer) -> None:
         pass
 
     Some.Options = Options
-    assert Some.read_options({"share": 1}) == Options(share=1.0)
     assert Some(recognizer).options == Options()
-    with pytest.raises(UserError, match="Some has no option 'shar'; it has share"):
-        Some.read_options({"shar": 1})
-    with pytest.raises(UserError, match="share"):
-        Some.read_options({"share": "much"})
+    path = tmp_path / "m.safetensors"
+    Some(recognizer, Options(share=0.25)).save(path)
+    assert Some.load(path, recognizer).options == Options(share=0.25)
+    tensors, manifest = checkpoint.load(path)
+    for options, said in (({"shar": 1}, "did you mean 'Some.share'"), ({"share": "much"}, "Some.share is much")):
+        checkpoint.save(path, tensors=tensors, manifest={**manifest, "options": options})
+        with pytest.raises(UserError, match=said):
+            Some.load(path, recognizer)
 
 
 def test_whole_frames_are_registered() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import Agent, PPOAgent
+from adafocus_rl.agents import Agent, PPOAgent, PPOOptions
 from adafocus_rl.agents.ppo.networks import Cell
 from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -28,8 +28,8 @@ def _env(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
     return PatchSelectionVectorEnv(made_up(), classifier, num_envs=3, **options)
 
 
-def _agent(env: PatchSelectionVectorEnv, **options: Any) -> PPOAgent:
-    return PPOAgent(env, **{"reduced_channels": 3, "hidden": 12, **options})
+def _agent(env: PatchSelectionVectorEnv, *, seed: int = 0, **options: Any) -> PPOAgent:
+    return PPOAgent(env, PPOOptions(**{"reduced_channels": 3, "hidden": 12, **options}), seed=seed)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
@@ -118,7 +118,7 @@ def test_the_spread_is_saved_if_it_is_learnt(made_up: MadeUp, tmp_path: Any) -> 
 @pytest.mark.parametrize("spaces", [{"observation": "vector"}, {"last_action": True, "time_step": True}])
 def test_ppo_finds_the_patch_with_other_observations(spaces: dict[str, Any]) -> None:
     env = FindThePatchVectorEnv(grid=2, num_frames=3, num_envs=32, videos_per_patch=32, **spaces)
-    agent = PPOAgent(env, hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4)
+    agent = PPOAgent(env, PPOOptions(hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4))
     agent.learn(env, epochs=4)
     rollout = env.rollout(agent, episodes=env.source.episodes(env.source.videos), deterministic=True)
     assert rollout.reward.sum(1).mean() > 0.95 * env.best_return
@@ -126,7 +126,7 @@ def test_ppo_finds_the_patch_with_other_observations(spaces: dict[str, Any]) -> 
 
 def test_ppo_finds_the_patch_at_any_position() -> None:
     env = FindThePatchVectorEnv(grid=2, num_frames=3, num_envs=32, videos_per_patch=32, action_space="continuous")
-    agent = PPOAgent(env, hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4)
+    agent = PPOAgent(env, PPOOptions(hidden=32, reduced_channels=4, learning_rate=0.01, n_epochs=4))
     agent.learn(env, epochs=8)
     rollout = env.rollout(agent, episodes=env.source.episodes(env.source.videos), deterministic=True)
     assert rollout.reward.sum(1).mean() > 0.95 * env.best_return

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adafocus_rl.agents import CenterAgent
-from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -20,7 +20,7 @@ def _agent(made_up: MadeUp, *, share: float, seed: int = 0) -> RandomSkipAgent:
     classifier = GRUClassifier(input_dim=11, num_classes=3, hidden=8)
     patches = PatchSelectionVectorEnv(made_up(), classifier, num_envs=3)
     env = FrameSkippingVectorEnv(patches, CenterAgent(patches), price=0.0)
-    return RandomSkipAgent(env, seed=seed, share=share)
+    return RandomSkipAgent(env, RandomSkipOptions(share=share), seed=seed)
 
 
 def _plan(agent: RandomSkipAgent, videos: list[int], visit: int = 0) -> torch.Tensor:

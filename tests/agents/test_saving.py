@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents import AGENTS, Agent, CenterAgent, GaussianAgent, PPOAgent, RandomAgent
+from adafocus_rl.agents import (
+    AGENTS,
+    Agent,
+    CenterAgent,
+    GaussianAgent,
+    GaussianOptions,
+    PPOAgent,
+    PPOOptions,
+    RandomAgent,
+)
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -37,7 +46,7 @@ def test_a_registered_agent_is_loaded_as_it_was(made_up: MadeUp, tmp_path: Path,
     for load in (Agent.load, kind.load):
         loaded = load(tmp_path / "agent.safetensors", _env(made_up))
         assert type(loaded) is kind
-        assert loaded.options() == agent.options()
+        assert (loaded.options, loaded.seed) == (agent.options, agent.seed)
         after = env.rollout(loaded, episodes=env.source.episodes(torch.arange(7)), deterministic=True)
         assert torch.equal(after.output.action, before.output.action)
         assert torch.equal(after.logits, before.logits)
@@ -50,12 +59,21 @@ def test_labels_tell_agents_apart() -> None:
 
 def test_options_are_kept(made_up: MadeUp, tmp_path: Path) -> None:
     env = _env(made_up)
-    PPOAgent(env, hidden=5, gae_lambda=0.9).save(tmp_path / "ppo.safetensors")
+    PPOAgent(env, PPOOptions(hidden=5, gae_lambda=0.9)).save(tmp_path / "ppo.safetensors")
     loaded = PPOAgent.load(tmp_path / "ppo.safetensors", env)
     assert isinstance(loaded, PPOAgent)
-    assert (loaded.network.hidden, loaded.gae_lambda, loaded.clip_range) == (5, 0.9, 0.2)
-    GaussianAgent(env, std=0.1).save(tmp_path / "gaussian.safetensors")
-    assert GaussianAgent.load(tmp_path / "gaussian.safetensors", env).options() == {"seed": 0, "std": 0.1}
+    assert loaded.network.hidden == 5
+    assert loaded.options == PPOOptions(hidden=5, gae_lambda=0.9)
+    GaussianAgent(env, GaussianOptions(std=0.1), seed=4).save(tmp_path / "gaussian.safetensors")
+    _, manifest = checkpoint.load(tmp_path / "gaussian.safetensors")
+    assert manifest["options"] == {"seed": 4, "std": 0.1}
+    gaussian = Agent.load(tmp_path / "gaussian.safetensors", env)
+    assert (gaussian.options, gaussian.seed) == (GaussianOptions(std=0.1), 4)
+
+
+def test_options_of_another_class_are_refused(made_up: MadeUp) -> None:
+    with pytest.raises(TypeError, match="CenterAgent takes NoOptions, not PPOOptions"):
+        CenterAgent(_env(made_up), PPOOptions())
 
 
 def test_an_agent_of_another_class_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
@@ -76,7 +94,7 @@ def test_what_is_no_agent_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
 
 
 def test_a_policy_of_another_grid_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
-    PPOAgent(_env(made_up), hidden=4).save(tmp_path / "ppo.safetensors")
+    PPOAgent(_env(made_up), PPOOptions(hidden=4)).save(tmp_path / "ppo.safetensors")
     with pytest.raises(UserError, match=r"another architecture: policy\.actor\.weight has shape \(9, 4\)"):
         Agent.load(tmp_path / "ppo.safetensors", _env(made_up, grid=4))
 
@@ -88,10 +106,11 @@ def test_a_policy_of_another_grid_is_refused(made_up: MadeUp, tmp_path: Path) ->
         ({"agent": ["os.system"]}, "expected text"),
         ({"agent": "os.system"}, "unknown agent 'os.system'"),
         ({"options": 3}, "manifest does not hold what was expected"),
-        ({"options": {"hidden": {"x": 1}}}, "cannot be made here: hidden is {'x': 1}; expected a whole number"),
-        ({"options": {"cell": ["gru"]}}, "cannot be made here: cell is ['gru']; expected"),
+        ({"options": {"hidden": {"x": 1}}}, "cannot be made here: agent.hidden is {'x': 1}; expected a whole number"),
+        ({"options": {"cell": ["gru"]}}, "cannot be made here: agent.cell is ['gru']; expected"),
         ({"options": {"hidden": 10**12}}, "agent.hidden is 1000000000000"),
-        ({"options": {"hiden": 5}}, "hiden"),
+        ({"options": {"hiden": 5}}, "unknown key 'agent.hiden' of PPOAgent; did you mean 'agent.hidden'?"),
+        ({"options": {"seed": "x"}}, "agent.seed is x; expected a whole number"),
         ({"options": {"gamma": float("nan")}}, "gamma is nan"),
     ],
 )
@@ -100,7 +119,7 @@ def test_a_hostile_manifest_is_one_sentence_that_names_the_file(
 ) -> None:
     env = _env(made_up)
     path = tmp_path / "agent.safetensors"
-    PPOAgent(env, hidden=5).save(path)
+    PPOAgent(env, PPOOptions(hidden=5)).save(path)
     tensors, manifest = checkpoint.load(path)
     checkpoint.save(path, tensors=tensors, manifest={**manifest, **change})
     with pytest.raises(UserError) as caught:

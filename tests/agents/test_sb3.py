@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents import Agent, SB3Agent
-from adafocus_rl.agents.sb3.agent import Algorithm
+from adafocus_rl.agents import Agent, SB3Agent, SB3Options
+from adafocus_rl.agents.sb3.options import Algorithm
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -32,8 +32,9 @@ def _env(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
     return PatchSelectionVectorEnv(made_up(), classifier, num_envs=3, **options)
 
 
-def _agent(env: PatchSelectionVectorEnv, algorithm: Algorithm = "PPO", **options: Any) -> SB3Agent:
-    return SB3Agent(env, algorithm=algorithm, **{"reduced_channels": 3, "hidden": 12, **options})
+def _agent(env: PatchSelectionVectorEnv, algorithm: Algorithm = "PPO", *, seed: int = 0, **options: Any) -> SB3Agent:
+    given = SB3Options(algorithm=algorithm, **{"reduced_channels": 3, "hidden": 12, **options})
+    return SB3Agent(env, given, seed=seed)
 
 
 def _weights(agent: SB3Agent) -> Tensor:
@@ -205,7 +206,7 @@ def test_a_saved_agent_acts_as_before(
     env = _env(made_up, **spaces)
     loaded = Agent.load(tmp_path / "agent.safetensors", env)
     assert isinstance(loaded, SB3Agent)
-    assert loaded.options() == agent.options()
+    assert (loaded.options, loaded.seed) == (agent.options, agent.seed)
     assert loaded.label == f"sb3_{algorithm.lower()}"
     assert loaded.model.ent_coef == 0.1
     episodes = env.source.episodes(torch.arange(7))
@@ -242,7 +243,7 @@ def test_another_algorithm_s_checkpoint_is_refused(made_up: MadeUp, tmp_path: Pa
     [("algorithm", "DQN"), ("learning_rate", 0.0), ("gamma", 1.5), ("n_steps", 0), ("hidden", 0)],
 )
 def test_options_out_of_range_are_refused(made_up: MadeUp, option: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"agent\.{option} is {value}; give "):
+    with pytest.raises(UserError, match=rf"^{option} is {value}; give "):
         _agent(_env(made_up), **{option: value})
 
 

@@ -8,7 +8,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from adafocus_rl.agents import PPOAgent
+from adafocus_rl.agents import PPOAgent, PPOOptions
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.index import VideoIndex
@@ -74,7 +74,7 @@ def probability(env: PatchSelectionVectorEnv, video: int, position: Tensor) -> f
 
 
 def test_one_action_for_a_clip_is_paid_against_a_random_crop(env: PatchSelectionVectorEnv) -> None:
-    agent = PPOAgent(env, reduced_channels=4, hidden=8, batch_norm=True)
+    agent = PPOAgent(env, PPOOptions(reduced_channels=4, hidden=8, batch_norm=True))
     rollout = env.rollout(agent, episodes=env.source.episodes(torch.arange(3)))
     assert rollout.output.action.shape == (3, 1, 2)
     assert rollout.reward.shape == (3, 1)
@@ -91,7 +91,7 @@ def test_one_action_for_a_clip_is_paid_against_a_random_crop(env: PatchSelection
 def test_an_episode_is_one_step(env: PatchSelectionVectorEnv) -> None:
     observation, info = env.reset(seed=1)
     assert observation.shape == (3, 2 * 64, 8, 8)
-    agent = PPOAgent(env, reduced_channels=4, hidden=8)
+    agent = PPOAgent(env, PPOOptions(reduced_channels=4, hidden=8))
     action, _ = agent.predict(observation, deterministic=True)
     expected = env.rollout(agent, episodes=env.source.episodes(info["video"]), deterministic=True)
     _, reward, terminated, _, after = env.step(action)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents import OracleAgent
+from adafocus_rl.agents import OracleAgent, PPOOptions
 from adafocus_rl.agents.ppo.agent import PPOAgent
 from adafocus_rl.envs import FindThePatchVectorEnv, PolicyOutput
 from adafocus_rl.envs.find_the_patch import CELL_SIDE, FindThePatchSource
@@ -103,7 +103,7 @@ def test_it_is_a_feature_source_with_true_boxes() -> None:
     # Our agents run on it as they are: one that is told, and one that learns.
     oracle = OracleAgent(env)
     assert all((one.reward.sum(1) == 3).all() for one in env.rollouts(oracle, epoch=0))
-    agent = PPOAgent(env, hidden=8, reduced_channels=2).learn(env, epochs=1)
+    agent = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2)).learn(env, epochs=1)
     assert agent.act(torch.zeros(2, 4, 1, 3, 3), {}).action.shape == (2, 4)
 
 

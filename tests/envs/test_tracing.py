@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import CenterAgent, PPOAgent, RandomAgent
-from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents import CenterAgent, PPOAgent, PPOOptions, RandomAgent
+from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.envs.tracing import FrameMacs, Tracer
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -26,7 +26,7 @@ def env(made_up: Any) -> PatchSelectionVectorEnv:
 
 
 def test_boxes_beliefs_and_compute_of_patch_selection(env: PatchSelectionVectorEnv) -> None:
-    agent = PPOAgent(env, hidden=8, reduced_channels=2)
+    agent = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     tracer = Tracer(name="ppo", macs=MACS, after_stage=3, facts={"seed": 1})
     rollouts = [env.rollout(agent, episodes=episodes, deterministic=True) for episodes in env.source.batches(2)]
     for rollout in rollouts:
@@ -67,9 +67,9 @@ def test_what_is_not_known_is_not_there(env: PatchSelectionVectorEnv) -> None:
 
 
 def test_skipped_frames_cost_no_focus_and_keep_the_patch_that_was_not_looked_at(env: PatchSelectionVectorEnv) -> None:
-    policy = PPOAgent(env, hidden=8, reduced_channels=2)
+    policy = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     skipping = FrameSkippingVectorEnv(env, policy, price=0.1)
-    agent = RandomSkipAgent(skipping, share=0.5, seed=3)
+    agent = RandomSkipAgent(skipping, RandomSkipOptions(share=0.5), seed=3)
     episodes = env.source.episodes(torch.arange(5))
     tracer = Tracer(name="skip", macs=MACS, price=0.1)
     rollout = skipping.rollout(agent, episodes=episodes, deterministic=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ from adafocus_rl.data import MovingDigitsConfig, make_moving_digits
 from adafocus_rl.data.datasets import Progress
 from adafocus_rl.envs import PatchSelectionVectorEnv, RewardContext
 from adafocus_rl.models import Encoder
+from adafocus_rl.options import require
 from adafocus_rl.seeding import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditOptions:
+    """Options of :class:`BanditAgent`."""
+
+    trust: float = 1.0
+    """How many rewards of 0 each position starts with; above 0."""
+
+    def __post_init__(self) -> None:
+        require(self, "trust", self.trust > 0, "a number above 0")
 
 
 class BanditAgent(PlannedAgent):
@@ -25,29 +38,27 @@ class BanditAgent(PlannedAgent):
 
     Args:
         env: where it acts and learns.
+        options: how fast it trusts what it was paid.
         seed: of the positions tried.
-        trust: how many rewards of 0 each position starts with; above 0.
     """
+
+    Options = BanditOptions
+    options: BanditOptions
 
     label = "bandit"
     learns = True
 
-    def __init__(self, env: PatchSelectionVectorEnv, *, seed: int = 0, trust: float = 1.0) -> None:
-        super().__init__(env, seed=seed)
-        self.trust = trust
+    def __init__(self, env: PatchSelectionVectorEnv, options: BanditOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
         self.total = torch.zeros(self.num_actions, device=self.device)
         self.count = torch.zeros(self.num_actions, device=self.device)
         self._tries: torch.Generator | None = None
-
-    def options(self) -> dict[str, Any]:
-        """``trust`` beside the seed."""
-        return {**super().options(), "trust": self.trust}
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """The best position so far; any, while it learns."""
         shape = (len(info["video"]), num_frames)
         if self._tries is None:
-            return (self.total / (self.count + self.trust)).argmax().expand(shape)
+            return (self.total / (self.count + self.options.trust)).argmax().expand(shape)
         return torch.randint(self.num_actions, shape, generator=self._tries, device=self.device)
 
     def train_epoch(

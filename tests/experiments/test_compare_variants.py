@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from adafocus_rl import checkpoint
+from adafocus_rl.agents import GaussianOptions
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import Base, base_of
 from adafocus_rl.experiments.compare.variants import (
@@ -41,13 +42,13 @@ def test_options_after_the_class() -> None:
 def test_options_not_given_are_the_runs_for_the_runs_agent_and_defaults_for_others(finished: Path) -> None:
     run = RunFolder(finished)
 
-    def options(text: str) -> dict[str, Any]:
+    def options(text: str) -> Any:
         return variant_settings(run, as_arguments(agent_variant(text).overrides)).agent.options
 
     own = options("PPOAgent:gamma=0.25")
-    assert (own["hidden"], own["reduced_channels"], own["gamma"]) == (16, 4, 0.25)
-    assert options("GaussianAgent") == {"std": 0.25}
-    assert options("GaussianAgent:std=0.5") == {"std": 0.5}
+    assert (own.hidden, own.reduced_channels, own.gamma) == (16, 4, 0.25)
+    assert options("GaussianAgent") == GaussianOptions(std=0.25)
+    assert options("GaussianAgent:std=0.5") == GaussianOptions(std=0.5)
 
 
 def test_changed_keys() -> None:

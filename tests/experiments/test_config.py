@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from adafocus_rl.agents import AGENTS, PPOAgent
+from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
@@ -68,8 +68,8 @@ def test_defaults_are_the_papers(key: str) -> None:
 
 
 def test_the_agents_defaults_are_the_papers() -> None:
-    parameters = inspect.signature(PPOAgent.__init__).parameters
-    assert {name: parameters[name].default for name in PUBLISHED_PPO} == PUBLISHED_PPO
+    options = PPOOptions()
+    assert {name: getattr(options, name) for name in PUBLISHED_PPO} == PUBLISHED_PPO
 
 
 def test_every_field_says_what_it_means() -> None:
@@ -85,6 +85,8 @@ def test_every_field_says_what_it_means() -> None:
                 check(hint, f"{prefix}{field.name}.")
 
     check(ExperimentConfig, "")
+    for name in AGENTS.names():
+        check(AGENTS.get(name).Options, "agent.")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_floats_as_people_write_them(tmp_path: Path, text: str, value: float) ->
         tmp_path, f"stage1: {{focus_learning_rate: {text}}}\nagent: {{init_args: {{learning_rate: {text}}}}}"
     )
     assert settings.config.stage1.focus_learning_rate == value
-    assert settings.agent.options["learning_rate"] == value
+    assert settings.agent.options.learning_rate == value
     again = read(tmp_path, settings.text)
     assert again == settings
     assert read(tmp_path, "name: x", f"--stage1.focus_learning_rate={text}").config.stage1 == settings.config.stage1
@@ -126,8 +128,8 @@ def test_every_agent_can_be_named_three_ways(tmp_path: Path, name: str) -> None:
 
 def test_another_agent_drops_the_options_of_the_recipes(tmp_path: Path) -> None:
     recipe = "agent: {class_path: PPOAgent, init_args: {hidden: 8}}"
-    assert read(tmp_path, recipe, "--agent=GaussianAgent", "--agent.std=0.5").agent.options == {"std": 0.5}
-    assert read(tmp_path, recipe, "--agent.gamma=0.9").agent.options["hidden"] == 8
+    assert read(tmp_path, recipe, "--agent=GaussianAgent", "--agent.std=0.5").agent.options == GaussianOptions(std=0.5)
+    assert read(tmp_path, recipe, "--agent.gamma=0.9").agent.options.hidden == 8
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from adafocus_rl.agents import AGENTS, GaussianAgent, PPOAgent
+from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions, SB3Agent, SB3Options
 from adafocus_rl.agents.fixed import CenterAgent
-from adafocus_rl.agents.options import agent_options
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.embedded import maker_config
@@ -18,7 +18,7 @@ from adafocus_rl.experiments.config.keys import Keys
 from adafocus_rl.experiments.config.limits import LARGEST
 from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.run.context import find_device
-from adafocus_rl.plain import options_of
+from adafocus_rl.options import options_of
 
 HINTS = Keys().hints
 PATHS = [
@@ -41,9 +41,9 @@ def floats() -> Iterator[tuple[str, Any, str]]:
     for key, hint in HINTS.items():
         yield f"--{key}=", hint, ""
     for name in AGENTS.names():
-        for key, option in agent_options(name).items():
+        for key, option in options_of(AGENTS.get(name).Options).items():
             yield f"--agent.{key}=", option.hint, f"--agent={name}"
-    for key, option in agent_options("PPOAgent").items():
+    for key, option in options_of(PPOOptions).items():
         yield f"--skip.options.{key}=", option.hint, ""
     for name in DATASETS.names():
         for key, option in options_of(maker_config(name)).items():
@@ -71,13 +71,11 @@ def test_nested_free_values_are_finite(value: str) -> None:
 
 @pytest.mark.parametrize("option", ["ent_coef", "vf_coef", "learning_rate", "ent_coef_final"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_agents_made_from_code_are_finite_too(option: str, value: float) -> None:
-    from adafocus_rl.envs import FindThePatchVectorEnv
-
-    with pytest.raises(UserError, match=f"agent.{option} is {value}; give a finite number"):
-        PPOAgent(FindThePatchVectorEnv(num_envs=1), **{option: value})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=f"agent.std is {value}"):
-        GaussianAgent(FindThePatchVectorEnv(num_envs=1), std=value)
+def test_options_made_from_code_are_finite_too(option: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"^{option} is {value}; give a finite number"):
+        PPOOptions(**{option: value})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"^std is {value}"):
+        GaussianOptions(std=value)
 
 
 def test_every_whole_number_has_an_upper_limit() -> None:
@@ -107,10 +105,8 @@ def test_any_seed_that_a_tensor_can_hold(value: int) -> None:
 @pytest.mark.parametrize("agent", ["PPOAgent", "SB3Agent"])
 @pytest.mark.parametrize("option", ["hidden", "reduced_channels"])
 def test_layers_wider_than_any_memory(agent: str, option: str) -> None:
-    from adafocus_rl.envs import FindThePatchVectorEnv
-
     with pytest.raises(UserError, match=f"agent.{option} is 1000000000; give at least 1 and at most"):
-        AGENTS.get(agent)(FindThePatchVectorEnv(num_envs=1), **{option: 10**9})
+        parse(f"--agent={agent}", f"--agent.{option}={10**9}")
 
 
 @pytest.mark.parametrize(
@@ -166,36 +162,39 @@ def test_odd_letters_are_read_back(tmp_path: Path) -> None:
         assert parse_settings(experiment_parser("test"), [f"--config={tmp_path / 'config.yaml'}"]) == settings
 
 
+@dataclass(frozen=True, kw_only=True)
+class HostileOptions:
+    """Options that only code could fill."""
+
+    call: Callable[[str], int] = len
+    """A function."""
+
+    kind: type[Any] = dict
+    """A class."""
+
+    thing: object = None
+    """An object."""
+
+    maybe: Callable[[], int] | None = None
+    """A function, or nothing."""
+
+    calls: list[Callable[[], int]] = field(default_factory=list)
+    """Functions."""
+
+    free: Any = None
+    """Anything."""
+
+    path: Path = Path("a")
+    """A path."""
+
+    block: dict[str, Any] = field(default_factory=dict)
+    """Anything by name."""
+
+
 class HostileAgent(CenterAgent):
-    """Has options that only code could fill.
+    """Has options that only code could fill."""
 
-    Args:
-        env: where it acts.
-        seed: not used.
-        call: a function.
-        kind: a class.
-        thing: an object.
-        maybe: a function, or nothing.
-        free: anything.
-        path: a path.
-        block: anything by name.
-    """
-
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        call: Callable[[str], int] = len,
-        kind: type[Any] = dict,
-        thing: object = None,
-        maybe: Callable[[], int] | None = None,
-        free: Any = None,
-        path: Path = Path("a"),
-        block: dict[str, Any] | None = None,
-        calls: list[Callable[[], int]] = [],  # noqa: B006
-    ) -> None:
-        super().__init__(env, seed=seed)
+    Options = HostileOptions
 
 
 @pytest.fixture
@@ -224,7 +223,7 @@ def test_options_that_take_anything_take_plain_data(tmp_path: Path, monkeypatch:
     arguments = [f"--agent.free=[{CALL}]", f"--agent.block={CALL}", "--agent.path=/etc/passwd", "--agent.maybe=null"]
     settings = parse("--agent=HostileAgent", *arguments)
     wanted = {"maybe": None, "free": [CALL], "path": Path("/etc/passwd"), "block": CALL}
-    assert settings.agent.options == wanted
+    assert settings.agent.options == HostileOptions(**wanted)
     assert settings.values["agent"]["init_args"] == {**wanted, "path": "/etc/passwd"}
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "config.yaml").write_text(settings.text)
@@ -233,7 +232,7 @@ def test_options_that_take_anything_take_plain_data(tmp_path: Path, monkeypatch:
 
 @pytest.mark.usefixtures("hostile")
 def test_help_of_agents(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, said in (("PPOAgent", "discount γ in [0, 1]"), ("HostileAgent", "anything by name")):
+    for name, said in (("PPOAgent", "Discount γ in [0, 1]"), ("HostileAgent", "Anything by name")):
         with pytest.raises(SystemExit):
             parse(f"--agent.help={name}")
         assert said in " ".join(capsys.readouterr().out.split())
@@ -254,4 +253,4 @@ def test_stable_baselines_options(options: dict[str, Any], message: str) -> None
     from adafocus_rl.envs import FindThePatchVectorEnv
 
     with pytest.raises(UserError, match=message):
-        AGENTS.get("SB3Agent")(FindThePatchVectorEnv(num_envs=1), options=options)
+        SB3Agent(FindThePatchVectorEnv(num_envs=1), SB3Options(options=options))

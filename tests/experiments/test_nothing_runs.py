@@ -208,5 +208,5 @@ def test_what_a_third_party_s_library_takes_stays_plain(traps: Path) -> None:
     """Stable-Baselines3's own options are free; a call among them is a block of text to it."""
     (traps / "r.yaml").write_text(json.dumps({"agent": {"class_path": "SB3Agent", "init_args": {"options": CALLS[0]}}}))
     settings = parse_settings(experiment_parser("test"), [f"--config={traps / 'r.yaml'}"])
-    assert settings.agent.options["options"] == CALLS[0]
+    assert settings.agent.options.options == CALLS[0]
     assert settings.values["agent"]["init_args"]["options"] == CALLS[0]

@@ -80,7 +80,7 @@ def test_the_page_s_agent_is_short_and_learns(tmp_path: Path, monkeypatch: pytes
     blocks = _python_blocks()
     assert len(blocks) == 2
     lines = [line for line in blocks[0].splitlines() if line.strip()]
-    assert len(lines) < 40
+    assert len(lines) < 45
     monkeypatch.chdir(tmp_path)
     made: dict[str, Any] = {"__name__": "__main__"}
     for number, block in enumerate(blocks):

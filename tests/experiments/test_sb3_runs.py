@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.sb3.agent import Algorithm
+from adafocus_rl.agents.sb3.options import Algorithm
 
 Cli = Any
 Look = Any

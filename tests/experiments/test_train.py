@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from adafocus_rl.agents import GaussianOptions
 from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.experiments.config.parser import load_settings
@@ -80,7 +81,7 @@ def test_the_configuration_reads_back(finished: Path, recipe: Path, tmp_path: Pa
     given = load_settings(recipe)
     assert stored == given
     assert stored.config.stage1.epochs == 1
-    assert stored.agent.options["hidden"] == 16
+    assert stored.agent.options.hidden == 16
     again = tmp_path / "again.yaml"
     again.write_text(stored.text)
     assert load_settings(again) == stored
@@ -135,7 +136,7 @@ def test_an_agent_for_the_whole_run(cli: Cli, recipe: Path, tmp_path: Path) -> N
     done = cli("train", recipe, "--out", tmp_path / "run", "--agent=GaussianAgent", "--agent.std=0.1", "--json")
     assert done.code == 0
     assert json.loads(done.out)["rows"][0]["agent"] == "gaussian"
-    assert load_settings(tmp_path / "run" / "config.yaml").agent.options == {"std": 0.1}
+    assert load_settings(tmp_path / "run" / "config.yaml").agent.options == GaussianOptions(std=0.1)
 
 
 def test_live_features(look: Look, cli: Cli, run: Path, recipe: Path) -> None:
