@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.arrays import verify_checksum
+from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.motion import frame_differences
-from adafocus_rl.features.shards import (
-    SIDE_TABLES,
-    check_manifest,
-    finished_shards,
-    read_manifest,
-    shard_count,
-    shard_folder,
-    tables_of,
-    videos_in_shard,
-)
+from adafocus_rl.features.rows import MappedRows, ResidentRows
+from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.source import EpisodeFeatures, video_order
-from adafocus_rl.features.tables import open_table, verify_checksum
+from adafocus_rl.features.specs import CLIPS
+from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
 
 RESIDENT_SHARE = 0.5
 """Share of the free memory that a bank may take to be held on the device whole."""
-
-
-class _ResidentTable:
-    """A table (N, …) held on the device."""
-
-    def __init__(self, shards: Sequence[NDArray[np.float16]], device: torch.device) -> None:
-        videos = sum(len(shard) for shard in shards)
-        self.values = torch.empty((videos, *shards[0].shape[1:]), dtype=torch.float16, device=device)
-        for part, shard in zip(self.values.split([len(shard) for shard in shards]), shards, strict=True):
-            part.copy_(torch.from_numpy(shard))
-
-    def gather(self, *index: Tensor) -> Tensor:
-        return self.values[index].float()
-
-
-class _MappedTable:
-    """A table (N, …) that stays in memory-mapped shards; only the rows asked for are read and moved."""
-
-    def __init__(self, shards: Sequence[NDArray[np.float16]], shard_videos: int, device: torch.device) -> None:
-        self.shards = shards
-        self.shard_videos = shard_videos
-        self.device = device
-
-    def gather(self, *index: Tensor) -> Tensor:
-        videos, *others = (part.cpu().numpy() for part in torch.broadcast_tensors(*index))
-        number, row = np.divmod(videos, self.shard_videos)
-        values = np.empty((*row.shape, *self.shards[0].shape[len(index) :]), dtype=np.float16)
-        for shard in np.unique(number):
-            chosen = number == shard
-            at = (row[chosen], *(part[chosen] for part in others))
-            values[chosen] = self.shards[shard][at]
-        return torch.from_numpy(values).to(self.device).float()
 
 
 class BankEpisodes(EpisodeFeatures):
@@ -104,130 +67,114 @@ class BankEpisodes(EpisodeFeatures):
 
 
 class FeatureBank:
-    """Opens a complete bank; a :class:`~adafocus_rl.features.source.FeatureSource`.
+    """Opens complete tables of a store; a :class:`~adafocus_rl.features.source.FeatureSource`.
 
     Args:
-        folder: the bank's folder.
+        store: where the tables lie; the folder of a store that is not shared will do.
         device: where features are wanted.
         seed: of the shuffled order of :meth:`batches`.
-        expected: manifest that the bank must have (:func:`~adafocus_rl.features.build.expected_manifest`); None
-            takes the bank as it is.
+        expected: manifests of the tables to open, by name
+            (:func:`~adafocus_rl.features.expected.expected_manifests`), which the tables must have; None opens all
+            tables that are there, as they are.
         resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them when they
             take at most half of the free memory ("auto").
 
     Attributes:
         failed: (path, reason) of each video that could not be decoded.
-        marks: the done marks of all shards.
+        tables: the tables on disk, by name; ``clips`` among them.
         resident: whether the tables are held on the device.
 
-    What is verified on opening: the checksums of the manifest, the done marks and the small tables, and header and size
-    of the large ones, whose content :func:`~adafocus_rl.features.verify.verify_bank` looks at.
+    What is verified on opening: the checksums of manifests, done marks and the small arrays of ``clips``, and header
+    and size of the large arrays, whose content :func:`~adafocus_rl.features.verify.verify_bank` looks at.
 
     Raises:
-        UserError: when the bank is missing, stale (the differing field is named), incomplete or damaged.
+        UserError: when a table is missing, stale (the entry that differs is named), incomplete or damaged.
     """
 
     def __init__(
         self,
-        folder: Path,
+        store: TableStore | Path,
         *,
         device: torch.device,
         seed: int = 0,
-        expected: Mapping[str, Any] | None = None,
+        expected: Mapping[str, Manifest] | None = None,
         resident: Literal["auto", "always", "never"] = "auto",
     ) -> None:
-        manifest = read_manifest(folder)
-        if expected is not None:
-            check_manifest(folder, manifest, expected)
-        marks = finished_shards(folder, manifest)
-        if len(marks) < shard_count(manifest):
-            raise UserError(
-                f"the feature bank in {folder} is half-written: {len(marks)} of {shard_count(manifest)} shards are "
-                "done; finish it with `adafocus features build RUN`"
-            )
-        _check_shapes(folder, manifest)
-        for number, mark in marks.items():
-            for name in SIDE_TABLES:  # small, and read whole in any case
-                verify_checksum(shard_folder(folder, number) / f"{name}.npy", mark)
-        self.folder = folder
-        self.manifest = manifest
-        self.marks = marks
+        self.store = TableStore(store) if isinstance(store, Path) else store
+        self.folder = self.store.folder
+        self.tables = self.store.open(expected)
+        _check_tables(self.folder, self.tables)
         self.device = device
         self.seed = seed
         self._wanted_resident = resident
-        self.failed = [(str(path), str(reason)) for mark in marks.values() for path, reason in mark["failed"]]
-        self.grid = PatchGrid(
-            grid=manifest["grid"], frame_size=manifest["frame_size"], patch_size=manifest["patch_size"]
-        )
-        self.num_frames = int(manifest["frames"])
-        self.num_classes = int(manifest["classes"])
-        channels, height, width = manifest["tables"]["global_map"]["shape"]
+        clips, local = self.tables[CLIPS], self.tables["local"].manifest
+        self.grid = PatchGrid(grid=local["grid"], frame_size=local["frame_size"], patch_size=local["patch_size"])
+        self.num_frames = int(clips.manifest["frames"])
+        self.num_classes = int(clips.manifest["classes"])
+        channels, height, width = self.tables["global_map"].manifest["shape"]
         self.map_shape = (channels, height, width)
-        self.vector_dim = int(manifest["tables"]["global_vector"]["shape"][0])
-        self.local_dim = int(manifest["tables"]["local"]["shape"][-1])
-        self._valid = self._side_table("valid")
+        self.vector_dim = int(self.tables["global_vector"].manifest["shape"][0])
+        self.local_dim = int(local["shape"][-1])
+        side = {name: _read_whole(clips, name) for name in clips.array_names}
+        self.failed, without = _failed(self.tables.values())
+        self._valid = side["valid"]
+        self._valid[without] = False
         self._videos = self._valid.nonzero().flatten()
-        boxes, labels = self._side_table("boxes"), self._side_table("label")
+        boxes, labels = side["boxes"], side["label"]
         if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             raise UserError(
-                f"the feature bank in {folder} has labels from {int(labels.min())} to {int(labels.max())}, expected 0 "
-                f"to {self.num_classes - 1}; build it again with `adafocus features build RUN --overwrite`"
+                f"the feature bank in {self.folder} has labels from {int(labels.min())} to {int(labels.max())}, "
+                f"expected 0 to {self.num_classes - 1}; build it again with `adafocus features build RUN --overwrite`"
             )
         self.has_boxes = not bool(boxes.isnan().all())
         self.any_position = False
         self.true_boxes = boxes.to(device)
         self.labels = labels.to(device)
-        self.multi_hot = self._side_table("multi_hot").to(device, torch.float32)
-        size = sum(mark["bytes"][f"{name}.npy"] for mark in marks.values() for name in manifest["tables"])
+        self.multi_hot = side["multi_hot"].to(device, torch.float32)
+        size = sum(table.num_bytes for name, table in self.tables.items() if name != CLIPS)
         self.resident = resident == "always" or (resident == "auto" and size <= RESIDENT_SHARE * free_memory(device))
         # All of them now, so that the next bank sees what this one has left.
-        self._tables = {name: self._open(name) for name in manifest["tables"]}
+        self._rows = {name: self._open(table) for name, table in self.tables.items() if name != CLIPS}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How to open it, and not what is in it: the tables lie on disk already, and may be larger than memory."""
         opened = partial(
-            type(self), device=self.device, seed=self.seed, expected=self.manifest, resident=self._wanted_resident
+            type(self),
+            device=self.device,
+            seed=self.seed,
+            expected={name: table.manifest for name, table in self.tables.items()},
+            resident=self._wanted_resident,
         )
-        return opened, (self.folder.absolute(),)
+        return opened, (replace(self.store, folder=self.folder.absolute()),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureBank:
         """Itself: nothing writes to a bank, and a copy of its tables would only take memory."""
         return self
 
-    def _shards(self, name: str) -> list[NDArray[Any]]:
-        return [self.shard_table(number, name) for number in range(shard_count(self.manifest))]
+    @property
+    def num_shards(self) -> int:
+        """Number of shards of the table that has most."""
+        return max(table.shards for table in self.tables.values())
 
-    def shard_table(self, number: int, name: str) -> NDArray[Any]:
-        """A shard's part of a table, memory-mapped.
-
-        Raises:
-            UserError: its header or its size is not what the manifest says.
-        """
-        dtype, shape = tables_of(self.manifest, videos_in_shard(self.manifest, number))[name]
-        return open_table(shard_folder(self.folder, number) / f"{name}.npy", dtype, shape)
-
-    def _side_table(self, name: str) -> Tensor:
-        return torch.from_numpy(np.concatenate(self._shards(name)))
-
-    def _open(self, name: str) -> _ResidentTable | _MappedTable:
-        shards = self._shards(name)
+    def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
+        shards = [table.array(number) for number in range(table.shards)]
         if self.resident:
-            return _ResidentTable(shards, self.device)
-        return _MappedTable(shards, int(self.manifest["shard_videos"]), self.device)
+            return ResidentRows(shards, self.device)
+        return MappedRows(shards, table.shard_videos, self.device)
 
     def table(self, name: str, *index: Tensor) -> Tensor:
         """Rows of a named table as float32 on the device.
 
         Args:
-            name: one of the manifest's tables.
+            name: one of the tables that were opened.
             *index: int64 tensors for its first axes (video, frame, action), on the device, that broadcast together.
 
         Raises:
             KeyError: the bank has no such table.
         """
-        if name not in self._tables:
-            raise KeyError(f"the bank has no table {name!r}; it has {', '.join(self._tables)}")
-        return self._tables[name].gather(*index)
+        if name not in self._rows:
+            raise KeyError(f"the bank has no table {name!r}; it has {', '.join(self._rows)}")
+        return self._rows[name].gather(*index)
 
     @property
     def videos(self) -> Tensor:
@@ -256,15 +203,48 @@ class FeatureBank:
             yield BankEpisodes(self, videos)
 
 
-def _check_shapes(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _read_whole(table: StoredTable, name: str) -> Tensor:
+    """A small array of a table, verified."""
+    for number, mark in table.marks.items():
+        verify_checksum(table.file(number, name), mark)
+    return torch.from_numpy(np.concatenate([table.array(number, name) for number in range(table.shards)]))
+
+
+def _failed(tables: Iterable[StoredTable]) -> tuple[list[tuple[str, str]], list[int]]:
+    """(path, reason) of the videos that gave a table no clip, each once, and their rows as far as they are told.
+
+    A table that was added later may lack videos that were there before.
+    """
+    marks = [mark for table in tables for mark in table.marks.values()]
+    failed = {str(path): str(reason) for mark in reversed(marks) for path, reason in reversed(mark["failed"])}
+    rows = [row for mark in marks for row in mark.get("rows_without_clip", [])]
+    return [*reversed(failed.items())], rows
+
+
+def _check_tables(folder: Path, tables: Mapping[str, StoredTable]) -> None:
     """Makes sure that the tables that every bank has are there, with axes that belong together."""
-    tables = {name: table["shape"] for name, table in manifest["tables"].items()}
     axes = {"global_map": 3, "global_vector": 1, "local": 2, "full": 1}
-    wrong = [name for name, count in axes.items() if len(tables.get(name, [])) != count]
-    if not wrong and (tables["local"][0] != manifest["grid"] ** 2 or tables["local"][1:] != tables["full"]):
+    for name in (CLIPS, *axes):
+        if name not in tables:
+            raise UserError(
+                f"the feature bank in {folder} has no table {name}; build it with `adafocus features build RUN`"
+            )
+    shapes = {name: tables[name].manifest["shape"] for name in axes}
+    wrong = [name for name, count in axes.items() if len(shapes[name]) != count]
+    if not wrong and (
+        shapes["local"][0] != tables["local"].manifest["grid"] ** 2 or shapes["local"][1:] != shapes["full"]
+    ):
         wrong = ["local"]
     if wrong:
         raise UserError(
-            f"the feature bank in {folder} has the table {wrong[0]} in shape {tables.get(wrong[0])}, which is not what "
-            "a recognizer gives; build it again with `adafocus features build RUN --overwrite`"
+            f"the feature bank in {folder} has the table {wrong[0]} in shape {shapes[wrong[0]]}, which is not what a "
+            "recognizer gives; build it again with `adafocus features build RUN --overwrite`"
         )
+    for name, table in tables.items():
+        for entry in ("videos", "frames"):
+            if table.manifest[entry] != tables[CLIPS].manifest[entry]:
+                raise UserError(
+                    f"the feature bank in {folder} has {table.manifest[entry]} {entry} in the table {name} and "
+                    f"{tables[CLIPS].manifest[entry]} in the table {CLIPS}; build it again with `adafocus features "
+                    "build RUN --overwrite`"
+                )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.arrays import not_finite, verify_checksum
 from adafocus_rl.features.bank import FeatureBank
-from adafocus_rl.features.shards import shard_folder
-from adafocus_rl.features.tables import not_finite, verify_checksum
+from adafocus_rl.features.specs import CLIPS
 
 
 def verify_bank(
@@ -24,23 +24,27 @@ def verify_bank(
         The shards that have no checksums, which an earlier version has built.
 
     Raises:
-        UserError: a table is not what was written, or holds a feature that is NaN or infinite.
+        UserError: a table is not what was written, or holds a feature that is NaN or infinite; the message names the
+            file, and so the table and the shard.
     """
     without = []
-    for number, mark in bank.marks.items():
-        if "checksums" not in mark:
-            without.append(number)
-        for name in bank.manifest["tables"]:
-            path = shard_folder(bank.folder, number) / f"{name}.npy"
-            verify_checksum(path, mark)
-            row = not_finite(bank.shard_table(number, name))
+    tables = [table for name, table in bank.tables.items() if name != CLIPS]  # which was verified on opening
+    for number in range(bank.num_shards):
+        for table in tables:
+            if number >= table.shards:
+                continue
+            if "checksums" not in table.marks[number]:
+                without.append(number)
+            path = table.file(number, table.name)
+            verify_checksum(path, table.marks[number])
+            row = not_finite(table.array(number))
             if row is not None:
-                video = number * int(bank.manifest["shard_videos"]) + row
+                video = number * table.shard_videos + row
                 named = f" ({paths[video]})" if paths is not None else ""
                 raise UserError(
                     f"{path} holds features of video {video}{named} that are NaN or infinite, which no encoder of a "
                     "sound run gives; build the bank again with `adafocus features build RUN --overwrite`"
                 )
         if progress:
-            progress(number + 1, len(bank.marks))
-    return without
+            progress(number + 1, bank.num_shards)
+    return [*dict.fromkeys(without)]

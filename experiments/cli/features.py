@@ -38,10 +38,10 @@ def features(argv: Sequence[str]) -> int:
 
 def _check_content(context: Context, bank: FeatureBank, split: str) -> None:
     index = (context.train_still if split == "train" else context.val).index
-    with Ticker(f"bank {split}", len(bank.marks)) as ticker:
+    with Ticker(f"bank {split}", bank.num_shards) as ticker:
         without = verify_bank(bank, paths=[record.path for record in index], progress=ticker.to)
     if without:
         say(
-            f"warning: {len(without)} of {len(bank.marks)} shards of {bank.folder} are of an earlier version and have "
+            f"warning: {len(without)} of {bank.num_shards} shards of {bank.folder} are of an earlier version and have "
             "no checksums, so damage to them cannot be seen; `adafocus features build RUN --overwrite` makes them anew"
         )

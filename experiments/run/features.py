@@ -9,9 +9,9 @@ from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.terminal.progress import Ticker
-from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
-from adafocus_rl.features.build import expected_manifest
-from adafocus_rl.features.shards import read_manifest
+from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, TableStore, build_bank
+from adafocus_rl.features.expected import expected_manifests
+from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.models.recognizer import Recognizer
 
 Split = Literal["train", "val"]
@@ -79,11 +79,11 @@ def open_bank(
     """
     dataset = context.train_still if split == "train" else context.val
     config = context.config.bank
-    folder = context.run.bank(split)
+    store = TableStore(context.run.bank(split))
     if build:
         with Ticker(f"bank {split}", len(dataset)) as ticker:
             build_bank(
-                folder,
+                store,
                 recognizer,
                 dataset,
                 device=context.device,
@@ -93,21 +93,29 @@ def open_bank(
                 overwrite=overwrite,
                 progress=ticker.to,
             )
-    expected = expected_manifest(recognizer, dataset, shard_videos=config.shard_videos)
-    unfound = not build and read_manifest(folder).get("index") != expected["index"] and bool(missing(dataset.index))
+    expected = expected_manifests(recognizer, dataset)
+    # Some formats name videos without their endings or folders: their paths are known only while they are there.
+    index = _built_from(store) if not build and missing(dataset.index) else None
+    unfound = index not in (None, expected[CLIPS]["index"])
     if unfound:
-        # Some formats name videos without their endings or folders: their paths are known only while they are there.
-        expected["index"] = read_manifest(folder)["index"]
+        expected = {name: {**manifest, "index": index} for name, manifest in expected.items()}
     bank = FeatureBank(
-        folder, device=context.device, seed=context.config.seed, expected=expected, resident=config.resident
+        store, device=context.device, seed=context.config.seed, expected=expected, resident=config.resident
     )
     if unfound and any(_labels(bank, row) != {*dataset.index[row].labels} for row in bank.videos.tolist()):
         raise UserError(
-            f"the feature bank in {folder} has other labels than the list, whose videos are not there, either; bring "
-            "back the list that the run was trained with, or rebuild it with `adafocus features build RUN --overwrite`"
+            f"the feature bank in {store.folder} has other labels than the list, whose videos are not there, either; "
+            "bring back the list that the run was trained with, or rebuild it with `adafocus features build RUN "
+            "--overwrite`"
         )
     context.note_failures(bank.failed)
     return bank
+
+
+def _built_from(store: TableStore) -> str | None:
+    """Hash of the index that the bank was built from; None without a bank."""
+    clips = store.tables().get(CLIPS)
+    return None if clips is None else str(clips.manifest.get("index"))
 
 
 def _labels(bank: FeatureBank, row: int) -> set[int]:

@@ -23,7 +23,7 @@ from adafocus_rl.experiments.compare.variants import (
 )
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.run.folder import RunFolder
-from adafocus_rl.features.shards import read_manifest
+from adafocus_rl.features.manifest import read_manifest
 
 Cli = Any
 
@@ -112,7 +112,7 @@ def test_other_grids_and_patches_have_their_own_banks(cli: Cli, run: Path, tmp_p
     plain, grid, patch = (row["gmacs_per_video"] for row in rows)
     assert patch < plain == grid
     bases = {folder.name.rsplit("-", 1)[0]: folder for folder in (run / "compare" / "bases").iterdir()}
-    tables = {name: read_manifest(bases[name] / "features" / "val")["tables"]["local"]["shape"] for name in bases}
+    tables = {name: read_manifest(bases[name] / "features" / "val" / "local")["shape"] for name in bases}
     assert {name: shape[0] for name, shape in tables.items()} == {"grid-2": 4, "patch_size-8": 9}
 
     def weights(folder: Path, stage: int) -> dict[str, Any]:

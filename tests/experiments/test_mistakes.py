@@ -254,8 +254,8 @@ def test_a_bank_built_from_other_weights(cli: Cli, run: Path, recipe: Path, tmp_
 
 
 def test_a_half_written_bank(cli: Cli, run: Path, look: Look) -> None:
-    shutil.rmtree(run / "features" / "train" / "shard_00001")
-    assert_refused(cli("features", "check", run), "half-written", "2 of 3", "features build")
+    shutil.rmtree(run / "features" / "train" / "local" / "shard_00001")
+    assert_refused(cli("features", "check", run), "half-written", "2 of 3", "table local", "features build")
     assert cli("features", "build", run).code == 0
     assert cli("features", "check", run).code == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,11 +48,11 @@ def own_list(tmp_path: Path) -> Path:
     return write_list(folder)
 
 
-def _make_dataset(path: Path, *, train: bool = False, flip: bool = True, seed: int = 0) -> ClipDataset:
+def _make_dataset(path: Path, *, train: bool = False, seed: int = 0, **transforms: Any) -> ClipDataset:
     return ClipDataset(
         VideoIndex.read(path),
         num_frames=3,
-        transform=TransformConfig(frame_size=48, resize_short=0, crop="none", flip=flip),
+        transform=TransformConfig(**{"frame_size": 48, "resize_short": 0, "crop": "none", **transforms}),
         train=train,
         seed=seed,
         num_classes=3,

@@ -12,7 +12,7 @@ from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
 from adafocus_rl.features import bank as bank_module
-from adafocus_rl.features.build import DEFAULT_TABLES, expected_manifest
+from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
@@ -90,7 +90,9 @@ def test_a_bank_is_resident_when_it_takes_at_most_half_of_the_free_memory(
 ) -> None:
     folder, _, _ = built
     names = ("global_map", "global_vector", "local", "full", "thumbnail")
-    size = sum((folder / f"shard_{shard:05d}" / f"{name}.npy").stat().st_size for shard in range(3) for name in names)
+    size = sum(
+        (folder / name / f"shard_{shard:05d}" / f"{name}.npy").stat().st_size for shard in range(3) for name in names
+    )
     monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * size)
     assert FeatureBank(folder, device=CPU).resident
     monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * size - 1)
@@ -103,7 +105,7 @@ def test_tables_are_half_precision_on_disk_and_of_the_manifest_s_shape(
     import numpy as np
 
     folder, _, _ = built
-    local = np.load(folder / "shard_00001" / "local.npy")
+    local = np.load(folder / "local" / "shard_00001" / "local.npy")
     assert (local.shape, local.dtype) == ((2, 3, 9, 128), np.float16)
     with pytest.raises(KeyError, match="no table 'depth'"):
         FeatureBank(folder, device=CPU).table("depth", torch.tensor([0]))
@@ -123,7 +125,7 @@ def test_a_bank_of_another_recognizer_is_refused(
     built: tuple[Path, Recognizer, ClipDataset], make_recognizer: MakeRecognizer, changed: dict[str, Any], field: str
 ) -> None:
     folder, _, dataset = built
-    expected = expected_manifest(make_recognizer(**changed), dataset, shard_videos=2)
+    expected = expected_manifests(make_recognizer(**changed), dataset)
     with pytest.raises(UserError, match=rf"stale: {field} is .* there and .* now"):
         FeatureBank(folder, device=CPU, expected=expected)
     with pytest.raises(UserError, match=f"stale: {field}"):
@@ -134,13 +136,13 @@ def test_a_bank_of_other_clips_is_refused(
     built: tuple[Path, Recognizer, ClipDataset], make_dataset: MakeDataset, own_list: Path
 ) -> None:
     folder, recognizer, dataset = built
-    expected = expected_manifest(recognizer, make_dataset(dataset.index.root / "list.csv", flip=False), shard_videos=2)
-    with pytest.raises(UserError, match=r"transforms\.flip is true there and false now"):
-        FeatureBank(folder, device=CPU, expected=expected)
+    clips = make_dataset(dataset.index.root / "list.csv", resize_short=50)
+    with pytest.raises(UserError, match=r"transforms\.short_side is 0 there and 50 now \(table clips, global_map, "):
+        FeatureBank(folder, device=CPU, expected=expected_manifests(recognizer, clips))
     boxes = own_list.with_name("list_boxes.csv")
     boxes.write_text(boxes.read_text().replace("10,12", "10,13"))
-    with pytest.raises(UserError, match="stale: boxes"):
-        FeatureBank(folder, device=CPU, expected=expected_manifest(recognizer, make_dataset(own_list), shard_videos=2))
+    with pytest.raises(UserError, match=r"stale: boxes is .* \(table clips\); "):
+        FeatureBank(folder, device=CPU, expected=expected_manifests(recognizer, make_dataset(own_list)))
 
 
 def test_a_bank_of_another_list_is_refused(
@@ -149,17 +151,17 @@ def test_a_bank_of_another_list_is_refused(
     folder, recognizer, _ = built
     own_list.write_text(own_list.read_text().replace("5.mp4,2", "5.mp4,1"))
     with pytest.raises(UserError, match="stale: index is"):
-        FeatureBank(folder, device=CPU, expected=expected_manifest(recognizer, make_dataset(own_list), shard_videos=2))
+        FeatureBank(folder, device=CPU, expected=expected_manifests(recognizer, make_dataset(own_list)))
 
 
 def test_the_same_bank_is_taken_again(built: tuple[Path, Recognizer, ClipDataset]) -> None:
     folder, recognizer, dataset = built
     recognizer.train()  # asking for the manifest must move no batch statistics
-    expected = expected_manifest(recognizer, dataset, shard_videos=2)
+    expected = expected_manifests(recognizer, dataset)
     assert recognizer.training
     recognizer.eval()
     assert FeatureBank(folder, device=CPU, expected=expected).failed == []
-    assert expected_manifest(recognizer, dataset, shard_videos=2) == expected
+    assert expected_manifests(recognizer, dataset) == expected
 
 
 def test_what_is_no_bank_is_refused(tmp_path: Path, built: tuple[Path, Recognizer, ClipDataset]) -> None:
@@ -169,8 +171,10 @@ def test_what_is_no_bank_is_refused(tmp_path: Path, built: tuple[Path, Recognize
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(UserError, match="not a feature bank's manifest"):
             FeatureBank(tmp_path, device=CPU)
-    manifest = json.loads((built[0] / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
+    manifest = json.loads((built[0] / "full" / "manifest.json").read_text())
+    for folder in (tmp_path, tmp_path / "full"):
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
     with pytest.raises(UserError, match="format version 99"):
         FeatureBank(tmp_path, device=CPU)
 
@@ -179,7 +183,7 @@ def test_training_clips_make_no_bank(
     shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer
 ) -> None:
     with pytest.raises(ValueError, match="evaluation transforms"):
-        expected_manifest(make_recognizer(), make_dataset(shared_list, train=True), tables=DEFAULT_TABLES)
+        expected_manifests(make_recognizer(), make_dataset(shared_list, train=True))
 
 
 @pytest.mark.parametrize("resident", ["always", "never"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Callable
@@ -13,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from adafocus_rl.checksums import read_sealed, write_sealed
+from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank, build_bank
-from adafocus_rl.features.shards import _manifest_hash
+from adafocus_rl.features.manifest import digest
 from adafocus_rl.features.verify import verify_bank
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -53,6 +52,15 @@ def test_a_sound_bank_has_checksums(bank: Path) -> None:
     assert check(bank) == []
 
 
+def agree(shard: Path) -> None:
+    """Makes a done mark say of the files what is so, as who changes them on purpose could."""
+    mark, _ = read_sealed(shard / "done.json", "done mark")
+    files = sorted(shard.glob("*.npy"))
+    sizes = {path.name: path.stat().st_size for path in files}
+    sums = {path.name: checksum_of(path) for path in files}
+    write_sealed(shard / "done.json", {**mark, "bytes": sizes, "checksums": sums})
+
+
 def test_every_flipped_bit_is_found(bank: Path) -> None:
     draw = random.Random(0)
     for path in sorted(path for path in bank.rglob("*") if path.is_file()):
@@ -63,41 +71,23 @@ def test_every_flipped_bit_is_found(bank: Path) -> None:
             spoilt = bytearray(whole)
             spoilt[bit // 8] ^= 1 << bit % 8
             path.write_bytes(spoilt)
-            with pytest.raises(UserError, match=str(bank)):
+            with pytest.raises(UserError, match=str(bank)) as caught:
                 check(bank)
+            # The table, and the shard where it is not a manifest or a mark.
+            table, *shard = path.relative_to(bank).parts[:-1]
+            assert table in str(caught.value)
+            assert path.suffix == ".json" or shard[0] in str(caught.value)
         path.write_bytes(whole)
     assert check(bank) == []
 
 
-def as_version_1(folder: Path) -> None:
-    """What releases before checksums wrote."""
-    manifest, _ = read_sealed(folder / "manifest.json", "manifest")
-    manifest["format_version"] = 1
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    for path in folder.glob("shard_*/done.json"):
-        mark, _ = read_sealed(path, "done mark")
-        del mark["checksums"]
-        path.write_text(json.dumps({**mark, "manifest": _manifest_hash(manifest)}))
-
-
-def test_a_bank_without_checksums_is_read_and_said_to_have_none(
-    bank: Path, shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer
-) -> None:
-    as_version_1(bank)
-    assert check(bank) == [0, 1]
-    # It may be finished: the new shards have checksums.
-    shutil.rmtree(bank / "shard_00001")
-    build_bank(bank, make_recognizer(), make_dataset(shared_list), device=CPU, shard_videos=4)
-    assert check(bank) == [0]
-
-
 def test_numbers_that_are_none_are_named_with_their_video(bank: Path) -> None:
-    as_version_1(bank)
-    path = bank / "shard_00001" / "full.npy"
+    path = bank / "full" / "shard_00001" / "full.npy"
     table = np.load(path)
     for bad in (np.nan, np.inf):
         table[1, 2, 3] = bad
         np.save(path, table)
+        agree(path.parent)
         with pytest.raises(UserError, match=rf"{path} holds features of video 5 \(5\.mp4\) that are NaN or infinite"):
             check(bank)
 
@@ -118,33 +108,31 @@ HEADERS = {
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 def test_headers_that_are_not_the_manifest_s_are_sentences(bank: Path, header: str) -> None:
-    as_version_1(bank)
-    path = bank / "shard_00000" / "full.npy"
+    path = bank / "full" / "shard_00000" / "full.npy"
     whole = path.read_bytes()
-    data = whole[:8] + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n" + whole[128:]
-    path.write_bytes(data)
-    mark = bank / "shard_00000" / "done.json"
-    content = json.loads(mark.read_text())
-    content["bytes"]["full.npy"] = len(data)
-    mark.write_text(json.dumps(content))
+    path.write_bytes(whole[:8] + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n" + whole[128:])
+    agree(path.parent)
     with pytest.raises(UserError, match=rf"{path} is damaged: its header .* delete its shard's folder"):
         FeatureBank(bank, device=CPU)
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("table", "name"),
     [
-        "videos", "frames", "classes", "grid", "frame_size", "patch_size", "shard_videos", "tables", "format_version",
+        ("clips", "videos"), ("full", "frames"), ("clips", "classes"), ("local", "grid"), ("local", "frame_size"),
+        ("local", "patch_size"), ("full", "shard_videos"), ("full", "shape"), ("full", "dtype"), ("full", "table"),
+        ("full", "format_version"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [None, [], {}, "6", -1, 0, 2.5, True, 10**15, 10**40, [None], {"a": 7}])
-def test_manifests_of_other_types_are_sentences(bank: Path, name: str, value: Any) -> None:
-    manifest, _ = read_sealed(bank / "manifest.json", "manifest")
-    write_sealed(bank / "manifest.json", {**manifest, name: value})
+def test_manifests_of_other_types_are_sentences(bank: Path, table: str, name: str, value: Any) -> None:
+    path = bank / table / "manifest.json"
+    manifest, _ = read_sealed(path, "manifest")
+    write_sealed(path, {**manifest, name: value})
     with pytest.raises(UserError, match=r"manifest|half-written|format version"):
         FeatureBank(bank, device=CPU)
     del manifest[name]
-    write_sealed(bank / "manifest.json", manifest)
+    write_sealed(path, manifest)
     with pytest.raises(UserError, match=r"manifest|format version"):
         FeatureBank(bank, device=CPU)
 
@@ -154,30 +142,50 @@ def test_manifests_of_other_types_are_sentences(bank: Path, name: str, value: An
     ["[" * 100_000, '{"videos": ' + "9" * 5000 + "}", "null", '"x"', "7", "{}"],
 )
 def test_manifests_and_marks_that_are_no_objects_are_sentences(bank: Path, text: str) -> None:
-    (bank / "shard_00001" / "done.json").write_text(text)
+    (bank / "full" / "shard_00001" / "done.json").write_text(text)
     with pytest.raises(UserError, match="half-written: 1 of 2 shards"):
         FeatureBank(bank, device=CPU)
-    (bank / "manifest.json").write_text(text)
+    (bank / "full" / "manifest.json").write_text(text)
     with pytest.raises(UserError, match="not a feature bank's manifest"):
         FeatureBank(bank, device=CPU)
 
 
-@pytest.mark.parametrize("tables", [{"../../x": [2]}, {"local": [9, "128"]}, {"local": [9]}, {"local": [4, 128]}])
-def test_tables_that_no_recognizer_gives_are_sentences(bank: Path, tables: dict[str, Any]) -> None:
-    manifest, _ = read_sealed(bank / "manifest.json", "manifest")
-    added = {name: {"shape": shape, "dtype": "float16"} for name, shape in tables.items()}
-    manifest["tables"] = {**manifest["tables"], **added}
-    write_sealed(bank / "manifest.json", manifest)
-    for path in bank.glob("shard_*/done.json"):
+@pytest.mark.parametrize(
+    ("table", "changed"),
+    [
+        ("full", {"table": "../../x"}), ("full", {"table": "thumbnail"}), ("local", {"shape": [9, "128"]}),
+        ("local", {"shape": [9]}), ("local", {"shape": [4, 128]}), ("full", {"frames": 2}),
+        ("full", {"videos": 4, "shard_videos": 2}),
+    ],
+)  # fmt: skip
+def test_tables_that_no_recognizer_gives_are_sentences(bank: Path, table: str, changed: dict[str, Any]) -> None:
+    manifest, _ = read_sealed(bank / table / "manifest.json", "manifest")
+    manifest |= changed
+    write_sealed(bank / table / "manifest.json", manifest)
+    for path in bank.glob(f"{table}/shard_*/done.json"):
         mark, _ = read_sealed(path, "done mark")
-        write_sealed(path, {**mark, "manifest": _manifest_hash(manifest)})
-    with pytest.raises(UserError, match=r"not a feature bank's manifest \(tables|has the table local in shape"):
+        write_sealed(path, {**mark, "manifest": digest(manifest)})
+    expected = (
+        r"not a feature bank's manifest \((table|shape)|the manifest of the table thumbnail"
+        r"|has the table local in shape|has 2 frames in the table full and 3 in|has 4 videos in the table full and 6 in"
+    )
+    with pytest.raises(UserError, match=expected):
+        FeatureBank(bank, device=CPU)
+
+
+@pytest.mark.parametrize("rows", [[6], [-1], ["1"], [None], 3, {"a": 1}])
+def test_rows_that_are_not_there_make_a_mark_unusable(bank: Path, rows: Any) -> None:
+    path = bank / "full" / "shard_00000" / "done.json"
+    mark, _ = read_sealed(path, "done mark")
+    write_sealed(path, {**mark, "rows_without_clip": rows})
+    with pytest.raises(UserError, match="half-written: 1 of 2 shards of the table full"):
         FeatureBank(bank, device=CPU)
 
 
 def test_labels_beyond_the_classes_are_a_sentence(bank: Path) -> None:
-    as_version_1(bank)
-    np.save(bank / "shard_00001" / "label.npy", np.array([0, 3]))
+    path = bank / "clips" / "shard_00001" / "label.npy"
+    np.save(path, np.array([0, 3]))
+    agree(path.parent)
     with pytest.raises(UserError, match="has labels from 0 to 3, expected 0 to 2"):
         FeatureBank(bank, device=CPU)
 
@@ -190,6 +198,8 @@ def test_a_full_disk_ends_a_build_with_the_file_s_name(
     with full_after(5_000), pytest.raises(OSError, match="too large") as caught:
         build_bank(folder, make_recognizer(), make_dataset(shared_list), device=CPU, shard_videos=4)
     assert str(caught.value.filename).endswith(".npy")
-    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+    # What is small was finished; nothing is left of the rest.
+    assert {path.parent.parent.name for path in folder.rglob("*.npy")} == {"clips"}
+    assert not list(folder.rglob(".part_*"))
     build_bank(folder, make_recognizer(), make_dataset(shared_list), device=CPU, shard_videos=4)
     assert check(folder) == []

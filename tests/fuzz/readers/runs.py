@@ -15,7 +15,7 @@ import numpy as np
 
 from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.shards import _manifest_hash
+from adafocus_rl.features.manifest import digest
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
 from fuzz.mutate_bytes import mutate_bytes, mutate_text
@@ -83,7 +83,7 @@ def _agree(shard: Path, manifest: Mapping[str, Any] | None = None) -> None:
         content["bytes"] = {name: path.stat().st_size for name, path in tables.items()}
         content["checksums"] = {name: checksum_of(path) for name, path in tables.items()}
         if manifest is not None:
-            content["manifest"] = _manifest_hash(manifest)
+            content["manifest"] = digest(manifest)
         write_sealed(mark, content)
 
 
@@ -92,10 +92,11 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
     """Feature banks: manifest, done marks, tables."""
     run = corpus.copy(corpus.run, folder / "run")
     bank = run / "features" / rng.choice(("train", "val"))
-    shard = rng.choice(sorted(bank.glob("shard_*")))
+    table = rng.choice(sorted(path.parent for path in bank.glob("*/manifest.json")))
+    shard = rng.choice(sorted(table.glob("shard_*")))
     kind = rng.random()
     if kind < 0.3:
-        path = bank / "manifest.json"
+        path = table / "manifest.json"
     elif kind < 0.55:
         path = shard / "done.json"
     else:
@@ -108,7 +109,7 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
                 tree.pop("checksum", None)
                 write_sealed(path, tree)
                 if path.name == "manifest.json" and rng.random() < 0.7:
-                    for one in bank.glob("shard_*"):
+                    for one in table.glob("shard_*"):
                         _agree(one, tree)
         else:
             path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))

@@ -1,4 +1,4 @@
-"""One table of a shard: a ``.npy`` file that is written row by row, and opened without trusting its header."""
+"""One array of a shard: a ``.npy`` file that is written row by row, and opened without trusting its header."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.files import naming
 
 BLOCK_BYTES = 32 << 20
-"""Bytes that are read at once where a whole table is looked at."""
+"""Bytes that are read at once where a whole array is looked at."""
 
 
-class TableWriter:
-    """Writes a table (N, …) from its first row to its last.
+class ArrayWriter:
+    """Writes an array (N, …) from its first row to its last.
 
     Plain writes and no memory map: a disk that is full refuses the one, and kills the process at the other.
 
     Args:
         path: the file.
-        dtype: of the table.
-        shape: of the whole table.
+        dtype: of the array.
+        shape: of the whole array.
+        fill: the value of rows that are passed over.
 
     Attributes:
         checksum: of what is written so far.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, fill: float = 0) -> None:
         self.path = path
         self.dtype = dtype
         self.shape = shape
+        self.fill = fill
         self.rows = 0
         self.checksum = Checksum()
         with naming(path):
@@ -48,23 +50,23 @@ class TableWriter:
         self._write(header.getbuffer())
 
     def put(self, at: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Writes rows; those that were passed over are zeros.
+        """Writes rows; those that were passed over hold the fill value.
 
         Args:
             at: (R,) where they belong, ascending, after all that were written.
-            rows: (R, …) of the table's type.
+            rows: (R, …), converted to the array's type.
         """
         self._skip_to(int(at[0]))
         last = int(at[-1]) + 1
         if len(at) < last - self.rows:
-            block = np.zeros((last - self.rows, *self.shape[1:]), dtype=self.dtype)
+            block = np.full((last - self.rows, *self.shape[1:]), self.fill, dtype=self.dtype)
             block[at - self.rows] = rows
             rows = block
         self._write(np.ascontiguousarray(rows, dtype=self.dtype).reshape(-1).view(np.uint8).data)
         self.rows = last
 
     def finish(self) -> None:
-        """Fills up with zeros, and flushes to the disk."""
+        """Fills up, and flushes to the disk."""
         self._skip_to(self.shape[0])
         with naming(self.path):
             os.fsync(self._file.fileno())
@@ -72,7 +74,7 @@ class TableWriter:
 
     def _skip_to(self, row: int) -> None:
         for _ in range(self.rows, row):
-            self._write(memoryview(bytes(math.prod(self.shape[1:]) * self.dtype.itemsize)))
+            self._write(np.full(math.prod(self.shape[1:]), self.fill, dtype=self.dtype).view(np.uint8).data)
         self.rows = max(self.rows, row)
 
     def close(self) -> None:
@@ -87,8 +89,8 @@ class TableWriter:
         self.checksum.update(data)
 
 
-def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A table as a copy-on-write memory map.
+def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array as a copy-on-write memory map.
 
     The header is compared, not interpreted: it says what the manifest says, or the file is none of the bank's.
 
@@ -122,11 +124,11 @@ def open_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDAr
 
 
 REDO = "delete its shard's folder and finish the bank with `adafocus features build RUN`"
-"""What to do about a damaged table."""
+"""What to do about a damaged array."""
 
 
 def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
-    """Compares a table's file with its shard's done mark, if that has checksums.
+    """Compares an array's file with its shard's done mark, if that has checksums.
 
     Raises:
         UserError: the content is not what was written.
@@ -140,16 +142,16 @@ def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
         raise UserError(f"{path} is damaged: it does not have the checksum it was written with; {REDO}")
 
 
-def blocks(table: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """A table's rows, some at a time, with the number of the first one; flat memory."""
-    step = max(1, BLOCK_BYTES // max(1, table[:1].nbytes))
-    for start in range(0, len(table), step):
-        yield start, table[start : start + step]
+def blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """An array's rows, some at a time, with the number of the first one; flat memory."""
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        yield start, array[start : start + step]
 
 
-def not_finite(table: NDArray[Any]) -> int | None:
-    """The first row (video) of a table that holds a NaN or an infinity; None without any."""
-    for start, rows in blocks(table):
+def not_finite(array: NDArray[Any]) -> int | None:
+    """The first row (video) of an array that holds a NaN or an infinity; None without any."""
+    for start, rows in blocks(array):
         finite = np.isfinite(rows)
         if not finite.all():
             return start + int(finite.reshape(len(rows), -1).all(axis=1).argmin())

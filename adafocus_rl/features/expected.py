@@ -1,0 +1,65 @@
+"""What the manifests of a recognizer's tables have to say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION
+from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
+from adafocus_rl.models.recognizer import Recognizer
+
+
+@torch.no_grad()
+def expected_manifests(
+    recognizer: Recognizer, dataset: ClipDataset, *, tables: Iterable[TableSpec] = DEFAULT_TABLES
+) -> dict[str, dict[str, Any]]:
+    """What tables of this recognizer on this dataset say of themselves, by name; any difference makes a table stale.
+
+    ``clips`` comes first. The videos' own bytes are not read: a video that is replaced under its name needs a rebuild
+    by hand.
+
+    Raises:
+        UserError: the encoders look at the frames of a clip together.
+        ValueError: the dataset has training transforms, which give a video other features at every visit.
+    """
+    if recognizer.clip_frames is not None:
+        raise UserError(
+            "a bank holds features of single frames, and these encoders look at a clip's frames together; use live "
+            "features (stage2.features=live, stage3.features=live)"
+        )
+    if dataset.train:
+        raise ValueError("a bank holds one set of features per video; give the dataset with the evaluation transforms")
+    frames = {
+        "videos": len(dataset),
+        "frames": dataset.num_frames,
+        "index": dataset.index.hash(),
+        # What augments training clips is not among them.
+        "transforms": {"frame_size": dataset.config.frame_size, "short_side": dataset.config.short_side},
+    }
+    side = recognizer.grid.frame_size
+    boxes = dataset.index.boxes_file
+    kinds: dict[str, dict[str, Any]] = {
+        CLIPS: {
+            "classes": dataset.num_classes,
+            "boxes": hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else None,
+        }
+    }
+    with recognizer.freeze("glance", "focus"):
+        frame = EncodedFrames(recognizer, torch.zeros(1, 1, 3, side, side))
+        specs = tuple(tables)
+        # Once each: to hash an encoder's weights takes time.
+        values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}
+        for spec in specs:
+            kinds[spec.name] = {"shape": list(spec.fill(frame).shape[1:]), "dtype": "float16"}
+            for depends in spec.depends:
+                kinds[spec.name] |= values[depends]
+    return {
+        name: {"format": BANK_FORMAT, "format_version": BANK_VERSION, "table": name, **frames, **kind}
+        for name, kind in kinds.items()
+    }

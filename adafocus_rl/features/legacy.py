@@ -1,0 +1,107 @@
+"""Banks of versions 1 and 2, whose tables have one manifest and one done mark per shard in common; read only.
+
+Layout::
+
+    manifest.json                what the whole bank was built from
+    shard_00000/<table>.npy      every table, and label.npy, multi_hot.npy, boxes.npy, valid.npy
+    shard_00000/done.json        the done mark of all tables of the shard
+
+Version 1 had no checksums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.manifest import (
+    BANK_FORMAT,
+    BANK_VERSION,
+    MANIFEST,
+    SIDE_ARRAYS,
+    is_shape,
+    no_manifest,
+    read_sealed_manifest,
+    wrong_count,
+)
+from adafocus_rl.features.shards import StoredTable, finished_shards
+from adafocus_rl.features.specs import CLIPS, NAME
+
+LAST_VERSION = 2
+
+_FRAMES = ("videos", "frames", "shard_videos", "index")
+_NORMALIZATION = ("mean", "std")
+_FOCUS = (*_NORMALIZATION, "focus_encoder", "focus_weights")
+_GLANCE = (*_NORMALIZATION, "glance_encoder", "glance_size", "glance_weights")
+_DEPENDS = {
+    "global_map": _GLANCE,
+    "global_vector": _GLANCE,
+    "local": (*_FOCUS, "grid", "frame_size", "patch_size"),
+    "full": _FOCUS,
+    "thumbnail": _NORMALIZATION,
+}
+"""What these versions' tables depend on, of all that their manifests hold."""
+
+
+def open_old_tables(folder: Path) -> dict[str, StoredTable]:
+    """The tables of a bank of version 1 or 2, by name; none where there is no such bank.
+
+    Raises:
+        UserError: its manifest is damaged, or of a version that this release does not know.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    manifest, _ = read_sealed_manifest(path, oldest=1, newest=LAST_VERSION)
+    if wrong := _wrong_entry(manifest):
+        raise no_manifest(path, f"{wrong} is missing or makes no sense")
+    names = (*manifest["tables"], *SIDE_ARRAYS)
+    version = int(manifest["format_version"])
+    wanted = {f"{name}.npy" for name in names}
+    marks = finished_shards(folder, manifest, wanted, with_checksums=version >= LAST_VERSION)
+    return {
+        name: StoredTable(folder, _manifest_of(name, manifest), marks, old_version=version)
+        for name in (CLIPS, *(name for name in manifest["tables"] if name in _DEPENDS))
+    }
+
+
+def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry that cannot be used, of those that reading a bank depends on."""
+    counts = ["videos", "frames", "classes", "grid", "frame_size", "patch_size", "shard_videos"]
+    if wrong := wrong_count(manifest, counts):
+        return wrong
+    tables = manifest.get("tables")
+    if not isinstance(tables, dict):
+        return "tables"
+    for name, table in tables.items():
+        # The name becomes a file's.
+        if not isinstance(table, dict) or not is_shape(table.get("shape")) or table.get("dtype") != "float16":
+            return f"tables.{name}"
+        if not NAME.fullmatch(name):
+            return f"tables.{name}"
+    return None
+
+
+def _manifest_of(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table's own manifest would say."""
+    depends = ("classes", "boxes") if name == CLIPS else _DEPENDS[name]
+    return {
+        "format": BANK_FORMAT,
+        "format_version": BANK_VERSION,
+        "table": name,
+        "transforms": _evaluation(manifest.get("transforms")),
+        **({} if name == CLIPS else manifest["tables"][name]),
+        **{entry: manifest.get(entry) for entry in (*_FRAMES, *depends)},
+    }
+
+
+def _evaluation(transforms: Any) -> Any:
+    """The evaluation transforms among all; as they stand if they make no sense, which fits no dataset."""
+    try:
+        config = TransformConfig(frame_size=transforms["frame_size"], resize_short=transforms["resize_short"])
+        return {"frame_size": config.frame_size, "short_side": config.short_side}
+    except (UserError, LookupError, TypeError, ValueError, OverflowError):
+        return transforms

@@ -1,0 +1,170 @@
+"""The manifest of a table: what it holds and everything that its content depends on, and nothing else.
+
+Example of a table ``full``::
+
+    format, format_version      which files these are
+    table                       "full"
+    videos, frames              the first two axes
+    shape, dtype                the other axes, and the type
+    shard_videos                videos in one shard; the only entry that the content does not depend on
+    index, transforms           of the frames: hash of the list of videos, and the evaluation transforms
+    mean, std, focus_encoder, focus_weights     what the table declares
+
+``clips`` has ``classes`` and ``boxes`` (a hash of the file of boxes) in place of ``shape`` and ``dtype``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adafocus_rl.checksums import read_sealed
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.specs import CLIPS, NAME
+
+BANK_FORMAT = "adafocus_rl.feature_bank"
+BANK_VERSION = 3
+MANIFEST = "manifest.json"
+
+NOT_CONTENT = ("format_version", "shard_videos")
+"""Entries that may differ: how the rows are stored, and not what they are."""
+
+SIDE_ARRAYS = ("label", "multi_hot", "boxes", "valid")
+"""What ``clips`` holds."""
+
+Manifest = Mapping[str, Any]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a table.
+
+    Raises:
+        UserError: the manifest cannot be read or is damaged, or is of a version that this release does not know.
+    """
+    path = folder / MANIFEST
+    manifest, _ = read_sealed_manifest(path, newest=BANK_VERSION, oldest=BANK_VERSION)
+    if wrong := _wrong_entry(manifest):
+        raise no_manifest(path, f"{wrong} is missing or makes no sense")
+    return manifest
+
+
+def read_sealed_manifest(path: Path, *, oldest: int, newest: int) -> tuple[dict[str, Any], bool]:
+    """A manifest of these versions, and whether it carries a checksum; its entries are not looked at.
+
+    Raises:
+        UserError: as :func:`read_manifest`.
+    """
+    try:
+        manifest, intact = read_sealed(path, "manifest")
+    except UserError as error:
+        raise no_manifest(path, str(error)) from None
+    if manifest.get("format") != BANK_FORMAT:
+        raise no_manifest(path, f"its format is not {BANK_FORMAT}")
+    version = manifest.get("format_version")
+    if type(version) is not int or not oldest <= version <= newest:
+        raise UserError(
+            f"the feature bank in {path.parent} has format version {short(version)}, this release reads 1 to "
+            f"{BANK_VERSION}; build it again with `adafocus features build RUN --overwrite`"
+        )
+    if not intact and (intact is False or version > 1):
+        raise no_manifest(path, "it does not have the checksum it was written with")
+    return manifest, intact is True
+
+
+def no_manifest(path: Path, reason: str) -> UserError:
+    """The error of a file that is not a manifest."""
+    return UserError(
+        f"{path} is not a feature bank's manifest ({reason}); delete {path.parent} and build the bank again with "
+        "`adafocus features build RUN`"
+    )
+
+
+def _wrong_entry(manifest: Manifest) -> str | None:
+    """The first entry that cannot be used, of those that reading a table depends on."""
+    name = manifest.get("table")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return "table"
+    counts = ["videos", "frames", "shard_videos"]
+    counts += {CLIPS: ["classes"], "local": ["grid", "frame_size", "patch_size"]}.get(name, [])
+    if wrong := wrong_count(manifest, counts):
+        return wrong
+    if name != CLIPS and not is_shape(manifest.get("shape")):
+        return "shape"
+    return "dtype" if name != CLIPS and manifest.get("dtype") != "float16" else None
+
+
+def wrong_count(manifest: Manifest, names: list[str]) -> str | None:
+    """The first of these entries that is not a number of things, of which there is at least one."""
+    return next((name for name in names if not is_count(manifest.get(name)) or manifest[name] == 0), None)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value of unknown origin is a number of things."""
+    return type(value) is int and 0 <= value < 1 << 48
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value of unknown origin is the shape of an array."""
+    return isinstance(value, list) and len(value) < 16 and all(map(is_count, value))
+
+
+def differences(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]]:
+    """Dotted names of the entries that differ, each with a text that tells both values, sorted by name."""
+    then, now = _leaves(found), _leaves(json.loads(json.dumps(expected)))
+    for field in sorted({*then, *now} - {*NOT_CONTENT}):
+        if then.get(field) != now.get(field):
+            yield field, f"{field} is {short(then.get(field))} there and {short(now.get(field))} now"
+
+
+def _leaves(values: Manifest, prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted name, so that a message can tell the very option that differs."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        leaves.update(nested)
+    return leaves
+
+
+def short(value: Any) -> str:
+    """A value for a message."""
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def identity(manifest: Manifest) -> str:
+    """Hash of what the content of a table depends on; two tables of one identity hold the same features."""
+    return digest({name: value for name, value in manifest.items() if name != "shard_videos"})
+
+
+def digest(manifest: Manifest) -> str:
+    """Hash of a whole manifest, which the done marks of its shards carry."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def shard_count(manifest: Manifest) -> int:
+    """Number of shards of a complete table."""
+    return -(-int(manifest["videos"]) // int(manifest["shard_videos"]))
+
+
+def videos_in_shard(manifest: Manifest, number: int) -> int:
+    """How many videos shard ``number`` holds; the last one may have fewer than the others."""
+    size = int(manifest["shard_videos"])
+    return min(size, int(manifest["videos"]) - number * size)
+
+
+def arrays_of(manifest: Manifest, videos: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Type and shape of every array of a shard of some videos, by name."""
+    frames = int(manifest["frames"])
+    if manifest["table"] != CLIPS:
+        return {manifest["table"]: (np.dtype(manifest["dtype"]), (videos, frames, *manifest["shape"]))}
+    return {
+        "label": (np.dtype(np.int64), (videos,)),
+        "multi_hot": (np.dtype(np.uint8), (videos, int(manifest["classes"]))),
+        "boxes": (np.dtype(np.float32), (videos, frames, 4)),
+        "valid": (np.dtype(np.bool_), (videos,)),
+    }

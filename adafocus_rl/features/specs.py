@@ -1,0 +1,134 @@
+"""The tables of a bank: what each one holds, what it depends on, and how it is filled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.checkpoint import tensors_hash
+from adafocus_rl.features.motion import thumbnails
+from adafocus_rl.models.recognizer import Recognizer
+
+MAX_PATCH_PIXELS = 1 << 22
+"""Pixels of the patches that f_L sees at once (256 patches of 128²); bounds memory, whatever the grid."""
+
+CLIPS = "clips"
+"""What a store holds beside its tables, once: labels, boxes, and which videos could be decoded."""
+
+NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
+"""Names of tables, which become names of folders and files."""
+
+
+class EncodedFrames:
+    """Frames of a few clips, and what the encoders make of them.
+
+    Everything is computed when it is first asked for and then kept, so an encoder runs once for all tables that are
+    filled together, and not at all for tables that do not need it.
+
+    Args:
+        recognizer: frozen f_G and f_L.
+        clips: (B, T, 3, S, S), uint8 or prepared, on any device.
+    """
+
+    def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
+        self.recognizer = recognizer
+        self.clips = clips
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """(N, 3, S, S) with N = B · T, prepared for the encoders, on their device."""
+        clips = self.clips.to(self.recognizer.scale.device, non_blocking=True)
+        return self.recognizer.prepare(clips).flatten(0, 1)
+
+    @cached_property
+    def glance(self) -> tuple[Tensor, Tensor]:
+        """Maps (N, C, h, w) and vectors (N, D_G): f_G on whole frames."""
+        return self.recognizer.glance_features(self.frames)
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """(N, A, D_L): f_L on the patch at every grid position."""
+        grid = self.recognizer.grid
+        origins = grid.action_origin(torch.arange(grid.num_actions, device=self.frames.device))
+        rows = max(1, MAX_PATCH_PIXELS // (grid.num_actions * grid.patch_size**2))
+        parts = []
+        for part in self.frames.split(rows):
+            patches = grid.crop(part, origins.expand(len(part), -1, -1))
+            parts.append(self.recognizer.focus_features(patches.flatten(0, 1)).unflatten(0, (len(part), -1)))
+        return torch.cat(parts)
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """(N, D_L): f_L on whole frames."""
+        return self.recognizer.full_features(self.frames)
+
+
+Dependency = Callable[[Recognizer], Mapping[str, Any]]
+"""Names and plain values that features depend on. When one of them changes, the features are stale."""
+
+
+def normalization(recognizer: Recognizer) -> dict[str, Any]:
+    """Mean and standard deviation with which frames are prepared."""
+    return {"mean": list(recognizer.config.mean), "std": list(recognizer.config.std)}
+
+
+def glance_encoder(recognizer: Recognizer) -> dict[str, Any]:
+    """f_G: its name, its weights, and the size of the frames that it sees."""
+    return {
+        "glance_encoder": recognizer.config.glance.name,
+        "glance_size": recognizer.config.glance_size,
+        "glance_weights": tensors_hash(recognizer.glance),
+    }
+
+
+def focus_encoder(recognizer: Recognizer) -> dict[str, Any]:
+    """f_L: its name and its weights."""
+    return {"focus_encoder": recognizer.config.focus.name, "focus_weights": tensors_hash(recognizer.focus)}
+
+
+def patch_grid(recognizer: Recognizer) -> dict[str, Any]:
+    """Where patches are cut and how large they are."""
+    grid = recognizer.grid
+    return {"grid": grid.grid, "frame_size": grid.frame_size, "patch_size": grid.patch_size}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """Declares a table of features, one row for each frame.
+
+    Every table depends on the frames themselves: the list of videos, the number of frames and the evaluation
+    transforms. All else that it depends on is declared here.
+
+    Raises:
+        ValueError: the name cannot be that of a folder, or is taken.
+    """
+
+    name: str
+    """Letters, digits and underscores; unique in a store."""
+
+    fill: Callable[[EncodedFrames], Tensor]
+    """Computes the rows (N, …) of N frames. They are stored as float16."""
+
+    depends: tuple[Dependency, ...] = ()
+    """What the rows depend on besides the frames. A table of another encoder adds a function that gives the hash of
+    that encoder's weights."""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name == CLIPS or self.name.startswith("shard_"):
+            raise ValueError(f"a table cannot be named {self.name!r}; give letters, digits and underscores")
+
+
+DEFAULT_TABLES = (
+    TableSpec(name="global_map", fill=lambda chunk: chunk.glance[0], depends=(normalization, glance_encoder)),
+    TableSpec(name="global_vector", fill=lambda chunk: chunk.glance[1], depends=(normalization, glance_encoder)),
+    TableSpec(name="local", fill=lambda chunk: chunk.patches, depends=(normalization, focus_encoder, patch_grid)),
+    TableSpec(name="full", fill=lambda chunk: chunk.whole, depends=(normalization, focus_encoder)),
+    TableSpec(name="thumbnail", fill=lambda chunk: thumbnails(chunk.frames), depends=(normalization,)),
+)
+"""The tables that a :class:`~adafocus_rl.features.bank.FeatureBank` needs."""

@@ -1,0 +1,178 @@
+"""Where tables lie: a folder of one run's own, or one that several runs share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adafocus_rl.checksums import write_sealed
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.legacy import open_old_tables
+from adafocus_rl.features.manifest import (
+    MANIFEST,
+    Manifest,
+    differences,
+    identity,
+    read_manifest,
+)
+from adafocus_rl.features.shards import PART, StoredTable, open_shards
+from adafocus_rl.files import naming, sync_folder
+
+BUILD = "`adafocus features build RUN`"
+
+
+@dataclass(frozen=True)
+class TableStore:
+    """A folder of tables, each in a folder of its own.
+
+    A store of one set of clips names its folders after the tables; a table that depends on something else than is
+    wanted is stale. In a shared store the names carry the identity of the tables, too (``local-3f9c…``), so tables of
+    many lists and encoders lie side by side, no table is ever stale, and equal ones are built once.
+
+    Attributes:
+        folder: where the tables lie.
+        shared: whether the names carry identities.
+        owner: who builds, so that several can do so at the same time in a shared store.
+    """
+
+    folder: Path
+    shared: bool = False
+    owner: str = ""
+
+    def path(self, manifest: Manifest) -> Path:
+        """The folder of a table with this manifest."""
+        return self.folder / (f"{manifest['table']}-{identity(manifest)}" if self.shared else str(manifest["table"]))
+
+    def tables(self) -> dict[str, StoredTable]:
+        """All tables that are there, finished or not; not of a shared store, where a name has many.
+
+        Raises:
+            UserError: a manifest is damaged.
+        """
+        found = open_old_tables(self.folder)
+        for path in sorted(self.folder.glob(f"[!.]*/{MANIFEST}")):
+            if not path.parent.name.startswith("shard_"):
+                table = open_shards(path.parent, read_manifest(path.parent))
+                if table.name != path.parent.name:
+                    raise UserError(
+                        f"{path} is the manifest of the table {table.name}; delete the folder {path.parent}"
+                    )
+                found[table.name] = table
+        return found
+
+    def find(self, expected: Mapping[str, Manifest]) -> dict[str, StoredTable]:
+        """The tables of these that are there, finished or not.
+
+        Args:
+            expected: manifests by name (:func:`~adafocus_rl.features.expected.expected_manifests`).
+
+        Raises:
+            UserError: one is stale (the entry that differs is named) or damaged.
+        """
+        found = {}
+        old = {} if self.shared else open_old_tables(self.folder)
+        for name, manifest in expected.items():
+            folder = self.path(manifest)
+            if (folder / MANIFEST).exists():
+                found[name] = open_shards(folder, read_manifest(folder))
+            elif name in old:
+                found[name] = old[name]
+        stale = [
+            (field, difference, name)
+            for name, table in found.items()
+            for field, difference in differences(table.manifest, expected[name])
+        ]
+        if stale:
+            field, difference, _ = min(stale)
+            names = ", ".join(dict.fromkeys(name for other, _, name in stale if other == field))
+            raise UserError(
+                f"the feature bank in {self.folder} is stale: {difference} (table {names}); rebuild it with `adafocus "
+                "features build RUN --overwrite`"
+            )
+        return found
+
+    def open(self, expected: Mapping[str, Manifest] | None = None) -> dict[str, StoredTable]:
+        """Complete tables.
+
+        Args:
+            expected: manifests by name; None takes all tables that are there, as they are.
+
+        Raises:
+            UserError: one is missing, half-written, stale or damaged.
+        """
+        found = self.tables() if expected is None else self.find(expected)
+        if not found:
+            raise UserError(f"no feature bank in {self.folder}; build one with {BUILD}")
+        for name in expected or ():
+            if name not in found:
+                raise UserError(
+                    f"the feature bank in {self.folder} has no table {name} of this run; build it with {BUILD}"
+                )
+        for table in found.values():
+            if len(table.marks) < table.shards:
+                raise self.half_written(table)
+        return found
+
+    def half_written(self, table: StoredTable) -> UserError:
+        """The error of a table that cannot be read as it is."""
+        advice = f"finish it with {BUILD}"
+        if table.old_version is not None:
+            advice = (
+                f"it is of format version {table.old_version}, which this release does not add to: build it again with "
+                "`adafocus features build RUN --overwrite`"
+            )
+        return UserError(
+            f"the feature bank in {self.folder} is half-written: {len(table.marks)} of {table.shards} shards of the "
+            f"table {table.name} are done; {advice}"
+        )
+
+    def begin(self, manifest: Manifest) -> StoredTable:
+        """Makes the folder of a table that is not there; another process may do so at the same time.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        folder = self.path(manifest)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            new = self.folder / f".{folder.name}{self.owner and '_'}{self.owner}.new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            write_sealed(new / MANIFEST, manifest)
+            with naming(folder):
+                try:
+                    os.replace(new, folder)
+                except OSError:
+                    shutil.rmtree(new, ignore_errors=True)
+                    if not (folder / MANIFEST).exists():
+                        raise
+            sync_folder(self.folder)
+        elif not (folder / MANIFEST).exists():
+            write_sealed(folder / MANIFEST, manifest)
+        return open_shards(folder, read_manifest(folder))
+
+    def remove(self, expected: Iterable[Manifest]) -> None:
+        """Removes these tables, whole or not, and nothing else; a bank of an earlier version goes with them.
+
+        Raises:
+            UserError: the folder of a table holds anything else, which is not ours to remove.
+        """
+        doomed = [folder for folder in map(self.path, expected) if folder.exists()]
+        for folder in doomed:
+            for path in sorted(folder.iterdir()):
+                if not path.name.startswith(_OURS):
+                    raise UserError(f"{folder} holds {path.name}, which is no part of a table; give another folder")
+        if not self.shared and self.folder.exists():
+            doomed += [path for path in self.folder.iterdir() if path.name.startswith(_OURS)]
+        for path in doomed:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+_OURS = (MANIFEST, f".{MANIFEST}", "shard_", PART)
+"""How the names of all begin that lies in the folder of a table, or in that of a bank of an earlier version."""
