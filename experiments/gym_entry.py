@@ -12,11 +12,11 @@ from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSele
 from adafocus_rl.envs.frames import ClipFrames, Frames
 from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.run.context import Context, check_videos, find_lists, make_context, use_threads
+from adafocus_rl.experiments.run.clips import check_videos
 from adafocus_rl.experiments.run.features import open_bank
-from adafocus_rl.experiments.run.folder import open_run
 from adafocus_rl.experiments.run.handover import load_agent, load_recognizer
+from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.runtime import use_threads
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
@@ -28,7 +28,7 @@ Split = Literal["train", "val"]
 class OpenRun:
     """What a run gives to environments."""
 
-    context: Context
+    run: Run
     """The run."""
 
     recognizer: Recognizer
@@ -57,18 +57,16 @@ def open_features(run: str | Path, *, split: Split = "train", features: Literal[
     """
     if split not in ("train", "val") or features not in ("bank", "live"):
         raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
-    folder = open_run(run)
-    settings = load_settings(folder.config)
-    context = make_context(settings.config, settings.agent, folder, check=False)
-    recognizer = load_recognizer(context, "stage1")
+    opened = Run.open(run)
+    recognizer = load_recognizer(opened, "stage1")
     if features == "bank":
-        dataset = context.train_still if split == "train" else context.val
-        source: FeatureSource = open_bank(context, recognizer, split, build=False)
+        dataset = opened.clips.train_still if split == "train" else opened.clips.val
+        source: FeatureSource = open_bank(opened, recognizer, split, build=False)
     else:
-        dataset = context.train if split == "train" else context.val
-        context.note_failures(check_videos(dataset, find_lists(settings.config.data)[split]))
-        source = LiveFeatures(recognizer, dataset, device=context.device)
-    return OpenRun(context=context, recognizer=recognizer, source=source, frames=ClipFrames(dataset))
+        dataset = opened.clips.train if split == "train" else opened.clips.val
+        opened.clips.note_failures(check_videos(dataset, opened.lists[split]))
+        source = LiveFeatures(recognizer, dataset, device=opened.device)
+    return OpenRun(run=opened, recognizer=recognizer, source=source, frames=ClipFrames(dataset))
 
 
 def make_patch_selection(
@@ -149,7 +147,7 @@ def _patch_selection(
     if run is not None and source is None and classifier is None:
         opened = open_features(run, split=split, features=features)
         options = {"frames": opened.frames, **options}
-        return opened.context.env(opened.source, opened.recognizer.classifier, **options), opened.frames
+        return opened.run.env(opened.source, opened.recognizer.classifier, **options), opened.frames
     if run is None and source is not None and classifier is not None:
         use_threads()
         return PatchSelectionVectorEnv(source, classifier, **options), None
@@ -239,8 +237,8 @@ def _frame_skipping(
     clips = None
     if run is not None and patches is None and policy is None:
         opened = open_features(run, split=split, features=features)
-        patches = opened.context.env(opened.source, opened.recognizer.classifier)
-        policy = load_agent(opened.context, opened.context.agent(patches))
+        patches = opened.run.env(opened.source, opened.recognizer.classifier)
+        policy = load_agent(opened.run, opened.run.new_agent(patches))
         clips = opened.frames
     else:
         use_threads()

@@ -5,12 +5,9 @@ All that a run has learnt is in its checkpoints, so its own videos need not be t
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,30 +18,25 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
-from adafocus_rl.data.dataset import ClipDataset
-from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.transforms import apply_transform, build_transform
 from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.clips import clips_of
-from adafocus_rl.experiments.config.experiment import ExperimentConfig
-from adafocus_rl.experiments.config.parser import Settings, load_settings
+from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.recording import frame_macs
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
-from adafocus_rl.experiments.run.context import Context, find_device
-from adafocus_rl.experiments.run.folder import RunFolder, open_run
+from adafocus_rl.experiments.run.clips import one_video
 from adafocus_rl.experiments.run.handover import (
+    blank_env,
     is_finished,
     load_agent,
     load_classifier,
     load_recognizer,
     saved_class_names,
 )
-from adafocus_rl.experiments.run.metrics_log import MetricsLog
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
-from adafocus_rl.features import LiveFeatures
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.files import user_path
 from adafocus_rl.flops import component_macs, video_macs
@@ -99,7 +91,7 @@ class Predictor:
     """A run, ready to recognise. Made by :meth:`load`.
 
     Args:
-        context: the run; its datasets are not looked at.
+        run: the run; its lists and videos are not read.
         recognizer: f_G, f_L, and stage I's f_C.
         agent: π, or a π′ on π.
         classifier: f_C.
@@ -109,7 +101,7 @@ class Predictor:
 
     def __init__(
         self,
-        context: Context,
+        run: Run,
         recognizer: Recognizer,
         agent: Agent,
         classifier: Classifier,
@@ -117,7 +109,7 @@ class Predictor:
         policy_macs: int,
         names: list[str],
     ) -> None:
-        self.context = context
+        self.run = run
         self.recognizer = recognizer
         self.agent = agent
         self.classifier = classifier
@@ -142,15 +134,10 @@ class Predictor:
             UserError: no such run, a checkpoint is missing, the run has no such π′, or the agent cannot act on videos
                 of which nothing is known.
         """
-        folder = open_run(run)
-        settings = load_settings(folder.config)
-        stage1 = folder.checkpoint("stage1")
-        manifest = checkpoint.load(stage1)[1] if stage1.is_file() else {}
-        context = _context(folder, settings, device, manifest)
-        recognizer = load_recognizer(context, "stage1")
-        source = LiveFeatures(recognizer, context.val, device=context.device)
-        env = context.env(source, recognizer.classifier, num_envs=1)
-        chosen = load_agent(context, context.agent(env, agent))
+        opened = Run.open(run, device=device, with_data=False)
+        recognizer = load_recognizer(opened, "stage1")
+        env = blank_env(opened.config, recognizer)
+        chosen = load_agent(opened, opened.new_agent(env, agent))
         if chosen.privileged:
             raise UserError(
                 f"{type(chosen).__name__} acts on true boxes or labels, which nobody knows of a new video; name "
@@ -158,17 +145,17 @@ class Predictor:
             )
         macs, stage = chosen.macs_per_step(), "stage3"
         if price is not None:
-            known = {point.price: point for point in operating_points(context)}
+            known = {point.price: point for point in operating_points(opened)}
             if price not in known:
                 have = ", ".join(f"{one:g}" for one in known) or "none"
                 raise UserError(f"the run has no π′ of the price {price:g}; it has {have} (skip.lambdas)")
             stage = known[price].stage(3)
-            chosen = load_skipper(context, env, chosen, known[price])
+            chosen = load_skipper(opened, env, chosen, known[price])
             macs += chosen.macs_per_step()
         classifier = recognizer.classifier
-        if is_finished(context, stage):
-            classifier, _ = load_classifier(context, stage, classifier)
-        return cls(context, recognizer, chosen, classifier, policy_macs=macs, names=_names(context, settings, manifest))
+        if is_finished(opened, stage):
+            classifier, _ = load_classifier(opened, stage, classifier)
+        return cls(opened, recognizer, chosen, classifier, policy_macs=macs, names=_names(opened))
 
     def predict(self, path: str | Path) -> Prediction:
         """Recognises a video file or a folder of frames.
@@ -177,7 +164,7 @@ class Predictor:
             PredictionError: it cannot be decoded; the reason says why.
         """
         path = user_path(path)
-        found = _dataset(self.context.config, str(path.absolute()))[0]
+        found = one_video(self.run.config, path.absolute())[0]
         if isinstance(found, BadClip):
             raise PredictionError(str(path), found.reason)
         return self._recognise(found, str(path))
@@ -195,11 +182,11 @@ class Predictor:
         """
         if not len(frames):
             raise PredictionError(name, "there are no frames")
-        config = self.context.val.config
-        chosen = clip_indices(len(frames), self.context.val.frame_sets, rng=None)
+        config = self.run.config
+        chosen = clip_indices(len(frames), frame_sets(config), rng=None)
         pixels = torch.from_numpy(np.ascontiguousarray(frames[chosen])).permute(0, 3, 1, 2)
         nowhere = torch.full((len(chosen), 4), torch.nan)
-        clip, boxes = apply_transform(build_transform(config, train=False), pixels, nowhere)
+        clip, boxes = apply_transform(build_transform(transform_of(config), train=False), pixels, nowhere)
         found = Clip(
             clip=clip.contiguous(),
             label=torch.tensor(0),
@@ -213,7 +200,7 @@ class Predictor:
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Median milliseconds to recognise the same clip with f_L on every whole frame."""
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
-        spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.context.device)
+        spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.run.device)
         assert spent is not None
         return spent
 
@@ -248,7 +235,7 @@ class Predictor:
         shown = ShownVideo(
             row=0,
             path=name,
-            clip=self.context.val.focus_frames(found.clip),
+            clip=self.recognizer.focus_frames(found.clip[None])[0],
             true_boxes=torch.full((1, 4), torch.nan),
             true_names=[],
             panels=[panel],
@@ -259,7 +246,7 @@ class Predictor:
             probabilities=belief[-1],
             boxes=shown.panels[0].boxes,
             kept=torch.tensor(shown.panels[0].kept),
-            frames=self.context.val.focus_frames(found.frames),
+            frames=self.recognizer.focus_frames(found.frames[None])[0],
             gmacs=gmacs,
             full_frame_gmacs=full["total"] / 1e9,
             ms=spent,
@@ -269,42 +256,16 @@ class Predictor:
 
     def _run(self, batch: ClipBatch) -> tuple[Rollout, PatchSelectionVectorEnv]:
         env = self.agent.env.like(self.agent.env.source, self.classifier)
-        episodes = LiveEpisodes(self.recognizer, batch, device=self.context.device)
+        episodes = LiveEpisodes(self.recognizer, batch, device=self.run.device)
         return env.rollout(self.agent.bind(env), episodes=episodes, deterministic=True, with_reward=False), env
 
 
-def _context(run: RunFolder, settings: Settings, device: str | None, manifest: Mapping[str, Any]) -> Context:
-    """A context without the run's videos: in their place stands one that is never looked at."""
-    config = settings.config
-    if config.model.num_classes == 0:
-        # Counted from the training list then; the checkpoint remembers.
-        count = int(manifest.get("model", {}).get("num_classes", 1))
-        config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=count))
-    nothing = _dataset(config, "nothing")
-    return Context(
-        config=config,
-        agent_config=settings.agent,
-        run=run,
-        device=find_device(device or config.device),
-        train=nothing,
-        train_still=nothing,
-        val=nothing,
-        stills=None,
-        log=MetricsLog(run.metrics, run.tensorboard),
-    )
-
-
-def _dataset(config: ExperimentConfig, path: str) -> ClipDataset:
-    """The one video at an absolute path, with the run's evaluation transforms; its label means nothing."""
-    return clips_of(config, VideoIndex(records=[VideoRecord(path=path, labels=(0,))], root=Path()), train=False)
-
-
-def _names(context: Context, settings: Settings, manifest: Mapping[str, Any]) -> list[str]:
+def _names(run: Run) -> list[str]:
     """K names: those that the run was trained with, else of its episode record or its file of classes; else numbers."""
-    count = context.config.model.num_classes
-    names = saved_class_names(manifest)
-    if names is None and context.run.episodes.is_file():
-        names = EpisodeRecord.load(context.run.episodes).class_names
-    if names is None and settings.config.data.classes and Path(settings.config.data.classes).is_file():
-        names = [*read_class_names(Path(settings.config.data.classes)).names]
+    count, listed = run.config.model.num_classes, run.config.data.classes
+    names = saved_class_names(checkpoint.load(run.folder.checkpoint("stage1"))[1])
+    if names is None and run.folder.episodes.is_file():
+        names = EpisodeRecord.load(run.folder.episodes).class_names
+    if names is None and listed and Path(listed).is_file():
+        names = [*read_class_names(Path(listed)).names]
     return [*(names or [])[:count], *(str(number) for number in range(len(names or []), count))]

@@ -1,4 +1,4 @@
-"""A finished run as a library: a recognizer, an agent, and what they make of clips."""
+"""A finished run as a library: its recognizer and its agent, and what they make of clips."""
 
 from __future__ import annotations
 
@@ -8,41 +8,31 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.envs import PatchSelectionVectorEnv
-from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
-from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.handover import blank_env, is_finished, load_agent, load_classifier, load_recognizer
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.recognizer import Recognizer
 
 
-def load_agent(run: str | Path, recognizer: Recognizer) -> Agent:
-    """The agent of a run; its data need not be there.
+def load_trained(path: str | Path, *, device: str | None = None) -> tuple[Recognizer, Agent]:
+    """The recognizer of a run after its last stage, and its agent; the run's data need not be there.
 
     Args:
-        run: the folder.
-        recognizer: the run's, from :meth:`Recognizer.load`; where it is, the agent goes.
+        path: the run folder.
+        device: where both compute; None takes the run's.
 
     Returns:
-        The trained agent, or one that has nothing to learn.
+        The recognizer in evaluation mode, and the trained agent, or one that has nothing to learn.
 
     Raises:
-        UserError: no such run, or stage II was not run.
+        UserError: no such run, or stage I or II was not run.
     """
-    folder = open_run(run)
-    settings = load_settings(folder.config)
-    agent = blank_agent(settings.config, settings.agent, recognizer)
-    return type(agent).load(folder.checkpoint("stage2"), agent.env) if agent.learns else agent
-
-
-def blank_agent(config: ExperimentConfig, agent: AgentConfig, recognizer: Recognizer) -> Agent:
-    """The agent that a configuration names, untrained, on an environment of the right sizes without videos."""
-    side = recognizer.grid.frame_size
-    source = GivenClips(recognizer, torch.zeros(1, config.data.num_frames, 3, side, side, dtype=torch.uint8))
-    env = PatchSelectionVectorEnv(
-        source, recognizer.classifier, num_envs=1, reward=config.env.reward, seed=config.seed, **config.env.options()
-    )
-    return agent.make(env, seed=config.seed)
+    run = Run.open(path, device=device, with_data=False)
+    recognizer = load_recognizer(run, "stage1")
+    agent = load_agent(run, run.new_agent(blank_env(run.config, recognizer)))
+    if is_finished(run, "stage3"):
+        recognizer.classifier, _ = load_classifier(run, "stage3", recognizer.classifier)
+    return recognizer, agent
 
 
 @torch.no_grad()
@@ -51,7 +41,7 @@ def recognize(recognizer: Recognizer, agent: Agent, clips: Tensor) -> tuple[Tens
 
     Args:
         recognizer: f_G, f_L, f_C; it is put in evaluation mode.
-        agent: who chooses the patches; of :func:`load_agent`.
+        agent: who chooses the patches; of :func:`load_trained`.
         clips: (B, T, 3, S, S), normalised already, or uint8 intensities, which are then normalised. AdaFocus-TSM takes
             T_G + T_L frames, those that f_G looks at first.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.files import user_path
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import create_classifier
 from adafocus_rl.models.config import ModelConfig, check_model, clip_frames
@@ -71,22 +69,6 @@ class Recognizer(nn.Module):
         self.register_buffer("scale", (1 / (255 * std)).float()[:, None, None], persistent=False)
         self.register_buffer("shift", (-mean / std).float()[:, None, None], persistent=False)
         self._frozen: tuple[Part, ...] = ()
-
-    @staticmethod
-    def load(run: str | Path, *, device: torch.device | str = "cpu") -> Recognizer:
-        """The recogniser of a run folder, or of one checkpoint file, in evaluation mode.
-
-        Args:
-            run: a run folder: f_G and f_L as stage I left them, and f_C as stage III did, if it was run; or the file of
-                a checkpoint with a recogniser.
-            device: where it goes.
-
-        Raises:
-            UserError: if there is no such run or file, or it holds no recogniser.
-        """
-        from adafocus_rl.models.saving import load_run  # which imports this module
-
-        return load_run(user_path(run), device=device)
 
     @property
     def num_actions(self) -> int:

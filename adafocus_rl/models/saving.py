@@ -104,22 +104,6 @@ def load_recognizer(
     return recognizer.eval(), tensors, manifest
 
 
-def load_run(run: Path, *, device: torch.device | str = "cpu") -> Recognizer:
-    """What :meth:`Recognizer.load` gives: of a run folder after its last stage, or of one checkpoint.
-
-    Raises:
-        UserError: as :func:`load_recognizer`.
-    """
-    if not run.is_dir():
-        return load_recognizer(run, device=device)[0]
-    recognizer, _, _ = load_recognizer(run / "checkpoints" / "stage1.safetensors", device=device)
-    finetuned = run / "checkpoints" / "stage3.safetensors"
-    if finetuned.is_file():
-        tensors, _ = checkpoint.load(finetuned, device=device)
-        checkpoint.load_into(recognizer.classifier, tensors, prefix="classifier.", what=str(finetuned))
-    return recognizer
-
-
 def _no_recognizer(what: str) -> UserError:
     return UserError(f"checkpoint {what} holds no recognizer; give one that a training stage has written")
 

@@ -29,9 +29,9 @@ from adafocus_rl.experiments.bench.decode_loops import (
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.config.stages import StillsConfig
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import open_bank
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.recognizer import Recognizer
@@ -128,8 +128,8 @@ def bench_crops(device: torch.device) -> Timing:
 def bench_rollout(device: torch.device) -> Timing:
     """Whole episodes by ``rollout``, and the same ones by ``step``; features in a bank, the published reward."""
     with tempfile.TemporaryDirectory() as folder:
-        context, recognizer = _tiny_run(Path(folder), device)
-        env, agent = _env_and_agent(context, recognizer, open_bank(context, recognizer, "val"))
+        run, recognizer = _tiny_run(Path(folder), device)
+        env, agent = _env_and_agent(run, recognizer, open_bank(run, recognizer, "val"))
         videos = env.source.videos
 
         def stepped() -> None:
@@ -149,18 +149,18 @@ def bench_rollout(device: torch.device) -> Timing:
 def bench_bank(device: torch.device) -> Timing:
     """One pass of rollouts with features from the bank, and from the encoders, decoding included."""
     with tempfile.TemporaryDirectory() as folder:
-        context, recognizer = _tiny_run(Path(folder), device)
-        live = LiveFeatures(recognizer, context.val, device=device)
-        bank = open_bank(context, recognizer, "val")
+        run, recognizer = _tiny_run(Path(folder), device)
+        live = LiveFeatures(recognizer, run.clips.val, device=device)
+        bank = open_bank(run, recognizer, "val")
 
         def one_pass(source: FeatureSource) -> Callable[[], None]:
-            env, agent = _env_and_agent(context, recognizer, source)
+            env, agent = _env_and_agent(run, recognizer, source)
 
-            def run() -> None:
+            def train() -> None:
                 for _ in env.rollouts(agent, epoch=0):
                     pass
 
-            return run
+            return train
 
         return compare("bank", ("bank", one_pass(bank)), ("live", one_pass(live)), device)
 
@@ -188,7 +188,7 @@ def bench_decode(device: torch.device) -> list[Timing]:
         ]
 
 
-def _tiny_run(folder: Path, device: torch.device) -> tuple[Context, Recognizer]:
+def _tiny_run(folder: Path, device: torch.device) -> tuple[Run, Recognizer]:
     """The moving digits recipe on a few new videos, untrained: speed does not depend on the weights' values."""
     settings = load_settings(find_recipe("moving_digits"))
     config = settings.config
@@ -201,18 +201,16 @@ def _tiny_run(folder: Path, device: torch.device) -> tuple[Context, Recognizer]:
         model=dataclasses.replace(config.model, num_classes=10),
         stage0=dataclasses.replace(config.stage0, stills=StillsConfig()),
     )
-    context = make_context(config, settings.agent, RunFolder(folder / "run"))
-    return context, context.recognizer().eval()
+    run = Run(RunFolder(folder / "run"), config, settings.agent)
+    return run, run.new_recognizer().eval()
 
 
-def _env_and_agent(
-    context: Context, recognizer: Recognizer, source: FeatureSource
-) -> tuple[PatchSelectionVectorEnv, PPOAgent]:
+def _env_and_agent(run: Run, recognizer: Recognizer, source: FeatureSource) -> tuple[PatchSelectionVectorEnv, PPOAgent]:
     env = PatchSelectionVectorEnv(
         source, recognizer.classifier, num_envs=len(source.videos), shuffle=False,
         autoreset_mode=AutoresetMode.DISABLED,
     )  # fmt: skip
-    agent = context.agent(env)
+    agent = run.new_agent(env)
     assert isinstance(agent, PPOAgent)
     return env, agent
 

@@ -10,7 +10,7 @@ from adafocus_rl.experiments.compare.plan import find_run, make_plan
 from adafocus_rl.experiments.compare.pool import cores
 from adafocus_rl.experiments.compare.table import print_comparison
 from adafocus_rl.experiments.compare.variants import ablation_names, agent_variant, read_ablation
-from adafocus_rl.experiments.run.context import find_device
+from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text, print_json, sentence
 from adafocus_rl.files import user_path
 

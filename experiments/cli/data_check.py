@@ -18,7 +18,7 @@ from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.report.loader_sheet import check_picture, write_loader_sheet
-from adafocus_rl.experiments.run.context import find_lists
+from adafocus_rl.experiments.run.clips import find_lists
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json, print_lines
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path

@@ -8,11 +8,11 @@ from functools import partial
 from adafocus_rl.experiments.cli.finish import finish, print_found
 from adafocus_rl.experiments.evaluation.evaluate import evaluate as evaluate_run
 from adafocus_rl.experiments.evaluation.evaluate import evaluate_one
-from adafocus_rl.experiments.run.context import open_context
 from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.training.full_frame import full_frame_classifier
 
@@ -25,12 +25,13 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
     options = parser.parse_args(argv)
-    with locked(open_run(options.run).path, command_text("adafocus", "evaluate", *argv)):
-        context = open_context(options.run, strict=options.strict)
-        features = RunFeatures(context, load_recognizer(context, "stage1"))
+    with locked(existing_folder(options.run).path, command_text("adafocus", "evaluate", *argv)):
+        run = Run.open(options.run, strict=options.strict)
+        run.check_videos()
+        features = RunFeatures(run, load_recognizer(run, "stage1"))
         if options.agent is None:
-            found = evaluate_run(context, features, partial(full_frame_classifier, context, features))
-            finish(context, found, as_json=options.json)
+            found = evaluate_run(run, features, partial(full_frame_classifier, run, features))
+            finish(run, found, as_json=options.json)
         else:
-            print_found(context, evaluate_one(context, features, options.agent), as_json=options.json)
+            print_found(run, evaluate_one(run, features, options.agent), as_json=options.json)
     return 0

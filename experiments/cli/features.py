@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from adafocus_rl.experiments.run.context import Context, open_context
 from adafocus_rl.experiments.run.features import open_bank
-from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.features import FeatureBank
@@ -25,19 +25,21 @@ def features(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)
-    with locked(open_run(options.run).path, command) if build else nullcontext():
-        context = open_context(options.run, check=build)  # a bank is checked without its videos
-        recognizer = load_recognizer(context, "stage1")
+    with locked(existing_folder(options.run).path, command) if build else nullcontext():
+        run = Run.open(options.run)
+        if build:  # a bank is checked without its videos
+            run.check_videos()
+        recognizer = load_recognizer(run, "stage1")
         for split in ("train", "val"):
-            bank = open_bank(context, recognizer, split, build=build, overwrite=options.overwrite)
+            bank = open_bank(run, recognizer, split, build=build, overwrite=options.overwrite)
             if not build:
-                _check_content(context, bank, split)
-            say(f"{context.run.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
+                _check_content(run, bank, split)
+            say(f"{run.folder.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
     return 0
 
 
-def _check_content(context: Context, bank: FeatureBank, split: str) -> None:
-    index = (context.train_still if split == "train" else context.val).index
+def _check_content(run: Run, bank: FeatureBank, split: str) -> None:
+    index = (run.clips.train_still if split == "train" else run.clips.val).index
     with Ticker(f"bank {split}", bank.num_shards) as ticker:
         without = verify_bank(bank, paths=[record.path for record in index], progress=ticker.to)
     if without:

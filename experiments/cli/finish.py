@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import print_json
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.experiments.terminal.tables import print_results
 
 
-def print_found(context: Context, results: Mapping[str, Any], *, as_json: bool) -> None:
+def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
     """The results on stdout, and the videos that were left out on stderr."""
     if as_json:
         print_json(results)
     else:
         print_results(results)
-    if context.failed:
-        say(f"{len(context.failed)} videos were left out because they cannot be decoded:")
-        for path, reason in context.failed.items():
+    if run.clips.failed:
+        say(f"{len(run.clips.failed)} videos were left out because they cannot be decoded:")
+        for path, reason in run.clips.failed.items():
             say(f"  {path}: {reason}")
 
 
-def finish(context: Context, results: Mapping[str, Any], *, as_json: bool) -> None:
+def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
     """As :func:`print_found`, and which files were written."""
-    print_found(context, results, as_json=as_json)
-    written = [path for path in (context.run.results, context.run.sheet, context.run.report) if path.is_file()]
+    print_found(run, results, as_json=as_json)
+    written = [path for path in (run.folder.results, run.folder.sheet, run.folder.report) if path.is_file()]
     say(f"wrote {', '.join(map(str, written))}")

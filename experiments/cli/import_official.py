@@ -13,9 +13,8 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.recognition import blank_agent
 from adafocus_rl.experiments.run.folder import RunFolder
-from adafocus_rl.experiments.run.handover import write_classifier, write_recognizer
+from adafocus_rl.experiments.run.handover import blank_env, write_classifier, write_recognizer
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import say
@@ -94,7 +93,7 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
         recognizer = Recognizer(config.model).eval()
     unused = _fill(recognizer, found.recognizer, found.path, part="the recognizer")
-    agent = blank_agent(config, settings.agent, recognizer)
+    agent = settings.agent.make(blank_env(config, recognizer), seed=config.seed)
     if stage > 1:
         network = getattr(agent, "network", None)
         if not isinstance(network, nn.Module):

@@ -10,9 +10,9 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.report.pictures import sheet, sheet_title, write_film
 from adafocus_rl.experiments.report.run_report import write_report
 from adafocus_rl.experiments.report.shown import ShownVideo, choose_traces, find_video, show, spread
-from adafocus_rl.experiments.run.context import open_context
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.files import replacing, user_path
@@ -54,43 +54,44 @@ def replay(argv: Sequence[str]) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; give at least 1")
-    context = open_context(options.run)
-    run = context.run
-    out = user_path(options.out) if options.out else run.report
+    run = Run.open(options.run)
+    run.check_videos()
+    folder = run.folder
+    out = user_path(options.out) if options.out else folder.report
     if out.suffix not in KINDS:
         raise UserError(f"--out is {out}; give a file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    record = load_record(run)
+    record = load_record(folder)
     is_page = out.suffix == ".html"
-    count = options.videos or (context.config.evaluation.report_videos or 50 if is_page else GRID_VIDEOS)
+    count = options.videos or (run.config.evaluation.report_videos or 50 if is_page else GRID_VIDEOS)
     places = [find_video(record, name) for name in options.video] if options.video else spread(len(record), count)
     traces = choose_traces(record, options.agents)
     if not is_page and not options.agents:
         traces = traces[:1]
     out.parent.mkdir(parents=True, exist_ok=True)
-    inside = out.resolve().is_relative_to(run.path.resolve())
-    with locked(run.path, command_text("adafocus", "replay", *argv)) if inside else nullcontext():
+    inside = out.resolve().is_relative_to(folder.path.resolve())
+    with locked(folder.path, command_text("adafocus", "replay", *argv)) if inside else nullcontext():
         if is_page:
-            results = run.read_results()
-            write_report(context, record, results, out=out, places=places, traces=traces, spread_out=not options.video)
+            results = folder.read_results()
+            write_report(run, record, results, out=out, places=places, traces=traces, spread_out=not options.video)
         else:
-            videos, failed = show(record, context.val, places, traces)
-            context.note_failures(failed)
-            write_pictures(out, videos, name=context.config.name, heat=options.probabilities, fps=options.fps)
+            videos, failed = show(record, run.clips.val, places, traces)
+            run.clips.note_failures(failed)
+            write_pictures(out, videos, name=run.config.name, heat=options.probabilities, fps=options.fps)
     say(f"wrote {out}")
     return 0
 
 
-def load_record(run: RunFolder) -> EpisodeRecord:
+def load_record(folder: RunFolder) -> EpisodeRecord:
     """The record of a run.
 
     Raises:
         UserError: it has none.
     """
-    if not run.episodes.is_file():
+    if not folder.episodes.is_file():
         raise UserError(
-            f"{run.path} has no episode record {run.episodes.name}; `adafocus evaluate {run.path}` writes it"
+            f"{folder.path} has no episode record {folder.episodes.name}; `adafocus evaluate {folder.path}` writes it"
         )
-    return EpisodeRecord.load(run.episodes)
+    return EpisodeRecord.load(folder.episodes)
 
 
 def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: bool, fps: int = 3) -> None:

@@ -12,10 +12,10 @@ from adafocus_rl.experiments.cli.finish import finish
 from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.evaluation.evaluate import evaluate
-from adafocus_rl.experiments.run.context import make_context
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.same_run import check_same_run
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.training.full_frame import full_frame_classifier
@@ -49,38 +49,39 @@ def train(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv[1:])
     settings = parse_settings(keys, ["--config", str(recipe), *rest])
 
-    run = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
+    folder = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
     command = command_text("adafocus", "train", *argv)
     with ExitStack() as stack:
         # A folder that is not there is made when all has been looked at.
-        new = not run.path.is_dir()
+        new = not folder.path.is_dir()
         if not new:
-            stack.enter_context(locked(run.path, command))
-        _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-        context = make_context(settings.config, settings.agent, run, resume=options.resume, strict=options.strict)
-        rehearse(context, stages)
+            stack.enter_context(locked(folder.path, command))
+        _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+        run = Run(folder, settings.config, settings.agent, resume=options.resume, strict=options.strict)
+        run.check_videos()
+        rehearse(run, stages)
         if new:
-            stack.enter_context(locked(run.path, command))
+            stack.enter_context(locked(folder.path, command))
             # Another process may have been faster.
-            _check_folder(run, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+            _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
         if options.overwrite:
-            run.discard()
+            folder.discard()
         elif not options.resume:
-            for name in run.discard_from(min(stages)):
-                context.log.forget(name)
-        run.describe(config_text=settings.text, command=command)
-        features = train_run(context, stages)
+            for name in folder.discard_from(min(stages)):
+                run.log.forget(name)
+        folder.describe(config_text=settings.text, command=command)
+        features = train_run(run, stages)
         if features is None:
-            finish(context, context.run.read_results(), as_json=options.json)
+            finish(run, run.folder.read_results(), as_json=options.json)
         else:
-            found = evaluate(context, features, partial(full_frame_classifier, context, features))
-            finish(context, found, as_json=options.json)
+            found = evaluate(run, features, partial(full_frame_classifier, run, features))
+            finish(run, found, as_json=options.json)
     return 0
 
 
 def _check_folder(
-    run: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
+    folder: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
 ) -> None:
     """Makes sure that no finished work is lost or mixed up without being asked for."""
     if overwrite and resume:
@@ -90,15 +91,15 @@ def _check_folder(
             f"--overwrite would discard the checkpoint that stage {min(stages)} starts from; "
             "leave it out: the stages asked for are done anew anyway"
         )
-    if overwrite or not run.config.is_file():
+    if overwrite or not folder.config.is_file():
         return
     if not resume and 0 in stages:
         raise UserError(
-            f"{run.path} holds a run already; add --resume to go on with it, --overwrite to discard it, "
+            f"{folder.path} holds a run already; add --resume to go on with it, --overwrite to discard it, "
             "or --out for another folder"
         )
     if resume:
         # Before anything is done: what would end the run at its end.
-        run.read_results()
-        read_metrics(run.metrics)
-    check_same_run(run, load_settings(run.config).values, wanted, stages=stages, resume=resume)
+        folder.read_results()
+        read_metrics(folder.metrics)
+    check_same_run(folder, load_settings(folder.config).values, wanted, stages=stages, resume=resume)

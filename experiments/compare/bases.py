@@ -18,10 +18,10 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.variants import as_arguments, changed_keys, variant_settings
 from adafocus_rl.experiments.config.parser import Settings
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import is_finished, load_recognizer, save_recognizer
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import BANK, ENCODERS, RANDOM_PATCHES, STILLS, first_affected, keys_of, matters
 from adafocus_rl.experiments.terminal.command_line import command_text
 from adafocus_rl.experiments.training.train import train
@@ -33,12 +33,12 @@ class Base:
     """A frozen recognizer with its banks.
 
     Attributes:
-        run: a folder with ``checkpoints/stage1.safetensors`` and ``features/``.
+        folder: one with ``checkpoints/stage1.safetensors`` and ``features/``.
         changed: keys in which it differs from the run that is compared on; empty for that run itself.
         stage: the run's stage that it starts from.
     """
 
-    run: RunFolder
+    folder: RunFolder
     changed: tuple[tuple[str, Any], ...] = ()
     stage: Literal[0, 1] = 1
 
@@ -67,7 +67,7 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
         if matters(key, keys_of((STILLS, ENCODERS, RANDOM_PATCHES, BANK)))
     }
     if not changed:
-        return Base(run=run)
+        return Base(folder=run)
     foreign = [key for key in changed if first_affected([key]) in (STILLS, ENCODERS)]
     if foreign:
         raise UserError(
@@ -79,13 +79,13 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
     identity = json.dumps([sorted(changed.items()), _hash_of(origin)])
     title = "-".join(f"{key.split('.')[-1]}-{value}" for key, value in changed.items())
     return Base(
-        run=RunFolder(folder / f"{plain_name(title)}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"),
+        folder=RunFolder(folder / f"{plain_name(title)}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"),
         changed=tuple(changed.items()),
         stage=1 if same_recognizer else 0,
     )
 
 
-def prepare(base: Base, origin: Context) -> None:
+def prepare(base: Base, origin: Run) -> None:
     """Makes what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
 
     Args:
@@ -101,26 +101,27 @@ def prepare(base: Base, origin: Context) -> None:
         features.training(origin.config.stage2.features)
         return
     arguments = as_arguments(dict(base.changed))
-    settings = variant_settings(origin.run, arguments)
-    context = make_context(settings.config, settings.agent, base.run, resume=True)
-    base.run.describe(
-        config_text=settings.text, command=f"# {origin.run.path} with {command_text(*arguments)}, {base.needs}"
+    settings = variant_settings(origin.folder, arguments)
+    run = Run(base.folder, settings.config, settings.agent, resume=True)
+    run.check_videos()
+    base.folder.describe(
+        config_text=settings.text, command=f"# {origin.folder.path} with {command_text(*arguments)}, {base.needs}"
     )
-    if not is_finished(context, RANDOM_PATCHES.name):
+    if not is_finished(run, RANDOM_PATCHES.name):
         start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
-        save_recognizer(context, start.name, _resized(load_recognizer(origin, start.name), context))
+        save_recognizer(run, start.name, _resized(load_recognizer(origin, start.name), run))
         if start is not RANDOM_PATCHES:
-            train(context, [1])
-    features = RunFeatures(context, load_recognizer(context, RANDOM_PATCHES.name))
+            train(run, [1])
+    features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
     features.validation()
     for kind in {settings.config.stage2.features, settings.config.stage3.features}:
         features.training(kind)
-    context.log.close()
+    run.log.close()
 
 
 def weights_hash(base: Base) -> str:
     """Of the recognizer after stage I."""
-    return _hash_of(base.run.checkpoint(RANDOM_PATCHES.name))
+    return _hash_of(base.folder.checkpoint(RANDOM_PATCHES.name))
 
 
 def plain_name(text: str) -> str:
@@ -132,8 +133,8 @@ def _hash_of(path: Path) -> str:
     return checkpoint.tensors_hash(checkpoint.load(path)[0])
 
 
-def _resized(recognizer: Recognizer, context: Context) -> Recognizer:
+def _resized(recognizer: Recognizer, run: Run) -> Recognizer:
     """The same weights with another grid or patch size, of which no weight's shape depends."""
-    found = context.recognizer(with_weights=False)
+    found = run.new_recognizer(with_weights=False)
     found.load_state_dict(recognizer.state_dict())
     return found.eval()

@@ -28,9 +28,9 @@ from adafocus_rl.experiments.compare.summary import (
 )
 from adafocus_rl.experiments.compare.together import put_together, refuse_shared_videos
 from adafocus_rl.experiments.compare.training import Training, make_training
-from adafocus_rl.experiments.run.context import Context, make_context
-from adafocus_rl.experiments.run.folder import environment
+from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import write_json
 
@@ -76,58 +76,57 @@ def _carry_out(
     plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None
 ) -> tuple[dict[str, Any], list[Failure]]:
     started = time.monotonic()
-    contexts = [make_context(plan.stored.config, plan.stored.agent, plan.run) for plan in plans]
+    runs = [Run(plan.folder, plan.stored.config, plan.stored.agent) for plan in plans]
+    for run in runs:
+        run.check_videos()
     if together is not None:
-        refuse_shared_videos(contexts)
+        refuse_shared_videos(runs)
     # What may be missing is looked for before the first training.
     copied = [
-        {FULL_FRAME: [full_frame_result(context)]} if plan.full_frame else {}
-        for plan, context in zip(plans, contexts, strict=True)
+        {FULL_FRAME: [full_frame_result(run)]} if plan.full_frame else {} for plan, run in zip(plans, runs, strict=True)
     ]
-    failures = [
-        failure for plan, context in zip(plans, contexts, strict=True) for failure in _prepare_bases(plan, context)
-    ]
+    failures = [failure for plan, run in zip(plans, runs, strict=True) for failure in _prepare_bases(plan, run)]
     failed = {failure.name for failure in failures}
     trainings = [_trainings(plan, failed) for plan in plans]
     failures += _train([training for some in trainings for training in some], plans, jobs)
     found = []
-    for plan, context, some, rows in zip(plans, contexts, trainings, copied, strict=True):
-        index = context.val.index
+    for plan, run, some, rows in zip(plans, runs, trainings, copied, strict=True):
+        index = run.clips.val.index
         results = {stage: read_results(some, stage, index) for stage in ((2, 3) if plan.finetune else (2,))}
         results[max(results)].update(rows)
         settings = {
-            name: {"agent": wanted.values["agent"], "bank": str(plan.bases[name].run.features)}
+            name: {"agent": wanted.values["agent"], "bank": str(plan.bases[name].folder.features)}
             for name, wanted in plan.settings.items()
         }
         found.append(Found(results=results, settings=settings, trainings=some))
     facts: dict[str, Any] = {"command": command, "jobs": jobs, "started": started, "failures": failures}
-    for plan, context, one in zip(plans, contexts, found, strict=True):
-        content = _write(plan, context, one, plan.out, runs=[plan.run.path], **facts)
+    for plan, run, one in zip(plans, runs, found, strict=True):
+        content = _write(plan, run, one, plan.out, runs=[plan.folder.path], **facts)
     if together is not None:
         results = {stage: put_together([one.results[stage] for one in found]) for stage in found[0].results}
         # Banks are each run's own, and so are the episodes that a report shows.
         settings = {name: {"agent": entry["agent"]} for name, entry in found[0].settings.items()}
         both = Found(results=results, settings=settings, trainings=[])
-        content = _write(plans[0], contexts[0], both, together, runs=[plan.run.path for plan in plans], **facts)
+        content = _write(plans[0], runs[0], both, together, runs=[plan.folder.path for plan in plans], **facts)
     return content, failures
 
 
-def _prepare_bases(plan: Plan, context: Context) -> list[Failure]:
+def _prepare_bases(plan: Plan, run: Run) -> list[Failure]:
     """The recognizers and banks that are missing; the run's own must be there."""
     failures: list[Failure] = []
     reasons: dict[Path, str | None] = {}
     for name, base in plan.bases.items():
-        if base.run.path not in reasons:
+        if base.folder.path not in reasons:
             if base.changed:
-                say(f"{name}: {base.needs}, in {base.run.path}")
+                say(f"{name}: {base.needs}, in {base.folder.path}")
             try:
-                prepare(base, context)
-                reasons[base.run.path] = None
+                prepare(base, run)
+                reasons[base.folder.path] = None
             except UserError as error:
                 if not base.changed:
                     raise
-                reasons[base.run.path] = str(error)
-        if (reason := reasons[base.run.path]) is not None:
+                reasons[base.folder.path] = str(error)
+        if (reason := reasons[base.folder.path]) is not None:
             failures.append(Failure(name=name, reason=reason))
     return failures
 
@@ -165,7 +164,7 @@ def _train(trainings: Sequence[Training], plans: Sequence[Plan], jobs: int) -> l
 
 def _write(
     plan: Plan,
-    context: Context,
+    run: Run,
     found: Found,
     out: Path,
     *,
@@ -197,7 +196,7 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "compare.json", content)
     _draw(out, content)
-    say(f"wrote {write_comparison_report(context, content, found.trainings, out / 'report.html')}")
+    say(f"wrote {write_comparison_report(run, content, found.trainings, out / 'report.html')}")
     return content
 
 

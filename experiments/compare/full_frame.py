@@ -6,18 +6,18 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.summary import groups_of
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.record import EpisodeRecord
 
 FULL_FRAME = "full_frame"
 """Its name, as in the run's table."""
 
 
-def full_frame_result(context: Context) -> dict[str, Any]:
+def full_frame_result(run: Run) -> dict[str, Any]:
     """The result of f_L on whole frames, from what the run's evaluation has left: one training, with the run's seed.
 
     Args:
-        context: the run.
+        run: the run.
 
     Returns:
         What a training's result file holds, as far as a row needs it.
@@ -25,21 +25,21 @@ def full_frame_result(context: Context) -> dict[str, Any]:
     Raises:
         UserError: the run was not evaluated, or without whole frames, or on other videos.
     """
-    run = context.run
-    rows = [row for row in run.read_results()["rows"] if row["agent"] == FULL_FRAME]
-    record = EpisodeRecord.load(run.episodes) if run.episodes.is_file() else None
+    folder = run.folder
+    rows = [row for row in folder.read_results()["rows"] if row["agent"] == FULL_FRAME]
+    record = EpisodeRecord.load(folder.episodes) if folder.episodes.is_file() else None
     traces = [trace for trace in record.traces if trace.name == FULL_FRAME] if record is not None else []
-    if not rows or record is None or not traces or record.index_hash != context.val.index.hash():
+    if not rows or record is None or not traces or record.index_hash != run.clips.val.index.hash():
         raise UserError(
-            f"{run.path} has no row of f_L on whole frames for its validation list; `adafocus evaluate {run.path}` "
-            "makes it, unless evaluation.full_frame_epochs is 0"
+            f"{folder.path} has no row of f_L on whole frames for its validation list; "
+            f"`adafocus evaluate {folder.path}` makes it, unless evaluation.full_frame_epochs is 0"
         )
     (row,), (trace,) = rows, traces
     return {
         "seed": 0,
         "videos": record.videos.tolist(),
-        "labels": [context.val.index[video].labels[0] for video in record.videos.tolist()],
-        "groups": groups_of(context.val.index, record.videos.tolist()),
+        "labels": [run.clips.val.index[video].labels[0] for video in record.videos.tolist()],
+        "groups": groups_of(run.clips.val.index, record.videos.tolist()),
         "visits": 1,
         "hits": record.right(trace).int().tolist(),
         "map": row["map"],

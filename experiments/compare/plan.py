@@ -11,7 +11,7 @@ from adafocus_rl.experiments.compare.bases import Base, base_of
 from adafocus_rl.experiments.compare.variants import Variant, check_names
 from adafocus_rl.experiments.config.parser import Settings, load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
-from adafocus_rl.experiments.run.folder import RunFolder, open_run
+from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
 from adafocus_rl.files import user_path
 
 
@@ -20,7 +20,7 @@ class Plan:
     """What is to be compared on one run, and where the results go."""
 
     title: str
-    run: RunFolder
+    folder: RunFolder
     stored: Settings
     bases: dict[str, Base]
     """By variant's name."""
@@ -46,7 +46,7 @@ def find_run(name: str, folder: str | None) -> RunFolder:
     if RunFolder(user_path(name)).config.is_file() or not is_recipe:
         if folder is not None:
             raise UserError(f"{name} is a run folder, or no recipe, so --run {folder} says it twice; give one of them")
-        return open_run(name)
+        return existing_folder(name)
     run = RunFolder(user_path(folder or f"runs/{load_settings(find_recipe(name)).config.name}"))
     if not run.config.is_file():
         raise UserError(
@@ -88,7 +88,7 @@ def make_plan(
     settings = {variant.name: variant.settings(run, arguments) for variant in variants}
     return Plan(
         title=title or "agents",
-        run=run,
+        folder=run,
         stored=stored,
         bases={name: base_of(run, stored, wanted, work / "bases", name=name) for name, wanted in settings.items()},
         settings=settings,

@@ -12,18 +12,16 @@ from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatt
 from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.run_report import chosen_note, number
 from adafocus_rl.experiments.report.shown import show, spread
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import write_text
 from adafocus_rl.record import EpisodeRecord, Trace
 
 
-def write_comparison_report(
-    context: Context, content: Mapping[str, Any], trainings: Sequence[Training], path: Path
-) -> Path:
+def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Sequence[Training], path: Path) -> Path:
     """Writes the page of a comparison.
 
     Args:
-        context: the run that is compared on.
+        run: the run that is compared on.
         content: compare.json.
         trainings: all of them; those of seed 0 have left episode records.
         path: where to.
@@ -34,7 +32,7 @@ def write_comparison_report(
     rows, runs = content["rows"], len(content["runs"])
     record = merged_record([training for training in trainings if training.seed == 0])
     page = PageContent(
-        title=f"adafocus_rl: {context.config.name}, {content['title']}",
+        title=f"adafocus_rl: {run.config.name}, {content['title']}",
         subtitle=f"{content['seeds']} seed{'s' * (content['seeds'] > 1)} on "
         + ("one frozen recognizer" if runs == 1 else f"the frozen recognizers of {runs} runs")
         + (f", {rows[0]['videos']} validation videos" if rows else ""),
@@ -58,11 +56,11 @@ def write_comparison_report(
         notes=_notes(content),
         charts=[*_compute_charts(rows), *_curve_charts(content)],
     )
-    if record is not None and context.config.evaluation.report_videos:
+    if record is not None and run.config.evaluation.report_videos:
         traces = record.last_traces()
-        places = spread(len(record), context.config.evaluation.report_videos)
-        workers = context.config.data.workers
-        page.videos, page.failed = show(record, context.val, places, traces, workers=workers)
+        places = spread(len(record), run.config.evaluation.report_videos)
+        workers = run.config.data.workers
+        page.videos, page.failed = show(record, run.clips.val, places, traces, workers=workers)
         page.videos_note = chosen_note(len(page.videos), len(record), spread_out=True) + " Seed 0 of each."
         page.confusions = [confusion_of(record, trace) for trace in traces]
     write_text(path, render_page(page))

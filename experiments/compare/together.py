@@ -7,23 +7,23 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.summary import Results, mean_of_known
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 
 
-def refuse_shared_videos(contexts: Sequence[Context]) -> None:
+def refuse_shared_videos(runs: Sequence[Run]) -> None:
     """Refuses runs that validate on the same video, which together they would count twice, and so look too sure.
 
     Raises:
         UserError: naming the first such video.
     """
-    seen: dict[str, Context] = {}
-    for context in contexts:
-        index = context.val.index
+    seen: dict[str, Run] = {}
+    for run in runs:
+        index = run.clips.val.index
         for path in {str(index.full_path(row).resolve()) for row in range(len(index))}:
-            other = seen.setdefault(path, context)
-            if other is not context:
+            other = seen.setdefault(path, run)
+            if other is not run:
                 raise UserError(
-                    f"{other.run.path} and {context.run.path} both validate on {path}; give the runs of a "
+                    f"{other.folder.path} and {run.folder.path} both validate on {path}; give the runs of a "
                     "cross-validation, whose validation lists have no video in common"
                 )
 

@@ -22,7 +22,6 @@ from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentCon
 from adafocus_rl.experiments.config.parser import Settings
 from adafocus_rl.experiments.evaluation.measure import evaluate_agent
 from adafocus_rl.experiments.evaluation.recording import frame_macs, make_record
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import (
@@ -33,6 +32,7 @@ from adafocus_rl.experiments.run.handover import (
     save_classifier,
 )
 from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import BANK, CLASSIFIER, POLICY, RANDOM_PATCHES, keys_of, matters
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
@@ -114,7 +114,7 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
         name=name,
         config=settings.config,
         agent=settings.agent,
-        base=base.run.path,
+        base=base.folder.path,
         folder=own,
         seed=0,
         finetune=finetune,
@@ -148,49 +148,49 @@ def _run(training: Training) -> None:
     evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
     config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
     # The videos were looked at before the first training.
-    context = make_context(config, training.agent, RunFolder(training.folder), resume=True, check=False)
+    run = Run(RunFolder(training.folder), config, training.agent, resume=True)
     # The recognizer and the banks are another folder's, and only read.
-    base = dataclasses.replace(context, run=RunFolder(training.base))
+    base = run.at(RunFolder(training.base))
     recognizer = load_recognizer(base, RANDOM_PATCHES.name)
     features = RunFeatures(base, recognizer, build=False)
     validation = features.validation()
-    agent = context.agent(context.env(features.training(config.stage2.features), recognizer.classifier))
+    agent = run.new_agent(run.env(features.training(config.stage2.features), recognizer.classifier))
     if not training.result(2).is_file():
         seconds = 0.0
-        if is_finished(context, POLICY.name):
-            agent = load_agent(context, agent)
+        if is_finished(run, POLICY.name):
+            agent = load_agent(run, agent)
         else:
-            seconds = train_policy(context, agent, validation) if agent.learns else 0.0
-            save_agent(context, agent)
+            seconds = train_policy(run, agent, validation) if agent.learns else 0.0
+            save_agent(run, agent)
         tracer = _tracer(training, agent, recognizer, 2)
-        found = measure(context, agent, recognizer.classifier, validation, tracer=tracer)
-        _save_record(training, context, tracer, 2)
+        found = measure(run, agent, recognizer.classifier, validation, tracer=tracer)
+        _save_record(training, run, tracer, 2)
         write_json(
             training.result(2),
-            {**_facts(training, context, agent, recognizer), **found, "seconds": seconds, "curves": _curves(context)},
+            {**_facts(training, run, agent, recognizer), **found, "seconds": seconds, "curves": _curves(run)},
         )
     if training.finetune and not training.result(3).is_file():
-        agent = load_agent(context, context.agent(agent.env))
+        agent = load_agent(run, run.new_agent(agent.env))
         source = features.training(config.stage3.features)
         classifier = copy.deepcopy(recognizer.classifier)
         started = time.monotonic()
-        finetune_classifier(context, classifier, agent, source)
+        finetune_classifier(run, classifier, agent, source)
         seconds = time.monotonic() - started
-        save_classifier(context, CLASSIFIER.name, classifier, {})
+        save_classifier(run, CLASSIFIER.name, classifier, {})
         tracer = _tracer(training, agent, recognizer, 3)
-        found = measure(context, agent, classifier, validation, tracer=tracer)
-        _save_record(training, context, tracer, 3)
-        write_json(training.result(3), {**_facts(training, context, agent, recognizer), **found, "seconds": seconds})
-    context.log.close()
+        found = measure(run, agent, classifier, validation, tracer=tracer)
+        _save_record(training, run, tracer, 3)
+        write_json(training.result(3), {**_facts(training, run, agent, recognizer), **found, "seconds": seconds})
+    run.log.close()
 
 
 def measure(
-    context: Context, agent: Agent, classifier: Classifier, source: FeatureSource, *, tracer: Tracer | None = None
+    run: Run, agent: Agent, classifier: Classifier, source: FeatureSource, *, tracer: Tracer | None = None
 ) -> dict[str, Any]:
     """Accuracy of the agent's best actions, and on which videos it was right.
 
     Args:
-        context: the run; a random agent sees every video ``evaluation.repeats`` times.
+        run: the run; a random agent sees every video ``evaluation.repeats`` times.
         agent: who chooses.
         classifier: f_C.
         source: features of the videos.
@@ -201,7 +201,7 @@ def measure(
         was recognised; ``top1`` and ``map``: means over the visits, in [0, 1]; ``reward``: of an episode, mean over
         videos and visits.
     """
-    config = context.config.evaluation
+    config = run.config.evaluation
     found = evaluate_agent(
         agent,
         classifier,
@@ -229,15 +229,15 @@ def _tracer(training: Training, agent: Agent, recognizer: Recognizer, stage: int
     return Tracer(name=agent.label, macs=macs, after_stage=stage, facts={"seed": training.seed})
 
 
-def _save_record(training: Training, context: Context, tracer: Tracer | None, stage: int) -> None:
+def _save_record(training: Training, run: Run, tracer: Tracer | None, stage: int) -> None:
     if tracer is not None:
-        make_record(context.val, "val", [tracer]).save(training.episodes(stage))
+        make_record(run.clips.val, "val", [tracer]).save(training.episodes(stage))
 
 
-def _facts(training: Training, context: Context, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:
+def _facts(training: Training, run: Run, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:
     costs = video_macs(
         component_macs(recognizer),
-        num_steps=recognizer.num_steps(context.config.data.num_frames),
+        num_steps=recognizer.num_steps(run.config.data.num_frames),
         policy_macs=agent.macs_per_step(),
         uses_patch=True,
         uses_full=False,
@@ -260,9 +260,9 @@ def is_reference(agent: Agent) -> bool:
     return agent.privileged
 
 
-def _curves(context: Context) -> dict[str, list[float | None]]:
+def _curves(run: Run) -> dict[str, list[float | None]]:
     """Reward and validation top-1 after each epoch of stage II."""
-    lines = read_metrics(context.run.metrics, POLICY.name)
+    lines = read_metrics(run.folder.metrics, POLICY.name)
     return {
         "epoch": [line["epoch"] for line in lines],
         "reward": [line.get("rollout/ep_rew_mean") for line in lines],

@@ -9,8 +9,8 @@ import torch
 
 from adafocus_rl.data import DATASETS
 from adafocus_rl.experiments.config.parser import Settings
-from adafocus_rl.experiments.recognition import blank_agent
-from adafocus_rl.experiments.run.context import find_lists, read_run_lists
+from adafocus_rl.experiments.run.clips import find_lists, read_run_lists
+from adafocus_rl.experiments.run.handover import blank_env
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -41,7 +41,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     )
     with torch.random.fork_rng(devices=[]):
         recognizer = Recognizer(model).eval()
-        agent = blank_agent(config, settings.agent, recognizer)
+        agent = settings.agent.make(blank_env(config, recognizer), seed=config.seed)
     parts = component_macs(recognizer, with_batch_norm=with_batch_norm)
     policy = agent.macs_per_step()
 

@@ -20,7 +20,6 @@ from adafocus_rl.experiments.evaluation.measure import (
 from adafocus_rl.experiments.evaluation.recording import frame_macs, make_record
 from adafocus_rl.experiments.report.contact_sheet import write_contact_sheet
 from adafocus_rl.experiments.report.run_report import write_report
-from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import results
 from adafocus_rl.experiments.run.handover import (
@@ -28,6 +27,7 @@ from adafocus_rl.experiments.run.handover import (
     load_agent,
     load_classifier,
 )
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.flops import component_macs, video_macs
@@ -75,24 +75,22 @@ class Evaluation:
     """A trained run, ready to be measured.
 
     Args:
-        context: the run.
+        run: the run.
         features: of its videos, by the recognizer after stage I.
     """
 
-    def __init__(self, context: Context, features: RunFeatures) -> None:
-        self.context = context
+    def __init__(self, run: Run, features: RunFeatures) -> None:
+        self.run = run
         self.features = features
         recognizer = self.recognizer = features.recognizer
         self.validation = features.validation()
-        self.env = context.env(self.validation, recognizer.classifier)
+        self.env = run.env(self.validation, recognizer.classifier)
         self.classifiers: dict[int, Classifier] = {2: recognizer.classifier}
-        if is_finished(context, "stage3"):
-            self.classifiers[3], _ = load_classifier(context, "stage3", recognizer.classifier)
+        if is_finished(run, "stage3"):
+            self.classifiers[3], _ = load_classifier(run, "stage3", recognizer.classifier)
         self.tracers: list[Tracer] = []
         self._macs = component_macs(recognizer)
-        self._clips = clips_to_time(
-            context.val, context.config.evaluation.timed_videos, workers=context.config.data.workers
-        )
+        self._clips = clips_to_time(run.clips.val, run.config.evaluation.timed_videos, workers=run.config.data.workers)
 
     def own_agent(self, name: str | None = None) -> Agent:
         """The run's trained agent; or one of another class that needs no training.
@@ -100,14 +98,14 @@ class Evaluation:
         Raises:
             UserError: the agent has to be trained, and this run trained none or another.
         """
-        return load_agent(self.context, self.context.agent(self.env, name))
+        return load_agent(self.run, self.run.new_agent(self.env, name))
 
     def references(self, own: Agent) -> list[Agent]:
         """The agents to compare with."""
         kinds = [kind for kind in REFERENCE_AGENTS if kind is not type(own)]
         if not self.validation.has_boxes:
             kinds = [kind for kind in kinds if kind is not OracleAgent]
-        return [kind(self.env, seed=self.context.config.seed) for kind in kinds]
+        return [kind(self.env, seed=self.run.config.seed) for kind in kinds]
 
     def agent_rows(self, agents: Sequence[Agent]) -> list[Row]:
         """A row for each agent with each f_C, in the order of the stages."""
@@ -134,16 +132,16 @@ class Evaluation:
             UserError: the π′ of a price was not trained.
         """
         rows: list[Row] = []
-        for point in operating_points(self.context):
-            skipper = load_skipper(self.context, self.env, own, point)
+        for point in operating_points(self.run):
+            skipper = load_skipper(self.run, self.env, own, point)
             classifiers = {2: self.recognizer.classifier}
-            if is_finished(self.context, point.stage(3)):
-                classifiers[3], _ = load_classifier(self.context, point.stage(3), self.recognizer.classifier)
+            if is_finished(self.run, point.stage(3)):
+                classifiers[3], _ = load_classifier(self.run, point.stage(3), self.recognizer.classifier)
             learnt = self._operating_point(own, skipper, f"{own.label}+skip", classifiers, point.price)
             share = learnt[0].kept
             assert share is not None
             chance = RandomSkipOptions(share=share)
-            at_random = RandomSkipAgent(skipper.env, chance, seed=self.context.config.seed)
+            at_random = RandomSkipAgent(skipper.env, chance, seed=self.run.config.seed)
             rows += [*learnt, *self._operating_point(own, at_random, at_random.label, classifiers, point.price)]
         return sorted(rows, key=lambda row: row.after_stage)
 
@@ -162,7 +160,7 @@ class Evaluation:
         return rows
 
     def _accuracy(self, agent: Agent, classifier: Classifier, tracer: Tracer) -> Accuracy:
-        config = self.context.config.evaluation
+        config = self.run.config.evaluation
         return evaluate_agent(
             agent, classifier, self.validation, batch_size=config.batch_size, repeats=config.repeats, tracer=tracer
         )
@@ -177,7 +175,7 @@ class Evaluation:
     def record(self) -> EpisodeRecord:
         """The episodes behind the rows so far, in the order of the stages."""
         tracers = sorted(self.tracers, key=lambda tracer: tracer.after_stage)
-        return make_record(self.context.val, "val", tracers)
+        return make_record(self.run.clips.val, "val", tracers)
 
     def full_frame_row(self, classifier: Classifier) -> Row:
         """f_L on every whole frame, with an f_C trained on those features: what the patches save compute against."""
@@ -185,12 +183,12 @@ class Evaluation:
         spent = self._milliseconds(classifier, None)
         tracer = self._tracer("full_frame", max(self.classifiers), policy_macs=0, whole_frames=True)
         found = evaluate_full_frames(
-            classifier, self.validation, batch_size=self.context.config.evaluation.batch_size, tracer=tracer
+            classifier, self.validation, batch_size=self.run.config.evaluation.batch_size, tracer=tracer
         )
         return _row("full_frame", max(self.classifiers), found, costs, spent)
 
     def _milliseconds(self, classifier: Classifier, agent: Agent | None) -> float | None:
-        return milliseconds(self.recognizer, classifier, agent, self._clips, device=self.context.device)
+        return milliseconds(self.recognizer, classifier, agent, self._clips, device=self.run.device)
 
     def _gmacs(self, *, policy_macs: int, full_frames: bool, kept: float = 1.0) -> tuple[float, float]:
         """(all, f_L's) per video."""
@@ -228,11 +226,11 @@ def _row(
     )
 
 
-def evaluate(context: Context, features: RunFeatures, full_frame: Callable[[], Classifier]) -> dict[str, Any]:
+def evaluate(run: Run, features: RunFeatures, full_frame: Callable[[], Classifier]) -> dict[str, Any]:
     """Measures a trained run; the table and the contact sheet are written to its folder.
 
     Args:
-        context: the run.
+        run: the run.
         features: of its videos, by the recognizer after stage I.
         full_frame: gives the whole-frame row's f_C; asked for unless the row is left out.
 
@@ -244,29 +242,29 @@ def evaluate(context: Context, features: RunFeatures, full_frame: Callable[[], C
     """
     say("evaluating")
     started, opened = time.monotonic(), features.seconds
-    evaluation = Evaluation(context, features)
+    evaluation = Evaluation(run, features)
     agent = evaluation.own_agent()
     rows = evaluation.agent_rows([agent, *evaluation.references(agent)])
     rows = sorted([*rows, *evaluation.skipping_rows(agent)], key=lambda row: row.after_stage)
-    if context.config.evaluation.full_frame_epochs != 0:
+    if run.config.evaluation.full_frame_epochs != 0:
         rows.append(evaluation.full_frame_row(full_frame()))
     record = evaluation.record()
-    record.save(context.run.episodes)
-    if context.config.evaluation.sheet_videos:
-        write_contact_sheet(context, record)
-    seconds = context.run.read_seconds()
+    record.save(run.folder.episodes)
+    if run.config.evaluation.sheet_videos:
+        write_contact_sheet(run, record)
+    seconds = run.folder.read_seconds()
     seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
     seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
-    content = results([row.plain() for row in rows], seconds, context.failed)
-    context.run.write_results(content)
-    if context.config.evaluation.report_videos:
-        write_report(context, record, content)
+    content = results([row.plain() for row in rows], seconds, run.clips.failed)
+    run.folder.write_results(content)
+    if run.config.evaluation.report_videos:
+        write_report(run, record, content)
     return content
 
 
-def evaluate_one(context: Context, features: RunFeatures, agent_name: str) -> dict[str, Any]:
+def evaluate_one(run: Run, features: RunFeatures, agent_name: str) -> dict[str, Any]:
     """Measures one agent on a trained run and writes nothing; as :func:`evaluate` otherwise."""
-    evaluation = Evaluation(context, features)
+    evaluation = Evaluation(run, features)
     return results(
-        [row.plain() for row in evaluation.agent_rows([evaluation.own_agent(agent_name)])], {}, context.failed
+        [row.plain() for row in evaluation.agent_rows([evaluation.own_agent(agent_name)])], {}, run.clips.failed
     )

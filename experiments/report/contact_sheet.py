@@ -6,25 +6,25 @@ from pathlib import Path
 
 from adafocus_rl.experiments.report.pictures import sheet, sheet_title
 from adafocus_rl.experiments.report.shown import show, spread
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import replacing
 from adafocus_rl.record import EpisodeRecord
 
 
-def write_contact_sheet(context: Context, record: EpisodeRecord) -> Path:
+def write_contact_sheet(run: Run, record: EpisodeRecord) -> Path:
     """Draws videos spread evenly over the validation list, with the boxes and predictions of the run's own agent.
 
     Args:
-        context: the run.
+        run: the run.
         record: of its validation videos; the run's own agent comes first.
 
     Returns:
         The path of the picture.
     """
-    places = spread(len(record), context.config.evaluation.sheet_videos)
-    videos, failed = show(record, context.val, places, record.last_traces()[:1])
-    context.note_failures(failed)
+    places = spread(len(record), run.config.evaluation.sheet_videos)
+    videos, failed = show(record, run.clips.val, places, record.last_traces()[:1])
+    run.clips.note_failures(failed)
     if videos:
-        with replacing(context.run.sheet) as temporary:
-            sheet(videos, title=sheet_title(context.config.name, videos)).save(temporary, format="png")
-    return context.run.sheet
+        with replacing(run.folder.sheet) as temporary:
+            sheet(videos, title=sheet_title(run.config.name, videos)).save(temporary, format="png")
+    return run.folder.sheet

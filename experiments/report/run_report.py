@@ -9,15 +9,15 @@ from typing import Any
 from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatter_chart
 from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.shown import show, spread
-from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import write_text
 from adafocus_rl.record import EpisodeRecord, Trace
 
 
 def write_report(
-    context: Context,
+    run: Run,
     record: EpisodeRecord,
     results: Mapping[str, Any],
     *,
@@ -29,7 +29,7 @@ def write_report(
     """Writes the page of a run.
 
     Args:
-        context: the run.
+        run: the run.
         record: of its validation videos.
         results: results.json.
         out: where to; None is ``report.html`` in the run folder.
@@ -40,24 +40,24 @@ def write_report(
     Returns:
         The path.
     """
-    wanted = spread(len(record), context.config.evaluation.report_videos) if places is None else list(places)
+    wanted = spread(len(record), run.config.evaluation.report_videos) if places is None else list(places)
     traces = record.last_traces() if traces is None else list(traces)
-    videos, failed = show(record, context.val, wanted, traces, workers=context.config.data.workers)
+    videos, failed = show(record, run.clips.val, wanted, traces, workers=run.config.data.workers)
     content = PageContent(
-        title=f"adafocus_rl: {context.config.name}",
+        title=f"adafocus_rl: {run.config.name}",
         subtitle=f"{len(record)} validation videos of {record.num_frames} frames, {len(record.class_names)} classes",
-        footer=f"Made from {context.run.path.name}/{context.run.episodes.name} and results.json, without a number "
+        footer=f"Made from {run.folder.path.name}/{run.folder.episodes.name} and results.json, without a number "
         "between them that was not measured.",
         columns=columns(results["rows"]),
         rows=[cells(row, results["rows"]) for row in results["rows"]],
         notes=_notes(results["rows"]),
-        charts=[*compute_charts(results["rows"]), *curve_charts(context.run)],
+        charts=[*compute_charts(results["rows"]), *curve_charts(run.folder)],
         confusions=[confusion_of(record, trace) for trace in traces],
         videos=videos,
         videos_note=chosen_note(len(videos), len(record), spread_out=spread_out),
         failed=failed,
     )
-    path = out or context.run.report
+    path = out or run.folder.report
     write_text(path, render_page(content))
     return path
 

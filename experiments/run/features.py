@@ -7,7 +7,7 @@ from typing import Literal
 
 from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import Ticker
 from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, TableStore, build_bank
 from adafocus_rl.features.expected import expected_manifests
@@ -22,7 +22,7 @@ class RunFeatures:
     """Feature sources of a run, each opened when first asked for.
 
     Args:
-        context: the run.
+        run: the run.
         recognizer: frozen f_G and f_L.
         build: build banks, or finish building them, if need be; otherwise they must be there.
 
@@ -30,8 +30,8 @@ class RunFeatures:
         seconds: time spent building and opening banks.
     """
 
-    def __init__(self, context: Context, recognizer: Recognizer, *, build: bool = True) -> None:
-        self.context = context
+    def __init__(self, run: Run, recognizer: Recognizer, *, build: bool = True) -> None:
+        self.run = run
         self.recognizer = recognizer
         self.build = build
         self.seconds = 0.0
@@ -43,32 +43,30 @@ class RunFeatures:
 
     def validation(self) -> FeatureSource:
         """Validation videos: from the bank, or live if none can hold them."""
-        return self._open("val", "live" if self.context.config.live_validation else "bank")
+        return self._open("val", "live" if self.run.config.live_validation else "bank")
 
     def _open(self, split: Split, kind: Kind) -> FeatureSource:
         if (split, kind) not in self._opened:
             started = time.monotonic()
             self._opened[split, kind] = (
-                open_bank(self.context, self.recognizer, split, build=self.build)
-                if kind == "bank"
-                else self._live(split)
+                open_bank(self.run, self.recognizer, split, build=self.build) if kind == "bank" else self._live(split)
             )
             self.seconds += time.monotonic() - started
         return self._opened[split, kind]
 
     def _live(self, split: Split) -> LiveFeatures:
-        dataset = self.context.train if split == "train" else self.context.val
-        workers = self.context.config.data.workers
-        return LiveFeatures(self.recognizer, dataset, device=self.context.device, workers=workers)
+        dataset = self.run.clips.train if split == "train" else self.run.clips.val
+        workers = self.run.config.data.workers
+        return LiveFeatures(self.recognizer, dataset, device=self.run.device, workers=workers)
 
 
 def open_bank(
-    context: Context, recognizer: Recognizer, split: Split, *, build: bool = True, overwrite: bool = False
+    run: Run, recognizer: Recognizer, split: Split, *, build: bool = True, overwrite: bool = False
 ) -> FeatureBank:
     """The run's bank of a split.
 
     Args:
-        context: the run.
+        run: the run.
         recognizer: frozen f_G and f_L.
         split: which videos.
         build: build it, or finish building it, if need be.
@@ -77,17 +75,17 @@ def open_bank(
     Raises:
         UserError: the bank was built from other weights, videos or transforms, or is incomplete and not to be built.
     """
-    dataset = context.train_still if split == "train" else context.val
-    config = context.config.bank
-    store = TableStore(context.run.bank(split))
+    dataset = run.clips.train_still if split == "train" else run.clips.val
+    config = run.config.bank
+    store = TableStore(run.folder.bank(split))
     if build:
         with Ticker(f"bank {split}", len(dataset)) as ticker:
             build_bank(
                 store,
                 recognizer,
                 dataset,
-                device=context.device,
-                workers=context.config.data.workers,
+                device=run.device,
+                workers=run.config.data.workers,
                 shard_videos=config.shard_videos,
                 chunk_videos=config.chunk_videos,
                 overwrite=overwrite,
@@ -99,16 +97,14 @@ def open_bank(
     unfound = index not in (None, expected[CLIPS]["index"])
     if unfound:
         expected = {name: {**manifest, "index": index} for name, manifest in expected.items()}
-    bank = FeatureBank(
-        store, device=context.device, seed=context.config.seed, expected=expected, resident=config.resident
-    )
+    bank = FeatureBank(store, device=run.device, seed=run.config.seed, expected=expected, resident=config.resident)
     if unfound and any(_labels(bank, row) != {*dataset.index[row].labels} for row in bank.videos.tolist()):
         raise UserError(
             f"the feature bank in {store.folder} has other labels than the list, whose videos are not there, either; "
             "bring back the list that the run was trained with, or rebuild it with `adafocus features build RUN "
             "--overwrite`"
         )
-    context.note_failures(bank.failed)
+    run.clips.note_failures(bank.failed)
     return bank
 
 

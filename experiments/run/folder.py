@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.steps import kept_before, stale_from
 from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
 
@@ -218,8 +214,8 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def open_run(path: str | Path) -> RunFolder:
-    """An existing run.
+def existing_folder(path: str | Path) -> RunFolder:
+    """The folder of a run that exists.
 
     Raises:
         UserError: when the folder is not a run's.
@@ -230,29 +226,6 @@ def open_run(path: str | Path) -> RunFolder:
             f"{path} is not a run folder: it has no config.yaml; make one with `adafocus train RECIPE --out {path}`"
         )
     return run
-
-
-def environment() -> dict[str, Any]:
-    """Versions and hardware, for results that can be told apart."""
-    packages = ("adafocus_rl", "torch", "torchvision", "gymnasium", "numpy", "opencv-python", "av")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: _version(name) for name in packages},
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        # OpenCV, for one, may be there under another package's name.
-        return None
 
 
 def _remove(path: Path) -> None:

@@ -7,32 +7,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.class_names import ClassNames
+from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.run import Run, make_env
+from adafocus_rl.features import GivenClips
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
 
 
-def is_finished(context: Context, name: str) -> bool:
+def is_finished(run: Run, name: str) -> bool:
     """Whether ``stage0``, ``stage1``, … has left its checkpoint."""
-    return context.run.checkpoint(name).is_file()
+    return run.folder.checkpoint(name).is_file()
 
 
-def forget_progress(context: Context, name: str) -> None:
+def forget_progress(run: Run, name: str) -> None:
     """Removes the checkpoints from which an unfinished stage would resume: its finished one is written."""
-    for path in context.run.checkpoints.glob(f"{name}.*resume.*"):
+    for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
         path.unlink()
 
 
-def save_recognizer(context: Context, name: str, recognizer: Recognizer) -> None:
+def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:
     """Ends stage 0 or I."""
-    write_recognizer(context.run, name, recognizer, class_names=context.class_names)
-    forget_progress(context, name)
+    write_recognizer(run.folder, name, recognizer, class_names=run.class_names)
+    forget_progress(run, name)
 
 
 def write_recognizer(
@@ -55,16 +60,16 @@ def write_recognizer(
     checkpoint.save(run.checkpoint(name), tensors=recognizer_tensors(recognizer), manifest=manifest)
 
 
-def load_recognizer(context: Context, name: str) -> Recognizer:
+def load_recognizer(run: Run, name: str) -> Recognizer:
     """The recognizer after stage 0 or I, in evaluation mode.
 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture, or its classes are not those of the lists.
     """
-    path = _required(context, name)
-    tensors, manifest = checkpoint.load(path, device=context.device)
-    _check_classes(context, path, manifest)
-    recognizer = context.recognizer(with_weights=False)
+    path = _required(run, name)
+    tensors, manifest = checkpoint.load(path, device=run.device)
+    _check_classes(run, path, manifest)
+    recognizer = run.new_recognizer(with_weights=False)
     restore_recognizer(recognizer, tensors, manifest, what=str(path))
     return recognizer.eval()
 
@@ -75,36 +80,36 @@ def saved_class_names(manifest: Mapping[str, Any]) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _check_classes(context: Context, path: Path, manifest: Mapping[str, Any]) -> None:
+def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
     """A list may have changed since, and with it what the labels mean.
 
     Raises:
         UserError: naming the first class that is another one.
     """
-    saved, now = saved_class_names(manifest), context.class_names
+    saved, now = saved_class_names(manifest), run.class_names
     if saved is None or now is None:
         return
     known = ClassNames(names=tuple(saved), source=str(path))
-    source = str(context.config.data.train_list or "the training list")
+    source = str(run.config.data.train_list or "the training list")
     difference = known.difference(ClassNames(names=tuple(now), source=source))
     if difference is not None:
         raise UserError(
-            f"the classes are not those that {context.run.path} was trained with: {difference}; put the list and its "
+            f"the classes are not those that {run.folder.path} was trained with: {difference}; put the list and its "
             "class names back as they were, or train again"
         )
 
 
-def save_agent(context: Context, agent: Agent, name: str = "stage2") -> None:
+def save_agent(run: Run, agent: Agent, name: str = "stage2") -> None:
     """Ends the training of π, or of a π′."""
-    agent.save(context.run.checkpoint(name))
-    forget_progress(context, name)
+    agent.save(run.folder.checkpoint(name))
+    forget_progress(run, name)
 
 
-def load_agent(context: Context, untrained: Agent, name: str = "stage2") -> Agent:
+def load_agent(run: Run, untrained: Agent, name: str = "stage2") -> Agent:
     """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
 
     Args:
-        context: the run.
+        run: the run.
         untrained: an agent of the same class.
         name: ``stage2`` for π; the checkpoint of a π′.
 
@@ -113,13 +118,20 @@ def load_agent(context: Context, untrained: Agent, name: str = "stage2") -> Agen
     """
     if not untrained.learns:
         return untrained
-    return type(untrained).load(_required(context, name), untrained.env)
+    return type(untrained).load(_required(run, name), untrained.env)
 
 
-def save_classifier(context: Context, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
+def blank_env(config: ExperimentConfig, recognizer: Recognizer) -> PatchSelectionVectorEnv:
+    """The environment of a configuration without videos: for the spaces of agents that act elsewhere."""
+    side = recognizer.grid.frame_size
+    clips = torch.zeros(1, config.data.num_frames, 3, side, side, dtype=torch.uint8)
+    return make_env(config, GivenClips(recognizer, clips), recognizer.classifier, num_envs=1)
+
+
+def save_classifier(run: Run, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
     """Ends stage III, or the training of the whole-frame row's f_C."""
-    write_classifier(context.run, name, classifier, manifest)
-    forget_progress(context, name)
+    write_classifier(run.folder, name, classifier, manifest)
+    forget_progress(run, name)
 
 
 def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
@@ -128,26 +140,26 @@ def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest
     checkpoint.save(run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name})
 
 
-def load_classifier(context: Context, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:
+def load_classifier(run: Run, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:
     """f_C as it was saved, in evaluation mode, and its manifest.
 
     Args:
-        context: the run.
+        run: the run.
         name: ``stage3``, that of a π′, or ``full_frame``.
         like: an f_C of the same architecture; not changed.
 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture.
     """
-    path = _required(context, name)
-    tensors, manifest = checkpoint.load(path, device=context.device)
+    path = _required(run, name)
+    tensors, manifest = checkpoint.load(path, device=run.device)
     classifier = copy.deepcopy(like)
     checkpoint.load_into(classifier, tensors, prefix="classifier.", what=str(path))
     return classifier.eval(), manifest
 
 
-def _required(context: Context, name: str) -> Path:
-    path = context.run.checkpoint(name)
+def _required(run: Run, name: str) -> Path:
+    path = run.folder.checkpoint(name)
     if not path.is_file():
         number = name.removeprefix("stage").split(".")[0]
         raise UserError(f"there is no checkpoint {path} to start from; run stage {number} first: add it to --stages")

@@ -8,8 +8,8 @@ from typing import Literal
 from adafocus_rl.agents import Agent, PPOAgent
 from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
-from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.run.handover import is_finished, load_agent
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.plain import build, plain
 
 
@@ -25,30 +25,30 @@ class OperatingPoint:
         return f"stage{number}.skip{float(self.price)}"
 
 
-def operating_points(context: Context) -> list[OperatingPoint]:
+def operating_points(run: Run) -> list[OperatingPoint]:
     """Those that the configuration asks for."""
-    return [OperatingPoint(price=price) for price in context.config.skip.lambdas]
+    return [OperatingPoint(price=price) for price in run.config.skip.lambdas]
 
 
-def stage_parts(context: Context, stage: int) -> list[str]:
+def stage_parts(run: Run, stage: int) -> list[str]:
     """Names of what a stage trains, one checkpoint each: π and each π′ in stage II, f_C for each of them in III."""
     parts = [f"stage{stage}"]
     for number in (2, 3):
         if stage == number:
-            parts += [point.stage(number) for point in operating_points(context)]
+            parts += [point.stage(number) for point in operating_points(run)]
     return parts
 
 
-def unfinished(context: Context, stage: int) -> list[str]:
+def unfinished(run: Run, stage: int) -> list[str]:
     """Those parts of a stage that are to do: all, but with ``--resume`` those that have left no checkpoint."""
-    return [name for name in stage_parts(context, stage) if not (context.resume and is_finished(context, name))]
+    return [name for name in stage_parts(run, stage) if not (run.resume and is_finished(run, name))]
 
 
-def new_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> PPOAgent:
+def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> PPOAgent:
     """A π′, untrained: PPO with a network of π's shape on e^G, with two actions.
 
     Args:
-        context: the run.
+        run: the run.
         patches: π's environment.
         policy: frozen π.
         point: the price.
@@ -56,17 +56,17 @@ def new_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agen
     Raises:
         UserError: an option in ``skip.options`` out of range.
     """
-    options = context.config.skip.options
-    shared = context.agent_config.options
+    options = run.config.skip.options
+    shared = run.agent_config.options
     env = FrameSkippingVectorEnv(patches, policy, price=point.price)
     given = plain(shared) if isinstance(shared, PPOOptions) else {}
-    return PPOAgent(env, build(PPOOptions, {**given, **options}, "skip.options"), seed=context.config.seed)
+    return PPOAgent(env, build(PPOOptions, {**given, **options}, "skip.options"), seed=run.config.seed)
 
 
-def load_skipper(context: Context, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:
+def load_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:
     """The run's trained π′ of a price.
 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture.
     """
-    return load_agent(context, new_skipper(context, patches, policy, point), point.stage(2))
+    return load_agent(run, new_skipper(run, patches, policy, point), point.stage(2))

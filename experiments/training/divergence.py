@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adafocus_rl.checkpoint import not_finite
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 
 _RATES = {
     "stage0.stills": "stage0.stills.learning_rate",
@@ -25,14 +25,14 @@ _RATES = {
 
 
 def refuse_divergence(
-    context: Context, stage: str, epoch: int, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]
+    run: Run, stage: str, epoch: int, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]
 ) -> None:
     """Refuses an epoch after which nothing can be learnt any more. Looks once an epoch, so that no step waits for it.
 
     That float16's scaler has skipped steps is none: neither the loss nor a parameter is infinite then.
 
     Args:
-        context: the run.
+        run: the run.
         stage: name in logs.
         epoch: counted from 1.
         scalars: of the epoch; losses and rewards are looked at.
@@ -44,17 +44,17 @@ def refuse_divergence(
     names = [name for name, value in scalars.items() if _tells(name) and not math.isfinite(value)]
     found = names[0] if names else not_finite(tensors)
     if found is not None:
-        raise UserError(_sentence(context, stage, f"epoch {epoch}", found))
+        raise UserError(_sentence(run, stage, f"epoch {epoch}", found))
 
 
 @contextmanager
-def explaining_divergence(context: Context, stage: str, tensors: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
+def explaining_divergence(run: Run, stage: str, tensors: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
     """A block of learning whose errors are divergence's if the parameters are not finite.
 
     Distributions of torch, for one, raise ValueError for parameters that are NaN.
 
     Args:
-        context: the run.
+        run: the run.
         stage: name in logs.
         tensors: gives the parameters.
 
@@ -74,19 +74,19 @@ def explaining_divergence(context: Context, stage: str, tensors: Callable[[], Ma
             found = "what the agent computes"
         if found is None:
             raise
-        raise UserError(_sentence(context, stage, "the middle of an epoch", found)) from error
+        raise UserError(_sentence(run, stage, "the middle of an epoch", found)) from error
 
 
 def _tells(name: str) -> bool:
     return "loss" in name or name == "rollout/ep_rew_mean"
 
 
-def _sentence(context: Context, stage: str, when: str, what: str) -> str:
+def _sentence(run: Run, stage: str, when: str, what: str) -> str:
     part = "stage2.skip" if stage.startswith("stage2.skip") else stage.split(".skip")[0]
     # The whole-frame row is trained with stage I's rate.
     number = 1 if part == "full_frame" else int(part[len("stage")])
     again = "--overwrite" if number == 0 else f"--stages {' '.join(map(str, range(number, 4)))}"
     return (
-        f"{stage} of {context.run.path} has diverged in {when}: {what} is not finite; nothing of that epoch was "
+        f"{stage} of {run.folder.path} has diverged in {when}: {what} is not finite; nothing of that epoch was "
         f"written, and what was finished before is kept: lower {_RATES.get(part, 'its rate')}, train again with {again}"
     )

@@ -5,38 +5,38 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from adafocus_rl.checkpoint import tensors_hash
-from adafocus_rl.experiments.run.context import Context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import is_finished, load_classifier, save_classifier
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.stage3 import train_full_frame_classifier
 from adafocus_rl.models.classifiers import AveragingClassifier, Classifier
 from adafocus_rl.seeding import seed_all
 
 
-def full_frame_classifier(context: Context, features: RunFeatures) -> Classifier:
+def full_frame_classifier(run: Run, features: RunFeatures) -> Classifier:
     """An f_C for f_L's features of whole frames. Trained once; again when anything it depends on has changed.
 
     Args:
-        context: the run.
+        run: the run.
         features: of its videos, by the recognizer after stage I.
     """
-    config, recognizer = context.config, features.recognizer
+    config, recognizer = run.config, features.recognizer
     epochs = config.evaluation.full_frame_epochs
     epochs = config.stage1.epochs + config.stage3.epochs if epochs is None else epochs
     rate, sgd = config.stage1.classifier_learning_rate, config.stage1.sgd
     manifest = {
         "glance": tensors_hash(recognizer.glance), "focus": tensors_hash(recognizer.focus),
-        "index": context.train.index.hash(), "epochs": epochs, "rate": rate, "sgd": asdict(sgd),
+        "index": run.clips.train.index.hash(), "epochs": epochs, "rate": rate, "sgd": asdict(sgd),
     }  # fmt: skip
-    if is_finished(context, "full_frame"):
-        classifier, found = load_classifier(context, "full_frame", recognizer.classifier)
+    if is_finished(run, "full_frame"):
+        classifier, found = load_classifier(run, "full_frame", recognizer.classifier)
         if all(found.get(key) == value for key, value in manifest.items()):
             return classifier
     seed_all(config.seed, "full_frame")
-    classifier = context.recognizer(with_weights=False).classifier
+    classifier = run.new_recognizer(with_weights=False).classifier
     if isinstance(classifier, AveragingClassifier):  # it had a beginning of its own in stage 0
         classifier.load_state_dict(recognizer.classifier.state_dict())
     source = features.training(config.stage3.features)
-    train_full_frame_classifier(context, classifier, source, epochs=epochs, rate=rate, sgd=sgd)
-    save_classifier(context, "full_frame", classifier, manifest)
+    train_full_frame_classifier(run, classifier, source, epochs=epochs, rate=rate, sgd=sgd)
+    save_classifier(run, "full_frame", classifier, manifest)
     return classifier.eval()

@@ -12,7 +12,7 @@ from adafocus_rl.envs.tracing import FrameMacs, Tracer
 from adafocus_rl.experiments.evaluation.recording import make_record
 from adafocus_rl.experiments.report.pictures import sheet
 from adafocus_rl.experiments.report.shown import ShownVideo, make_panel, show, spread
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.features import FeatureSource
 
 VIDEOS = 4
@@ -23,14 +23,14 @@ class LiveView:
     """Draws the same validation clips every few epochs, so that one sees the agent change.
 
     Args:
-        context: the run; ``evaluation.replay_every`` says how often, 0 for never.
+        run: the run; ``evaluation.replay_every`` says how often, 0 for never.
         validation: features of the validation videos.
         stage: name in logs.
         epochs: how many there will be; the last one is always drawn.
     """
 
-    def __init__(self, context: Context, validation: FeatureSource, *, stage: str, epochs: int) -> None:
-        self.context = context
+    def __init__(self, run: Run, validation: FeatureSource, *, stage: str, epochs: int) -> None:
+        self.run = run
         self.validation = validation
         self.stage = stage
         self.epochs = epochs
@@ -43,7 +43,7 @@ class LiveView:
             agent: who learns.
             done: epochs done.
         """
-        every = self.context.config.evaluation.replay_every
+        every = self.run.config.evaluation.replay_every
         if not every or (done % every and done not in (1, self.epochs)):
             return
         usable = self.validation.videos
@@ -52,10 +52,10 @@ class LiveView:
         rollout = env.rollout(agent.bind(env), episodes=episodes, deterministic=True, with_reward=False)
         tracer = Tracer(name=agent.label, macs=FrameMacs(always=0, local=0))
         tracer.add(env, rollout)
-        record = make_record(self.context.val, "val", [tracer])
+        record = make_record(self.run.clips.val, "val", [tracer])
         if self._videos is None:
-            self._videos, failed = show(record, self.context.val, range(len(record)), [])
-            self.context.note_failures(failed)
+            self._videos, failed = show(record, self.run.clips.val, range(len(record)), [])
+            self.run.clips.note_failures(failed)
         rows = record.videos.tolist()
         drawn = [
             dataclasses.replace(video, panels=[make_panel(record, record.traces[0], rows.index(video.row))])
@@ -64,4 +64,4 @@ class LiveView:
         if drawn:
             title = f"{self.stage}, {agent.label}, after epoch {done}: chosen (orange), probabilities (purple)"
             picture = sheet(drawn, title=title, heat=True)
-            self.context.log.picture(self.stage, done, TAG, torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+            self.run.log.picture(self.stage, done, TAG, torch.from_numpy(np.array(picture)).permute(2, 0, 1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import Ticker
 from adafocus_rl.experiments.training.divergence import refuse_divergence
 from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
@@ -26,7 +26,7 @@ class StageProgress:
     are all that an exact resume needs.
 
     Args:
-        context: the run.
+        run: the run.
         stage: name of the stage and stem of its checkpoints.
         modules: what is trained or belongs with it, by name.
         optimizer: its optimiser.
@@ -42,31 +42,31 @@ class StageProgress:
 
     def __init__(
         self,
-        context: Context,
+        run: Run,
         stage: str,
         *,
         modules: Mapping[str, nn.Module],
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        self.context = context
+        self.run = run
         self.stage = stage
         self.modules = modules
         self.optimizer = optimizer
         self.scaler = scaler
-        self.rotation = CheckpointRotation(context.run.checkpoints, f"{stage}.resume")
+        self.rotation = CheckpointRotation(run.folder.checkpoints, f"{stage}.resume")
         self.seconds = 0.0
         self.done = 0
         self._started = time.monotonic()
-        latest = self.rotation.load_latest(device=context.device) if context.resume else None
+        latest = self.rotation.load_latest(device=run.device) if run.resume else None
         if latest is not None:
             path, tensors, manifest = latest
             with self.rotation.advising(path):
                 self._restore(str(path), tensors, manifest)
-        context.log.forget(stage, after=self.done)
+        run.log.forget(stage, after=self.done)
 
     def _restore(self, path: str, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-        check_index(self.context, manifest, path)
+        check_index(self.run, manifest, path)
         for name, module in self.modules.items():
             checkpoint.load_into(module, tensors, prefix=f"{name}.", what=path)
         own = {
@@ -87,7 +87,7 @@ class StageProgress:
             ticker.advance(self.done * steps)
             for epoch in range(self.done, total):
                 self._started = time.monotonic()
-                seed_all(self.context.config.seed, self.stage, epoch)
+                seed_all(self.run.config.seed, self.stage, epoch)
                 yield epoch, ticker
                 # An undecodable video may have left the epoch a step short.
                 ticker.advance((epoch + 1) * steps - ticker.count)
@@ -99,14 +99,14 @@ class StageProgress:
             UserError: the loss or a parameter is not finite; nothing of the epoch is written.
         """
         tensors = self._tensors()
-        refuse_divergence(self.context, self.stage, epoch + 1, scalars, tensors)
+        refuse_divergence(self.run, self.stage, epoch + 1, scalars, tensors)
         self.done = epoch + 1
         self.seconds += time.monotonic() - self._started
-        self.context.log.write(self.stage, self.done, scalars)
+        self.run.log.write(self.stage, self.done, scalars)
         manifest = {
             "kind": "resume", "stage": self.stage, "seconds": self.seconds,
             "optimizer": optimizer_tensors(self.optimizer)[1],
-            "index": self.context.index_hashes, "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+            "index": self.run.clips.index_hashes, "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }  # fmt: skip
         self.rotation.save(self.done, tensors, manifest)
 
@@ -121,13 +121,13 @@ class StageProgress:
         return {**modules, **{f"optimizer.{name}": value for name, value in optimizer.items()}}
 
 
-def check_index(context: Context, manifest: Mapping[str, object], path: str) -> None:
+def check_index(run: Run, manifest: Mapping[str, object], path: str) -> None:
     """Refuses to resume on another training list.
 
     Raises:
         UserError: the list's content is not what it was.
     """
-    if manifest["index"] != context.index_hashes:
+    if manifest["index"] != run.clips.index_hashes:
         raise UserError(
             f"a training list has changed since {path} was written; restore it, or begin anew with --overwrite"
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.experiments.config.stages import Stage0Config, StillsConfig
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.training.progress import Mean, StageProgress
 from adafocus_rl.experiments.training.update import Update
@@ -21,7 +21,7 @@ from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import seed_all
 
 
-def train_encoders(context: Context, recognizer: Recognizer) -> float:
+def train_encoders(run: Run, recognizer: Recognizer) -> float:
     """Trains f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
 
     Encoders without published weights see close-ups first, if the data has them: what ImageNet is to the others. An
@@ -29,25 +29,25 @@ def train_encoders(context: Context, recognizer: Recognizer) -> float:
     they are thrown away.
 
     Args:
-        context: the run.
+        run: the run.
         recognizer: f_G and f_L are changed in place, and an averaging f_C; another f_C is left alone.
 
     Returns:
         Seconds of training.
     """
-    config = context.config.stage0
+    config = run.config.stage0
     classes = recognizer.config.num_classes
-    seed_all(context.config.seed, "heads")
+    seed_all(run.config.seed, "heads")
     encoders = {"glance": recognizer.glance, "focus": recognizer.focus}
     # Not for an f_G without features, which a system without f_G has.
     linears = {name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim}
-    heads = nn.ModuleDict(linears).to(context.device)
+    heads = nn.ModuleDict(linears).to(run.device)
     modules = {"recognizer": recognizer, "heads": heads}
     seconds = 0.0
-    if context.stills is not None:
+    if run.clips.stills is not None:
         # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
-        seconds += _classify(context, modules, context.stills, "stage0.stills", config.stills)
-    seconds += _classify(context, modules, context.train, "stage0", config)
+        seconds += _classify(run, modules, run.clips.stills, "stage0.stills", config.stills)
+    seconds += _classify(run, modules, run.clips.train, "stage0", config)
     if isinstance(recognizer.classifier, AveragingClassifier):
         recognizer.classifier.begin_with(*linears.values())
     recognizer.eval()
@@ -55,7 +55,7 @@ def train_encoders(context: Context, recognizer: Recognizer) -> float:
 
 
 def _classify(
-    context: Context,
+    run: Run,
     modules: Mapping[str, nn.Module],
     dataset: ClipDataset,
     stage: str,
@@ -71,15 +71,15 @@ def _classify(
     assert isinstance(heads, nn.ModuleDict)
     sgd, epochs, rate = config.sgd, config.epochs, config.learning_rate
     of_frames = isinstance(config, StillsConfig)
-    compute = context.config.stage0.compute
+    compute = run.config.stage0.compute
     own_rate = config.head_learning_rate if isinstance(config, Stage0Config) else None
     head_rate = rate if own_rate is None else own_rate
-    dropout = nn.Dropout(context.config.stage0.dropout)
+    dropout = nn.Dropout(run.config.stage0.dropout)
     encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
     optimizer = sgd_optimizer([(encoders, rate), (heads, head_rate)], sgd)
-    update = Update(optimizer, sgd, compute, recognizer, device=context.device)
-    progress = StageProgress(context, stage, modules=modules, optimizer=optimizer, scaler=update.scaler)
-    batches = context.passes(dataset, sgd.batch_size)
+    update = Update(optimizer, sgd, compute, recognizer, device=run.device)
+    progress = StageProgress(run, stage, modules=modules, optimizer=optimizer, scaler=update.scaler)
+    batches = run.clips.passes(dataset, sgd.batch_size)
     steps = -(-len(dataset) // sgd.batch_size)
 
     def classify(head: nn.Module, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ def _classify(
         mean = Mean()
         for step, clips in enumerate(batches(epoch)):
             set_rate(optimizer, sgd, epoch * steps + step, steps=steps, epochs=epochs)
-            batch = clips.to(context.device, non_blocking=True)
+            batch = clips.to(run.device, non_blocking=True)
             update(len(batch), partial(losses, batch), mean)
             ticker.advance()
         scalars = mean.values()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.training.progress import Mean, StageProgress
 from adafocus_rl.experiments.training.update import Update
@@ -42,7 +42,7 @@ def random_patch_loss(
     return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
 
 
-def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
+def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     """One uniformly random patch per step, at any pixel offset; cross-entropy after every step.
 
     A step is a frame, or the whole clip for encoders that look at its frames together.
@@ -51,13 +51,13 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
     where its learning rate is 0: nothing of it changes then, batch statistics included.
 
     Args:
-        context: the run.
+        run: the run.
         recognizer: f_L and f_C are changed in place.
 
     Returns:
         Seconds of training.
     """
-    config = context.config.stage1
+    config = run.config.stage1
     optimizer = sgd_optimizer(
         [
             (recognizer.focus, config.focus_learning_rate),
@@ -65,11 +65,11 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
         ],
         config.sgd,
     )
-    update = Update(optimizer, config.sgd, config.compute, recognizer, device=context.device)
+    update = Update(optimizer, config.sgd, config.compute, recognizer, device=run.device)
     modules = {"recognizer": recognizer}
-    progress = StageProgress(context, "stage1", modules=modules, optimizer=optimizer, scaler=update.scaler)
-    batches = context.passes(context.train, config.sgd.batch_size)
-    steps = -(-len(context.train) // config.sgd.batch_size)
+    progress = StageProgress(run, "stage1", modules=modules, optimizer=optimizer, scaler=update.scaler)
+    batches = run.clips.passes(run.clips.train, config.sgd.batch_size)
+    steps = -(-len(run.clips.train) // config.sgd.batch_size)
     frozen: tuple[Part, ...] = ("glance",) if config.focus_learning_rate else ("glance", "focus")
     with recognizer.freeze(*frozen):
         for epoch, ticker in progress.epochs(config.epochs, steps):
@@ -77,9 +77,9 @@ def train_on_random_patches(context: Context, recognizer: Recognizer) -> float:
             mean = Mean()
             for step, clips in enumerate(batches(epoch)):
                 set_rate(optimizer, config.sgd, epoch * steps + step, steps=steps, epochs=config.epochs)
-                batch = clips.to(context.device, non_blocking=True)
+                batch = clips.to(run.device, non_blocking=True)
                 # For the whole minibatch, so that it does not matter in how many parts it is computed.
-                where = torch.rand(len(batch), recognizer.num_steps(batch.clips.shape[1]), 2, device=context.device)
+                where = torch.rand(len(batch), recognizer.num_steps(batch.clips.shape[1]), 2, device=run.device)
                 origin = recognizer.grid.uniform_origin(where)
                 update(len(batch), partial(random_patch_loss, recognizer, update, batch, origin), mean)
                 ticker.advance()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.config.stages import SGDConfig
-from adafocus_rl.experiments.run.context import Context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import clip_gradients, set_rate, sgd_optimizer
 from adafocus_rl.experiments.training.progress import Mean, StageProgress
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
@@ -20,12 +20,12 @@ LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 
 
 def finetune_classifier(
-    context: Context, classifier: Classifier, agent: Agent, source: FeatureSource, *, stage: str = "stage3"
+    run: Run, classifier: Classifier, agent: Agent, source: FeatureSource, *, stage: str = "stage3"
 ) -> float:
     """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
     Args:
-        context: the run.
+        run: the run.
         classifier: f_C, changed in place.
         agent: who chooses the patches, or which frames to keep.
         source: features of the training videos; an agent's that skips frames have π's patches in them.
@@ -34,7 +34,7 @@ def finetune_classifier(
     Returns:
         Seconds of training.
     """
-    config = context.config.stage3
+    config = run.config.stage3
 
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         visit = torch.full_like(episodes.videos, epoch)
@@ -42,17 +42,17 @@ def finetune_classifier(
         return agent.env.local(episodes, output.action)
 
     return _train_classifier(
-        context, stage, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
+        run, stage, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
     )
 
 
 def train_full_frame_classifier(
-    context: Context, classifier: Classifier, source: FeatureSource, *, epochs: int, rate: float, sgd: SGDConfig
+    run: Run, classifier: Classifier, source: FeatureSource, *, epochs: int, rate: float, sgd: SGDConfig
 ) -> float:
     """Trains an f_C of its own on f_L's features of whole frames: the reference row.
 
     Args:
-        context: the run.
+        run: the run.
         classifier: a new f_C, changed in place.
         source: features of the training videos.
         epochs: passes over them.
@@ -66,11 +66,11 @@ def train_full_frame_classifier(
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         return episodes.full()
 
-    return _train_classifier(context, "full_frame", classifier, source, local, epochs=epochs, rate=rate, sgd=sgd)
+    return _train_classifier(run, "full_frame", classifier, source, local, epochs=epochs, rate=rate, sgd=sgd)
 
 
 def _train_classifier(
-    context: Context,
+    run: Run,
     stage: str,
     classifier: Classifier,
     source: FeatureSource,
@@ -81,7 +81,7 @@ def _train_classifier(
     sgd: SGDConfig,
 ) -> float:
     optimizer = sgd_optimizer([(classifier, rate)], sgd)
-    progress = StageProgress(context, stage, modules={"classifier": classifier}, optimizer=optimizer)
+    progress = StageProgress(run, stage, modules={"classifier": classifier}, optimizer=optimizer)
     steps = -(-len(source.videos) // sgd.batch_size)
     for epoch, ticker in progress.epochs(epochs, steps):
         classifier.train()
@@ -96,7 +96,7 @@ def _train_classifier(
             optimizer.step()
             mean.add(len(episodes), loss=loss, top1=(logits[:, -1].argmax(-1) == episodes.labels).float().mean())
             ticker.advance()
-        context.note_failures(source.failed)
+        run.clips.note_failures(source.failed)
         scalars = mean.values()
         ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
         progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from adafocus_rl.data import dataset, loader
 from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
-from adafocus_rl.experiments.run.context import make_context
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.run import Run
 
 Cli = Any
 decode_frames = dataset.decode_frames
@@ -68,10 +68,11 @@ def test_the_look_before_a_run_leaves_nothing_under_way(
     monkeypatch.setattr(dataset, "decode_frames", decode)
     arguments = ["--config", str(recipe), "--data.workers=1", *look.own_videos(videos)]
     settings = parse_settings(experiment_parser("test"), arguments)
-    context = make_context(settings.config, settings.agent, RunFolder(tmp_path / "run"))
-    assert list(context.failed) == ["train/00000.mp4"]
+    run = Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
+    run.check_videos()
+    assert list(run.clips.failed) == ["train/00000.mp4"]
     seen = sorted(path.name for path in decoded.iterdir())
     assert seen == ["train-00000", "train-00001", "val-00000"]
     # Where it was done just now it is not done again.
-    make_context(settings.config, settings.agent, RunFolder(tmp_path / "run"), check=False)
+    Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
     assert sorted(path.name for path in decoded.iterdir()) == seen

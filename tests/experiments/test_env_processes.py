@@ -27,7 +27,7 @@ from adafocus_rl.envs import to_numpy
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.gym_entry import open_features
-from adafocus_rl.experiments.run import context as context_module
+from adafocus_rl.experiments.run import runtime
 from adafocus_rl.features import LiveFeatures
 
 PATCHES = "adafocus_rl:AdaFocus/PatchSelection-v0"
@@ -115,7 +115,7 @@ def test_a_pickle_does_not_hold_the_bank(finished: Path) -> None:
 
 
 def test_the_epoch_reaches_the_workers_of_a_copied_dataset(finished: Path) -> None:
-    dataset = copy.deepcopy(open_features(finished).context.train)
+    dataset = copy.deepcopy(open_features(finished).run.clips.train)
     loader = make_loader(dataset, batch_size=12, workers=1)
     clips = []
     for epoch in (0, 1):
@@ -198,19 +198,19 @@ def test_a_daemonic_process_decodes_by_itself(finished: Path, monkeypatch: pytes
     opened = open_features(finished, features="live")
     expected = next(iter(opened.source.batches(4)))
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    source = LiveFeatures(opened.recognizer, opened.context.train, device=opened.context.device, workers=2)
+    source = LiveFeatures(opened.recognizer, opened.run.clips.train, device=opened.run.device, workers=2)
     torch.testing.assert_close(next(iter(source.batches(4))).global_map, expected.global_map)
     assert not multiprocessing.active_children()
     assert sorted(run_in_processes(abs, [-3, 4], workers=2, seconds=60)) == [(0, 3), (1, 4)]
 
 
 def test_a_worker_computes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    context_module.use_threads(2)
+    runtime.use_threads(2)
     assert torch.get_num_threads() == 2
-    context_module.use_threads()
+    runtime.use_threads()
     assert torch.get_num_threads() == 2
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    context_module.use_threads(2)
+    runtime.use_threads(2)
     assert torch.get_num_threads() == 1
 
 

@@ -41,7 +41,7 @@ def test_a_run_s_environment_is_that_of_stage_ii(finished: Path) -> None:
     assert isinstance(env.unwrapped, PatchSelectionEnv)
     opened = open_features(finished)
     assert isinstance(opened.source, FeatureBank)
-    expected = opened.context.env(opened.source, opened.recognizer.classifier)
+    expected = opened.run.env(opened.source, opened.recognizer.classifier)
     for _ in range(3):
         observation, info = env.reset()
         vector, _ = expected.reset(options={"videos": [info["video"]] * 5})
@@ -88,7 +88,7 @@ def test_the_picture_is_the_video_s_frame(finished: Path) -> None:
     env.step(8)
     opened = open_features(finished, split="val")
     # Second of 4 frames out of 8: number int(8 / 4 · 1.5).
-    (frame,) = decode_frames(opened.context.val.index.full_path(2), [3])
+    (frame,) = decode_frames(opened.run.clips.val.index.full_path(2), [3])
     large = frame.repeat(7, axis=0).repeat(7, axis=1)
     picture = env.render()
     assert picture.shape == (224 + 24, 224, 3)
@@ -151,8 +151,8 @@ def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
     assert isinstance(env.unwrapped, FrameSkippingEnv)
     _, info = env.reset(options={"video": 2})
     opened = open_features(finished, split="val")
-    patches = opened.context.env(opened.source, opened.recognizer.classifier)
-    policy = load_agent(opened.context, opened.context.agent(patches))
+    patches = opened.run.env(opened.source, opened.recognizer.classifier)
+    policy = load_agent(opened.run, opened.run.new_agent(patches))
     rollout = patches.rollout(policy, episodes=opened.source.episodes(torch.tensor([2])), deterministic=True)
     assert env.unwrapped.env.chosen.tolist() == rollout.output.action.tolist()
     # Kept, as in patch selection; the price apart.

@@ -17,7 +17,7 @@ from adafocus_rl.experiments.config.embedded import maker_config
 from adafocus_rl.experiments.config.keys import Keys
 from adafocus_rl.experiments.config.limits import LARGEST
 from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
-from adafocus_rl.experiments.run.context import find_device
+from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.options import options_of
 
 HINTS = Keys().hints

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.recognition import load_agent, recognize
+from adafocus_rl.experiments.recognition import load_trained, recognize
 from adafocus_rl.features import GivenClips
-from adafocus_rl.models import Recognizer
 from adafocus_rl.models.official import read_official
+from adafocus_rl.models.saving import load_recognizer
 
 Cli = Any
 Tensors = dict[str, Tensor]
@@ -139,8 +139,7 @@ def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) ->
     assert done.code == 0, done.err
 
     run = tmp_path / "run"
-    recognizer = Recognizer.load(run)
-    agent = load_agent(run, recognizer)
+    recognizer, agent = load_trained(run)
     clips = blobs(2 * 3, seed=1).view(2, 3, 3, 224, 224)
     logits, actions = recognize(recognizer, agent, clips)
     assert logits.shape == (2, 3, 200)
@@ -282,20 +281,18 @@ def test_what_is_wrong_with_a_file_is_told(cli: Cli, tmp_path: Path, monkeypatch
 
 
 def test_clips_of_another_size_are_refused(run: Path) -> None:
-    recognizer = Recognizer.load(run)
-    agent = load_agent(run, recognizer)
+    recognizer, agent = load_trained(run)
     with pytest.raises(UserError, match=r"clips have shape \(2, 4, 3, 16, 16\); .* \(B, T, 3, 32, 32\)"):
         recognize(recognizer, agent, torch.zeros(2, 4, 3, 16, 16))
 
 
 def test_a_run_of_our_own_as_a_library(run: Path) -> None:
     """The last f_C is used, uint8 clips are normalised, and every step agrees with the step-by-step agent."""
-    recognizer = Recognizer.load(run)
+    recognizer, agent = load_trained(run)
     tensors, _ = checkpoint.load(run / "checkpoints" / "stage3.safetensors")
     assert all(
         torch.equal(value, tensors[f"classifier.{name}"]) for name, value in recognizer.classifier.state_dict().items()
     )
-    agent = load_agent(run, recognizer)
     clips = torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     logits, actions = recognize(recognizer, agent, clips)
     again = recognize(recognizer, agent, recognizer.prepare(clips))
@@ -306,7 +303,7 @@ def test_a_run_of_our_own_as_a_library(run: Path) -> None:
     for step in range(4):
         action, state = agent.predict(maps[:, step], state, deterministic=True)
         assert torch.equal(action, actions[:, step])
-    only = Recognizer.load(run / "checkpoints" / "stage1.safetensors")
+    only = load_recognizer(run / "checkpoints" / "stage1.safetensors")[0]
     assert all(torch.equal(a, b) for a, b in zip(only.focus.parameters(), recognizer.focus.parameters(), strict=True))
 
 

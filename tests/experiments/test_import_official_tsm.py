@@ -14,8 +14,8 @@ from torchvision.models.resnet import Bottleneck
 
 from adafocus_rl import checkpoint
 from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.recognition import load_agent, recognize
-from adafocus_rl.models import Recognizer
+from adafocus_rl.experiments.recognition import load_trained, recognize
+from adafocus_rl.models.saving import load_recognizer
 
 Cli = Any
 Tensors = dict[str, Tensor]
@@ -163,8 +163,7 @@ def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) ->
     assert (config.model.num_classes, config.model.glance.num_frames, config.model.focus.num_frames) == (174, 8, 12)
     assert config.env.action_space == "continuous"
 
-    recognizer = Recognizer.load(tmp_path / "run")
-    agent = load_agent(tmp_path / "run", recognizer)
+    recognizer, agent = load_trained(tmp_path / "run")
     clips = torch.stack([blobs(20, side=224, seed=seed) for seed in (1, 2)])
     logits, actions = recognize(recognizer, agent, clips)
     assert logits.shape == (2, 1, 174)
@@ -204,9 +203,9 @@ def test_tsm_by_itself(cli: Cli, tmp_path: Path) -> None:
     assert "not used: epoch, arch, best_prec1, optimizer" in done.err
     assert sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["stage0", "stage1"]
 
-    recognizer = Recognizer.load(tmp_path / "run")
+    recognizer, agent = load_trained(tmp_path / "run")
     clips = blobs(9, side=64, seed=1)[None]  # f_G, which there is none of, has a frame of its own
-    logits, _ = recognize(recognizer, load_agent(tmp_path / "run", recognizer), clips)
+    logits, _ = recognize(recognizer, agent, clips)
     for convolution in shifted_convolutions(network):
         convolution.register_forward_pre_hook(shift)
     network.fc = nn.Identity()
@@ -226,7 +225,7 @@ def test_two_networks_begin_adafocus_tsm(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["stage0"]
     tensors, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "stage0.safetensors")
-    recognizer = Recognizer.load(tmp_path / "run" / "checkpoints" / "stage0.safetensors")
+    recognizer = load_recognizer(tmp_path / "run" / "checkpoints" / "stage0.safetensors")[0]
     heads = [content["state_dict"]["module.new_fc.weight"] for content in (light, heavy)]
     assert torch.equal(tensors["recognizer.classifier.fc.weight"], torch.cat(heads, dim=1))
     vectors = torch.randn(1, 1, 1280 + 2048)

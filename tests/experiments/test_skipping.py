@@ -14,10 +14,10 @@ from torch import Tensor
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.evaluation.evaluate import Evaluation
 from adafocus_rl.experiments.evaluation.measure import clips_to_time, milliseconds
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import open_run
+from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
 
 Cli = Any
@@ -45,10 +45,10 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _context(run: Path) -> Context:
-    folder = open_run(run)
+def _context(run: Path) -> Run:
+    folder = existing_folder(run)
     settings = load_settings(folder.config)
-    return make_context(settings.config, settings.agent, folder)
+    return Run(folder, settings.config, settings.agent)
 
 
 def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> None:
@@ -83,11 +83,11 @@ def test_a_price_decides_what_is_kept(skipping: Path) -> None:
 
 
 def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None:
-    context = _context(skipping)
-    recognizer = load_recognizer(context, "stage1")
-    evaluation = Evaluation(context, RunFeatures(context, recognizer))
+    run = _context(skipping)
+    recognizer = load_recognizer(run, "stage1")
+    evaluation = Evaluation(run, RunFeatures(run, recognizer))
     own = evaluation.own_agent()
-    clips = clips_to_time(context.val, 1)
+    clips = clips_to_time(run.clips.val, 1)
     patches: list[int] = []
 
     def spy(_: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -95,10 +95,10 @@ def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None
 
     recognizer.focus.register_forward_pre_hook(spy)
     spent = []
-    for point in operating_points(context):
+    for point in operating_points(run):
         patches.clear()
-        skipper = load_skipper(context, evaluation.env, own, point)
-        assert milliseconds(recognizer, recognizer.classifier, skipper, clips, device=context.device)
+        skipper = load_skipper(run, evaluation.env, own, point)
+        assert milliseconds(recognizer, recognizer.classifier, skipper, clips, device=run.device)
         spent.append(set(patches))
     assert spent == [set(), {4}]
 

@@ -14,9 +14,9 @@ from torch import nn
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
 from adafocus_rl.experiments.config.stages import SGDConfig
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
@@ -36,13 +36,13 @@ CLIPS = (
 """AdaFocus-TSM: a clip is one step."""
 
 
-def make(recipe: Path, run: Path, *arguments: str) -> Context:
+def make(recipe: Path, folder: Path, *arguments: str) -> Run:
     settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
-    return make_context(settings.config, settings.agent, RunFolder(run))
+    return Run(RunFolder(folder), settings.config, settings.agent)
 
 
 @pytest.fixture
-def context(recipe: Path, tmp_path: Path) -> Context:
+def run(recipe: Path, tmp_path: Path) -> Run:
     return make(recipe, tmp_path)
 
 
@@ -106,23 +106,23 @@ def test_steps_in_closed_form() -> None:
 
 def test_stage_0_in_tsms_way(recipe: Path, tmp_path: Path, rates: Rates) -> None:
     """Heads have a rate of their own, and an averaging f_C begins with them."""
-    context = make(
+    run = make(
         recipe, tmp_path, "--stage0.epochs=3", "--stage0.stills.epochs=0", "--stage0.head_learning_rate=0.5",
         "--stage0.dropout=0.5", "--stage0.sgd.schedule=steps", "--stage0.sgd.milestones=[1]",
         "--model.classifier.name=average",
     )  # fmt: skip
-    recognizer = context.recognizer()
+    recognizer = run.new_recognizer()
     before = parts(recognizer)
-    train_encoders(context, recognizer)
+    train_encoders(run, recognizer)
     # 12 videos, 5 in a batch: three steps an epoch.
     assert rates == [[pytest.approx(0.03), pytest.approx(0.5)]] * 3 + [[pytest.approx(0.003), pytest.approx(0.05)]] * 6
     assert changed(before, parts(recognizer)) == {"glance", "focus", "classifier"}
 
 
-def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: Rates) -> None:
-    recognizer = context.recognizer()
+def test_stage_0_trains_both_encoders_and_nothing_else(run: Run, rates: Rates) -> None:
+    recognizer = run.new_recognizer()
     before = parts(recognizer)
-    train_encoders(context, recognizer)
+    train_encoders(run, recognizer)
     assert changed(before, parts(recognizer)) == {"glance", "focus"}
     assert not any(module.training for module in recognizer.modules())
     # One stage of stills and one of clips, each from its own initial rate; 5 and 12 videos, 5 in a batch.
@@ -131,21 +131,21 @@ def test_stage_0_trains_both_encoders_and_nothing_else(context: Context, rates: 
 
 
 def test_stage_0_without_epochs_leaves_the_encoders_alone(recipe: Path, tmp_path: Path) -> None:
-    context = make(recipe, tmp_path, "--stage0.epochs=0", "--stage0.stills.epochs=0")
-    assert context.stills is None
-    recognizer = context.recognizer()
+    run = make(recipe, tmp_path, "--stage0.epochs=0", "--stage0.stills.epochs=0")
+    assert run.clips.stills is None
+    recognizer = run.new_recognizer()
     before = parts(recognizer)
-    train_encoders(context, recognizer)
+    train_encoders(run, recognizer)
     assert parts(recognizer) == before
 
 
 @pytest.mark.parametrize("more", [(), CLIPS], ids=["frames", "clips"])
 def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates, more: tuple[str, ...]) -> None:
-    context = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2", *more)
-    recognizer = context.recognizer()
+    run = make(recipe, tmp_path, "--stage1.epochs=4", "--stage1.classifier_learning_rate=0.2", *more)
+    recognizer = run.new_recognizer()
     before = parts(recognizer)
     glance, focus = watch(recognizer.glance), watch(recognizer.focus)
-    train_on_random_patches(context, recognizer)
+    train_on_random_patches(run, recognizer)
     assert changed(before, parts(recognizer)) == {"focus", "classifier"}
     assert {training for training, _ in glance} == {False}
     assert {gradient for _, gradient in glance} == {False}
@@ -158,13 +158,13 @@ def test_stage_1_freezes_the_glance(recipe: Path, tmp_path: Path, rates: Rates, 
 
 
 def test_stage_1_without_a_rate_for_the_focus_trains_the_classifier_alone(recipe: Path, tmp_path: Path) -> None:
-    context = make(recipe, tmp_path, "--stage1.focus_learning_rate=0")
-    recognizer = context.recognizer()
+    run = make(recipe, tmp_path, "--stage1.focus_learning_rate=0")
+    recognizer = run.new_recognizer()
     # One of small_focus's buffers is a count of batches, which batch normalisation in training mode would raise.
     assert any(name.endswith("num_batches_tracked") for name in recognizer.focus.state_dict())
     before = parts(recognizer)
     focus = watch(recognizer.focus)
-    train_on_random_patches(context, recognizer)
+    train_on_random_patches(run, recognizer)
     assert changed(before, parts(recognizer)) == {"classifier"}
     assert set(focus) == {(False, False)}
     # Afterwards it can be trained again.
@@ -173,7 +173,7 @@ def test_stage_1_without_a_rate_for_the_focus_trains_the_classifier_alone(recipe
 
 def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random patches reach the first and the last offset; 12 videos × 4 frames × 2 axes × 20 passes over 17 offsets."""
-    context = make(recipe, tmp_path, "--stage1.epochs=20", "--stage1.sgd.batch_size=12")
+    run = make(recipe, tmp_path, "--stage1.epochs=20", "--stage1.sgd.batch_size=12")
     origins: list[torch.Tensor] = []
     crop = PatchGrid.crop
 
@@ -182,7 +182,7 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
         return crop(self, frames, origin)
 
     monkeypatch.setattr(PatchGrid, "crop", recorded)
-    train_on_random_patches(context, context.recognizer())
+    train_on_random_patches(run, run.new_recognizer())
     drawn = torch.cat(origins)
     assert drawn.shape == (20 * 12 * 4, 2)
     for axis in range(2):
@@ -196,24 +196,24 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
 def test_stages_2_and_3_freeze_the_recognizer(
     recipe: Path, tmp_path: Path, kind: Any, more: tuple[str, ...], rates: Rates
 ) -> None:
-    context = make(recipe, tmp_path, *more)
-    recognizer = context.recognizer().eval()
-    features = RunFeatures(context, recognizer)
+    run = make(recipe, tmp_path, *more)
+    recognizer = run.new_recognizer().eval()
+    features = RunFeatures(run, recognizer)
     source = features.training(kind)
     assert isinstance(source, LiveFeatures) == (kind == "live")
     validation = features.validation()
     tuned = copy.deepcopy(recognizer.classifier)
     uses = watch(recognizer)
-    agent = context.agent(context.env(source, recognizer.classifier))
+    agent = run.new_agent(run.env(source, recognizer.classifier))
     before, policy = parts(recognizer), tensors_hash(agent.tensors())
-    train_policy(context, agent, validation)
+    train_policy(run, agent, validation)
     assert parts(recognizer) == before
     assert tensors_hash(agent.tensors()) != policy
     assert rates == []
 
     policy = tensors_hash(agent.tensors())
     training = watch(tuned)
-    finetune_classifier(context, tuned, agent, source)
+    finetune_classifier(run, tuned, agent, source)
     assert {mode for mode, _ in training} == {True}
     assert tensors_hash(tuned) != before["classifier"]
     assert parts(recognizer) == before
@@ -225,13 +225,13 @@ def test_stages_2_and_3_freeze_the_recognizer(
     assert not tuned.training
 
 
-def test_the_whole_frame_row_has_its_own_classifier(context: Context, rates: Rates) -> None:
-    recognizer = context.recognizer().eval()
-    source: FeatureSource = RunFeatures(context, recognizer).training("bank")
+def test_the_whole_frame_row_has_its_own_classifier(run: Run, rates: Rates) -> None:
+    recognizer = run.new_recognizer().eval()
+    source: FeatureSource = RunFeatures(run, recognizer).training("bank")
     before = parts(recognizer)
     classifier = copy.deepcopy(recognizer.classifier)
     sgd = SGDConfig(batch_size=6)
-    train_full_frame_classifier(context, classifier, source, epochs=2, rate=0.5, sgd=sgd)
+    train_full_frame_classifier(run, classifier, source, epochs=2, rate=0.5, sgd=sgd)
     assert parts(recognizer) == before
     assert tensors_hash(classifier) != before["classifier"]
     assert rates == [[pytest.approx(rate)] for rate in cosine(0.5, 4)]

@@ -16,8 +16,8 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.config.stages import ComputeConfig, SGDConfig
-from adafocus_rl.experiments.run.context import Context, make_context
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import sgd_optimizer
 from adafocus_rl.experiments.training.progress import Mean
 from adafocus_rl.experiments.training.stage0 import train_encoders
@@ -28,9 +28,9 @@ from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Rec
 CPU = torch.device("cpu")
 
 
-def make(recipe: Path, run: Path, *arguments: str) -> Context:
+def make(recipe: Path, folder: Path, *arguments: str) -> Run:
     settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
-    return make_context(settings.config, settings.agent, RunFolder(run))
+    return Run(RunFolder(folder), settings.config, settings.agent)
 
 
 def without_batch_norm(recognizer: Recognizer) -> Recognizer:
@@ -44,11 +44,11 @@ def without_batch_norm(recognizer: Recognizer) -> Recognizer:
 
 def stage_1(recipe: Path, run: Path, *arguments: str, batch_norm: bool = True) -> dict[str, Tensor]:
     """Parameters and statistics after two epochs of stage I; 12 videos, 5 in a batch, and so 5, 5 and 2."""
-    context = make(recipe, run, "--stage1.epochs=2", "--model.classifier.dropout=0", *arguments)
-    recognizer = context.recognizer()
+    run = make(recipe, run, "--stage1.epochs=2", "--model.classifier.dropout=0", *arguments)
+    recognizer = run.new_recognizer()
     if not batch_norm:
         without_batch_norm(recognizer)
-    train_on_random_patches(context, recognizer)
+    train_on_random_patches(run, recognizer)
     return {name: value.clone() for name, value in recognizer.state_dict().items()}
 
 
@@ -58,7 +58,7 @@ def test_accumulation_is_the_big_batch(recipe: Path, tmp_path: Path) -> None:
     parts = stage_1(recipe, tmp_path / "parts", "--stage1.compute.accumulate=3", batch_norm=False)
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
-    untrained = without_batch_norm(make(recipe, tmp_path / "none").recognizer()).state_dict()
+    untrained = without_batch_norm(make(recipe, tmp_path / "none").new_recognizer()).state_dict()
     assert not torch.allclose(whole["classifier.fc.weight"], untrained["classifier.fc.weight"], rtol=1e-2)
 
 
@@ -92,11 +92,11 @@ def test_half_precision_is_near(recipe: Path, tmp_path: Path, precision: str) ->
 
 
 def test_encoders_compute_in_the_precision_and_losses_do_not(recipe: Path, tmp_path: Path) -> None:
-    context = make(recipe, tmp_path, "--stage0.stills.epochs=0", "--stage0.compute.precision=bfloat16")
-    recognizer = context.recognizer()
+    run = make(recipe, tmp_path, "--stage0.stills.epochs=0", "--stage0.compute.precision=bfloat16")
+    recognizer = run.new_recognizer()
     seen = set()
     recognizer.focus.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
-    train_encoders(context, recognizer)
+    train_encoders(run, recognizer)
     assert seen == {torch.bfloat16}
     assert {parameter.dtype for parameter in recognizer.parameters()} == {torch.float32}
 
@@ -123,9 +123,9 @@ def test_float16_scales_the_loss_and_skips_overflow() -> None:
 
 
 def test_the_scale_is_part_of_what_a_stage_resumes_from(recipe: Path, tmp_path: Path) -> None:
-    context = make(recipe, tmp_path, "--stage1.compute.precision=float16")
-    train_on_random_patches(context, context.recognizer())
-    (path,) = context.run.checkpoints.glob("stage1.resume.*")
+    run = make(recipe, tmp_path, "--stage1.compute.precision=float16")
+    train_on_random_patches(run, run.new_recognizer())
+    (path,) = run.folder.checkpoints.glob("stage1.resume.*")
     _, manifest = checkpoint.load(path)
     assert manifest["scaler"]["scale"] == 2**16
     assert manifest["scaler"]["_growth_tracker"] == 3

@@ -22,7 +22,7 @@ from adafocus_rl.envs.render import CHOSEN_COLOR
 from adafocus_rl.experiments.gym_entry import make_patch_selection_vec
 from adafocus_rl.experiments.report.pictures import draw_moment
 from adafocus_rl.experiments.report.shown import ShownVideo, show
-from adafocus_rl.experiments.run.context import open_context
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.record import EpisodeRecord
 
@@ -123,7 +123,7 @@ def test_the_film_agrees(
         assert stream.average_rate == 2
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 4 + 2
-    (video,), _ = show(record, open_context(str(finished)).val, [3], record.last_traces()[:1])
+    (video,), _ = show(record, Run.open(finished).clips.val, [3], record.last_traces()[:1])
     for step in range(4):
         # Of all that might have been drawn, the agent's own choice is nearest to what the film shows.
         distances = [_distance(frames[step], _moment(video, actions[3], step, other)) for other in range(9)]

@@ -129,9 +129,13 @@ def checkpoints(rng: Random, corpus: Corpus, folder: Path) -> Case:
     if rng.random() < 0.5:
 
         def load() -> None:
-            from adafocus_rl.models.recognizer import Recognizer
+            from adafocus_rl.experiments.recognition import load_trained
+            from adafocus_rl.models.saving import load_recognizer
 
-            Recognizer.load(path if name != "stage3" else run)
+            if name == "stage3":
+                load_trained(run)
+            else:
+                load_recognizer(path)
 
         return Case(call=load, names=(path.name,))
     return Case(call=command("predict", run, corpus.data / "0.mp4"), names=(path.name, "episodes.safetensors"))

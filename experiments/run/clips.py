@@ -1,0 +1,179 @@
+"""A run's videos: its lists, and the clips that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.data.index import VideoIndex, VideoRecord, missing
+from adafocus_rl.data.read import read_indices
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.clips import clips_of
+from adafocus_rl.experiments.config.embedded import make_embedded
+from adafocus_rl.experiments.config.experiment import DataConfig, ExperimentConfig
+from adafocus_rl.experiments.terminal.progress import say
+
+
+class Clips:
+    """The videos of a run as clips.
+
+    Args:
+        config: of the run, with ``num_classes`` filled in.
+        indices: the videos by split: ``train``, ``val`` and, if there are any, ``stills``.
+        pin: whether batches are put in page-locked memory, from which a GPU copies them faster.
+        strict: whether the first undecodable video ends the command.
+
+    Attributes:
+        train: training clips, augmented.
+        train_still: the training videos with the evaluation transforms, one fixed clip each.
+        val: validation clips.
+        stills: close-ups for stage 0, augmented; None when there are none, or none are wanted.
+        failed: undecodable videos by path, with the reason.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, indices: Mapping[str, VideoIndex], *, pin: bool = False, strict: bool = False
+    ) -> None:
+        self.workers = config.data.workers
+        self.pin = pin
+        self.strict = strict
+        self.failed: dict[str, str] = {}
+        self.train = clips_of(config, indices["train"], train=True)
+        self.train_still = clips_of(config, indices["train"], train=False)
+        self.val = clips_of(config, indices["val"], train=False)
+        wanted = "stills" in indices and config.stage0.stills.epochs
+        side = config.model.patch_size
+        self.stills = clips_of(config, indices["stills"], train=True, side=side) if wanted else None
+
+    @property
+    def index_hashes(self) -> list[str]:
+        """Hashes of the training lists: a run cannot go on with others."""
+        return [clips.index.hash() for clips in (self.train, self.stills) if clips is not None]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes in the order of the labels, the same for all lists; None when none has any."""
+        given = self.train.index.class_names or self.val.index.class_names
+        return None if given is None else [*given]
+
+    def note_failures(self, failed: list[tuple[str, str]]) -> None:
+        """Remembers which videos could not be decoded, and warns of each once.
+
+        Raises:
+            UserError: on the first one if ``strict``.
+        """
+        for path, reason in failed:
+            if path in self.failed:
+                continue
+            self.failed[path] = reason
+            if self.strict:
+                raise UserError(f"cannot decode {path}: {reason}; leave --strict out to go on without it")
+            say(f"warning: left out {path}: {reason}")
+
+    def check(self, lists: Mapping[str, Path]) -> None:
+        """Looks whether the videos are there, and whether one of each list can be decoded.
+
+        Args:
+            lists: the list files by split, for messages.
+
+        Raises:
+            UserError: none of a list can be used.
+        """
+        for split, clips in (("train", self.train_still), ("val", self.val), ("stills", self.stills)):
+            if clips is not None:
+                self.note_failures(check_videos(clips, lists[split], workers=self.workers))
+
+    def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch]]:
+        """Shuffled passes over a dataset, by epoch; undecodable videos are noted and left out.
+
+        The worker processes live as long as the function that is returned.
+        """
+        loader = make_loader(dataset, batch_size=batch_size, shuffle=True, workers=self.workers, pin=self.pin)
+
+        def one_pass(epoch: int) -> Iterator[ClipBatch]:
+            dataset.set_epoch(epoch)
+            clips = 0
+            for batch in loader:
+                self.note_failures(batch.failed)
+                clips += len(batch)
+                if len(batch):
+                    yield batch
+            if not clips:
+                raise UserError(f"none of the {len(dataset)} training videos can be decoded; see the reasons above")
+
+        return one_pass
+
+
+def one_video(config: ExperimentConfig, path: Path) -> ClipDataset:
+    """The clip of one video at an absolute path, with the evaluation transforms; its label means nothing."""
+    index = VideoIndex(records=[VideoRecord(path=str(path), labels=(0,))], root=Path())
+    return clips_of(config, index, train=False)
+
+
+def read_run_lists(config: ExperimentConfig, lists: Mapping[str, Path]) -> dict[str, VideoIndex]:
+    """The videos of a run's lists, their classes in the order of the training list.
+
+    Raises:
+        UserError: a list cannot be read, or the classes of one contradict those of the training list.
+    """
+    data = config.data
+    return read_indices(
+        lists,
+        root=Path(data.root) if data.root and not data.embedded else None,
+        classes=Path(data.classes) if data.classes else None,
+        format=data.format,
+        template=data.frame_template,
+        num_classes=config.model.num_classes,
+    )
+
+
+def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> list[tuple[str, str]]:
+    """Looks whether every video is there, and decodes them in order until one can be.
+
+    Args:
+        clips: the videos.
+        listed_in: their list, for the message.
+        workers: 0 decodes in this process; otherwise one process does, which a video may crash.
+
+    Returns:
+        (path, reason) of the videos that are missing, or were found undecodable on the way.
+
+    Raises:
+        UserError: none can be used.
+    """
+    failed = dict(missing(clips.index))
+    there = [row for row, record in enumerate(clips.index) if record.path not in failed]
+    # A pass for each video: to leave a pass early is to end a process that may be about to send the next clip, which
+    # ends badly where processes are not forks.
+    batches: list[list[int]] = []
+    loader = make_loader(clips, batches=batches, workers=min(1, workers))
+    for row in there:
+        batches[:] = [[row]]
+        for batch in loader:
+            if len(batch):
+                return list(failed.items())
+            failed.update(batch.failed)
+    path, reason = next(iter(failed.items()))
+    raise UserError(
+        f"none of the {len(clips)} videos of {listed_in} can be used (the first: {clips.index.root / path}: {reason}); "
+        "correct the list, or give their folder with --data.root"
+    )
+
+
+def find_lists(config: DataConfig) -> dict[str, Path]:
+    """The list files by split; an embedded dataset is made first when it is not there.
+
+    Raises:
+        UserError: neither an embedded dataset nor list files are given.
+    """
+    if config.embedded:
+        return make_embedded(config.embedded, Path(config.root or f"data/{config.embedded}"), config.embedded_options)
+    if not config.train_list or not config.val_list:
+        raise UserError(
+            "the recipe names no data; give data.train_list and data.val_list (CSV files with the columns path,label, "
+            "or one of the formats of docs/datasets.md), or data.embedded"
+        )
+    named = {"train": config.train_list, "val": config.val_list, "stills": config.stills_list}
+    return {split: Path(name) for split, name in named.items() if name}

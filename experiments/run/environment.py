@@ -1,0 +1,33 @@
+"""Versions and hardware that a result was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for results that can be told apart."""
+    packages = ("adafocus_rl", "torch", "torchvision", "gymnasium", "numpy", "opencv-python", "av")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # OpenCV, for one, may be there under another package's name.
+        return None

@@ -1,0 +1,42 @@
+"""What a run computes on: a device and its threads."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from adafocus_rl.data.processes import is_worker
+from adafocus_rl.errors import UserError
+
+
+def use_threads(number: int = 0) -> None:
+    """Sets the threads that torch computes in: this many, its own choice (0), and always one in a worker process."""
+    if is_worker():
+        torch.set_num_threads(1)
+    elif number:
+        torch.set_num_threads(number)
+
+
+def find_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA where there is one that this process can use.
+
+    A process that was forked from one that computes on CUDA cannot; one that was spawned can.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        usable = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
+        return torch.device("cuda" if usable else "cpu")
+    try:
+        # Others either hold no numbers (`meta`) or make torch look for a module of their name.
+        if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", name):
+            raise RuntimeError("it is none of cpu, cuda, cuda:1, mps, xpu")
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try --device=cpu"
+        ) from None
+    return device
