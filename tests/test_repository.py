@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -175,6 +176,13 @@ def test_every_folder_of_code_is_a_package() -> None:
     """setup.py finds packages by their ``__init__.py``."""
     folders = {path.parent for folder in FLOORS for path in sources(folder)}
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+
+
+def test_every_room_has_a_line_in_where_does_it_go() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([\w/]+)/` \|", page, re.MULTILINE)
+    there = {path.parent.relative_to(ROOT).as_posix() for folder in FLOORS for path in sources(folder)}
+    assert sorted(told) == sorted({*there, "experiments/recipes"})
 
 
 def requirements() -> dict[str, Requirement]:
