@@ -1,9 +1,8 @@
-"""Compute accounting: multiply-accumulates (MACs), counted by torch itself on CPU.
+"""Compute accounting: multiply-accumulates (MACs), counted by torch's own FLOP counter on CPU.
 
-Two conventions are in print. *conv+fc*: multiply-accumulates of convolutions and matrix products only
-(ResNet-50 at 224 with 200 classes: 4.0875 G). *with batch-norm*: two more per element that batch
-normalisation writes, as some tools count (4.1098 G). Resizing, activations and pooling count nothing in
-either.
+Publications use two conventions. *conv+fc* counts the multiply-accumulates of convolutions and matrix products only
+(ResNet-50 at 224 with 200 classes: 4.0875 G). *with batch-norm* adds two per element that batch normalisation writes,
+as some tools do (4.1098 G). Neither counts resizing, activations or pooling.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
-# Every operator that batch normalisation ends in; which one depends on torch's version.
+# All operators to which batch normalisation may dispatch; which one depends on torch's version.
 _BATCH_NORMS = (
     "native_batch_norm",
     "_native_batch_norm_legit",
@@ -32,9 +31,9 @@ _BATCH_NORMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Macs:
-    """What each part of a recogniser costs at one step, in MACs.
+    """Cost of each part of a recogniser for one step, in MACs.
 
-    A step is one frame; or the whole clip, if the encoders look at its frames together.
+    A step is one frame, or the whole clip if the encoders encode its frames together.
     """
 
     glance: int
@@ -53,24 +52,22 @@ def macs(
     with_batch_norm: bool = False,
     shapes_only: bool = False,
 ) -> int:
-    """Counts the MACs of one call.
+    """Count the MACs of one call.
 
     Args:
-        function: a module, of which a copy is run on CPU in evaluation mode and in float32; or any function
-            of the inputs that computes on CPU (the fused recurrent kernels of other devices hide from the
-            count).
-        *inputs: tensors for the call; only their shapes matter to the count, save where the function looks
-            at values.
-        with_batch_norm: adds two per element that batch normalisation writes.
-        shapes_only: runs the copy of a module on torch's device without memory, ``meta``: the same count at once, for
-            modules that look at no values. (On CPU an ``LSTM`` is one operator of oneDNN's, which hides from the count;
-            here it does not.)
+        function: a module, of which a copy runs on CPU in evaluation mode and float32; or any function that computes
+            on CPU (the counter does not see the fused recurrent kernels of other devices).
+        *inputs: tensors for the call; the count depends on their shapes only, unless the function branches on values.
+        with_batch_norm: add two per element that batch normalisation writes.
+        shapes_only: run the copy of a module on the ``meta`` device, which has no memory. This gives the same count
+            quickly, for modules that do not read values. (It also counts an ``LSTM``, which runs as one uncounted
+            oneDNN operator on CPU.)
 
     Returns:
-        MACs of the whole call, over all of its batch.
+        MACs of the whole call, summed over the batch.
 
     Raises:
-        ValueError: if a function that is not a module gets inputs on another device, or shall be run on shapes only.
+        ValueError: ``function`` is not a module, and an input is on another device or ``shapes_only`` is set.
     """
     if isinstance(function, nn.Module):
         device = "meta" if shapes_only else "cpu"
@@ -90,22 +87,22 @@ def macs(
 
 
 def _batch_norm_flops(shape: torch.Size, *_: object, **__: object) -> int:
-    return 4 * shape.numel()  # halved with all the rest
+    return 4 * shape.numel()  # FLOPs; ``macs`` halves the total
 
 
 def classifier_macs(classifier: Classifier) -> int:
-    """MACs of one step of f_C on one video: the new state and its logits."""
+    """MACs of one step of f_C for one video: the new state and its logits."""
     classifier = copy.deepcopy(classifier).to("cpu", torch.float32).eval()
     x, state = torch.zeros(1, classifier.input_dim), classifier.initial_state(1)
     return macs(lambda x, state: classifier.logits(classifier.cell(x, state)), x, state)
 
 
 def component_macs(recognizer: Recognizer, *, with_batch_norm: bool = False) -> Macs:
-    """Counts every part of a recogniser, once, at the sizes of its configuration.
+    """Count the MACs of each part of a recogniser at its configured sizes.
 
     Args:
-        recognizer: on any device and in any mode; it is not touched.
-        with_batch_norm: adds two per element that batch normalisation writes.
+        recognizer: on any device and in any mode; it is not modified.
+        with_batch_norm: add two per element that batch normalisation writes.
     """
     config = recognizer.config
     glance_frames, focus_frames = recognizer.clip_frames or (1, 1)
@@ -131,19 +128,19 @@ def video_macs(
     uses_glance: bool = True,
     kept: float = 1.0,
 ) -> dict[str, float]:
-    """MACs of one video on which every step is treated alike, but for those that f_L skips.
+    """MACs of one video whose steps all cost the same, except that f_L skips a share of them.
 
     Args:
-        costs: what each part costs.
-        num_steps: T; 1 if the encoders look at the clip as a whole.
-        policy_macs: MACs of the policy for one step; 0 for an agent that computes nothing.
+        costs: cost of each part.
+        num_steps: T; 1 if the encoders encode the clip as a whole.
+        policy_macs: MACs of the policy for one step; 0 for an agent without a network.
         uses_patch: whether f_L runs on one patch of each frame.
         uses_full: whether f_L runs on each whole frame.
         uses_glance: whether f_G runs on each frame.
-        kept: share of the frames that f_L runs on, in [0, 1]; the rest of the compute is spent on all of them.
+        kept: share of the frames on which f_L runs, in [0, 1]; all other parts run on every frame.
 
     Returns:
-        ``total``, and ``local``: the part of it that f_L spends.
+        ``total``, and ``local``, the part of it spent by f_L.
     """
     local = kept * (uses_patch * costs.focus_patch + uses_full * costs.focus_full)
     step = local + uses_glance * costs.glance + costs.classifier + policy_macs

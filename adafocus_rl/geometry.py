@@ -1,8 +1,8 @@
-"""Patches: the one place that converts between actions, positions, pixel boxes and crops.
+"""Patch geometry: every conversion between actions, positions, pixel boxes and crops.
 
-Conventions, everywhere in the project: coordinates are (row, column); a *position* is relative, in [0, 1]²; a
-*box* is (top, left, height, width) in pixels of the frame that patches are cut from; a square frame has side S
-and a square patch side P.
+Conventions of the whole project: coordinates are (row, column); a *position* is relative, in [0, 1]²; a *box* is (top,
+left, height, width) in pixels of the frame from which patches are cropped; a square frame has side S and a square patch
+has side P.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from adafocus_rl.errors import UserError
 class PatchGrid:
     """A g×g grid of square patches on a square frame (AdaFocus, section 3.2; public code's ``standard_actions``).
 
-    Action a stands for grid row ``a // g`` and column ``a % g``, the relative position ``(row, column) / (g - 1)``
-    and the crop origin ``floor(position · (S − P))``, so the first and the last patch touch the frame's edges.
+    Action a is grid row ``a // g`` and column ``a % g``, the relative position ``(row, column) / (g - 1)`` and the crop
+    origin ``floor(position · (S − P))``, so the first and the last patch touch the frame's edges.
 
     Args:
-        grid: g, positions per side, at least 1; a grid of 1 has its only patch in the centre.
+        grid: g, positions per side, at least 1; a grid of 1 has one patch, in the centre.
         frame_size: S, side of the frame in pixels.
         patch_size: P, side of the patch in pixels, at most S.
 
     Raises:
-        UserError: if the patch does not fit in the frame, or the grid is empty.
+        UserError: the patch does not fit in the frame, or the grid is empty.
     """
 
     def __init__(self, *, grid: int, frame_size: int, patch_size: int) -> None:
@@ -70,10 +70,10 @@ class PatchGrid:
         return (_wide(position).clamp(0, 1) * self.last_offset).floor().long()
 
     def origin_position(self, origin: Tensor) -> Tensor:
-        """Relative positions (…, 2), float32 in [0, 1], whose crop origins are these (…, 2): ``origin``'s inverse.
+        """Relative positions (…, 2), float32 in [0, 1], of crop origins (…, 2): the inverse of ``origin``.
 
-        The middle of the interval that is cut at this pixel, so that no rounding leads to a neighbour; the last
-        offset's is 1.
+        Returns the middle of the interval of positions with this origin, so that rounding never leads to a neighbouring
+        pixel; for the last offset, 1.
         """
         if self.last_offset == 0:
             return torch.full(origin.shape, 0.5, device=origin.device)
@@ -82,15 +82,15 @@ class PatchGrid:
     def action_origin(self, action: Tensor) -> Tensor:
         """Crop origins (…, 2), int64 pixels, of grid actions (…).
 
-        Integer arithmetic: ``floor`` of a rounded product could fall one pixel short of the intended origin.
+        Uses integer arithmetic: ``floor`` of a rounded product could fall one pixel short of the intended origin.
         """
         if self.grid == 1:
             return self.origin(self.position(action))
         return self._row_col(action) * self.last_offset // (self.grid - 1)
 
     def uniform_origin(self, uniform: Tensor) -> Tensor:
-        """Crop origins (…, 2), int64, from uniform numbers (…, 2) in [0, 1): every offset 0 … S − P is as likely."""
-        # Clamped, because the product with a number just below 1 may round up to S − P + 1.
+        """Crop origins (…, 2), int64, of uniform numbers (…, 2) in [0, 1): all offsets 0 … S − P are equally likely."""
+        # Clamped because the product with a number just below 1 may round up to S − P + 1.
         return (_wide(uniform) * (self.last_offset + 1)).floor().long().clamp(max=self.last_offset)
 
     def box(self, origin: Tensor) -> Tensor:
@@ -99,9 +99,9 @@ class PatchGrid:
         return torch.cat((origin, side), dim=-1)
 
     def centered_position(self, box: Tensor) -> Tensor:
-        """Relative positions (…, 2) whose patch is centred as nearly as possible on pixel boxes (…, 4).
+        """Relative positions (…, 2) whose patch is centred as closely as possible on pixel boxes (…, 4).
 
-        Where a box is NaN, so is its position, unless the patch is the whole frame.
+        A NaN box gives a NaN position, unless the patch is the whole frame.
         """
         if self.last_offset == 0:
             return torch.full((*box.shape[:-1], 2), 0.5, device=box.device)
@@ -109,20 +109,20 @@ class PatchGrid:
         return ((center - self.patch_size / 2) / self.last_offset).clamp(0, 1)
 
     def crop(self, frames: Tensor, origin: Tensor) -> Tensor:
-        """Cuts patches out of frames: one batched gather, no loop over samples and no host synchronisation.
+        """Crop patches from frames in one batched gather, without a loop over samples or host synchronisation.
 
         Args:
             frames: (N, C, S, S), any dtype and device.
-            origin: (N, 2) for one patch a frame or (N, K, 2) for K patches a frame; int64 in [0, S − P], on the
-                frames' device. Their range is not checked, which would have to wait for the device; every origin
-                that this class computes is inside.
+            origin: (N, 2) for one patch per frame or (N, K, 2) for K patches per frame; int64 in [0, S − P], on the
+                frames' device. The range is not checked, because that would synchronise with the device; every origin
+                computed by this class is in range.
 
         Returns:
-            (N, C, P, P) or (N, K, C, P, P), in the frames' dtype; the memory is laid out channels-last, which is
-            what the local encoder wants.
+            (N, C, P, P) or (N, K, C, P, P) in the frames' dtype and in channels-last layout, which the local encoder
+            uses.
 
         Raises:
-            ValueError: if the frames are not S×S or the origins do not belong to them.
+            ValueError: the frames are not S×S, or the shape of the origins does not match them.
         """
         side = self.frame_size
         if frames.ndim != 4 or frames.shape[-2:] != (side, side):
@@ -136,8 +136,8 @@ class PatchGrid:
         if origin.ndim == 3:
             sample = sample[:, None]
             pixels = pixels.contiguous()  # worth a copy when every frame is read K times
-        # A view of every window of the frame: picking whole windows copies rows of pixels, where an index for every
-        # pixel would cost several times as much.
+        # A view of all windows of the frame: indexing whole windows copies rows of pixels, and is several times faster
+        # than an index for every pixel.
         windows = pixels.unfold(1, self.patch_size, 1).unfold(2, self.patch_size, 1).movedim(3, -1)
         return windows[sample, origin[..., 0], origin[..., 1]].contiguous().movedim(-1, -3)
 
@@ -147,5 +147,5 @@ class PatchGrid:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """At least float32: a pixel number does not fit in bfloat16's eight bits."""
+    """Convert to at least float32: bfloat16's eight bits cannot hold a pixel coordinate."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

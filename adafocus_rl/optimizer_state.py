@@ -1,4 +1,4 @@
-"""An optimiser's state as tensors and plain values, and back, so that it can lie in a checkpoint."""
+"""Conversion of an optimiser's state to tensors and plain values for a checkpoint, and back."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from adafocus_rl.errors import UserError
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors and plain values, for ``save``.
+    """Split an optimiser's state into tensors and plain values, as ``checkpoint.save`` takes them.
 
     Returns:
-        Tensors named ``state.<parameter index>.<name>`` (or ``group.<index>.<name>`` for a setting that is a
-        tensor), and a JSON-ready dictionary with everything else.
+        Tensors named ``state.<parameter index>.<name>`` (or ``group.<index>.<name>`` for a setting that is a tensor),
+        and a dictionary for JSON with everything else.
     """
     whole = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -34,7 +34,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 
     return tensors, {
         "optimizer": type(optimizer).__name__,
-        # JSON would turn integer keys to strings anyway.
+        # JSON would turn integer keys into strings anyway.
         "state": {str(index): split("state", index, values) for index, values in whole["state"].items()},
         "groups": [split("group", index, group) for index, group in enumerate(whole["param_groups"])],
     }
@@ -43,15 +43,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
 ) -> None:
-    """Give an optimiser the state that ``optimizer_tensors`` split; its next step is exactly the one due.
+    """Restore the state that ``optimizer_tensors`` split; the next step equals that of an uninterrupted run.
 
     Args:
-        optimizer: of the same class, over the same parameters in the same order.
-        tensors: as returned or as loaded; names of other kinds are passed over.
-        plain: as returned, or after a round trip through JSON.
+        optimizer: an optimiser of the same class, over the same parameters in the same order.
+        tensors: tensors of a checkpoint; other names are ignored.
+        plain: the dictionary, also after a round trip through JSON.
 
     Raises:
-        UserError: another class of optimiser, other parameter groups, or a state of another shape.
+        UserError: the class, the parameter groups, or the shape of a state differ.
     """
     name = type(optimizer).__name__
     if plain["optimizer"] != name:
@@ -86,7 +86,7 @@ def restore_optimizer(
         match = re.fullmatch(r"(state|group)\.(\d+)\.(\w+)", key)
         if match is not None:
             owner = state if match[1] == "state" else groups
-            # Cloned: the optimiser updates its state in place, and the caller's tensors are not its own.
+            # Cloned because the optimiser updates its state in place, which must not change the caller's tensors.
             owner[int(match[2])][match[3]] = tensor.detach().clone()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in state.items():
@@ -100,7 +100,7 @@ def restore_optimizer(
 
 
 def _same_kind(value: Any, like: Any) -> bool:
-    """Whether a setting of an optimiser can stand where another one stands."""
+    """Return whether a setting of an optimiser has the same type and form as another."""
     if isinstance(like, tuple):
         return isinstance(value, tuple) and len(value) == len(like) and all(map(_same_kind, value, like))
     if isinstance(like, (int, float)) and not isinstance(like, bool):

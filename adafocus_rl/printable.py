@@ -1,8 +1,8 @@
-r"""Text of strangers, made fit for a terminal, a picture or a log: nothing hidden in it, and no longer than one reads.
+r"""Sanitising of untrusted text before it reaches a terminal, a picture or a log.
 
-A file name, a class name or the message of a library may hold escape sequences that rewrite the screen, marks that turn
-the direction of writing around, bytes that are no text, or three million letters. Whoever prints such text passes it
-through ``printable``; what holds it (a list, a record, JSON) keeps it as it is.
+A file name, a class name or a library's message may hold escape sequences that rewrite the screen, marks that reverse
+the direction of writing, bytes that are not text, or three million letters. Code that prints such text passes it
+through ``printable``; lists, records and JSON store it unchanged.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 
 LIMIT = 1000
-"""Characters of a sentence that are shown."""
+"""Longest text shown, in characters."""
 
 _HIDDEN = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with \x1b, or with \x9b alone
     "\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # line ends, direction, no width
-    "\ud800-\udfff"  # half a character: a byte of a file name that is no UTF-8
-    "\U000e0000-\U000e007f"  # tags, which are never seen
+    "\ud800-\udfff"  # lone surrogates: bytes of a file name that is not UTF-8
+    "\U000e0000-\U000e007f"  # tag characters, which are never visible
     "]"
 )
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -25,19 +25,19 @@ _LEFT_OUT = " … "
 
 
 def printable(text: str, limit: int | None = LIMIT) -> str:
-    r"""The text with control, direction and other unseen characters as escapes (``\x1b``), shortened in the middle.
+    r"""Replace control, direction and other invisible characters by escapes (``\x1b``), and shorten long text.
 
-    The joiners that Persian, Indian scripts and emoji are written with stay.
+    The joiners of Persian, Indic scripts and emoji are kept.
 
     Args:
-        text: anything.
-        limit: characters above which the middle is left out, so that beginning and end stay; None keeps everything.
+        text: any text.
+        limit: number of characters above which the middle is left out; None keeps everything.
 
     Returns:
         One line.
     """
     if limit is not None and len(text) > 2 * limit:
-        # Escapes only make it longer: the middle cannot be part of what is shown.
+        # Escapes only lengthen the text, so the middle is never shown.
         text = text[:limit] + text[-limit:]
     seen = _HIDDEN.sub(_escape, text)
     if limit is None or len(seen) <= limit:

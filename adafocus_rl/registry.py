@@ -1,9 +1,9 @@
-"""Names for things that a recipe or a command line can choose, ours and those of other installed packages.
+"""Registries of classes and functions that a recipe or a command line selects by name.
 
-Built-in entries register by decorator where they are defined. Third parties announce theirs as entry points
-(groups ``adafocus_rl.agents``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``, ``adafocus_rl.rewards``)
-and need no change here. Entry points are imported at the first look at the registry, not when this module is
-imported, so that a heavy plug-in costs nothing to those who do not look.
+Built-in entries register with a decorator where they are defined. Other packages announce theirs as entry points
+(groups ``adafocus_rl.agents``, ``adafocus_rl.methods``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``,
+``adafocus_rl.rewards``). Entry points are imported when the registry is first searched, not when this module is
+imported, so that a heavy plug-in costs nothing until it is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 
 class Registry(Generic[T]):
-    """Names mapped to entries of one kind.
+    """A mapping from names to entries of one kind.
 
     Example:
         >>> GREETINGS: Registry[str] = Registry("greeting")
@@ -31,7 +31,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: what an entry is, in the singular, for messages ("encoder").
-        group: entry-point group in which other packages announce entries; None for a closed registry.
+        group: entry-point group of other packages' entries; None for a closed registry.
     """
 
     def __init__(self, kind: str, group: str | None = None) -> None:
@@ -41,13 +41,13 @@ class Registry(Generic[T]):
         self._group_loaded = False
 
     def register(self, name: str) -> Callable[[S], S]:
-        """Decorator that registers a class, function or value under ``name`` and returns it unchanged.
+        """Return a decorator that registers a class, function or value under ``name`` and returns it unchanged.
 
-        The decorated object must be a T. Its own type is kept (hence the free type variable), so that a
-        registered class still is that class to a type checker.
+        The decorated object must be a T. A free type variable keeps its own type, so that type checkers still see a
+        registered class as that class.
 
         Raises:
-            ValueError: another object already has the name; a silent replacement would change results.
+            ValueError: another object has the name already; a silent replacement would change results.
         """
 
         def decorator(entry: S) -> S:
@@ -62,12 +62,12 @@ class Registry(Generic[T]):
         return sorted(self._entries)
 
     def get(self, name: str) -> T:
-        """The entry called ``name``.
+        """Return the entry with this name.
 
         Raises:
-            UserError: no entry has this name; the message suggests the nearest one and lists all.
+            UserError: no entry has this name; the message suggests the closest one and lists all.
         """
-        # Only a name that is not built in is worth importing other people's packages for.
+        # Other packages are imported only for a name that is not built in.
         if name not in self._entries:
             self._load_group()
         if name in self._entries:
@@ -100,13 +100,13 @@ class Registry(Generic[T]):
     def _load_group(self) -> None:
         if self.group is None or self._group_loaded:
             return
-        # Set first: a plug-in that looks at the registry while it is imported must not start over.
+        # Set first, so that a plug-in that searches the registry during its import does not recurse.
         self._group_loaded = True
         for point in entry_points(group=self.group):
             try:
                 self._add(point.name, point.load())
             except Exception as error:
-                # One broken plug-in must not take the others, or us, down with it.
+                # A broken plug-in must not disable the others or this package.
                 owner = point.dist.name if point.dist is not None else "an unknown package"
                 warnings.warn(
                     f"{self.kind} {point.name!r} ({point.value}) of {owner} is left out, it failed to load: "

@@ -1,4 +1,4 @@
-"""The newest checkpoints of a stage, from which it goes on, and its best one."""
+"""Rotation of a stage's checkpoints: the newest ones, from which it resumes, and the best one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""YAML as plain data: text, numbers, true and false, null, lists and blocks, within limits, and nothing else.
+"""YAML as plain data within limits: text, numbers, booleans, null, lists and mappings.
 
-A recipe may come from a stranger. So no tag builds an object, a key that is given twice is not silently the last
-one, and anchors cannot unfold to more than a file that was written out could hold.
+A recipe may come from an untrusted source. Tags therefore never construct objects, duplicate keys are errors, and
+anchors cannot expand to more values than a document may have.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_bytes
 
 SIZE_LIMIT = 256 << 10
-"""Bytes of the largest document; fifty times the longest recipe with everything written out."""
+"""Largest document, in bytes; fifty times the longest recipe with all keys."""
 
 VALUE_LIMIT = 20_000
-"""Values of a document in all, those that anchors repeat counted each time."""
+"""Largest number of values in a document; values repeated by anchors count each time."""
 
 DEPTH_LIMIT = 32
-"""Blocks and lists within one another."""
+"""Largest nesting depth of mappings and lists."""
 
 NUMBER_LIMIT = 64
-"""Characters of the longest number."""
+"""Longest number, in characters."""
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT = re.compile(
@@ -39,7 +39,7 @@ _FLOAT = re.compile(
 
 
 class _Loader(yaml.SafeLoader):
-    """The events of a document, and what an untagged scalar is: 3e-4 a number, 2024-01-01 text."""
+    """Loader of a document's events that resolves untagged scalars: 3e-4 is a number, 2024-01-01 is text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -50,25 +50,26 @@ _Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text in quotes that would be read as anything else: 1e3, too."""
+    """Dumper that quotes text which would be read back as another type, such as 1e3."""
 
 
 _Dumper.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """The content of a YAML file; ``parse_yaml``.
+    """Read a YAML file as plain data, like ``parse_yaml``.
 
     Args:
         path: the file.
-        what: what it is, for the message: "configuration file".
+        what: kind of file, for the message: "configuration file".
 
     Raises:
-        UserError: no such file, a folder, pipe or device, too large, no UTF-8 text, or as ``parse_yaml``.
+        UserError: the file does not exist, is a folder, pipe or device, is too large, is not UTF-8 text, or as for
+            ``parse_yaml``.
     """
     content = read_bytes(path, what, limit=SIZE_LIMIT)
     try:
-        # utf-8-sig: some editors put a byte-order mark first.
+        # utf-8-sig: some editors write a byte-order mark.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give YAML in UTF-8") from None
@@ -76,14 +77,15 @@ def read_yaml(path: Path, what: str) -> Any:
 
 
 def parse_yaml(text: str, whole: str) -> Any:
-    """The one document of a text, as plain data: None, bool, int, float, str, list, and dict with keys of text.
+    """Parse a single YAML document to plain data: None, bool, int, float, str, list, and dict with string keys.
 
     Args:
         text: the document.
-        whole: what it is, for the message: a path, or a key.
+        whole: description of the document, for the message: a path, or a key.
 
     Raises:
-        UserError: no YAML, a tag, a key that is no text or is given twice, no number where one is said, or too much.
+        UserError: the text is not valid YAML, contains a tag, a key that is duplicate or not a string, or an invalid
+            number, or exceeds a limit.
     """
     if len(text) > SIZE_LIMIT:
         raise UserError(f"{whole} has {len(text)} characters; at most {SIZE_LIMIT} are read")
@@ -98,24 +100,24 @@ def parse_yaml(text: str, whole: str) -> Any:
 
 
 def dump_yaml(value: Any, *, in_ascii: bool = False) -> str:
-    """YAML that ``parse_yaml`` reads back equal, keys in their order.
+    """Dump plain data as YAML that ``parse_yaml`` reads back equal, with keys in their order.
 
     Args:
-        value: plain data, its numbers finite.
-        in_ascii: write other letters as escapes.
+        value: plain data with finite numbers.
+        in_ascii: write characters outside ASCII as escapes.
     """
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=not in_ascii)
-    # PyYAML writes a few letters as they are that it takes for line breaks when it reads them (U+0085).
+    # PyYAML writes a few characters unescaped that it reads as line breaks (U+0085).
     if not text.isascii() and parse_yaml(text, "what was written") != value:
         text = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
     return text
 
 
 def check_text(text: str, whole: str) -> str:
-    """The text itself.
+    """Return the text if paths and files can hold it.
 
     Raises:
-        UserError: it holds a NUL, which no path can, or half of a surrogate pair, which no file can.
+        UserError: it contains NUL, which no path can hold, or a lone surrogate, which no file can hold.
     """
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise UserError(f"{whole} holds a character that is no text ({text!r}); leave it out")
@@ -123,7 +125,7 @@ def check_text(text: str, whole: str) -> str:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong and where, in one line, without the file's own lines."""
+    """Describe the problem and its place in one line, without quoting the file."""
     mark = getattr(error, "problem_mark", None)
     where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
@@ -131,18 +133,18 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 class _Document:
-    """One document's values, built from the parser's events.
+    """Builds the values of one document from the parser's events.
 
     Args:
-        loader: gives the events, and resolves untagged scalars.
-        whole: for messages.
+        loader: source of the events; resolves untagged scalars.
+        whole: description of the document, for messages.
     """
 
     def __init__(self, loader: _Loader, whole: str) -> None:
         self._loader = loader
         self._whole = whole
         self._count = 0
-        # By anchor: the value, and how many values it is; None while it is being built.
+        # By anchor: its value and the number of values in it; None while it is being built.
         self._anchors: dict[str, tuple[Any, int] | None] = {}
 
     def content(self) -> Any:
@@ -209,7 +211,7 @@ class _Document:
             if key in given:
                 raise UserError(f"{self._whole} has the key {key!r} twice{_at(event)}; give it once")
             given[key] = self._value(self._next(), depth + 1)
-        # Keys of the block itself come first, in their own order; those merged fill in.
+        # The mapping's own keys override merged ones.
         return {**{key: value for key, value in merged.items() if key not in given}, **given}
 
     def _merge(self, value: Any, merged: dict[str, Any], event: Any) -> None:

@@ -1,7 +1,7 @@
-"""Videos to clips: list files, decoding, sampling, transforms, loading, and the embedded data.
+"""From videos to clips: list files, decoding, sampling, transforms, loading, and the embedded data.
 
-Importing this package registers the embedded datasets and nothing heavy: the loaders, which need torchvision,
-and the decoders, which need OpenCV, are imported from their own modules.
+Importing this package only registers the embedded datasets. Import the loaders, which need torchvision, and the
+decoders, which need OpenCV, from their own modules.
 """
 
 from adafocus_rl.data.datasets import DATASETS, DatasetMaker

@@ -1,6 +1,6 @@
-"""What is wrong with a training and a validation list and their videos, each thing once, in words a user acts on.
+"""Check of a training and a validation list and their videos; every problem is reported once, with what to do.
 
-Faults are what makes a run fail or its numbers wrong. Notes are what one should know: short videos, say, are used.
+A fault makes a run fail or its numbers wrong. A note is worth knowing but harmless, for example a short video.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from adafocus_rl.data.read import read_lists
 from adafocus_rl.errors import UserError
 
 Progress = Callable[[int, int], None]
-"""Called with (videos looked at, videos to look at)."""
+"""Called with (number of videos checked, number of videos to check)."""
 
 CHECK_SECONDS = 300.0
-"""How long the look at one video may take, as decoding it may in training (``data.decode_timeout``)."""
+"""Time limit for checking one video, like ``data.decode_timeout`` in training."""
 
 CRASHED = VideoReport(fault=("crash", "the decoder crashes on it, or comes to no end; convert it, or remove its line"))
 
 
 def check_lists(config: CheckConfig, *, flip: bool = True, progress: Progress | None = None) -> CheckReport:
-    """Checks lists and videos.
+    """Check lists and videos.
 
-    A video with a fault takes no part in what is checked after it, so that each thing is named once: first lines, then
-    labels, then the videos themselves, then copies, then what both lists share.
+    The checks run in the order lines, labels, videos, copies, overlap of the lists. A video with a fault is left out of
+    the later checks, so that each problem is reported once.
 
     Args:
-        config: what.
+        config: what to check.
         flip: whether training clips will be mirrored.
-        progress: told about the videos.
+        progress: called as videos are checked.
 
     Raises:
-        UserError: a list, or a file of class names, cannot be read at all.
+        UserError: a list or a file of class names cannot be read at all.
     """
     report = CheckReport()
     contents = read_lists(
@@ -73,7 +73,7 @@ def _add(report: CheckReport, level: Level, kind: str, where: str, text: str) ->
 
 
 def _read_lines(listed: Listed, report: CheckReport) -> None:
-    """Lines that cannot be read, and paths that are listed twice."""
+    """Report lines that cannot be read and paths that are listed twice."""
     for note in listed.content.notes:
         _add(report, "note", "class_order", str(listed.file), note.removeprefix(f"{listed.file}: "))
     if listed.content.conflict is not None:
@@ -98,7 +98,7 @@ def _count_classes(listed: Listed) -> int:
 
 
 def _check_labels(listed: Listed, report: CheckReport) -> None:
-    """Labels beyond the classes."""
+    """Report labels that exceed the number of classes."""
     kept = []
     for record in listed.records:
         if max(record.labels) < report.num_classes:
@@ -115,7 +115,7 @@ def _check_labels(listed: Listed, report: CheckReport) -> None:
 def _look(
     lists: list[Listed], config: CheckConfig, report: CheckReport, progress: Progress | None
 ) -> dict[str, VideoReport]:
-    """Looks at every video, and keeps those without a fault; what they hold, by list and line."""
+    """Inspect every video and keep those without a fault; return the reports by list and line."""
     places = [(listed, record) for listed in lists for record in listed.records]
     jobs = [
         VideoJob(

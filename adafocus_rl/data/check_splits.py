@@ -1,4 +1,4 @@
-"""What is wrong with classes, and between a training and a validation list."""
+"""Checks of the classes, and of the overlap between a training and a validation list."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from adafocus_rl.data.index import VideoRecord
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 
 IMBALANCE = 10
-"""How many times the videos of the smallest class the largest may have without a note."""
+"""Largest ratio of videos between the largest and the smallest class that is not noted."""
 
 
 def class_counts(records: Sequence[VideoRecord], num_classes: int) -> NDArray[np.int64]:
-    """(K,) videos per class; a video counts for each of its labels."""
+    """Count the videos of each class, (K,); a video counts for each of its labels."""
     labels: NDArray[Any] = np.array([label for record in records for label in record.labels], dtype=np.int64)
     return np.bincount(labels, minlength=num_classes).astype(np.int64)
 
 
 def check_names(lists: Sequence[Listed]) -> Iterator[Finding]:
-    """Class names that are empty or stand twice, each file of names once."""
+    """Find empty and duplicate class names; each file of names is checked once."""
     files = {one.content.classes.source: one.content.classes for one in lists if one.content.classes}
     for source, classes in files.items():
         first: dict[str, int] = {}
@@ -42,10 +42,10 @@ def check_names(lists: Sequence[Listed]) -> Iterator[Finding]:
 
 
 def check_balance(lists: Sequence[Listed], num_classes: int, *, flip: bool) -> Iterator[Finding]:
-    """Classes that no line has, how unequal they are, and classes that a mirror makes another one.
+    """Find classes without videos, unbalanced classes, and classes that mirroring turns into another one.
 
     Args:
-        lists: training list first; with the videos that are listed, usable or not.
+        lists: the lists, training first, with all listed videos, usable or not.
         num_classes: K.
         flip: whether training clips are mirrored.
     """
@@ -73,7 +73,7 @@ def check_balance(lists: Sequence[Listed], num_classes: int, *, flip: bool) -> I
 
 
 def check_copies(lists: Sequence[Listed]) -> Iterator[Finding]:
-    """Videos that are one file under two names, or copies, in one list or in both."""
+    """Find videos that are the same file under two names, or copies, in one list or in both."""
     owners: dict[Path, list[tuple[Listed, VideoRecord]]] = {}
     for one in lists:
         for record in one.records:
@@ -85,18 +85,18 @@ def check_copies(lists: Sequence[Listed]) -> Iterator[Finding]:
 
 
 def check_ids(train: Listed, val: Listed, told: Sequence[Finding]) -> Iterator[Finding]:
-    """Ids and groups that are in both lists.
+    """Find ids and groups that are in both lists.
 
     Args:
         train: the training list.
         val: the validation list.
-        told: what was found before: a copy of a training video is not named again for its id.
+        told: earlier findings; a copy of a training video is not reported again for its id.
     """
     ids = {_id(record.path): record for record in train.records}
     before = {finding.where for finding in told if finding.kind == "overlap_file"}
     for record in val.records:
         name = _id(record.path)
-        # Plain numbers count anew in each folder, and name different videos there.
+        # Plain numbers start anew in each folder, where they name different videos.
         if name in ids and val.where(record) not in before and not (name.isdigit() and "/" in record.path):
             other = ids[name]
             text = f"{record.path!r} has the id of {other.path!r} ({train.where(other)}); remove one of the two"
@@ -108,7 +108,7 @@ def check_ids(train: Listed, val: Listed, told: Sequence[Finding]) -> Iterator[F
 
 
 def _without(counts: NDArray[np.int64]) -> list[int]:
-    """Classes without a video."""
+    """List the classes without a video."""
     return [int(label) for label in np.flatnonzero(counts == 0)]
 
 
@@ -118,7 +118,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
 
 
 def _again(entries: Sequence[tuple[Listed, VideoRecord]], how: str) -> Iterator[Finding]:
-    """A fault for each but the first."""
+    """Yield a fault for each entry but the first."""
     first, original = entries[0]
     for one, record in entries[1:]:
         kind, remedy = ("copy", "remove one") if one is first else ("overlap_file", "remove it from one list")
@@ -127,7 +127,7 @@ def _again(entries: Sequence[tuple[Listed, VideoRecord]], how: str) -> Iterator[
 
 
 def _id(path: str) -> str:
-    """What names a video, whichever way it is stored: the last part of the path, without ending and ``v_``."""
+    """Id of a video, however it is stored: the last part of the path, without suffix and ``v_``."""
     name = Path(path)
     return (name.stem if name.suffix.lower() in VIDEO_SUFFIXES else name.name).removeprefix("v_")
 

@@ -1,4 +1,4 @@
-"""Names of the classes, in the order of the labels, from the files in which datasets give them.
+"""Class names in the order of the labels, read from the files in which datasets publish them.
 
 | file | content |
 |---|---|
@@ -6,8 +6,8 @@
 | ``*classInd.txt`` | ``0,Applying sunscreen`` or ``1 ApplyEyeMakeup``: numbered from 0 or 1 |
 | ``*labels.json`` | ``{"name": "0", …}``, or a list of names |
 
-Something-Something and Jester circulate with two orders of the same classes, sorted and as published; a label means
-another class in each. So what was read, and from where, is said whenever labels had to be derived from names.
+Something-Something and Jester circulate with two orders of the same classes, sorted and as published, in which a label
+means different classes. Whenever labels are derived from names, a note therefore says which file gave the order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adafocus_rl.files import parse_json, read_text
 from adafocus_rl.suggestions import nearest
 
 BESIDE = ("classes.txt", "*classInd*.txt", "category.txt", "*labels.json", "*labels.csv", "*labels.txt")
-"""Names of class files that are looked for beside a list, the first one first."""
+"""Names of class files searched beside a list, in order of preference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class ClassNames:
     names: tuple[str, ...]
     """Their names, in the order of the labels."""
     source: str
-    """Where the order comes from, for messages: a file, or how it was made."""
+    """Source of the order, for messages: a file, or how it was derived."""
     aliases: tuple[str, ...] = ()
-    """The names with the numbers before them, where the file numbers its lines: a name may begin with its number."""
+    """The names with their numbers, if the file numbers its lines: a name may itself begin with a number."""
 
     def note(self, others: Sequence[ClassNames] = ()) -> str:
-        """One sentence on the order that is used, and on other files there that have another one."""
+        """One sentence on the order used, and on other files beside it that have another order."""
         order = "alphabetical" if self.is_sorted else "not alphabetical"
         last = len(self.names) - 1
         text = (
@@ -52,13 +52,13 @@ class ClassNames:
 
     @property
     def is_sorted(self) -> bool:
-        """Whether the names are in alphabetical order, capital letters as small ones or before them."""
+        """Whether the names are in alphabetical order, with capital letters equal to small ones or before them."""
         return list(self.names) in (sorted(self.names), sorted(self.names, key=str.casefold))
 
     def label(self, name: str) -> int | None:
-        """The label of a name; None for one that is unknown, or that several classes have.
+        """Return the label of a name; None for an unknown name or one that several classes share.
 
-        Brackets of Something-Something's templates and case do not matter, unless they tell two classes apart.
+        Case and the brackets of Something-Something's templates are ignored unless they distinguish two classes.
         """
         for known, key in zip(self._labels, (name, plain(name), name), strict=True):
             if key in known:
@@ -67,11 +67,11 @@ class ClassNames:
 
     @cached_property
     def _labels(self) -> tuple[dict[str, int | None], ...]:
-        """By name as it is written, by name as names are compared, and by alias."""
+        """Labels by exact name, by normalised name, and by alias."""
         return _numbered(self.names), _numbered(map(plain, self.names)), _numbered(self.aliases)
 
     def unknown(self, name: str) -> str:
-        """What to say of a name of which ``label`` knows none."""
+        """Message for a name for which ``label`` returns None."""
         if plain(name) in self._labels[1] and self._labels[1][plain(name)] is None:
             alike = [label for label, known in enumerate(self.names) if plain(known) == plain(name)]
             return f"{name!r} may be class {alike[0]} or {alike[1]} of {self.source}; give each class its own name"
@@ -90,7 +90,7 @@ class ClassNames:
         return {}
 
     def difference(self, other: ClassNames) -> str | None:
-        """How the order of other names differs from this one, at the first class that does; None when it does not."""
+        """Describe the first class at which another order differs from this one; None if they agree."""
         for label, (one, two) in enumerate(zip(self.names, other.names, strict=False)):
             if plain(one) != plain(two):
                 return f"class {label} is {one!r} in {self.source} and {two!r} in {other.source}"
@@ -100,7 +100,7 @@ class ClassNames:
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int | None]:
-    """The label of each name; None for one that stands twice."""
+    """Number the names; a duplicate name gets None."""
     labels: dict[str, int | None] = {}
     for label, name in enumerate(names):
         labels[name] = None if name in labels else label
@@ -108,21 +108,21 @@ def _numbered(names: Iterable[str]) -> dict[str, int | None]:
 
 
 def plain(name: str) -> str:
-    """The name as names are compared: ``Putting [something] Here`` is ``putting something here``."""
+    """Normalise a name for comparison: ``Putting [something] Here`` becomes ``putting something here``."""
     return " ".join(name.replace("[", "").replace("]", "").split()).casefold()
 
 
 def find_class_files(list_file: Path) -> list[Path]:
-    """The files of class names beside a list, by the names of ``BESIDE``; the first is the one to use."""
+    """Find the class files beside a list, in the order of ``BESIDE``; the first is the one to use."""
     found = [path for pattern in BESIDE for path in sorted(list_file.parent.glob(pattern)) if path.is_file()]
     return [path for path in dict.fromkeys(found) if path != list_file]
 
 
 def read_class_names(path: Path) -> ClassNames:
-    """Read one of the files in this module's docstring.
+    """Read one of the kinds of file listed in this module's docstring.
 
     Raises:
-        UserError: no such file, no text, no names, too many, or JSON of another shape.
+        UserError: the file does not exist, is not text, has no names or too many, or is JSON of another shape.
     """
     text = read_text(path, "file of class names")
     names, aliases = _from_text(text, path)
@@ -135,25 +135,27 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def class_names_text(names: Sequence[str]) -> str:
-    """The content of a file of class names that ``read_class_names`` reads back equal: one name a line or, where lines
-    would be read as something else (all numbered, or JSON), a JSON list.
+    """Format class names so that ``read_class_names`` reads them back equal.
+
+    The result has one name per line or, where lines would be read as something else (all numbered, or JSON), is a JSON
+    list.
     """
     lines = "".join(f"{name}\n" for name in names)
     try:
         if _from_text(lines, Path())[0] == [*names]:
             return lines
     except UserError:
-        pass  # a name that begins like JSON
+        pass  # not JSON, only a name that begins like it
     return json.dumps([*names], indent=0, ensure_ascii=False) + "\n"
 
 
 def sorted_names(names: Sequence[str], source: str) -> ClassNames:
-    """The classes of annotations that come without a file of class names: their names in alphabetical order."""
+    """Order class names alphabetically, for annotations without a file of class names."""
     return ClassNames(names=tuple(sorted(set(names))), source=f"{source} itself, because no file gives an order")
 
 
 def _from_text(text: str, path: Path) -> tuple[list[str], list[str]]:
-    """Names, and aliases where there are some."""
+    """Parse the names, and their aliases if lines are numbered."""
     if text.lstrip()[:1] in ("{", "["):
         return _from_json(path, text), []
     text = with_newlines(text.rstrip("\r\n"))
@@ -162,8 +164,8 @@ def _from_text(text: str, path: Path) -> tuple[list[str], list[str]]:
     lines = [line.strip() for line in text.split("\n")]
     numbered = [re.fullmatch(r"(\d+)[,; \t]\s*(\S.*)", line) for line in lines]
     matches = [match for match in numbered if match]
-    # A name may begin with a number of its own; only lines that count from 0 or 1 are numbered, and what is left of
-    # them tells the classes apart: "1 finger" and "2 finger" are names.
+    # A name may itself begin with a number. Lines are numbered only if they count from 0 or 1 and the remaining text
+    # distinguishes the classes: "1 finger" and "2 finger" are names.
     counts = [number(match[1]) for match in matches]
     names = [match[2] for match in matches]
     if counts in ([*range(len(lines))], [*range(1, len(lines) + 1)]) and len({*names}) == len(lines):

@@ -1,4 +1,4 @@
-"""One order of classes for all lists of a run: that of the training list, which comes first.
+"""One order of classes for all lists of a run, defined by the training list.
 
 | the training list has | another list has | classes of the other list |
 |---|---|---|
@@ -23,23 +23,23 @@ from adafocus_rl.data.raw_list import RawList
 
 @dataclass(frozen=True, kw_only=True)
 class ClassOrder:
-    """What the labels of a list are in the order of its run."""
+    """The mapping from a list's own labels to the labels of the run."""
 
     raw: RawList
     """The list."""
     classes: ClassNames | None
-    """K names in the order of the run; None when there are none."""
+    """K names in the order of the run; None if there are no names."""
     numbers: tuple[int | None, ...] | None = None
-    """The run's label for each of the list's own numbers, None for a class that the run does not have; None when the
-    list has the run's numbers."""
+    """The run's label for each of the list's own numbers, with None for a class that the run lacks; None if the list
+    uses the run's numbers."""
     conflict: str | None = None
-    """Why the list's labels cannot be put in the run's order, with what to do; None when they can."""
+    """Why the list's labels cannot be mapped to the run's order, with advice; None if they can."""
 
     def labels(self, line: ListLine) -> tuple[int, ...]:
-        """The labels of a line in the order of the run, each once.
+        """Return the labels of a line in the order of the run, without duplicates.
 
         Raises:
-            ListError: a class that the run does not have.
+            ListError: the line has a class that the run lacks.
         """
         return tuple(dict.fromkeys(self._label(line.line, label) for label in line.labels))
 
@@ -53,7 +53,7 @@ class ClassOrder:
                 raise ListError(self.raw.file, line, text)
             label, name = self.numbers[given], own.names[given]
         else:
-            assert self.classes is not None  # names among the labels bring an order with them
+            assert self.classes is not None  # a list whose labels are names has an order
             label, name = self.classes.label(given), given
         if label is None:
             assert self.classes is not None
@@ -62,16 +62,16 @@ class ClassOrder:
 
 
 def first_order(raw: RawList) -> ClassOrder:
-    """The order of the list that has none before it."""
+    """Use the list's own order, as the first list of a run."""
     return ClassOrder(raw=raw, classes=raw.order)
 
 
 def order_after(first: RawList, other: RawList) -> ClassOrder:
-    """What the labels of another list of the run are, by the table of this module.
+    """Map the labels of another list to the run's order, by the table in this module's docstring.
 
     Args:
         first: the training list.
-        other: the validation list, say.
+        other: another list of the run, such as the validation list.
     """
     order, own = first.order, other.order
     if order is None:

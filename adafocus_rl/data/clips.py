@@ -1,4 +1,4 @@
-"""One video's clip, and a batch of them: what could not be read is named beside the batch, never replaced."""
+"""Clips of single videos and batches of clips; a batch names its unreadable videos and never replaces them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """T frames of one video with all that is known about them."""
+    """T frames of one video, with their annotations."""
 
     clip: Tensor
     """(T, 3, S, S) uint8 RGB."""
@@ -23,28 +23,28 @@ class Clip:
     """(T, 4) float32 [top, left, height, width] in pixels of the clip's frames; NaN where absent or
     unknown."""
     frames: Tensor
-    """(T,) int64 numbers of the frames in the stored video."""
+    """(T,) int64 frame numbers in the stored video."""
     row: Tensor
-    """() int64 position of the video in the index."""
+    """() int64 row of the video in its index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadClip:
-    """A video that gave no clip, in the place of its clip."""
+    """Placeholder for the clip of a video that could not be read."""
 
     row: int
-    """Position of the video in the index."""
+    """Row of the video in its index."""
     path: str
     """The path as listed."""
     reason: str
-    """Why, in plain words."""
+    """Why it could not be read."""
     shape: tuple[int, int, int]
-    """(T, S, K) of the clip that is not there."""
+    """(T, S, K) of the missing clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBatch:
-    """The B videos of a batch that gave clips, and the names of those that did not."""
+    """The clips of the B readable videos of a batch, and the names of the unreadable ones."""
 
     clips: Tensor
     """(B, T, 3, S, S) uint8 RGB."""
@@ -58,18 +58,18 @@ class ClipBatch:
     frames: Tensor
     """(B, T) int64 frame numbers in the stored videos."""
     rows: Tensor
-    """(B,) int64 positions in the index."""
+    """(B,) int64 rows of the videos in their index."""
     failed: list[tuple[str, str]]
-    """(path, reason) of each video that gave no clip; B is smaller by their number."""
+    """(path, reason) of each unreadable video; they are not counted in B."""
 
     @classmethod
     def unlabelled(cls, clips: Tensor, num_classes: int, *, rows: Tensor) -> ClipBatch:
-        """Clips (B, T, 3, S, S) of which nothing is known: the label 0 and no class of K, no boxes.
+        """Create a batch of clips (B, T, 3, S, S) without annotations: label 0, all-zero ``multi_hot``, no true boxes.
 
         Args:
-            clips: intensities, or normalised already.
+            clips: uint8 intensities, or already normalised.
             num_classes: K.
-            rows: (B,) int64, what they are numbered by.
+            rows: (B,) int64, the numbers of the clips.
         """
         count, frames = clips.shape[:2]
         return cls(
@@ -86,11 +86,11 @@ class ClipBatch:
         return int(self.clips.shape[0])
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
-        """The batch with its tensors on ``device``."""
+        """Return the batch with its tensors on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
-        """The batch with its tensors in page-locked memory (the loader calls this)."""
+        """Return the batch with its tensors in page-locked memory (called by the loader)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
@@ -106,10 +106,10 @@ class ClipBatch:
 
 
 def collate(items: Sequence[Clip | BadClip]) -> ClipBatch:
-    """Stack the clips into a batch and name the bad ones; B = 0 when all are bad.
+    """Stack clips into a batch and list the unreadable videos; B = 0 if all are unreadable.
 
     Raises:
-        ValueError: no item.
+        ValueError: ``items`` is empty.
     """
     if not items:
         raise ValueError("no clip to collate; expected at least one")

@@ -1,4 +1,4 @@
-"""Whether two videos are one: by content, whatever they are called."""
+"""Detection of videos with equal content under different names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from adafocus_rl.data.frame_names import image_names
 
 
 def same_content(paths: Iterable[Path]) -> list[list[Path]]:
-    """Groups of two or more videos with the same bytes; files and folders that are not there are left out.
+    """Find groups of two or more videos with the same bytes; missing files and folders are left out.
 
-    Only videos of equal size are read. Of folders, all names are compared, and the bytes of all their images.
+    Only videos of equal size are read. Folders are compared by all names and by the bytes of all their images.
     """
     by_size: dict[tuple[int, ...], list[Path]] = defaultdict(list)
     for path in paths:
@@ -29,7 +29,7 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
 
 
 def _size(path: Path) -> tuple[int, ...] | None:
-    """What two equal videos share and can be told without reading them; None for nothing there."""
+    """A size that equal videos share and that needs no reading; None if nothing is there."""
     if path.is_file():
         size = path.stat().st_size
         return (size,) if size else None

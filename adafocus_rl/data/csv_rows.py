@@ -1,6 +1,6 @@
-"""Tables in text: CSV with a header, whichever delimiter the program that wrote it has.
+"""CSV tables with a header and any of the usual delimiters.
 
-Spreadsheet programs write commas, in Europe semicolons, and as "Unicode text" tabs in UTF-16.
+Spreadsheet programs write commas, in parts of Europe semicolons, and as "Unicode text" tabs in UTF-16.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = dict[str, str]
 
 
 def header_delimiter(line: str, needed: Iterable[str]) -> str | None:
-    """The delimiter with which the line is a header that names all of ``needed``; None when there is none."""
+    """Find the delimiter with which the line is a header that contains all of ``needed``; None if there is none."""
     for delimiter in (",", ";", "\t"):
         if {*needed} <= {*_cells(line, delimiter)}:
             return delimiter
@@ -27,20 +27,23 @@ def header_delimiter(line: str, needed: Iterable[str]) -> str | None:
 def csv_rows(
     file: Path, text: str, required: Sequence[str], *, loose: bool = False
 ) -> Iterator[tuple[int, Row | ListError]]:
-    """(line number, values by column or what is wrong) of a CSV file with a header that has the required columns.
+    """Read the rows of a CSV file with a header.
 
     Args:
-        file: for messages.
+        file: the file, for messages.
         text: its content.
-        required: columns.
-        loose: take quotes where they do not belong as they stand, and leave out blanks before a value.
+        required: columns that the header must have.
+        loose: keep misplaced quotes as text, and strip blanks before a value.
+
+    Yields:
+        (line number, values by column or the mistake on the line).
 
     Raises:
-        UserError: a header without the needed columns, or with one twice; quotes that do not end; a value of more than
+        UserError: the header lacks a required column or repeats one, a quote does not end, or a value has more than
             131,072 characters.
     """
     text = with_newlines(text)
-    # Excel's own way to say what delimits: a line before the header.
+    # Excel may declare the delimiter on a line before the header.
     named = re.match(r"sep=([,;\t])\r?\n", text)
     start = text[named.end() :] if named else text
     skipped = 1 if named else 0
@@ -99,7 +102,7 @@ def _header(file: Path, values: Sequence[str], required: Sequence[str]) -> list[
 
 
 def _row(file: Path, line: int, header: Sequence[str], values: Sequence[str]) -> Row | ListError:
-    # Delimiters at the end of lines are a spreadsheet's empty columns.
+    # Trailing delimiters are empty columns of a spreadsheet.
     if len(values) < len(header) or any(value.strip() for value in values[len(header) :]):
         text = f"not {len(header)} values as in the header; put a value that contains a comma in double quotes"
         return ListError(file, line, text)

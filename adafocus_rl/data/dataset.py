@@ -1,7 +1,7 @@
-"""Clips for training and evaluation: one item is one video's sampled, decoded and transformed frames.
+"""Clips for training and evaluation: one item holds the sampled, decoded and transformed frames of one video.
 
-Every random choice about a video is a function of (seed, epoch, position in the list), never of a worker or
-of what was loaded before it, so results do not depend on how many processes load them or in what order.
+Every random choice about a video is a function of (seed, epoch, row in the list), so clips do not depend on the number
+of worker processes or on the order of loading.
 """
 
 from __future__ import annotations
@@ -33,23 +33,22 @@ class ClipDataset(Dataset[Clip | BadClip]):
 
     Args:
         index: the videos.
-        num_frames: T, frames per clip, ≥ 1; or several numbers, for as many sets of frames, each spread over the whole
-            video, that follow one another in the clip and share its transform.
-        transform: how frames become a clip.
-        train: random frames and augmentation; False for the middle frames and the centre crop, the same each
-            epoch.
-        seed: what all random choices derive from, together with epoch and video.
-        num_classes: K; None for the index's own number.
-        decode_timeout: seconds after which a loader's worker process gives a video up; 0 for never.
+        num_frames: T, frames per clip, ≥ 1; or one number for each of several sets of frames. Each set is spread over
+            the whole video; the sets follow one another in the clip and share its transform.
+        transform: configuration of the transform from stored frames to a clip.
+        train: sample random frames and augment them; False takes the middle frames and the centre crop in every epoch.
+        seed: seed of all random choices, together with epoch and video.
+        num_classes: K; None for the number of classes of the index.
+        decode_timeout: seconds after which a worker process gives up on a video; 0 for no limit.
 
     Attributes:
-        frame_sets: the numbers of frames, one or several.
-        num_frames: all frames of a clip.
-        num_steps: decisions in a clip: one per frame, or one for all of several sets.
+        frame_sets: number of frames of each set.
+        num_frames: number of frames of a clip, over all sets.
+        num_steps: decisions per clip: one per frame, or one for the whole clip if it has several sets.
 
     Raises:
-        UserError: a label of K or more (with its video), T below 1, boxes that cannot be read, or OpenCV
-            that cannot be imported.
+        UserError: a label is K or more (the message names the video), T is below 1, the true boxes cannot be read, or
+            OpenCV cannot be imported.
     """
 
     def __init__(
@@ -80,18 +79,18 @@ class ClipDataset(Dataset[Clip | BadClip]):
                     f"{record.path} has the label {max(record.labels)}; expected 0 to {self.num_classes - 1} "
                     f"for {self.num_classes} classes: correct the list, or the number or names of classes"
                 )
-        # Here, not at the first clip: an absent library is named once and plainly, not from within a worker.
+        # Imported here and not at the first clip, so that a missing library is reported once and not by a worker.
         opencv()
         self._transform = build_transform(transform, train=train)
         self._boxes = read_boxes(index)
-        # Tensors, because worker processes that live on across epochs hold a copy of this object: see ``share``.
+        # Tensors because persistent worker processes hold a copy of this object; see ``share``.
         self._epoch = torch.zeros((), dtype=torch.int64)
-        # Frames of the videos whose number the list does not give; 0 while not counted.
+        # Counted lengths of the videos for which the list gives none; 0 before they are counted.
         self._counted = torch.zeros(len(index), dtype=torch.int64)
         self._given_up: dict[int, str] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy of this object (pickled, or deep) reaches its own worker processes as the original does."""
+        """Restore a pickled or deep copy, and share its tensors with its own worker processes."""
         vars(self).update(state)
         self._epoch.share_memory_()
         self._counted.share_memory_()
@@ -101,11 +100,11 @@ class ClipDataset(Dataset[Clip | BadClip]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that random choices derive from."""
+        """The epoch from which random choices derive."""
         return int(self._epoch)
 
     def share(self) -> None:
-        """Put what worker processes must see change into shared memory, before they are started.
+        """Move the state that worker processes must see into shared memory; call it before they start.
 
         Raises:
             RuntimeError: there is no shared memory left.
@@ -114,14 +113,14 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self._counted.share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, in running worker processes too; call it between two passes over the loader."""
+        """Set the epoch, also in running worker processes; call it between two passes over the loader."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, i: int) -> Clip | BadClip:
-        """The i-th video's clip, or why there is none.
+        """Return the i-th video's clip, or the reason why there is none.
 
         Raises:
-            IndexError: no such position.
+            IndexError: ``i`` is out of range.
         """
         record = self.index[i]
         try:
@@ -133,11 +132,11 @@ class ClipDataset(Dataset[Clip | BadClip]):
             return BadClip(row=i, path=record.path, reason=error.reason, shape=shape)
 
     def give_up(self, i: int, reason: str) -> None:
-        """Do not decode the i-th video again: it has no clip, for this reason."""
+        """Mark the i-th video as unreadable for this reason; it is not decoded again."""
         self._given_up[i] = reason
 
     def focus_frames(self, values: Tensor) -> Tensor:
-        """What belongs to the frames that f_L looks at, of values (T, …) for all frames: the last set of several."""
+        """Select the values of the frames that f_L encodes from values (T, …) of all frames: those of the last set."""
         return values[-self.frame_sets[-1] :]
 
     def _load(self, i: int, record: VideoRecord) -> Clip:
@@ -149,7 +148,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         self._check_size(path, pixels)
         stored_boxes = torch.from_numpy(self._boxes_at(record, frames))
         with torch.random.fork_rng(devices=[]):
-            # Only the CPU's generator: torch.manual_seed would reach for the GPU inside a worker.
+            # Only the CPU generator: torch.manual_seed would initialise the GPU inside a worker.
             torch.default_generator.manual_seed(derive_seed(self.seed, "transform", self.epoch, i))
             clip, boxes = apply_transform(self._transform, pixels, stored_boxes)
         multi_hot = torch.zeros(self.num_classes)
@@ -171,7 +170,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         return int(self._counted[i])
 
     def _boxes_at(self, record: VideoRecord, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(T, 4) boxes on the stored frames; NaN where absent or unknown."""
+        """True boxes (T, 4) in stored frames; NaN where absent or unknown."""
         boxes = np.full((len(frames), 4), np.nan, dtype=np.float32)
         stored = self._boxes.get(record.path)
         if stored is not None:
@@ -180,7 +179,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         return boxes
 
     def _check_size(self, path: Path, pixels: Tensor) -> None:
-        """A crop larger than the frame would be filled up with black, which is not the video."""
+        """Refuse frames smaller than the crop, which would be padded with black."""
         height, width = pixels.shape[-2:]
         multiscale = self.train and self.config.crop == "multiscale"
         if not multiscale and not self.config.short_side and min(height, width) < self.config.frame_size:
@@ -192,7 +191,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
 
 
 class EpochSampler(Sampler[int]):
-    """Positions in the list's order, or in an order that follows from the dataset's seed and epoch."""
+    """Samples rows in the list's order, or in an order derived from the dataset's seed and epoch."""
 
     def __init__(self, dataset: ClipDataset, *, shuffle: bool) -> None:
         self.dataset = dataset
@@ -220,23 +219,23 @@ def make_loader(
     drop_last: bool = False,
     pin: bool = False,
 ) -> ClipLoader:
-    """A loader of ``ClipBatch``es.
+    """Create a loader of ``ClipBatch`` objects.
 
-    Call ``dataset.set_epoch`` before each pass: shuffling, frame shifts and augmentation follow it.
+    Call ``dataset.set_epoch`` before each pass: shuffling, frame sampling and augmentation depend on it.
 
     Args:
         dataset: the clips.
-        batch_size: videos per batch, ≥ 1; a batch is smaller by the videos that could not be read.
-        shuffle: draw a new order each epoch; False for the list's order.
-        order: positions in the index to load in this order, instead of ``shuffle``.
-        batches: the positions of each batch, instead of ``batch_size``, ``shuffle``, ``order`` and ``drop_last``.
-        workers: processes that decode, kept across the passes over this loader; one that a video crashes takes
-            only that video with it. 0 decodes in this process.
-        drop_last: leave out the last batch when it is smaller.
-        pin: put batches into page-locked memory, for copies to a GPU that do not block.
+        batch_size: videos per batch, ≥ 1; unreadable videos make a batch smaller.
+        shuffle: draw a new order in each epoch; False for the list's order.
+        order: rows of the index to load in this order, instead of ``shuffle``.
+        batches: the rows of each batch, instead of ``batch_size``, ``shuffle``, ``order`` and ``drop_last``.
+        workers: decoding processes, kept across passes over this loader; a video that crashes one is lost alone. 0
+            decodes in this process.
+        drop_last: leave out a smaller last batch.
+        pin: put batches into page-locked memory, for non-blocking copies to a GPU.
 
     Raises:
-        ValueError: not exactly one of ``batch_size`` and ``batches``, or both ``shuffle`` and ``order``.
+        ValueError: not exactly one of ``batch_size`` and ``batches`` is given, or both ``shuffle`` and ``order`` are.
     """
     if (batch_size is None) == (batches is None) or (shuffle and order is not None):
         raise ValueError("expected either batch_size or batches, and not both shuffle and order")

@@ -1,4 +1,4 @@
-"""The registry of datasets that the project, or another installed package, can write to disk by name."""
+"""The registry of datasets that this or another installed package can write to disk."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Protocol
 from adafocus_rl.registry import Registry
 
 Progress = Callable[[int, int], None]
-"""Called with (clips written so far, clips to write)."""
+"""Called with (number of clips written, number of clips to write)."""
 
 
 class DatasetMaker(Protocol):
-    """Writes a dataset into a folder, or finds it there, and returns its list files.
+    """Writes a dataset into a folder unless it is there already, and returns its list files.
 
-    The annotation of ``config`` names the maker's own dataclass, from which the command line takes its options;
-    None stands for the defaults. It may have an attribute ``num_classes``, the number of classes whatever the options.
+    The annotation of ``config`` is the maker's own dataclass, which defines its command-line options; None selects the
+    defaults. A maker may have an attribute ``num_classes``, the number of classes for any options.
     """
 
     def __call__(self, out: Path, config: Any = None, progress: Progress | None = None) -> dict[str, Path]:
-        """Write the dataset into ``out``; returns {"train": list file, "val": list file}, and perhaps "stills"."""
+        """Write the dataset into ``out``; return {"train": list file, "val": list file} and optionally "stills"."""
         ...
 
 

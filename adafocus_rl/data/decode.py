@@ -1,4 +1,4 @@
-"""Pixels of named frames, from a video file or a folder of frame images (docs/decoding.md)."""
+"""Decoding of numbered frames from a video file or a folder of frame images (docs/decoding.md)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["DecodeError", "VideoInfo", "decode_frames", "opencv", "probe"]
 def decode_frames(
     path: Path, indices: Sequence[int] | NDArray[np.int64], *, template: str | None = None
 ) -> NDArray[np.uint8]:
-    """Decode the frames with these numbers.
+    """Decode frames by number.
 
     Args:
-        path: a video file, or a folder whose .jpg and .png images in natural order (2 before 10) are the
-            frames.
-        indices: T frame numbers from 0, in any order, repeats allowed.
-        template: which images of a folder are the frames, see ``frame_images``; None to let their names tell.
+        path: a video file, or a folder whose .jpg and .png images in natural order (2 before 10) are the frames.
+        indices: T frame numbers from 0, in any order; repeats are allowed.
+        template: pattern of the names of a folder's frames, see ``frame_images``; None detects it.
 
     Returns:
         (T, H, W, 3) RGB uint8, in the order of ``indices``.
 
     Raises:
-        DecodeError: nothing there, nothing decodable, fewer frames than wanted, frames of different sizes or too large.
-        ValueError: no index, or a negative one.
+        DecodeError: the video is missing or not decodable, has too few frames, or frames of different sizes or of too
+            large a size.
+        ValueError: ``indices`` is empty or contains a negative number.
         UserError: OpenCV cannot be imported.
     """
     wanted = [int(i) for i in indices]
@@ -48,7 +48,7 @@ def decode_frames(
     for place, i in enumerate(wanted):
         places.setdefault(i, []).append(place)
     clip = np.empty((len(wanted), *first.shape), dtype=np.uint8)
-    # Each frame goes as soon as it is copied: clips of 4K are large, and there would be two of them.
+    # Each frame is freed as soon as it is copied; a 4K clip is too large to keep twice.
     while frames:
         i, frame = frames.popitem()
         clip[places[i]] = frame
@@ -56,12 +56,12 @@ def decode_frames(
 
 
 def probe(path: Path, *, template: str | None = None) -> VideoInfo:
-    """Count the frames and read the size; ``template`` as in ``decode_frames``.
+    """Count the frames of a video and read their size; ``template`` as in ``decode_frames``.
 
-    Containers' own frame counts are estimates in many files, so every frame of a video file is decoded.
+    Every frame of a video file is decoded, because the frame counts in many containers are estimates.
 
     Raises:
-        DecodeError: nothing there or nothing decodable.
+        DecodeError: the video is missing or not decodable.
         UserError: OpenCV cannot be imported.
     """
     _require(path)

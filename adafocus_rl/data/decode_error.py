@@ -1,4 +1,4 @@
-"""What is wrong with a video, whoever finds it: ourselves or a decoding library."""
+"""The error for an unreadable video, whether found by this package or by a decoding library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from types import TracebackType
 
 REASON_LETTERS = 200
-"""Letters that are told of what a library says."""
+"""Longest part of a library's message that is reported, in characters."""
 
 
 class DecodeError(Exception):
-    """A video that cannot be read: ``path`` and a ``reason`` in plain words."""
+    """A video cannot be read; has its ``path`` and a ``reason`` in plain words."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
@@ -22,11 +22,11 @@ class DecodeError(Exception):
 
 
 class DecoderAtWork:
-    """A ``with`` block around calls into a decoding library: whatever they raise becomes a ``DecodeError``.
+    """Context manager for calls into a decoding library that turns any exception into a ``DecodeError``.
 
-    Libraries raise what they like on damaged files: their own exceptions, but also ValueError, MemoryError,
-    OverflowError, SyntaxError or AssertionError. Only calls into a library stand in such a block, so that a fault of
-    our own still shows as one. An object may be used for many blocks.
+    On damaged files libraries raise their own exceptions, but also ValueError, MemoryError, OverflowError, SyntaxError
+    or AssertionError. Put only library calls into the block, so that bugs of this package are not hidden. An object can
+    be used for many blocks.
 
     Args:
         path: the video.
@@ -48,9 +48,9 @@ class DecoderAtWork:
 
 
 def reason_of(error: Exception) -> str:
-    """What a library's exception says, in one line."""
+    """Summarise a library's exception in one line."""
     if isinstance(error, MemoryError):
         return "it takes more memory than there is"
-    # Of FFmpeg's and the system's errors without the number and the file, of OpenCV's without the line of its source.
+    # Without the number and the file of FFmpeg's and the system's errors, and without OpenCV's source line.
     words = getattr(error, "strerror", None) or getattr(error, "err", None) or f"{type(error).__name__}: {error}"
     return " ".join(str(words).split())[:REASON_LETTERS]

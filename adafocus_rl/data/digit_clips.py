@@ -1,4 +1,4 @@
-"""What a moving digits clip looks like: the configuration, the handwriting, and the painting of frames."""
+"""Moving-digits clips: their configuration, the handwriting samples, and the rendering of frames."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ CELLS = 8  # side of scikit-learn's digits
 
 @dataclass(frozen=True, kw_only=True)
 class MovingDigitsConfig:
-    """What the clips look like. Lengths in pixels, brightness as a fraction of full scale, time in frames."""
+    """Options of the clips. Lengths are in pixels, brightness is a fraction of full scale, time is in frames."""
 
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed of everything random."""
     train_videos: int = 1200
     """Clips in the training list, ≥ 1."""
     val_videos: int = 300
     """Clips in the validation list, ≥ 1."""
     still_videos: int = 400
-    """Clips in the list of stills, each of one class and with another handwriting sample in every frame; 0 writes no
+    """Clips in the list of stills, each of one class with a different handwriting sample in every frame; 0 writes no
     such list."""
     still_side: int = 32
     """Side of the square frames of stills, which show one digit and no distractor; even."""
@@ -36,17 +36,17 @@ class MovingDigitsConfig:
     digit: int = 16
     """Side of a digit and of a distractor, 8 to ``side`` − 1."""
     distractors: int = 4
-    """Scrambled digits per clip, present all the time; 0 disables."""
+    """Scrambled digits per clip, present in all frames; 0 disables them."""
     scramble_block: int = 2
-    """Side of the blocks of the 8×8 digit that change places in a distractor: 1, 2 or 4."""
+    """Side of the blocks of the 8×8 digit that are permuted in a distractor: 1, 2 or 4."""
     noise: float = 16 / 255
-    """Standard deviation of the sensor noise, per pixel and frame; 0 disables."""
+    """Standard deviation of the sensor noise, per pixel and frame; 0 disables it."""
     presence: tuple[float, float] = (0.6, 0.9)
     """Range of the share of the clip's frames that show the digit, in (0, 1]."""
     speed: tuple[float, float] = (0.8, 2.5)
-    """Range of the speed of a digit or distractor, pixels per frame."""
+    """Range of the speed of a digit or distractor, in pixels per frame."""
     turn: float = 0.12
-    """Largest change of direction, radians per frame; a path bends evenly and is reflected at the frame's
+    """Largest change of direction, radians per frame; a path has constant curvature and is reflected at the frame's
     edges."""
     ink: tuple[float, float] = (0.6, 0.95)
     """Range of the brightness of a digit's ink, drawn per clip."""
@@ -55,9 +55,9 @@ class MovingDigitsConfig:
     background: tuple[float, float] = (0.1, 0.3)
     """Range of the background's mean brightness, drawn per clip."""
     contrast: float = 0.06
-    """Half range of the smooth unevenness of the background."""
+    """Half range of the background's smooth variation."""
     val_share: float = 0.3
-    """Share of the handwriting samples of each class that only validation uses, in (0, 1)."""
+    """Share of the handwriting samples of each class that is reserved for validation, in (0, 1)."""
     fps: int = 12
     """Frames per second written into the files."""
     crf: int = 18
@@ -67,7 +67,7 @@ class MovingDigitsConfig:
         """Check the ranges.
 
         Raises:
-            UserError: a value outside its range, named.
+            UserError: a value is outside its range; the message names it.
         """
         rules = {
             "train_videos": (self.train_videos >= 1, "at least 1"),
@@ -103,16 +103,16 @@ class Handwriting:
     images: NDArray[np.float32]
     """(M, 8, 8) ink in [0, 1]."""
     digits: NDArray[np.int64]
-    """(M,) the digit each shows."""
+    """(M,) digit shown in each image."""
 
 
 def split_handwriting(config: MovingDigitsConfig) -> dict[str, Handwriting]:
-    """{"train": …, "val": …}: disjoint samples, and the same share of each class."""
+    """Split the samples into disjoint {"train": …, "val": …}, with the same share of each class."""
     return _split_handwriting(config.seed, config.val_share)
 
 
 def plan_labels(config: MovingDigitsConfig, split: str, count: int) -> NDArray[np.int64]:
-    """(count,) class of each clip: as even as possible, in random order."""
+    """Class of each clip, (count,): as balanced as possible, in random order."""
     rng = np.random.default_rng(derive_seed(config.seed, split, "labels"))
     labels: NDArray[np.int64] = rng.permutation(np.arange(count, dtype=np.int64) % 10)
     return labels
@@ -121,22 +121,22 @@ def plan_labels(config: MovingDigitsConfig, split: str, count: int) -> NDArray[n
 def render_clip(
     config: MovingDigitsConfig, handwriting: Handwriting, label: int, split: str, number: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """One clip, a function of its arguments only.
+    """Render one clip, as a function of the arguments only.
 
     Args:
-        config: what clips look like.
+        config: options of the clips.
         handwriting: samples of the clip's split, from ``split_handwriting``.
         label: the digit shown.
-        split: name of the split, which keeps random streams apart.
+        split: name of the split; each split has its own random streams.
         number: number of the clip in its split.
 
     Returns:
-        Grey frames (T, S, S) uint8, and boxes (T, 4) of [top, left, height, width] in pixels, NaN where the
-        digit is absent.
+        Grey frames (T, S, S) uint8, and true boxes (T, 4) of [top, left, height, width] in pixels, NaN where the digit
+        is absent.
     """
     rng = np.random.default_rng(derive_seed(config.seed, split, number))
     t, side = config.frames, config.side
-    # One row and column more than the frame: a sprite between two pixels touches one pixel beyond its side.
+    # One row and column more than the frame: a sprite at a sub-pixel position touches one pixel beyond its side.
     canvas = np.zeros((t, side + 1, side + 1), dtype=np.float32)
     canvas[:, :side, :side] = _background(config, rng)
 
@@ -150,7 +150,7 @@ def render_clip(
     length = int(np.clip(round(rng.uniform(*config.presence) * t), 1, t))
     start = int(rng.integers(t - length + 1))
     present = np.arange(start, start + length)
-    # Painted last: where paths cross, the ink of the digit covers that of the distractor.
+    # Painted last, so that the digit covers distractors where their paths cross.
     _paint(canvas, _enlarge(sample, config.digit), origins, rng.uniform(*config.ink), present)
 
     frames = canvas[:, :side, :side]
@@ -162,9 +162,9 @@ def render_clip(
 
 
 def render_stills(config: MovingDigitsConfig, handwriting: Handwriting, label: int, number: int) -> NDArray[np.uint8]:
-    """Frames (T, still_side, still_side) uint8 of one class: each another sample on another background.
+    """Render frames (T, still_side, still_side) uint8 of one class, each with another sample and background.
 
-    What photographs are to ImageNet weights: close-ups on which encoders learn shapes before they see videos.
+    Stills replace ImageNet pre-training: they are close-ups on which encoders learn shapes before they see videos.
     """
     still = replace(config, side=config.still_side, distractors=0, presence=(1.0, 1.0), frames=2)
     numbers = range(number * config.frames, (number + 1) * config.frames)
@@ -190,7 +190,7 @@ def _split_handwriting(seed: int, val_share: float) -> dict[str, Handwriting]:
 
 
 def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A distractor's sprite: the blocks of side ``block`` of an (8, 8) image, in random order."""
+    """Permute the blocks of side ``block`` of an (8, 8) image at random, to make a distractor's sprite."""
     n = CELLS // block
     blocks = image.reshape(n, block, n, block).swapaxes(1, 2).reshape(n * n, block, block)
     shuffled = blocks[rng.permutation(n * n)]
@@ -199,14 +199,14 @@ def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -
 
 
 def _background(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(S, S) smooth: 4×4 random values, enlarged."""
+    """Smooth background (S, S): 4×4 random values, enlarged."""
     coarse = rng.uniform(-config.contrast, config.contrast, size=(4, 4)).astype(np.float32)
     smooth: NDArray[np.float32] = _enlarge(coarse, config.side) + np.float32(rng.uniform(*config.background))
     return smooth
 
 
 def _enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Bilinear enlargement of a square image to (side, side), pixel centres aligned."""
+    """Enlarge a square image to (side, side) bilinearly, with aligned pixel centres."""
     n = image.shape[0]
     centre = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
     weights = np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(n))).astype(np.float32)
@@ -215,13 +215,13 @@ def _enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _path(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(T, 2) top and left of a sprite in pixels: even speed, evenly bending, reflected at the edges."""
+    """Path of a sprite, (T, 2) top and left in pixels: constant speed and curvature, reflected at the edges."""
     span = config.side - config.digit
     heading = rng.uniform(0, 2 * np.pi) + rng.uniform(-config.turn, config.turn) * np.arange(config.frames)
     step = rng.uniform(*config.speed) * np.stack([np.sin(heading), np.cos(heading)], axis=1)
     free = rng.uniform(0, span, size=2) + np.cumsum(step, axis=0)
     folded = span - np.abs(free % (2 * span) - span)
-    # To hundredths before painting, so that the list of boxes says exactly where the pixels are.
+    # Rounded to hundredths before painting, so that the boxes in the list are exact.
     return np.round(folded, 2)
 
 

@@ -1,4 +1,4 @@
-"""Frames to H.264 files that browsers play. OpenCV's wheels cannot write H.264; PyAV's bundle x264."""
+"""Writing of frames to H.264 files that browsers play, by PyAV: OpenCV's wheels cannot write H.264."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def write_video(
     """Write one H.264 video (yuv420p, one thread, so that the same frames give the same bytes).
 
     Args:
-        path: file to write; the ending picks the container, and a temporary name's (``.part``) is MP4.
-        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8, T ≥ 1, even H and W (4:2:0 halves the colour
-            planes).
+        path: file to write; the suffix selects the container, and ``.part`` of a temporary name selects MP4.
+        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8, T ≥ 1, even H and W (4:2:0 halves the colour planes).
         fps: frames per second.
         crf: x264's constant rate factor, 0 (lossless) to 51.
         preset: x264's speed preset.
@@ -40,14 +39,14 @@ def write_video(
     if count == 0 or height % 2 or width % 2:
         raise ValueError(f"frames have shape {frames.shape}; expected at least one frame with even height and width")
     container_format = "mp4" if path.suffix == ".part" else None
-    # "file:", or what stands before a colon in the name is taken for a protocol.
+    # With "file:", FFmpeg does not take text before a colon in the name for a protocol.
     with av.open(f"file:{path}", "w", format=container_format, options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
-        # One key frame, at the start: clips are short and read from the start.
+        # A single key frame at the start: clips are short and are read from the start.
         stream.options = {"crf": str(crf), "preset": preset, "g": str(count)}
-        # One for the whole file: setting up a conversion costs more than a small frame's encoding.
+        # One converter for the whole file: creating one costs more than encoding a small frame.
         reformatter = VideoReformatter()
         for image in frames if frames.ndim == 4 else _grey_to_yuv(frames):
             if image.ndim == 2:
@@ -60,7 +59,7 @@ def write_video(
 
 
 def _grey_to_yuv(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(T, H, W) grey to the planes of 4:2:0 in one array (T, 3H/2, W): luma in [16, 235], colour neutral."""
+    """Convert grey (T, H, W) to 4:2:0 planes in one array (T, 3H/2, W): luma in [16, 235], neutral colour."""
     count, height, width = frames.shape
     planes = np.full((count, height * 3 // 2, width), 128, dtype=np.uint8)
     planes[:, :height] = _LUMA[frames]

@@ -1,8 +1,8 @@
-"""Videos to folders of JPEG images, which load several times faster than videos when they are read again and again.
+"""Extraction of videos to folders of JPEG images, which load several times faster than videos.
 
-A folder is written under a hidden name beside its own, ``.NAME.partial``, and renamed when it is whole; ``frames.json``
-in it says what was extracted from what. So a folder of its own name is whole, or somebody has changed it since: a count
-and the bytes tell, and then it is extracted again. A folder without that file is somebody else's and stays untouched.
+A folder is written under a hidden name beside the final one, ``.NAME.partial``, and renamed when it is complete. Its
+``frames.json`` records the source and the settings. A folder whose image count or total size has changed is extracted
+again. A folder without that file was not written by this module and stays unchanged.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_json
 
 TEMPLATE = "image_{:05d}.jpg"
-"""Names of the frames that are written, counted from 1."""
+"""Pattern of the names of written frames, which count from 1."""
 
 MANIFEST = "frames.json"
-"""What lies beside them."""
+"""Name of the manifest beside the frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +42,31 @@ class ExtractJob:
     out: Path
     """The folder to write."""
     limit: int = 0
-    """Frames to take at most, from the start; 0 for all. With a limit, fewer are an error."""
+    """Number of frames to extract, from the start; 0 for all. With a limit, a shorter video is an error."""
     template: str | None = None
-    """Names of the frames, if the source is a folder."""
+    """Pattern of the names of the frames, if the source is a folder."""
     short: int = 256
-    """Short side of the images in pixels; smaller frames keep their size, and 0 keeps every size."""
+    """Short side of the images in pixels; smaller frames keep their size, and 0 keeps the size of all."""
     quality: int = 95
     """JPEG quality, 1 to 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extracted:
-    """A folder that is whole."""
+    """The result of an extraction."""
 
     frames: int = 0
-    """Images in it."""
+    """Number of images in the folder."""
     scale: float = 1.0
-    """Side of an image over side of the stored frame."""
+    """Side of an image divided by the side of the stored frame."""
     fresh: bool = False
-    """Whether it was written now; False when it was there."""
+    """Whether the folder was written now; False if it existed."""
     fault: str | None = None
-    """Why there is no folder; None when there is one."""
+    """Why there is no folder; None if there is one."""
 
 
 def extract_video(job: ExtractJob) -> Extracted:
-    """Extracts a video, or finds it extracted."""
+    """Extract a video unless it has been extracted already."""
     reason = absence(job.source)
     if reason is not None:
         return Extracted(fault=reason)
@@ -106,7 +106,7 @@ def extract_video(job: ExtractJob) -> Extracted:
 
 
 def _origin(job: ExtractJob) -> dict[str, Any]:
-    """What the content of the folder follows from, the source's bytes by their size and date."""
+    """Settings and source that determine the folder's content; the source is identified by size and date."""
     options = {key: value for key, value in asdict(job).items() if key not in ("source", "out")}
     stat = job.source.stat()
     return {
@@ -118,13 +118,13 @@ def _origin(job: ExtractJob) -> dict[str, Any]:
 
 
 def _whole(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest of a folder that was extracted in this way and has not changed since."""
+    """Read the manifest of a folder that was extracted in this way and has not changed; None otherwise."""
     try:
         manifest: dict[str, Any] = read_json(folder / MANIFEST, "manifest")
         if {**manifest, **origin} != manifest:
             return None
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.name != MANIFEST}
-        # As many names as there are images, however many the manifest claims.
+        # One name per image on disk, whatever number the manifest claims.
         names = {TEMPLATE.format(number) for number in range(1, len(sizes) + 1)}
         whole = manifest["frames"] == len(sizes) and set(sizes) == names and sum(sizes.values()) == manifest["bytes"]
         return manifest if whole and type(manifest["scale"]) is float and 0 < manifest["scale"] <= 1 else None
@@ -133,7 +133,7 @@ def _whole(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _frames(job: ExtractJob) -> Iterator[NDArray[np.uint8]]:
-    """(H, W, 3) RGB of each frame, one after the other."""
+    """Yield the frames in order, (H, W, 3) RGB."""
     if job.source.is_dir():
         names = listed_images(job.source, job.template)
         frames: Iterator[NDArray[np.uint8]] = (read_image(job.source, name) for name in names)
@@ -143,22 +143,22 @@ def _frames(job: ExtractJob) -> Iterator[NDArray[np.uint8]]:
 
 
 def _resize(frame: NDArray[np.uint8], short: int) -> tuple[NDArray[np.uint8], float]:
-    """The frame with this short side, and by how much it was scaled."""
+    """Resize a frame to this short side; also return the scale."""
     height, width = frame.shape[:2]
     scale = short / min(height, width)
     if short == 0 or scale >= 1:
         return frame, 1.0
     cv2 = opencv()
-    cv2.setNumThreads(0)  # processes are the parallelism, and OpenCV's thread pool does not survive a fork
+    cv2.setNumThreads(0)  # work is parallel over processes, and OpenCV's thread pool does not survive a fork
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     smaller: NDArray[np.uint8] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     return smaller, scale
 
 
 def folder_names(paths: list[str]) -> list[str]:
-    """A folder for each listed path, relative and without ending; the ending stays where two would be one.
+    """Choose a folder for each listed path: relative and without suffix, unless two would then be equal.
 
-    Absolute paths, and ``..``, lead out of the folder that is written: only their last two parts are used.
+    Absolute paths and paths with ``..`` would leave the output folder, so only their last two parts are used.
     """
     plain = []
     for path in paths:

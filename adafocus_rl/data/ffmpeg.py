@@ -1,4 +1,4 @@
-"""Video files as FFmpeg opens them, by PyAV: paths only, formats of videos only, and one exception for all faults."""
+"""Access to video files by PyAV (FFmpeg), restricted to paths and video formats, with one exception for all errors."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ FORMATS = (
     *("mjpeg", "mjpeg_2000", "smjpeg", "dirac", "dnxhd", "cavsvideo", "avs2", "avs3", "dv", "gxf", "lxf", "wtv", "ty"),
     *("yuv4mpegpipe", "gif", "apng", "swf", "flic", "nsv", "pva", "dhav", "r3d", "cine"),
 )
-"""FFmpeg's names of the formats that are read: files of video, which name no other files. Left out are playlists (HLS,
-DASH, ffconcat), which open the files that they name, single images, text, subtitles and devices."""
+"""FFmpeg's names of the accepted formats: video files that refer to no other files. Excluded are playlists (HLS, DASH,
+ffconcat), which open the files that they name, single images, text, subtitles and devices."""
 
 SOUND_FORMATS = ("wav", "w64", "mp3", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf")
-"""Formats that are opened to say that they hold sound only."""
+"""Sound formats, opened only to report that they contain no video."""
 
 _KEEPS_TO_FILES = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join((*FORMATS, *SOUND_FORMATS)),
-    "enable_drefs": "0",  # MP4's tracks in other files
+    "enable_drefs": "0",  # tracks of an MP4 that lie in other files
 }
 
 _DECODER_OPTIONS = {"max_pixels": str(FRAME_PIXELS)}
-"""The decoders refuse larger frames before they take memory for them, also where the size changes on the way."""
+"""Decoders refuse larger frames before they allocate memory, also if the size changes within the file."""
 
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-"""For converting to RGB. Left to itself, PyAV starts threads for every small frame, which takes ten times as long as
-the frame; older versions have no such argument, and one thread."""
+"""Arguments for conversion to RGB. By default PyAV starts threads for every frame, which takes ten times as long as
+converting a small one; older versions lack the argument and use one thread."""
 
 _ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles in other encodings than UTF-8 are no reason not to read the frames; PyAV 19 takes them, and no argument."""
+"""Arguments for accepting titles that are not UTF-8; PyAV 19 accepts them by default and lacks the argument."""
 
 
 class NoVideoError(DecodeError):
-    """A file of sound, a cover picture, subtitles or data: ``kinds`` says which."""
+    """A file without video; ``kinds`` names its streams: sound, a cover picture, subtitles or data."""
 
     def __init__(self, path: Path | str, kinds: str) -> None:
         super().__init__(path, f"no video in it, only {kinds}")
@@ -64,15 +64,15 @@ class NoVideoError(DecodeError):
 
 @dataclass(kw_only=True)
 class VideoFile:
-    """An open video file. Every call into FFmpeg is made by its methods, which raise ``DecodeError`` only."""
+    """An open video file. Only its methods call FFmpeg, and they raise only ``DecodeError``."""
 
     path: Path
-    """Where it lies."""
+    """Path of the file."""
     container: InputContainer
-    """The file."""
+    """The open container."""
     stream: VideoStream
-    """Its first video that is no cover picture."""
-    _converter: VideoReformatter = field(default_factory=VideoReformatter)  # setting one up costs more than a frame
+    """Its first video stream that is not a cover picture."""
+    _converter: VideoReformatter = field(default_factory=VideoReformatter)  # creating one costs more than a frame
     _library: DecoderAtWork = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,31 +80,31 @@ class VideoFile:
 
     @property
     def codec(self) -> Codec:
-        """What its frames are coded in."""
+        """Codec of the stream."""
         return self.stream.codec_context.codec
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average; 0 when the file does not say."""
+        """Average frames per second; 0 if the file does not say."""
         with self._library:
             return float(self.stream.average_rate or 0)
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """The stream's packets, and last an empty one.
+        """Yield the stream's packets, then an empty one.
 
         Raises:
-            DecodeError: the file ends within a packet, or cannot be read on.
+            DecodeError: the file ends within a packet, or reading fails.
         """
         with self._library:
             yield from self.container.demux(self.stream)
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """The frames that come out with a packet; with None, those left in the decoder."""
+        """Decode a packet and return the resulting frames; None flushes the decoder."""
         with self._library:
             return self.stream.codec_context.decode(packet)
 
     def decode_damaged(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """The same, and nothing for a damaged packet, which players pass over."""
+        """Like ``decode``, but return no frames for a damaged packet, as players do."""
         with self._library:
             try:
                 return self.stream.codec_context.decode(packet)
@@ -112,21 +112,21 @@ class VideoFile:
                 return []
 
     def skip(self, frames: Literal["DEFAULT", "NONREF"]) -> None:
-        """From now on, decode all frames, or pass over those that nothing refers to."""
+        """Set whether the decoder skips frames to which no other frame refers."""
         with self._library:
             self.stream.codec_context.skip_frame = frames
 
     def restart(self) -> None:
-        """Make the decoder ready for packets from another place."""
+        """Flush the decoder before it gets packets from another position."""
         with self._library:
             self.stream.codec_context.flush_buffers()
 
     def image(self, frame: VideoFrame, *, held: int = 1) -> Image:
-        """A frame (H, W, 3) in RGB as it is shown: turned and mirrored as the file asks for.
+        """Convert a frame to RGB (H, W, 3), rotated and mirrored as the file specifies.
 
         Args:
-            frame: what was decoded.
-            held: how many of this size will be in memory.
+            frame: the decoded frame.
+            held: number of frames of this size that will be in memory.
         """
         check_frame_size(self.path, frame.width, frame.height, held=held)
         with self._library:
@@ -134,7 +134,7 @@ class VideoFile:
         return self.orientation(frame).apply(stored.astype(np.uint8, copy=False))
 
     def orientation(self, frame: VideoFrame) -> Orientation:
-        """How a frame is to be turned and mirrored."""
+        """Read a frame's orientation."""
         with self._library:
             matrix: Any = frame.side_data.get("DISPLAYMATRIX")
             return UPRIGHT if matrix is None else read_display_matrix(bytes(matrix))
@@ -142,21 +142,21 @@ class VideoFile:
 
 @contextmanager
 def open_video(path: Path, *, held: int = 1) -> Iterator[VideoFile]:
-    """Opens a video file.
+    """Open a video file within the context.
 
     Args:
-        path: a path and never a URL, whatever it looks like (``http:/…``, ``concat:…``, ``12:30 talk.mp4``).
-        held: how many of its frames will be in memory at once.
+        path: a path, never a URL, whatever it looks like (``http:/…``, ``concat:…``, ``12:30 talk.mp4``).
+        held: number of its frames that will be in memory at once.
 
     Raises:
-        DecodeError: not a video, in a codec that FFmpeg cannot decode, or too large.
-        NoVideoError: no video in it.
+        DecodeError: the file is not a video, uses a codec that FFmpeg cannot decode, or is too large.
+        NoVideoError: the file contains no video.
     """
     with _open(path) as container:
         with DecoderAtWork(path):
             stream = _first_video(path, container)
             context = stream.codec_context
-            # One thread: loader processes are the parallelism, and decoding threads would only contend.
+            # One thread: decoding is parallel over loader processes, and threads would only compete with them.
             context.thread_count = 1
             context.options = {**context.options, **_DECODER_OPTIONS}
         check_frame_size(path, context.width, context.height, held=held, decoder_bytes=_decoder_bytes(context))
@@ -164,7 +164,7 @@ def open_video(path: Path, *, held: int = 1) -> Iterator[VideoFile]:
 
 
 def _decoder_bytes(context: VideoCodecContext) -> float:
-    """What a decoder takes at most, in bytes per pixel of the frame."""
+    """Upper bound of a decoder's memory, in bytes per pixel of the frame."""
     bits = context.format.padded_bits_per_pixel if context.format is not None else 24
     return bits / 8 * (2 if context.codec.intra_only else DECODER_FRAMES)
 
@@ -172,7 +172,7 @@ def _decoder_bytes(context: VideoCodecContext) -> float:
 def _open(path: Path) -> InputContainer:
     try:
         container: InputContainer = av.open(
-            f"file:{path}",  # without it, what stands before a colon is taken for a protocol
+            f"file:{path}",  # otherwise FFmpeg takes text before a colon for a protocol
             container_options=_KEEPS_TO_FILES,
             options=_DECODER_OPTIONS,
             **_ANY_TITLE,
@@ -180,11 +180,11 @@ def _open(path: Path) -> InputContainer:
         return container
     except PermissionError:
         raise DecodeError(path, "no permission to read it") from None
-    except av.error.ArgumentError:  # what FFmpeg says of formats that are not on the list
+    except av.error.ArgumentError:  # raised by FFmpeg for formats that are not on the list
         raise DecodeError(
             path, f"{_bytes(path)}, but not a video: FFmpeg takes it for an image, a playlist or text"
         ) from None
-    except Exception:  # whatever a library raises: see DecoderAtWork
+    except Exception:  # a library may raise anything: see DecoderAtWork
         raise DecodeError(path, f"{_bytes(path)}, but not a video that FFmpeg can open") from None
 
 
@@ -196,7 +196,7 @@ def _bytes(path: Path) -> str:
 
 
 def _first_video(path: Path, container: InputContainer) -> VideoStream:
-    # A sound file's cover picture is none.
+    # The cover picture of a sound file is not a video.
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         raise NoVideoError(path, _kinds(container))

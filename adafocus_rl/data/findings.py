@@ -1,4 +1,4 @@
-"""What a check of lists and videos is given, and what it says."""
+"""Input and results of a check of lists and videos."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ Level = Literal["fault", "note"]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """What is to be checked, and against what."""
+    """What to check, and against what."""
 
     lists: dict[Split, Path]
-    """The list files; "val" is checked against "train", too."""
+    """The list files; "val" is also checked against "train"."""
     root: Path | None = None
-    """Folder of relative paths; None for each list's own."""
+    """Folder of relative paths; None for each list's own folder."""
     classes: Path | None = None
     """File of class names; None for the one beside each list."""
     format: ListFormat = "auto"
     """Format of the lists."""
     template: str | None = None
-    """Names of frames in folders; None when each folder tells."""
+    """Pattern of the names of frames in folders; None detects it for each folder."""
     frame_sets: tuple[int, ...] = (16,)
     """T, frames of a clip; or several numbers, for as many sets of frames, each spread over the whole video."""
     num_classes: int = 0
     """K; 0 for the number of class names or, without names, one more than the largest label of the first list."""
     min_side: int = 0
-    """Pixels that the shorter side of a frame must have; 0 when frames are resized."""
+    """Smallest allowed short side of a frame in pixels; 0 if frames are resized."""
     depth: Depth = "clip"
-    """How much of each video is decoded."""
+    """How much of each video to decode."""
     workers: int = 2
-    """Processes; 0 works in this one."""
+    """Number of processes; 0 works in this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was found."""
+    """One fault or note."""
 
     level: Level
-    """Whether something is wrong, or only worth knowing."""
+    """Fault, or note."""
     kind: str
-    """A word for it, the same for all of its kind."""
+    """Identifier of the kind of finding."""
     where: str
-    """List and line, or what it is about."""
+    """List and line, or the subject of the finding."""
     text: str
-    """What it is, and what to do."""
+    """Description and advice."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -60,71 +60,71 @@ class Finding:
 
 @dataclass(kw_only=True)
 class Listed:
-    """One list on its way through the check."""
+    """A list in the process of being checked."""
 
     split: Split
-    """Which split it is of."""
+    """Split of the list."""
     file: Path
     """The list file."""
     content: ListContent
     """All its lines."""
     lines: dict[str, int] = field(default_factory=dict)
-    """Line of each path."""
+    """Line number of each path."""
     records: list[VideoRecord] = field(default_factory=list)
-    """The videos in which no fault was found so far."""
+    """The videos without a fault so far."""
 
     def where(self, record: VideoRecord) -> str:
         """List and line of a video."""
         return f"{self.file}, line {self.lines[record.path]}"
 
     def path(self, record: VideoRecord) -> Path:
-        """Where a video lies."""
+        """Path of a video."""
         return self.content.root / record.path
 
 
 @dataclass(kw_only=True)
 class ListSummary:
-    """Numbers of a list; all but ``videos`` are of its usable videos."""
+    """Statistics of a list; all except ``videos`` refer to its usable videos."""
 
     file: str
     """The list file."""
     format: str
-    """Its format."""
+    """Format of the list."""
     videos: int
-    """Lines."""
+    """Number of lines."""
     usable: int
-    """Videos without a fault."""
+    """Number of videos without a fault."""
     files: int
-    """Video files."""
+    """Number of video files."""
     folders: int
-    """Folders of frames."""
+    """Number of folders of frames."""
     frames: dict[str, float]
-    """Frames of a video: min, median, max; empty without a usable video."""
+    """Minimum, median and maximum of the frames per video; empty without a usable video."""
     sizes: dict[str, int]
-    """Videos by width × height, the most frequent first."""
+    """Number of videos by width × height, the most frequent first."""
     class_counts: list[int]
-    """(K,) videos of each class; a video counts for each of its labels."""
+    """(K,) number of videos of each class; a video counts for each of its labels."""
 
 
 @dataclass(kw_only=True)
 class CheckReport:
-    """All that was found."""
+    """Result of a check."""
 
     num_classes: int = 0
     """K."""
     findings: list[Finding] = field(default_factory=list)
-    """Faults and notes, in the order in which they were found."""
+    """Faults and notes, in the order of the checks."""
     lists: dict[Split, ListSummary] = field(default_factory=dict)
-    """Numbers of each list."""
+    """Statistics of each list."""
     usable: dict[Split, VideoIndex] = field(default_factory=dict)
     """The videos without a fault."""
 
     def of(self, level: Level) -> list[Finding]:
-        """The faults, or the notes."""
+        """Return the faults, or the notes."""
         return [finding for finding in self.findings if finding.level == level]
 
     def plain(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert the report to plain values for JSON."""
 
         def plain(level: Level) -> list[dict[str, str]]:
             return [{"kind": one.kind, "where": one.where, "text": one.text} for one in self.of(level)]

@@ -1,4 +1,4 @@
-"""A dataset folder is complete or absent: written beside it, renamed when done, reused when it fits."""
+"""Dataset folders that are complete or absent: written under another name, renamed when complete, reused if equal."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MANIFEST = "dataset.json"
 
 
 def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Path], None]) -> bool:
-    """Have the dataset that ``description`` describes lie in ``out``.
+    """Write a dataset into ``out`` unless the same dataset is there already.
 
     Args:
         out: the dataset's folder; may be absent or empty.
-        description: plain JSON values that determine the content; written to ``dataset.json`` with a hash of
-            the top-level files (lists, boxes, class names).
+        description: plain JSON values that determine the content; written to ``dataset.json`` with a hash of the
+            top-level files (lists, boxes, class names).
         write: fills an empty folder with the dataset.
 
     Returns:
-        True when it was written, False when a folder of the same description was there already.
+        True if it was written, False if a folder with the same description was there already.
 
     Raises:
-        UserError: ``out`` holds something else, another configuration, or lists that were edited since.
+        UserError: ``out`` holds other files, another configuration, or lists that were edited since.
     """
     wanted: dict[str, Any] = json.loads(json.dumps(description))
     if _reusable(out, wanted):
@@ -37,17 +37,17 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     try:
-        # mkdtemp makes private folders; a dataset is as readable as anything else the user makes.
+        # mkdtemp creates private folders; a dataset has the usual permissions.
         partial.chmod(0o755)
         write(partial)
         manifest = {"description": wanted, "hash": _hash(partial)}
         write_json(partial / MANIFEST, manifest, indent=2)
         try:
             if out.is_dir():
-                out.rmdir()  # empty, or ``_reusable`` had refused it
+                out.rmdir()  # empty, otherwise ``_reusable`` would have refused it
             partial.rename(out)
         except OSError:
-            # Another process wrote the folder meanwhile: the same rules apply to what it left.
+            # Another process has written the folder in the meantime; the same rules apply to it.
             if not _reusable(out, wanted):
                 raise
             return False
@@ -57,7 +57,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
 
 
 def _reusable(out: Path, wanted: Mapping[str, Any]) -> bool:
-    """True: ``out`` is the wanted dataset; False: there is nothing; anything else raises UserError."""
+    """Return True if ``out`` is the wanted dataset and False if it is absent or empty; otherwise raise UserError."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -86,7 +86,7 @@ def _reusable(out: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _hash(folder: Path) -> str:
-    """sha256 (first 16 hex digits) over names and bytes of the folder's own files, the manifest left out."""
+    """First 16 hex digits of the SHA-256 of the names and bytes of the top-level files, without the manifest."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != MANIFEST and not path.name.startswith("."):
@@ -97,7 +97,7 @@ def _hash(folder: Path) -> str:
 
 
 def _differing(a: Any, b: Any, prefix: str = "") -> list[str]:
-    """Dotted keys at which two JSON values differ."""
+    """List the dotted keys at which two JSON values differ."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return [] if a == b else [prefix or "the description"]
     keys = sorted({*a, *b})
@@ -107,7 +107,7 @@ def _differing(a: Any, b: Any, prefix: str = "") -> list[str]:
 
 
 def _get(value: Any, dotted: str) -> Any:
-    """The value at a dotted key of nested JSON objects; None where there is none."""
+    """Return the value at a dotted key of nested JSON objects; None if it is missing."""
     for key in dotted.split("."):
         if not isinstance(value, dict):
             return value

@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` has written: read without running code, in no more memory than they have bytes."""
+"""Safe loading of files written by ``torch.save``: without running code, and in no more memory than their size."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 
 def load_plain(path: Path) -> Any:
-    """The content of such a file: tensors, on CPU, and plain values.
+    """Load tensors, on CPU, and plain values from a file written by ``torch.save``.
 
     Raises:
-        ValueError: it is compressed, which ``torch.save`` never does: a megabyte could unpack to a thousand.
-        Exception: whatever a damaged pickle raises, or one that holds anything else.
+        ValueError: the file is compressed, which ``torch.save`` never does; it could decompress to any size.
+        Exception: any error of a damaged pickle, or of one that holds other objects.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -1,7 +1,7 @@
 """torchvision's MobileNet-V2 and ResNets as encoders.
 
-The networks lie under ``net.`` with torchvision's own names below it, so that published files and the
-official AdaFocus checkpoints (``glancer``: ``net.features.*``, ``focuser``: ``net.layer1.*``) need no table.
+The networks are stored under ``net.`` with torchvision's own names, so that published files and the official AdaFocus
+checkpoints (``glancer``: ``net.features.*``, ``focuser``: ``net.layer1.*``) need no table of names.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class TorchvisionEncoder(Encoder):
     def __init__(self, model: str) -> None:
         super().__init__()
         self.model = model
-        # One class: the classifier is thrown away at once, and a small one costs nothing.
+        # One class: the classifier is removed at once, and a small one costs nothing.
         self.net: nn.Module = torchvision.models.get_model(model, weights=None, num_classes=1)
 
     def published_weights(self) -> Mapping[str, str]:
-        """Address of each of torchvision's sets of weights for this network by its name."""
+        """URL of each of torchvision's sets of weights for this network, by its name."""
         weights = torchvision.models.get_model_weights(self.model)
         return {name: member.url for name, member in weights.__members__.items()}
 

@@ -1,4 +1,4 @@
-"""Weights for encoders: a published set by name, or a file. Nothing but plain tensors is unpickled."""
+"""Weights for encoders: a published set by name, or a file. Only plain tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def load_encoder_weights(encoder: Encoder, weights: str, *, name: str, option: str) -> None:
-    """Loads weights into an encoder, in place.
+    """Load weights into an encoder, in place.
 
-    Names in the file may be the encoder's own, or the same without its leading ``net.`` (torchvision's
-    names), or either after ``module.``. Tensors in another floating-point type are cast; the weights of a
-    classifier that the encoder left out are ignored.
+    Names in the file may be the encoder's own, or the same without the leading ``net.`` (torchvision's names), or
+    either with the prefix ``module.``. Tensors of another floating-point dtype are cast; the weights of the removed
+    classifier are ignored.
 
     Args:
         encoder: the network to fill.
         weights: the name of a published set of weights, or the path of a file.
         name: the encoder's name, for messages.
-        option: what the user would set to give other weights, for messages.
+        option: the configuration key of the weights, for messages.
 
     Raises:
-        UserError: if the weights are unknown, unreachable, unreadable, or made for another network.
+        UserError: the weights are unknown, unreachable, unreadable, or made for another network.
     """
     path = Path(weights)
     if path.suffix in FILE_SUFFIXES or len(path.parts) > 1:
@@ -45,12 +45,12 @@ def load_encoder_weights(encoder: Encoder, weights: str, *, name: str, option: s
 
 
 def read_weights_file(path: Path, *, option: str) -> dict[str, Tensor]:
-    """The tensors by name in a ``.safetensors`` file, or of the state dict in a ``.pth`` or ``.pt`` file.
+    """Read named tensors from a ``.safetensors`` file, or from the state dict in a ``.pth`` or ``.pt`` file.
 
-    A state dict may also lie under the key ``state_dict`` or ``model`` of a training checkpoint.
+    The state dict may also be stored under the key ``state_dict`` or ``model`` of a training checkpoint.
 
     Raises:
-        UserError: if the file is missing, of another kind, damaged, or holds something else.
+        UserError: the file is missing, of another kind, damaged, or holds other objects.
     """
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist; give the path of a file with --{option}=FILE")
@@ -61,8 +61,8 @@ def read_weights_file(path: Path, *, option: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content: Any = load_plain(path)
-    except Exception as error:  # what a damaged pickle raises is anyone's guess
-        # torch's own message recommends to switch its protection off, so it is not passed on.
+    except Exception as error:  # a damaged pickle may raise anything
+        # Not passed on, because torch's own message recommends switching its protection off.
         raise UserError(
             f"weights file {path} cannot be read as plain tensors; it is damaged, or holds objects that "
             "could run code; expected a state dict, best as .safetensors"
@@ -105,7 +105,7 @@ def _fill(encoder: Encoder, tensors: dict[str, Tensor], *, what: str, name: str,
     if encoder.head_keys:
         tensors = {key: value for key, value in tensors.items() if not key.startswith(encoder.head_keys)}
 
-    # The count of batches is bookkeeping that old files lack and that no result depends on.
+    # Batch counts are bookkeeping: old files lack them, and no result depends on them.
     missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
     extra = [key for key in tensors if key not in own]
     problem = None
