@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import NoOptions
@@ -69,7 +69,7 @@ class Agent(ABC):
     options: Any
     """What the agent was made with, of the class's ``Options``."""
 
-    def __init__(self, env: PatchSelectionVectorEnv, options: Any = None, *, seed: int = 0) -> None:
+    def __init__(self, env: DecisionVectorEnv, options: Any = None, *, seed: int = 0) -> None:
         if not isinstance(options, (self.Options, NoneType)):
             raise TypeError(f"{type(self).__name__} takes {self.Options.__name__}, not {type(options).__name__}")
         self.env = env
@@ -121,7 +121,7 @@ class Agent(ABC):
         """Actions for relative positions (…, 2): themselves, float32, or the nearest of the grid (…,), int64."""
         return position.float() if self.continuous else self.grid.action(position)
 
-    def bind(self, env: PatchSelectionVectorEnv) -> Agent:
+    def bind(self, env: DecisionVectorEnv) -> Agent:
         """Return an agent bound to ``env``, the environment in which it acts next.
 
         This is the agent itself, unless it reads more of the environment than observations and infos.
@@ -136,7 +136,7 @@ class Agent(ABC):
 
     def learn(
         self: Self,
-        env: PatchSelectionVectorEnv,
+        env: DecisionVectorEnv,
         *,
         epochs: int,
         start_epoch: int = 0,
@@ -160,7 +160,7 @@ class Agent(ABC):
         return self
 
     def train_epoch(
-        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+        self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
         """Makes one pass over the environment's videos; agents that learn override it.
 
@@ -205,7 +205,7 @@ class Agent(ABC):
         checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
 
     @classmethod
-    def load(cls, path: str | Path, env: PatchSelectionVectorEnv) -> Agent:
+    def load(cls, path: str | Path, env: DecisionVectorEnv) -> Agent:
         """An agent as it was saved, on ``env``: of this class, or of one below it that is registered.
 
         ``Agent.load`` takes whatever is registered.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, features_of
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, RewardContext
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput, RewardContext
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import NoOptions, require, require_finite
@@ -50,7 +50,7 @@ class HeuristicAgent(Agent):
 
     label = "heuristic"
 
-    def __init__(self, env: PatchSelectionVectorEnv, options: HeuristicOptions | None = None, *, seed: int = 0) -> None:
+    def __init__(self, env: DecisionVectorEnv, options: HeuristicOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
         if env.space_config.observation != "map":
             raise UserError("HeuristicAgent looks at maps, but env.observation is 'vector'; give 'map'")
@@ -116,12 +116,12 @@ class BestPatchAgent(PlannedAgent):
     label = "best_patch"
     privileged = True
 
-    def __init__(self, env: PatchSelectionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
+    def __init__(self, env: DecisionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
         if self.continuous or self.num_actions != env.source.grid.num_actions:
             raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
 
-    def bind(self, env: PatchSelectionVectorEnv) -> BestPatchAgent:
+    def bind(self, env: DecisionVectorEnv) -> BestPatchAgent:
         """Return an agent that reads the features and the f_C of ``env``."""
         return self if env is self.env else BestPatchAgent(env, self.options, seed=self.seed)
 

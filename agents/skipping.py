@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import PlannedAgent
-from adafocus_rl.envs.frame_skipping import KEEP, SKIP
+from adafocus_rl.envs.skippable import KEEP, SKIP
 from adafocus_rl.options import require
 from adafocus_rl.seeding import derive_seed, hash_uniform
 

@@ -1,16 +1,20 @@
-"""The decision problem: patch selection on frozen features, and its rewards."""
+"""The decision problems on frozen features, patch selection and frame skipping, and their rewards."""
 
 from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
+from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.single import FrameSkippingEnv, PatchSelectionEnv
 from adafocus_rl.envs.spaces import Observation, SpaceConfig
+from adafocus_rl.envs.vector_env import DecisionVectorEnv
 
 __all__ = [
     "REWARDS",
+    "DecisionProblem",
+    "DecisionVectorEnv",
     "FindThePatchEnv",
     "FindThePatchVectorEnv",
     "FrameSkippingEnv",

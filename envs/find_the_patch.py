@@ -236,5 +236,4 @@ class FindThePatchEnv(PatchSelectionEnv):
 
     def __init__(self, *, render_mode: RenderMode | None = None, flatten: bool = True, **options: Any) -> None:
         env = FindThePatchVectorEnv(num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **options)
-        assert isinstance(env.source, FindThePatchSource)
-        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=env.source.frames)
+        super().__init__(env, render_mode=render_mode, flatten=flatten)

@@ -8,15 +8,12 @@ holds what the policy itself chose before: then it is asked frame by frame, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from adafocus_rl.envs.spaces import Observation, Spaces
-from adafocus_rl.errors import UserError
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.features.source import EpisodeFeatures
 
 Info = dict[str, Tensor]
@@ -92,64 +89,3 @@ class Rollout:
     output: PolicyOutput
     reward: Tensor
     logits: Tensor
-
-
-@torch.no_grad()
-def ask(
-    policy: Policy | StepPolicy, spaces: Spaces, episodes: EpisodeFeatures, info: Info, *, deterministic: bool
-) -> tuple[Observation, PolicyOutput]:
-    """A policy's choices in whole episodes, and what it saw.
-
-    One call where observations are exogenous; one call per frame, which nothing can spare, where they are not.
-
-    Args:
-        policy: a :class:`Policy`, or a :class:`StepPolicy` where observations hold the last action.
-        spaces: what is observed.
-        episodes: features of B episodes.
-        info: facts about them.
-        deterministic: the best actions instead of samples.
-
-    Returns:
-        Observations (B, T, …), and what the policy said of them.
-
-    Raises:
-        UserError: the policy cannot be asked frame by frame, and must be.
-    """
-    features = spaces.features(episodes)
-    count, frames = features.shape[:2]
-    share = torch.arange(frames, device=features.device) / frames
-    last = spaces.nowhere(count, device=features.device)
-    if spaces.exogenous:
-        observation = spaces.observe(features, last, share.expand(count, -1))
-        assert hasattr(policy, "act")
-        return observation, policy.act(observation, info, deterministic=deterministic)
-    if not isinstance(policy, StepPolicy):
-        raise UserError(
-            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend "
-            "on its own choices; give it a method act_step, or leave env.last_action out"
-        )
-    positions, outputs, state = [last], [], None
-    for frame in range(frames):
-        observation = spaces.observe(features[:, frame], positions[-1], share[frame].expand(count))
-        output, state = policy.act_step(observation, state, info, deterministic=deterministic)
-        action = spaces.check_actions(output.action, (count,), features.device)
-        positions.append(spaces.position(action))
-        outputs.append(output)
-    seen = spaces.observe(features, torch.stack(positions[:-1], dim=1), share.expand(count, -1))
-    return seen, _whole(outputs)
-
-
-def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
-    """Outputs of single frames as one with the axis T."""
-
-    def stack(parts: Sequence[Tensor | None]) -> Tensor | None:
-        known = [part for part in parts if part is not None]
-        return torch.stack(known, dim=1) if len(known) == len(parts) else None
-
-    return PolicyOutput(
-        action=torch.stack([output.action for output in outputs], dim=1),
-        log_prob=stack([output.log_prob for output in outputs]),
-        value=stack([output.value for output in outputs]),
-        sample=stack([output.sample for output in outputs]),
-        probabilities=stack([output.probabilities for output in outputs]),
-    )

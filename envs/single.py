@@ -1,4 +1,4 @@
-"""Patch selection as one Gymnasium environment: the vector environment's transition with B = 1, in NumPy."""
+"""Decision problems as single Gymnasium environments: the vector environment's transition with B = 1, in NumPy."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from torch import Tensor
 
 from adafocus_rl.envs.drawing import StepPictures
-from adafocus_rl.envs.frame_skipping import SKIP, FrameSkippingVectorEnv
-from adafocus_rl.envs.frames import Frames, frames_of
+from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
+from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.render import Picture
 from adafocus_rl.envs.specification import Specified
+from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
-from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.features.source import FeatureSource
 
 RenderMode = Literal["rgb_array", "human"]
 
 
-class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
+class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
-    Observation, action and reward are those of one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, which
-    does all the work: a NumPy observation (or a dict of such), an action of :attr:`action_space`, a float. Maps are
-    flattened (channel, row, column), because Stable-Baselines3 takes everything of three axes for an image of bytes;
-    and infinite bounds of spaces are float32's own limits.
+    Observation, action and reward are those of one row of the vector environment, which does all the work: a NumPy
+    observation (or a dict of such), an action of :attr:`action_space`, a float. Maps are flattened (channel, row,
+    column), because Stable-Baselines3 takes everything of three axes for an image of bytes; and infinite bounds of
+    spaces are float32's own limits.
 
     The info has, after each step, ``logits`` (K,) of f_C, and always ``video``, ``label``, ``visit`` (int) and
     ``true_box`` (T, 4) pixels, with an empty box (0, 0, 0, 0) where there is none. All but the logits are privileged:
     a learner must not look at them.
 
-    ``render()`` draws the frame that the last action was about, the chosen box (orange), the true box (blue), the
-    confidence in the true class after the step, and the step. After a reset, the first frame without a choice.
+    ``render()`` draws the frame that the last action was about, the box that f_L saw of it (orange), the true box
+    (blue), the confidence in the true class after the step, and the step. After a reset, the first frame without a
+    box.
 
     Args:
         env: with ``num_envs=1`` and DISABLED autoreset.
         render_mode: ``rgb_array``: :meth:`render` returns a picture (H, W, 3) uint8; ``human``: every reset and step
             shows it in a window.
         flatten: False keeps maps (C, h, w).
-        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
+        frames: what to draw on; None takes what the vector environment draws on.
 
     Raises:
         UserError: the environment is not such a one, the render mode is unknown, or there is no screen.
@@ -55,7 +56,7 @@ class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
 
     def __init__(
         self,
-        env: PatchSelectionVectorEnv,
+        env: DecisionVectorEnv,
         *,
         render_mode: RenderMode | None = None,
         flatten: bool = True,
@@ -70,12 +71,11 @@ class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode is {render_mode!r}; give 'rgb_array', 'human' or None")
         self.env = env
-        self.source = env.source
         self.flatten = flatten
         self.observation_space = tidy(env.single_observation_space, flatten=flatten)
         self.action_space = env.single_action_space
         self.render_mode = render_mode
-        self._pictures = StepPictures(frames_of(env.source) if frames is None else frames)
+        self._pictures = StepPictures(env.frames if frames is None else frames)
         self._window = Window("AdaFocus", fps=self.metadata["render_fps"]) if render_mode == "human" else None
         self._info: dict[str, Any] | None = None
         self._box: NDArray[Any] | None = None
@@ -100,17 +100,19 @@ class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
         return self._observation(observation), self._single_info(info)
 
     def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
-        """Takes one patch.
+        """Takes one action.
 
         Raises:
             UserError: the action is of another shape or kind than the action space says, or out of range. Coordinates
                 are clipped, and so never are.
             gymnasium.error.ResetNeeded: before the first reset, or after the episode's end.
         """
-        chosen = self.env.spaces.check_actions(action, (), self.env.source.device)
+        chosen = self.env.problem.check_actions(action, ())
         observation, reward, terminated, truncated, info = self.env.step(chosen[None])
         self._info = self._single_info(info)
-        self._box = to_arrays(self.chosen_box(chosen, video=self._info["video"], step=self._step))
+        boxes = self.env.last_boxes()
+        assert boxes is not None
+        self._box = to_arrays(boxes[0])
         self._step += 1
         self._show()
         return (
@@ -132,15 +134,10 @@ class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
         if self._window is not None:
             self._window.close()
 
-    def chosen_box(self, action: Tensor, *, video: int, step: int) -> Tensor | None:
-        """The box (4,) to draw for an action, None for none; what environments with other actions override.
-
-        Args:
-            action: a grid position () or a relative position (2,).
-            video: index row.
-            step: the frame that the action is about.
-        """
-        return _patch_box(self.env.source.grid, action)
+    @property
+    def source(self) -> FeatureSource:
+        """The features."""
+        return self.env.source
 
     def _vector_options(self, options: dict[str, Any]) -> dict[str, Any]:
         unknown = options.keys() - {"video"}
@@ -182,44 +179,19 @@ class PatchSelectionEnv(Specified, gym.Env[Arrays, Any]):
         return self._pictures.draw(self._info, step=self._step, box=self._box, confidence=_confidence(self._info))
 
 
-class FrameSkippingEnv(PatchSelectionEnv):
-    """Frame skipping (π′) one video at a time, as :class:`PatchSelectionEnv` is patch selection.
+class PatchSelectionEnv(DecisionEnv):
+    """Patch selection one video at a time: one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`."""
 
-    An action is 0 (skip) or 1 (keep). ``render()`` draws the frame that the last action was about, and π's patch if
-    that frame was kept.
+    env: PatchSelectionVectorEnv
 
-    Args:
-        env: with ``num_envs=1`` and DISABLED autoreset.
-        render_mode: as in :class:`PatchSelectionEnv`, and so are the others.
-        flatten: False keeps maps (C, h, w).
-        frames: what to draw on.
 
-    Raises:
-        UserError: as there.
+class FrameSkippingEnv(DecisionEnv):
+    """Frame skipping (π′) one video at a time: one row of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+
+    An action is 0 (skip) or 1 (keep). ``render()`` draws π's patch if the frame was kept.
     """
 
-    def __init__(
-        self,
-        env: FrameSkippingVectorEnv,
-        *,
-        render_mode: RenderMode | None = None,
-        flatten: bool = True,
-        frames: Frames | None = None,
-    ) -> None:
-        frames = frames_of(env.patches.source) if frames is None else frames
-        super().__init__(env, render_mode=render_mode, flatten=flatten, frames=frames)
-        self._skipping = env
-
-    def chosen_box(self, action: Tensor, *, video: int, step: int) -> Tensor | None:
-        """π's patch in the frame if it was kept."""
-        if int(action) == SKIP:
-            return None
-        return _patch_box(self._skipping.source.grid, self._skipping.chosen[0, step])
-
-
-def _patch_box(grid: PatchGrid, patch: Tensor) -> Tensor:
-    """The box (4,) in pixels of a grid action () or a position (2,)."""
-    return grid.box(grid.origin(patch) if patch.ndim else grid.action_origin(patch))
+    env: FrameSkippingVectorEnv
 
 
 def _confidence(info: dict[str, Any]) -> float | None:

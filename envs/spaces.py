@@ -66,9 +66,8 @@ class Spaces:
         source: shapes and the grid.
 
     Attributes:
-        action: space of one environment's action.
+        patch: space of one patch, for problems in which an action chooses one.
         observation: space of one environment's observation.
-        exogenous: whether observations do not depend on what was chosen.
 
     Raises:
         UserError: an unknown option, motion without maps, or continuous actions on features that hold grid positions
@@ -89,9 +88,8 @@ class Spaces:
             )
         self.config = config
         self.grid: PatchGrid = source.grid
-        self.exogenous = not config.last_action
         self.continuous = config.action_space == "continuous"
-        self.action: gym.Space[Any] = (
+        self.patch: gym.Space[Any] = (
             gym.spaces.Box(0, 1, (2,), np.float32) if self.continuous else gym.spaces.Discrete(self.grid.num_actions)
         )
         channels, height, width = source.map_shape
@@ -121,51 +119,13 @@ class Spaces:
         pooled = F.adaptive_avg_pool2d(motion, (height, width))
         return torch.cat((episodes.global_map, pooled[:, :, None]), dim=2)
 
-    def check_actions(self, actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Actions as int64 (…,) on the grid, or as float32 (…, 2) in [0, 1]², to which they are clipped.
-
-        Range and NaN are looked at where that waits for no device: in what is given as arrays, numbers, or tensors on
-        the host.
-
-        Args:
-            actions: a tensor, an array, or numbers.
-            shape: how many are wanted, without the 2 coordinates of continuous ones.
-            device: where they are wanted.
-
-        Raises:
-            UserError: another shape, positions of the grid that are no integers or not there, or coordinates that are
-                no numbers.
-        """
-        wanted = f"{shape} of {self.action}" if shape else f"one of {self.action}"
-        given = _tensor(actions)
-        if given is None:
-            raise UserError(f"actions are {actions!r}, and no numbers; expected {wanted}")
-        shape = (*shape, 2) if self.continuous else shape
-        if given.shape != shape:
-            raise UserError(
-                f"actions have shape {tuple(given.shape)}; this environment takes {shape}: expected {wanted}"
-            )
-        if given.is_complex() or (given.is_floating_point() and not self.continuous):
-            raise UserError(f"actions are {str(given.dtype).removeprefix('torch.')} numbers; expected {wanted}")
-        given = given.float() if self.continuous else given.long()
-        if given.device.type == "cpu" and given.numel():
-            least, most = (end.item() for end in given.aminmax())
-            if self.continuous and least != least:
-                raise UserError(f"an action has NaN for a coordinate; expected {wanted}")
-            if isinstance(self.action, gym.spaces.Discrete) and not 0 <= least <= most < self.action.n:
-                raise UserError(f"an action is {least if least < 0 else most}; expected {wanted}")
-        given = given.to(device)
-        return given.clamp(0, 1) if self.continuous else given
-
     def position(self, action: Tensor) -> Tensor:
         """Relative positions (…, 2) float32 of actions."""
         return action if self.continuous else self.grid.position(action)
 
-    def origin(self, action: Tensor) -> Tensor:
-        """Crop origins (…, 2) int64 pixels of actions."""
-        if self.continuous:
-            return self.grid.origin(action)
-        return self.grid.action_origin(action)
+    def boxes(self, action: Tensor) -> Tensor:
+        """Boxes (…, 4) int64 in pixels of the patches of actions."""
+        return self.grid.box(self.grid.origin(action) if self.continuous else self.grid.action_origin(action))
 
     def local(self, episodes: EpisodeFeatures, step: Tensor, action: Tensor) -> Tensor:
         """f_L features (B, M[, K], D_L) of actions (B, M[, K]) or (B, M[, K], 2) in the frames ``step`` (B, M)."""
@@ -189,17 +149,3 @@ class Spaces:
     def nowhere(self, *shape: int, device: torch.device) -> Tensor:
         """The position (…, 2) before the first step."""
         return torch.full((*shape, 2), NOWHERE, device=device)
-
-
-def _tensor(actions: Any) -> Tensor | None:
-    """Actions as a tensor; arrays are copied, for the caller may write into them. None for what holds no numbers."""
-    if isinstance(actions, Tensor):
-        return actions
-    try:
-        array = np.array(actions, order="C")
-    except (TypeError, ValueError):
-        return None
-    if array.dtype.kind not in "biuf":
-        return None
-    # Not every kind of number that NumPy has is one of torch's.
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

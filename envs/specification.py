@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from pathlib import PurePath
 
 from gymnasium.envs.registration import EnvSpec
@@ -18,8 +19,12 @@ class Specified:
     last step is terminated as ever, and truncated, too: no agent bootstraps after it.
     """
 
-    source: FeatureSource
     _spec: EnvSpec | None = None
+
+    @property
+    @abstractmethod
+    def source(self) -> FeatureSource:
+        """The features, which say T."""
 
     @property
     def spec(self) -> EnvSpec | None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.rollout import Rollout
+from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.features.source import EpisodeFeatures
 from adafocus_rl.record import Trace
 
@@ -48,7 +48,7 @@ class Tracer:
         self._videos: list[dict[str, Tensor]] = []
         self._patch_size = 0
 
-    def add(self, env: PatchSelectionVectorEnv, rollout: Rollout) -> None:
+    def add(self, env: DecisionVectorEnv, rollout: Rollout) -> None:
         """A batch, in the source's order of videos.
 
         Args:

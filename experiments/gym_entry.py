@@ -159,7 +159,7 @@ def _patch_selection(
 
 def make_frame_skipping(
     *,
-    price: float,
+    lambda_: float,
     run: str | Path | None = None,
     split: Split = "train",
     features: Literal["bank", "live"] = "bank",
@@ -173,7 +173,7 @@ def make_frame_skipping(
     """``AdaFocus/FrameSkipping-v0``.
 
     Args:
-        price: λ, in probability of the true class.
+        lambda_: λ, in probability of the true class.
         run: a run folder: its recognizer after stage I, its features and seed, and its agent as π.
         split: of the run.
         features: of the run.
@@ -188,7 +188,7 @@ def make_frame_skipping(
         UserError: neither a run nor objects, a run without a finished stage II, or as :func:`open_features`.
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
-    env, clips = _frame_skipping(run, split, features, patches, policy, price, options)
+    env, clips = _frame_skipping(run, split, features, patches, policy, lambda_, options)
     return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
@@ -197,7 +197,7 @@ make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-de
 
 def make_frame_skipping_vec(
     *,
-    price: float,
+    lambda_: float,
     num_envs: int = 1,
     run: str | Path | None = None,
     split: Split = "train",
@@ -209,7 +209,7 @@ def make_frame_skipping_vec(
     """``AdaFocus/FrameSkipping-v0`` by ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
 
     Args:
-        price: as in :func:`make_frame_skipping`, and so are the others.
+        lambda_: as in :func:`make_frame_skipping`, and so are the others.
         num_envs: B.
         run: a run folder.
         split: of the run.
@@ -222,7 +222,7 @@ def make_frame_skipping_vec(
         UserError: as :func:`make_frame_skipping`.
     """
     options = {**options, "num_envs": num_envs}
-    return _frame_skipping(run, split, features, patches, policy, price, options)[0]
+    return _frame_skipping(run, split, features, patches, policy, lambda_, options)[0]
 
 
 def _frame_skipping(
@@ -231,7 +231,7 @@ def _frame_skipping(
     features: Literal["bank", "live"],
     patches: PatchSelectionVectorEnv | None,
     policy: Policy | None,
-    price: float,
+    lambda_: float,
     options: dict[str, Any],
 ) -> tuple[FrameSkippingVectorEnv, Frames | None]:
     clips = None
@@ -247,4 +247,4 @@ def _frame_skipping(
             "AdaFocus/FrameSkipping-v0 is made either from a run folder or from objects; give run='RUN', or patches=… "
             "(a PatchSelectionVectorEnv) and policy=…"
         )
-    return FrameSkippingVectorEnv(patches, policy, price=price, **{"frames": clips, **options}), clips
+    return FrameSkippingVectorEnv(patches, policy, lambda_=lambda_, **{"frames": clips, **options}), clips

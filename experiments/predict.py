@@ -20,7 +20,7 @@ from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.transforms import apply_transform, build_transform
-from adafocus_rl.envs import PatchSelectionVectorEnv, Rollout
+from adafocus_rl.envs import DecisionVectorEnv, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.measure import milliseconds
@@ -254,7 +254,7 @@ class Predictor:
             shown=shown,
         )
 
-    def _run(self, batch: ClipBatch) -> tuple[Rollout, PatchSelectionVectorEnv]:
+    def _run(self, batch: ClipBatch) -> tuple[Rollout, DecisionVectorEnv]:
         env = self.agent.env.like(self.agent.env.source, self.classifier)
         episodes = LiveEpisodes(self.recognizer, batch, device=self.run.device)
         return env.rollout(self.agent.bind(env), episodes=episodes, deterministic=True, with_reward=False), env

@@ -13,7 +13,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -46,7 +46,7 @@ class AdaFocus(Method):
         recognizer: Recognizer,
         options: Any = None,
         *,
-        env: PatchSelectionVectorEnv,
+        env: DecisionVectorEnv,
         agent: Agent,
         variant: str | None = None,
         seed: int = 0,
@@ -81,7 +81,7 @@ def patch_cost(method: Method, policy_macs: int) -> Cost:
 
 
 @torch.no_grad()
-def act(env: PatchSelectionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: Cost, visit: Visit) -> Outcome:
+def act(env: DecisionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: Cost, visit: Visit) -> Outcome:
     """An agent's best actions on a batch of videos.
 
     Args:
@@ -105,14 +105,14 @@ def act(env: PatchSelectionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, c
     return Outcome.after(steps)
 
 
-def acting_tensors(env: PatchSelectionVectorEnv, agent: Agent, prefix: str = "") -> dict[str, Tensor]:
+def acting_tensors(env: DecisionVectorEnv, agent: Agent, prefix: str = "") -> dict[str, Tensor]:
     """What is to be saved of an agent and the f_C behind it, under names that begin with ``prefix``."""
     classifier = {f"{prefix}classifier.{name}": value for name, value in env.classifier.state_dict().items()}
     return {**{f"{prefix}agent.{name}": value for name, value in agent.tensors().items()}, **classifier}
 
 
 def load_acting(
-    env: PatchSelectionVectorEnv, agent: Agent, tensors: Mapping[str, Tensor], *, what: str, prefix: str = ""
+    env: DecisionVectorEnv, agent: Agent, tensors: Mapping[str, Tensor], *, what: str, prefix: str = ""
 ) -> None:
     """The inverse of :func:`acting_tensors`; ``what`` names the file in messages."""
     start = f"{prefix}agent."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.learner import Tick
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class AgentLearner:
     agent: Agent
     """Who learns; changed in place."""
 
-    env: PatchSelectionVectorEnv
+    env: DecisionVectorEnv
     """Where it learns."""
 
     epochs: int

@@ -22,7 +22,7 @@ from adafocus_rl.agents.ppo.encoder import blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
 from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
 from adafocus_rl.agents.ppo.options import PPOOptions
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, Rollout
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput, Rollout
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
@@ -46,7 +46,7 @@ class PPOAgent(RecurrentAgent):
     label = "ppo"
     learns = True
 
-    def __init__(self, env: PatchSelectionVectorEnv, options: PPOOptions | None = None, *, seed: int = 0) -> None:
+    def __init__(self, env: DecisionVectorEnv, options: PPOOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
         options = self.options
         with torch.random.fork_rng(devices=[]):
@@ -107,7 +107,7 @@ class PPOAgent(RecurrentAgent):
     # ---- learning -----------------------------------------------------------------------------------------------
 
     def train_epoch(
-        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+        self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
         """Makes one pass over the videos, in batches of the environment's size: one PPO update for each.
 

@@ -16,7 +16,7 @@ from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
 from adafocus_rl.agents.sb3.options import SB3Options
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
@@ -49,7 +49,7 @@ class SB3Agent(RecurrentAgent):
     label = "sb3"
     learns = True
 
-    def __init__(self, env: PatchSelectionVectorEnv, options: SB3Options | None = None, *, seed: int = 0) -> None:
+    def __init__(self, env: DecisionVectorEnv, options: SB3Options | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
         options = self.options
         from adafocus_rl.agents.sb3.models import build
@@ -138,7 +138,7 @@ class SB3Agent(RecurrentAgent):
     # ---- learning -----------------------------------------------------------------------------------------------
 
     def train_epoch(
-        self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+        self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
         """Lets Stable-Baselines3's own loop make one pass: N·T steps, rounded up to whole rollouts over all passes.
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from adafocus_rl.agents.ppo.encoder import ObservationEncoder
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import options_of
@@ -60,9 +60,7 @@ def algorithm_class(name: str) -> Any:
     return RecurrentPPO
 
 
-def build(
-    name: str, env: PatchSelectionVectorEnv, *, reduced_channels: int, hidden: int, options: Mapping[str, Any]
-) -> Any:
+def build(name: str, env: DecisionVectorEnv, *, reduced_channels: int, hidden: int, options: Mapping[str, Any]) -> Any:
     """A new model for the spaces of ``env``, which it does not act on; its weights are drawn from torch's generator.
 
     The policy is π's state encoder, an LSTM of the same width for RecurrentPPO, and linear heads.
@@ -119,7 +117,7 @@ class SpacesOnly(VecEnv):
         env: whose spaces, and how many environments.
     """
 
-    def __init__(self, env: PatchSelectionVectorEnv) -> None:
+    def __init__(self, env: DecisionVectorEnv) -> None:
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def _refuse(self, *_: Any, **__: Any) -> Any:

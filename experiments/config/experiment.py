@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from adafocus_rl.agents import AGENTS, Agent
 from adafocus_rl.data.formats import ListFormat
-from adafocus_rl.envs import PatchSelectionVectorEnv, RewardConfig, SpaceConfig
+from adafocus_rl.envs import DecisionVectorEnv, RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import (
     SkipConfig,
@@ -229,7 +229,7 @@ class AgentConfig:
         if self.options is None:
             object.__setattr__(self, "options", AGENTS.get(self.name).Options())
 
-    def make(self, env: PatchSelectionVectorEnv, *, seed: int) -> Agent:
+    def make(self, env: DecisionVectorEnv, *, seed: int) -> Agent:
         """The agent on an environment, untrained.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.run.clips import Clips, find_lists, read_run_lists
@@ -175,7 +175,7 @@ class Run:
         """The environment of stage II on these features; ``options`` override what the run says."""
         return make_env(self.config, source, classifier, **options)
 
-    def new_agent(self, env: PatchSelectionVectorEnv, name: str | None = None) -> Agent:
+    def new_agent(self, env: DecisionVectorEnv, name: str | None = None) -> Agent:
         """The run's agent, untrained, or one of another class with its default options."""
         chosen = AgentConfig(name=name) if name and name != self.agent_config.name else self.agent_config
         return chosen.make(env, seed=self.config.seed)

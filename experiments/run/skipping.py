@@ -58,7 +58,7 @@ def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point
     """
     options = run.config.skip.options
     shared = run.agent_config.options
-    env = FrameSkippingVectorEnv(patches, policy, price=point.price)
+    env = FrameSkippingVectorEnv(patches, policy, lambda_=point.price)
     given = plain(shared) if isinstance(shared, PPOOptions) else {}
     return PPOAgent(env, build(PPOOptions, {**given, **options}, "skip.options"), seed=run.config.seed)
 

@@ -69,7 +69,7 @@ def _skipping(env: PatchSelectionVectorEnv, recognizer: Recognizer) -> AdaFocusP
     policy = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
     points = {}
     for knob, share in ((0.1, 0.0), (0.2, 1.0), (0.3, 0.5)):
-        skipping = FrameSkippingVectorEnv(env, policy, price=knob)
+        skipping = FrameSkippingVectorEnv(env, policy, lambda_=knob)
         points[knob] = OperatingPoint(
             env=skipping, agent=RandomSkipAgent(skipping, RandomSkipOptions(share=share), seed=3)
         )

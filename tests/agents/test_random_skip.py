@@ -19,7 +19,7 @@ MadeUp = Any
 def _agent(made_up: MadeUp, *, share: float, seed: int = 0) -> RandomSkipAgent:
     classifier = GRUClassifier(input_dim=11, num_classes=3, hidden=8)
     patches = PatchSelectionVectorEnv(made_up(), classifier, num_envs=3)
-    env = FrameSkippingVectorEnv(patches, CenterAgent(patches), price=0.0)
+    env = FrameSkippingVectorEnv(patches, CenterAgent(patches), lambda_=0.0)
     return RandomSkipAgent(env, RandomSkipOptions(share=share), seed=seed)
 
 

@@ -78,7 +78,7 @@ def test_one_action_for_a_clip_is_paid_against_a_random_crop(env: PatchSelection
     rollout = env.rollout(agent, episodes=env.source.episodes(torch.arange(3)))
     assert rollout.output.action.shape == (3, 1, 2)
     assert rollout.reward.shape == (3, 1)
-    baseline = env._baseline_actions(rollout.episodes, torch.zeros(3, dtype=torch.long))
+    baseline = env.problem.baseline(rollout.episodes, torch.zeros(3, dtype=torch.long), env.seed)
     assert baseline.shape == (3, 1, 1, 2)
     for video in range(3):
         chosen = probability(env, video, rollout.output.action[video, 0])

@@ -69,7 +69,7 @@ def test_patch_selection(made_up: MadeUp, cuda: torch.device, kind: Any, positio
 
 def test_frame_skipping(made_up: MadeUp, cuda: torch.device) -> None:
     def env(device: str | torch.device) -> FrameSkippingVectorEnv:
-        return FrameSkippingVectorEnv(_env(made_up, device), Scripted(9), price=0.05)
+        return FrameSkippingVectorEnv(_env(made_up, device), Scripted(9), lambda_=0.05)
 
     expected, found = (env(device).rollout(Scripted(2)) for device in ("cpu", cuda))
     torch.testing.assert_close(found.reward.cpu(), expected.reward, rtol=1e-4, atol=1e-5)

@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput, RewardConfig
-from adafocus_rl.envs.frame_skipping import KEEP, SKIP, FrameSkippingVectorEnv, SkippableFeatures
+from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
+from adafocus_rl.envs.skippable import KEEP, SKIP, SkippableFeatures
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank
 from adafocus_rl.models.classifiers import AveragingClassifier, Classifier, GRUClassifier
@@ -78,11 +79,11 @@ class Always:
 
 
 def _env(
-    made_up: MadeUp, kind: str = "gru", *, price: float = 0.05, policy: Any = None, **options: Any
+    made_up: MadeUp, kind: str = "gru", *, lambda_: float = 0.05, policy: Any = None, **options: Any
 ) -> FrameSkippingVectorEnv:
     spaces = {"action_space": "continuous"} if isinstance(policy, Positions) else {}
     env = PatchSelectionVectorEnv(made_up(), _classifier(kind), num_envs=3, seed=4, **spaces)
-    return FrameSkippingVectorEnv(env, policy or Patches(), price=price, **options)
+    return FrameSkippingVectorEnv(env, policy or Patches(), lambda_=lambda_, **options)
 
 
 def test_the_spaces_contain_what_comes_out(made_up: MadeUp) -> None:
@@ -134,7 +135,7 @@ def test_only_some_episodes_begin_anew(made_up: MadeUp) -> None:
 @torch.no_grad()
 def test_rewards_equal_a_plain_computation(made_up: MadeUp, kind: str) -> None:
     """One frame after the other, in float64."""
-    env = _env(made_up, kind, price=0.03)
+    env = _env(made_up, kind, lambda_=0.03)
     source: Any = env.patches.source
     classifier = _classifier(kind).double().eval()
     rollout = env.rollout(Scripted(), episodes=source.episodes(torch.tensor([6, 2])), visit=5)
@@ -163,8 +164,8 @@ def test_rewards_equal_a_plain_computation(made_up: MadeUp, kind: str) -> None:
     assert rollout.reward[~skipped].ne(0).all()
 
 
-def test_to_keep_all_is_patch_selection_with_a_price(made_up: MadeUp) -> None:
-    env = _env(made_up, price=0.2)
+def test_to_keep_all_is_patch_selection_that_costs(made_up: MadeUp) -> None:
+    env = _env(made_up, lambda_=0.2)
     plain = PatchSelectionVectorEnv(made_up(), _classifier(), num_envs=3, reward=RewardConfig(kind="padding"))
     episodes = plain.source.episodes(torch.arange(7))
     kept, chosen = (
@@ -217,7 +218,7 @@ def test_a_rollout_never_waits_for_the_device(made_up: MadeUp) -> None:
         def act(self, observation: Tensor, info: Info, *, deterministic: bool) -> PolicyOutput:
             return PolicyOutput(action=torch.zeros(observation.shape[:2], dtype=torch.long, device="meta"))
 
-    env = FrameSkippingVectorEnv(patches, Zeros(), price=0.1)
+    env = FrameSkippingVectorEnv(patches, Zeros(), lambda_=0.1)
     rollout = env.rollout(Zeros())
     assert rollout.reward.is_meta
     env.reset()
@@ -228,7 +229,7 @@ def test_a_rollout_never_waits_for_the_device(made_up: MadeUp) -> None:
 def test_on_a_bank_the_policy_is_asked_once_a_video(made_up: MadeUp) -> None:
     """There, a video looks the same in every epoch."""
     policy = Patches()
-    source = SkippableFeatures(PatchSelectionVectorEnv(made_up(), _classifier(), num_envs=4), policy)
+    source = SkippableFeatures(PatchSelectionVectorEnv(made_up(), _classifier()).problem, policy, batch_size=4)
     assert not source.fixed
     asked = torch.cat([part.patches for part in source.batches(3)])
     assert policy.calls == 3
@@ -243,26 +244,26 @@ def test_on_a_bank_the_policy_is_asked_once_a_video(made_up: MadeUp) -> None:
 def test_a_bank_is_known_as_one(made_up: MadeUp) -> None:
     bank = FeatureBank.__new__(FeatureBank)
     vars(bank).update(vars(made_up()))
-    assert SkippableFeatures(PatchSelectionVectorEnv(bank, _classifier()), Patches()).fixed
+    assert SkippableFeatures(PatchSelectionVectorEnv(bank, _classifier()).problem, Patches(), batch_size=4).fixed
 
 
 def test_the_same_problem_on_other_features(made_up: MadeUp) -> None:
-    env = _env(made_up, price=0.07)
+    env = _env(made_up, lambda_=0.07)
     other, classifier = made_up(seed=3), _classifier("average")
     for source in (other, env.like(other).source):
         like = env.like(source, classifier, num_envs=2)
-        assert (like.price, like.num_envs, like.seed) == (0.07, 2, 4)
+        assert (like.lambda_, like.num_envs, like.seed) == (0.07, 2, 4)
         assert like.classifier is classifier
         rollout = like.rollout(Scripted(), episodes=other.episodes(torch.tensor([2, 3])))
         expected = FrameSkippingVectorEnv(
-            PatchSelectionVectorEnv(other, classifier, num_envs=2), Patches(), price=0.07
+            PatchSelectionVectorEnv(other, classifier, num_envs=2), Patches(), lambda_=0.07
         ).rollout(Scripted(), episodes=other.episodes(torch.tensor([2, 3])))
         assert torch.equal(rollout.reward, expected.reward)
 
 
 def test_impossible_settings_are_refused(made_up: MadeUp) -> None:
-    for price in (math.nan, math.inf):
-        with pytest.raises(UserError, match=f"price of a frame is {price}"):
-            _env(made_up, price=price)
+    for lambda_ in (math.nan, math.inf):
+        with pytest.raises(UserError, match=f"lambda_, the cost of a look at a frame, is {lambda_}"):
+            _env(made_up, lambda_=lambda_)
     with pytest.raises(UserError, match="num_envs is 0"):
         _env(made_up, num_envs=0)

@@ -128,7 +128,7 @@ def test_a_video_s_rewards_depend_on_nothing_beside_it(made_up: MadeUp, reward: 
 def test_other_visits_have_other_baselines(made_up: MadeUp) -> None:
     env = _env(made_up, "gru", "random")
     episodes = env.source.episodes(torch.arange(7))
-    drawn = [env._baseline_actions(episodes, torch.full((7,), visit)) for visit in (0, 1)]
+    drawn = [env.problem.baseline(episodes, torch.full((7,), visit), env.seed) for visit in (0, 1)]
     assert not torch.equal(*drawn)
     assert drawn[0].shape == (7, FRAMES, 1)
 

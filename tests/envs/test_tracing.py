@@ -68,7 +68,7 @@ def test_what_is_not_known_is_not_there(env: PatchSelectionVectorEnv) -> None:
 
 def test_skipped_frames_cost_no_focus_and_keep_the_patch_that_was_not_looked_at(env: PatchSelectionVectorEnv) -> None:
     policy = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
-    skipping = FrameSkippingVectorEnv(env, policy, price=0.1)
+    skipping = FrameSkippingVectorEnv(env, policy, lambda_=0.1)
     agent = RandomSkipAgent(skipping, RandomSkipOptions(share=0.5), seed=3)
     episodes = env.source.episodes(torch.arange(5))
     tracer = Tracer(name="skip", macs=MACS, price=0.1)

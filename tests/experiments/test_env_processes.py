@@ -36,7 +36,7 @@ MAKE: dict[str, tuple[str, dict[str, Any]]] = {
     "patches": (PATCHES, {"split": "val", "render_mode": "rgb_array"}),
     "dict": (PATCHES, {"last_action": True, "time_step": True, "motion": True}),
     "live": (PATCHES, {"features": "live", "action_space": "continuous", "render_mode": "rgb_array"}),
-    "skipping": (SKIPPING, {"price": 0.01, "render_mode": "rgb_array"}),
+    "skipping": (SKIPPING, {"lambda_": 0.01, "render_mode": "rgb_array"}),
     "find": ("adafocus_rl:AdaFocus/FindThePatch-v0", {"memory": True, "render_mode": "rgb_array"}),
 }
 COPY: dict[str, Callable[[Any], Any]] = {

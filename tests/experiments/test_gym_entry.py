@@ -102,7 +102,7 @@ def test_the_picture_is_the_video_s_frame(finished: Path) -> None:
     assert picture[112, 112].tolist() == [255, 176, 0]
 
 
-@pytest.mark.parametrize(("name", "options"), [("PatchSelection", {}), ("FrameSkipping", {"price": 0.01})])
+@pytest.mark.parametrize(("name", "options"), [("PatchSelection", {}), ("FrameSkipping", {"lambda_": 0.01})])
 def test_both_checkers_find_no_fault(
     finished: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
@@ -147,7 +147,7 @@ SKIPPING = "adafocus_rl:AdaFocus/FrameSkipping-v0"
 
 
 def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
-    env: Any = gym.make(SKIPPING, run=str(finished), price=0.25, split="val", render_mode="rgb_array")
+    env: Any = gym.make(SKIPPING, run=str(finished), lambda_=0.25, split="val", render_mode="rgb_array")
     assert isinstance(env.unwrapped, FrameSkippingEnv)
     _, info = env.reset(options={"video": 2})
     opened = open_features(finished, split="val")
@@ -173,13 +173,13 @@ def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
 
 
 def test_make_vec_gives_frame_skipping(finished: Path) -> None:
-    envs: Any = gym.make_vec(SKIPPING, num_envs=4, run=str(finished), price=0.01)
+    envs: Any = gym.make_vec(SKIPPING, num_envs=4, run=str(finished), lambda_=0.01)
     assert isinstance(envs, FrameSkippingVectorEnv)
-    again: Any = gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, policy=envs.policy, price=-1.0)
+    again: Any = gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, policy=envs.policy, lambda_=-1.0)
     again.reset(seed=0)
     assert (again.step(torch.tensor([1, 1]))[1] > 0).all()  # to look is paid for
     with pytest.raises(UserError, match="FrameSkipping-v0 is made either from a run folder or from objects"):
-        gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, price=0.0)
+        gym.make_vec(SKIPPING, num_envs=2, patches=envs.patches, lambda_=0.0)
 
 
 def test_mistakes_are_one_sentence(finished: Path, tmp_path: Path) -> None:

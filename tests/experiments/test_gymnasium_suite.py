@@ -23,6 +23,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 from adafocus_rl import ENVIRONMENTS
 from adafocus_rl.agents import CenterAgent
 from adafocus_rl.envs import NumpyVectorEnv, PatchSelectionVectorEnv, to_numpy
+from adafocus_rl.envs.one_step import observe
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -37,8 +38,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "patches of dicts of maps": ("PatchSelection", {"last_action": True, "time_step": True, "flatten": False}),
     "positions": ("PatchSelection", {**POSITIONS, "observation": "vector"}),
     "positions of dicts": ("PatchSelection", {**POSITIONS, "last_action": True, "time_step": True}),
-    "skipping": ("FrameSkipping", {"price": 0.01}),
-    "skipping of maps": ("FrameSkipping", {"price": 0.01, "flatten": False}),
+    "skipping": ("FrameSkipping", {"lambda_": 0.01}),
+    "skipping of maps": ("FrameSkipping", {"lambda_": 0.01, "flatten": False}),
     "find": ("FindThePatch", {}),
     "find, from memory": ("FindThePatch", {"memory": True, "observation": "vector"}),
     "find positions": ("FindThePatch", {**POSITIONS, "last_action": True}),
@@ -156,7 +157,7 @@ def test_specifications_go_round(finished: Path, capsys: pytest.CaptureFixture[s
         registered = gym.spec(id)
         assert EnvSpec.from_json(registered.to_json()) == registered
         options: dict[str, Any] = {} if name == "FindThePatch" else {"run": finished}
-        options |= {"price": 0.5} if name == "FrameSkipping" else {}
+        options |= {"lambda_": 0.5} if name == "FrameSkipping" else {}
         env: Any = gym.make(f"adafocus_rl:{id}", **options)
         assert (env.spec.id, env.spec.max_episode_steps) == (id, T)
         json.loads(env.spec.to_json())
@@ -528,4 +529,4 @@ def test_an_array_of_actions_stays_the_caller_s(made_up: MadeUp) -> None:
         observation, *_ = arrays.step(actions)
         before = observation["last_action"].copy()
         actions[:] = 0
-        assert (envs._observe(envs._running)["last_action"].numpy() == before).all()
+        assert (observe(envs.problem, envs._running)["last_action"].numpy() == before).all()

@@ -36,7 +36,7 @@ def _patches(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
 
 def _skipping(made_up: MadeUp) -> FrameSkippingVectorEnv:
     patches = _patches(made_up, observation="vector")
-    return FrameSkippingVectorEnv(patches, CenterAgent(patches), price=0.01, render_mode="rgb_array")
+    return FrameSkippingVectorEnv(patches, CenterAgent(patches), lambda_=0.01, render_mode="rgb_array")
 
 
 ENVIRONMENTS: dict[str, Callable[[MadeUp], Any]] = {
@@ -87,7 +87,7 @@ def test_calls(made_up: MadeUp) -> None:
     assert (env.reset() == first).all()
     assert env.env_is_wrapped(Monitor) == [False] * 3
     assert env.get_attr("num_envs", indices=[0, 2]) == [3, 3]
-    assert env.has_attr("spaces")
+    assert env.has_attr("problem")
     assert not env.has_attr("nothing")
     env.set_attr("shuffle", False)
     assert env.env.shuffle is False  # type: ignore[attr-defined]

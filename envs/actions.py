@@ -1,0 +1,62 @@
+"""Actions as they come from outside, checked against their space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from adafocus_rl.errors import UserError
+
+
+def check_actions(space: gym.Space[Any], actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return actions as int64 (…,) of a discrete space, or as float32 (…, D) of a box, to which they are clipped.
+
+    Range and NaN are checked only where that waits for no device: in arrays, numbers, and tensors on the host.
+
+    Args:
+        space: of one action: ``Discrete``, or a ``Box`` of shape (D,).
+        actions: a tensor, an array, or numbers.
+        shape: how many actions are expected, without the D coordinates of continuous ones.
+        device: where the result is expected.
+
+    Raises:
+        UserError: the actions have another shape, are no integers or out of range (discrete), or are no numbers
+            (continuous).
+    """
+    wanted = f"{shape} of {space}" if shape else f"one of {space}"
+    given = _tensor(actions)
+    if given is None:
+        raise UserError(f"actions are {actions!r}, and no numbers; expected {wanted}")
+    continuous = isinstance(space, gym.spaces.Box)
+    shape = (*shape, *(space.shape or ())) if continuous else shape
+    if given.shape != shape:
+        raise UserError(f"actions have shape {tuple(given.shape)}; this environment takes {shape}: expected {wanted}")
+    if given.is_complex() or (given.is_floating_point() and not continuous):
+        raise UserError(f"actions are {str(given.dtype).removeprefix('torch.')} numbers; expected {wanted}")
+    given = given.float() if continuous else given.long()
+    if given.device.type == "cpu" and given.numel():
+        least, most = (end.item() for end in given.aminmax())
+        if continuous and least != least:
+            raise UserError(f"an action has NaN for a coordinate; expected {wanted}")
+        if isinstance(space, gym.spaces.Discrete) and not 0 <= least <= most < space.n:
+            raise UserError(f"an action is {least if least < 0 else most}; expected {wanted}")
+    given = given.to(device)
+    return given.clamp(0, 1) if continuous else given
+
+
+def _tensor(actions: Any) -> Tensor | None:
+    """Actions as a tensor; arrays are copied, for the caller may write into them. None for what holds no numbers."""
+    if isinstance(actions, Tensor):
+        return actions
+    try:
+        array = np.array(actions, order="C")
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "biuf":
+        return None
+    # Not every kind of number that NumPy has is one of torch's.
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

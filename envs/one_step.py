@@ -1,0 +1,59 @@
+"""A decision problem step by step: where B episodes are, and one frame on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.envs.problem import DecisionProblem
+from adafocus_rl.envs.running import Running
+from adafocus_rl.envs.spaces import Observation
+
+
+def begin(problem: DecisionProblem, videos: Tensor, visits: Tensor, seed: int | Sequence[int]) -> Running:
+    """Return new episodes, before their first step.
+
+    Args:
+        problem: what is decided.
+        videos: (R,) int64 index rows, on CPU.
+        visits: (R,) int64 how often each was seen before, on CPU.
+        seed: of the reward's baseline: of all episodes, or one for each.
+    """
+    episodes = problem.episodes(videos, visits)
+    device = problem.source.device
+    visits = visits.to(device, non_blocking=True)
+    return Running.begin(
+        episodes,
+        info=problem.info(episodes, visits),
+        baseline=problem.baseline(episodes, visits, seed),
+        state=problem.initial_state(len(videos)),
+        last=problem.spaces.nowhere(len(videos), device=device),
+    )
+
+
+@torch.no_grad()
+def advance(problem: DecisionProblem, running: Running, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Move each episode one frame on; return the rewards (B,) and f_C's logits (B, K)."""
+    episodes, at, action = running.episodes, running.at, actions[:, None]
+    vector = running.current(episodes.global_vector)[:, None]
+    local = problem.local(episodes, at, action)
+    state = problem.classifier.cell(problem.inputs(vector, local)[:, 0], running.state)
+    baseline = running.current(running.baseline)[:, None]
+    reward = problem.rewards(episodes, at, vector, running.state[:, None], state[:, None], baseline, action)[:, 0]
+    running.advance(state=state, last=problem.positions(episodes, at, action)[:, 0], reward=reward)
+    return reward, problem.classifier.logits(state)
+
+
+def observe(problem: DecisionProblem, running: Running) -> Observation:
+    """Return the current observations (B, …)."""
+    features = running.current(problem.spaces.features(running.episodes))
+    return problem.spaces.observe(features, running.last, running.frame / running.episodes.num_frames)
+
+
+def boxes_seen(problem: DecisionProblem, running: Running, actions: Tensor) -> Tensor:
+    """Return what f_L saw after the last actions (B, …): boxes (B, 4) in pixels, empty where it did not look."""
+    before = (running.frame - 1).clamp_min(0)[:, None]
+    action = actions[:, None]
+    return (problem.boxes(running.episodes, before, action) * problem.kept(action)[..., None])[:, 0]

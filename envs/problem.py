@@ -1,0 +1,183 @@
+"""What a decision problem is: what is observed, what can be chosen, what f_L sees of it, and what is paid.
+
+A problem describes transitions on frozen features and holds no episodes. The same methods serve one step of B
+environments (:mod:`adafocus_rl.envs.one_step`) and all steps of whole episodes
+(:mod:`adafocus_rl.envs.whole_episodes`), and :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv` runs any problem.
+To add one, subclass :class:`DecisionProblem` and implement ``local``, ``boxes`` and ``reward``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from adafocus_rl.envs.actions import check_actions
+from adafocus_rl.envs.rewards import RewardContext
+from adafocus_rl.envs.rollout import Info, Rollout
+from adafocus_rl.envs.spaces import Spaces
+from adafocus_rl.features.motion import patch_means
+from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
+from adafocus_rl.models.classifiers import Classifier
+
+
+class DecisionProblem(ABC):
+    """A decision in every frame of a video, on frozen features.
+
+    In all methods, ``when`` (B, M) int64 are frames of B episodes, and ``action`` (B, M, …) are the actions in these
+    frames.
+
+    Args:
+        source: frozen features.
+        classifier: frozen f_C; it is moved to the features' device and put in eval mode.
+        spaces: what is observed, and the geometry of patches.
+        action_space: space of one action.
+
+    Attributes:
+        dtype: floating-point type of f_C's weights.
+    """
+
+    skips_frames: ClassVar[bool] = False
+    """Whether an action can leave a frame without a look of f_L."""
+
+    def __init__(
+        self, source: FeatureSource, classifier: Classifier, *, spaces: Spaces, action_space: gym.Space[Any]
+    ) -> None:
+        self.source = source
+        self.classifier = classifier.to(source.device).eval()
+        self.dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        self.spaces = spaces
+        self.action_space = action_space
+
+    # ---- what each problem defines ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return what f_C sees of f_L after actions (B, M[, K], …): (B, M[, K], D_L)."""
+
+    @abstractmethod
+    def boxes(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return where f_L looks, or would look: boxes (B, M, 4) int64 in pixels."""
+
+    @abstractmethod
+    def reward(self, context: RewardContext) -> Tensor:
+        """Return the rewards (N,) of N transitions."""
+
+    # ---- what most problems have in common ----------------------------------------------------------------------
+
+    @property
+    def exogenous(self) -> bool:
+        """Whether observations do not depend on the actions of this problem."""
+        return True
+
+    def prepare(self, episodes: EpisodeFeatures) -> EpisodeFeatures:
+        """Return episodes, of any source, with all that this problem needs; nothing is done twice."""
+        return episodes
+
+    def kept(self, action: Tensor) -> Tensor:
+        """Return whether f_L looks at the frame: (B, M) bool."""
+        return torch.ones(action.shape[:2], dtype=torch.bool, device=action.device)
+
+    def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return the patches' relative positions (B, M, 2), which are observed in the next frame as ``last_action``."""
+        return self.spaces.nowhere(*when.shape, device=when.device)
+
+    def past(self, episodes: EpisodeFeatures) -> Tensor:
+        """Return the position (B, T, 2) of the patch before each frame; for problems with exogenous observations."""
+        return self.spaces.nowhere(len(episodes), episodes.num_frames, device=self.source.device)
+
+    def probabilities(self, rollout: Rollout) -> Tensor | None:
+        """Return probabilities (B, T, A) of the grid's positions, or None if there are none."""
+        return None
+
+    def baseline(self, episodes: EpisodeFeatures, visits: Tensor, seed: int | Sequence[int]) -> Tensor:
+        """Return actions (B, T, K, …) that a reward compares with; K is 0 where it needs none.
+
+        Args:
+            episodes: features of B videos.
+            visits: (B,) int64, how often each was seen before.
+            seed: of all episodes, or one for each.
+        """
+        return torch.empty(len(episodes), episodes.num_frames, 0, dtype=torch.long, device=self.source.device)
+
+    # ---- the transition -----------------------------------------------------------------------------------------
+
+    def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Tensor:
+        """Return actions of any kind as a tensor on the features' device.
+
+        Raises:
+            UserError: as :func:`~adafocus_rl.envs.actions.check_actions`.
+        """
+        return check_actions(self.action_space, actions, shape, self.source.device)
+
+    def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
+        """Return what privileged agents (random, oracle) and evaluation may read; a learner must not."""
+        known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.true_boxes, "visit": visits}
+        motion = episodes.motion  # once: live episodes compute it now
+        if motion is not None:
+            known["motion"] = patch_means(motion, self.source.grid)
+        return known
+
+    def episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
+        """Return features of index rows (R,) on CPU; what is random in them follows each video's visit, (R,) on CPU."""
+        first, *others = visits.unique().tolist()
+        episodes = self.source.episodes(videos, epoch=first)
+        for visit in others:  # where a batch ends a pass
+            rows = (visits == visit).nonzero().flatten()
+            again = self.source.episodes(videos[rows], epoch=visit)
+            episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
+        return episodes
+
+    def all_steps(self, episodes: EpisodeFeatures) -> Tensor:
+        """Return (B, T) int64, all frames of whole episodes."""
+        return torch.arange(episodes.num_frames, device=self.source.device).expand(len(episodes), -1)
+
+    def inputs(self, vector: Tensor, local: Tensor) -> Tensor:
+        """Return f_C's inputs (…, D_G + D_L) from global vectors (…, D_G) and f_L's features (…, D_L)."""
+        return torch.cat((vector, local), dim=-1).to(self.dtype)
+
+    def initial_state(self, count: int) -> Tensor:
+        """Return f_C's states (B, H) before the first frame."""
+        return self.classifier.initial_state(count, device=self.source.device, dtype=self.dtype)
+
+    def rewards(
+        self,
+        episodes: EpisodeFeatures,
+        when: Tensor,
+        vector: Tensor,
+        history: Tensor,
+        states: Tensor,
+        baseline: Tensor,
+        action: Tensor,
+    ) -> Tensor:
+        """Return the rewards (B, M) float32 of the frames ``when`` (B, M).
+
+        Args:
+            episodes: features of B videos.
+            when: the frames.
+            vector: their global vectors (B, M, D_G).
+            history: f_C's states before them, (B, M, H).
+            states: f_C's states after them, (B, M, H).
+            baseline: :meth:`baseline` of these frames, (B, M, K, …).
+            action: actions taken, (B, M, …).
+        """
+
+        def local(options: Tensor) -> Tensor:
+            return self.local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
+
+        context = RewardContext(
+            classifier=self.classifier,
+            labels=episodes.labels[:, None].expand_as(when).flatten(),
+            history=history.flatten(0, 1),
+            state=states.flatten(0, 1),
+            global_vector=vector.flatten(0, 1),
+            local=local,
+            local_dim=self.source.local_dim,
+            baseline_actions=baseline.flatten(0, 1),
+            action=action.flatten(0, 1),
+        )
+        return self.reward(context).view(when.shape).float()

@@ -1,0 +1,135 @@
+"""Episodes in which π has chosen its patches, and all that is left to decide is whether f_L looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.envs.problem import DecisionProblem
+from adafocus_rl.envs.rollout import Policy, PolicyOutput, StepPolicy
+from adafocus_rl.envs.whole_episodes import decide
+from adafocus_rl.features.bank import FeatureBank
+from adafocus_rl.features.source import EpisodeFeatures
+
+SKIP, KEEP = 0, 1
+"""The two actions of π′."""
+
+
+class SkippableEpisodes(EpisodeFeatures):
+    """Episodes whose patches are chosen; an action says whether f_L looks at one.
+
+    Args:
+        episodes: the features behind them.
+        patches: (B, T) int64 grid actions or (B, T, 2) float32 positions, what π chose.
+    """
+
+    def __init__(self, episodes: EpisodeFeatures, patches: Tensor) -> None:
+        self.episodes = episodes
+        self.patches = patches
+        self.videos = episodes.videos
+        self.labels = episodes.labels
+        self.multi_hot = episodes.multi_hot
+        self.true_boxes = episodes.true_boxes
+        self.global_vector = episodes.global_vector
+
+    @property
+    def global_map(self) -> Tensor:  # type: ignore[override]  # read when asked for, as a bank does
+        """(B, T, C, h, w)."""
+        return self.episodes.global_map
+
+    @property
+    def motion(self) -> Tensor | None:  # type: ignore[override]  # read only here
+        """(B, T, m, m)."""
+        return self.episodes.motion
+
+    def patches_at(self, step: Tensor) -> Tensor:
+        """The chosen patches (B, M[, 2]) in the frames (B, M)."""
+        return self.patches[torch.arange(len(self), device=step.device)[:, None], step]
+
+    def local_at(self, step: Tensor, action: Tensor) -> Tensor:
+        """f_L features of the chosen patches where ``action`` is :data:`KEEP`, zeros where it is :data:`SKIP`."""
+        steps = step if action.ndim == step.ndim else step[..., None].expand_as(action)
+        steps = steps.flatten(1)
+        local = self.episodes.kept_local_at(steps, self.patches_at(steps), action.flatten(1) == KEEP)
+        return local.view(*action.shape, -1)
+
+    def full(self) -> Tensor:
+        """Whole frames; nothing is skipped."""
+        return self.episodes.full()
+
+    def clone(self) -> SkippableEpisodes:
+        """The same in memory of their own."""
+        return SkippableEpisodes(self.episodes.clone(), self.patches.clone())
+
+    def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
+        """Puts the videos of ``other`` in the place of some of these."""
+        assert isinstance(other, SkippableEpisodes)
+        self.episodes.overwrite(rows, other.episodes)
+        self.patches.index_copy_(0, rows, other.patches)
+
+
+class SkippableFeatures:
+    """A :class:`~adafocus_rl.features.source.FeatureSource` whose episodes are :class:`SkippableEpisodes`.
+
+    π is asked for its best patches; one that draws lots has those of each video's first visit. On a bank, where a
+    video looks the same in every epoch, it is asked once per video and not again.
+
+    Args:
+        patches: π's decision problem: the features, and what π observes of them.
+        policy: frozen π.
+        batch_size: videos for which π is asked at once, where it is asked for all of them.
+    """
+
+    def __init__(self, patches: DecisionProblem, policy: Policy | StepPolicy, *, batch_size: int) -> None:
+        source = patches.source
+        self.patches = patches
+        self.policy = policy
+        self.batch_size = batch_size
+        self.grid = source.grid
+        self.num_frames = source.num_frames
+        self.num_classes = source.num_classes
+        self.map_shape = source.map_shape
+        self.vector_dim = source.vector_dim
+        self.local_dim = source.local_dim
+        self.device = source.device
+        self.has_boxes = source.has_boxes
+        self.any_position = False
+        # The same list: it grows while videos are read.
+        self.failed = source.failed
+        self.fixed = isinstance(source, FeatureBank)
+        self._chosen: Tensor | None = None
+
+    @property
+    def videos(self) -> Tensor:
+        """(N,) int64 on CPU, the index rows that can be used."""
+        return self.patches.source.videos
+
+    def episodes(self, videos: Tensor, *, epoch: int = 0) -> SkippableEpisodes:
+        """Features of the given index rows (B,), and π's patches in them."""
+        return self._with_patches(self.patches.source.episodes(videos, epoch=epoch))
+
+    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[SkippableEpisodes]:
+        """All usable videos once, in the source's order."""
+        for episodes in self.patches.source.batches(batch_size, epoch=epoch):
+            yield self._with_patches(episodes)
+
+    def choose(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
+        """Asks π for its patches in any episodes, those of another source, say."""
+        return SkippableEpisodes(episodes, self.ask(episodes).action)
+
+    def ask(self, episodes: EpisodeFeatures) -> PolicyOutput:
+        """What π says of any episodes; one sequence call, unless π observes its own last action."""
+        info = self.patches.info(episodes, torch.zeros_like(episodes.videos))
+        return decide(self.patches, self.policy, episodes, info, deterministic=True)[1]
+
+    def _with_patches(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
+        if not self.fixed:
+            return self.choose(episodes)
+        if self._chosen is None:
+            parts = [self.choose(part) for part in self.patches.source.batches(self.batch_size)]
+            rows, found = torch.cat([part.videos for part in parts]), torch.cat([part.patches for part in parts])
+            self._chosen = found.new_zeros(int(self.videos.max()) + 1, *found.shape[1:])
+            self._chosen[rows] = found
+        return SkippableEpisodes(episodes, self._chosen[episodes.videos])

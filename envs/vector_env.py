@@ -1,0 +1,236 @@
+"""The vector environment of all decision problems, step by step and whole episodes at once.
+
+Observations are *exogenous*: the map of frame t+1 comes whatever was chosen at t. So the environment offers two
+ways to the same numbers: :meth:`DecisionVectorEnv.step`, and :meth:`DecisionVectorEnv.rollout
+<adafocus_rl.envs.sampler.EpisodeSampler.rollout>`, which takes whole episodes without a Python loop over time or batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adafocus_rl.envs.drawing import StepPictures
+from adafocus_rl.envs.frames import Frames
+from adafocus_rl.envs.one_for_all import OneForAll
+from adafocus_rl.envs.one_step import advance, begin, boxes_seen, observe
+from adafocus_rl.envs.problem import DecisionProblem
+from adafocus_rl.envs.render import Picture
+from adafocus_rl.envs.reset import Reset
+from adafocus_rl.envs.running import Running, host_mask
+from adafocus_rl.envs.sampler import EpisodeSampler
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs.specification import Specified
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.source import FeatureSource
+from adafocus_rl.models.classifiers import Classifier
+
+
+class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
+    """B videos side by side; one step is one frame; an episode is the T frames of a clip.
+
+    What is observed, what can be chosen and what is paid is the problem's; everything else is the same for all of them
+    and is here. Termination: after the last frame; never truncated. Everything is a torch tensor on the features'
+    device, and nothing waits for it. When a pass over the videos is over, the next begins, in another order if
+    ``shuffle``; the last batch of a pass is filled up with the first videos of the next.
+
+    Infos are laid out as Gymnasium's vector environments do it: a tensor (B, …) per name, and under ``_name`` which
+    environments have it (B,). Where an episode has ended, ``episode`` holds its return ``r``, its length ``l`` and the
+    seconds ``t`` it took, as from Gymnasium's ``RecordEpisodeStatistics``.
+
+    Args:
+        problem: what is decided.
+        num_envs: B, at least 1.
+        shuffle: a new order of videos in every pass; otherwise index order.
+        seed: of the order, and of the random actions that a reward compares with.
+        autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
+            ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
+        render_mode: ``rgb_array``: :meth:`render` returns B pictures.
+        frames: what to draw on.
+        max_episode_steps: T, which it cannot change; Gymnasium hands it over with a specification.
+
+    Raises:
+        UserError: an unknown render mode, another length of episodes, or fewer than one environment.
+    """
+
+    def __init__(
+        self,
+        problem: DecisionProblem,
+        *,
+        num_envs: int,
+        shuffle: bool,
+        seed: int,
+        autoreset_mode: AutoresetMode,
+        render_mode: Literal["rgb_array"] | None,
+        frames: Frames,
+        max_episode_steps: int | None,
+    ) -> None:
+        source = problem.source
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(
+                f"render_mode is {render_mode!r}; a vector environment takes 'rgb_array' or None, one made by "
+                "gymnasium.make 'human', too"
+            )
+        if max_episode_steps not in (None, source.num_frames):
+            raise UserError(
+                f"max_episode_steps is {max_episode_steps}, and these episodes have {source.num_frames} steps, one for "
+                "each frame; leave it out, or give gymnasium.make, which ends episodes early, a smaller one"
+            )
+        if num_envs < 1:
+            raise UserError(f"num_envs is {num_envs}; give at least 1 video at a time")
+        super().__init__(problem, num_envs=num_envs, shuffle=shuffle, seed=seed)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 4}
+        self.render_mode = render_mode
+        self.frames = frames
+        self.single_observation_space = problem.spaces.observation
+        self.single_action_space = problem.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._running: Running | None = None
+        self._pictures = StepPictures(frames)
+        self._last_step: tuple[Tensor, Tensor] | None = None
+
+    @abstractmethod
+    def like(
+        self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
+    ) -> DecisionVectorEnv:
+        """Return the same decision problem on other features, with another f_C, for another B."""
+
+    # ---- step by step -------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts new episodes.
+
+        Args:
+            seed: an int starts the order of videos, which all environments share, and the baseline's random numbers
+                anew. A list has one for each environment, which then has an order and a baseline of its own, those
+                that it would have alone with this seed; None in it lets an environment go on in its order.
+            options: ``{"reset_mask": (B,) bool}`` starts new episodes in these environments only, and the others go
+                on. ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order (they
+                count as never seen before; rows of environments that go on are not looked at).
+
+        Returns:
+            Current observations (B, …), and an info with the names of :data:`~adafocus_rl.envs.rollout.Info`, which
+            the environments that were reset have.
+
+        Raises:
+            UserError: not B seeds, videos or entries of the mask, or a mask without any environment.
+            gymnasium.error.ResetNeeded: a mask that leaves out environments before the first reset of all.
+        """
+        wanted = Reset.read(seed, options or {}, self.num_envs)
+        if self._running is None and len(wanted.rows) < self.num_envs:
+            raise gym.error.ResetNeeded("call reset() for all environments before resetting some of them")
+        if isinstance(wanted.seed, int):
+            super().reset(seed=wanted.seed)
+            self.seed = wanted.seed
+            self._orders.restart(wanted.rows.tolist(), wanted.seed)
+        elif wanted.seed is not None:
+            self._orders.restart_each(wanted.rows.tolist(), wanted.seed)
+        running = self._begin(wanted.rows, wanted.videos)
+        return observe(self.problem, running), self._vector_info(running.info, wanted.mask)
+
+    def step(self, actions: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Takes one action in each video: (B,) int64, or (B, 2) float32 if actions are continuous.
+
+        Returns:
+            observation (B, …), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
+            info are f_C's output after the step (with SAME_STEP, the last ones are in ``final_info``). There is no
+            frame after the last, so the last step's observation is the last frame's again.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or after an episode's end with DISABLED.
+            UserError: actions of another shape or kind, or (where that can be seen without waiting for a device) out of
+                range.
+        """
+        running = self._under_way("call reset() before the first step()")
+        over = running.over
+        if over.any() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            which = "" if over.all() else f" of environments {', '.join(map(str, np.flatnonzero(over)))}"
+            raise gym.error.ResetNeeded(f"the episodes{which} are over; call reset() to start the next")
+        device = self.problem.source.device
+        if over.all():
+            # This call's actions belong to no episode.
+            running = self._begin(np.arange(self.num_envs))
+            zero = torch.zeros(self.num_envs, device=device)
+            return observe(self.problem, running), zero, zero.bool(), zero.bool(), self._vector_info(running.info)
+        actions = self.problem.check_actions(actions, (self.num_envs,))
+        reward, logits = advance(self.problem, running, actions)
+        self._last_step = actions, logits
+        stepped, ended = ~over, running.over & ~over
+        if over.any():  # nor do these environments' actions
+            reward = reward.masked_fill(host_mask(over, device), 0)
+            running = self._begin(np.flatnonzero(over))
+        terminated = host_mask(ended, device)
+        info = self._vector_info(running.info)
+        if ended.any():
+            statistics = {name: value.masked_fill(~terminated, 0) for name, value in running.statistics().items()}
+            # With a mask for each statistic, too, as Gymnasium lays out infos: its wrappers up to 1.1 ask for them.
+            info |= self._vector_info({"episode": self._vector_info(statistics, ended)}, ended)
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                final = self._vector_info({**running.info, "logits": logits}, ended)
+                last = observe(self.problem, running)
+                info |= self._vector_info({"final_obs": last, "final_info": final}, ended)
+                running = self._begin(np.flatnonzero(ended))
+                info |= self._vector_info(running.info)
+                stepped &= ~ended
+        if stepped.any():
+            info |= self._vector_info({"logits": logits}, stepped)
+        return observe(self.problem, running), reward, terminated, torch.zeros_like(terminated), info
+
+    def render(self) -> tuple[Picture, ...] | None:
+        """One picture (H, W, 3) for each environment, as those of one video look; None without a render mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+            UserError: a video cannot be decoded, or is not there.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() draws nothing without a render_mode; give render_mode='rgb_array'")
+            return None
+        running = self._under_way("call reset() before render()")
+        logits = None if self._last_step is None else self._last_step[1]
+        return self._pictures.draw_all(running, self.last_boxes(), logits)
+
+    def last_boxes(self) -> Tensor | None:
+        """What f_L saw in the last step: boxes (B, 4) in pixels, empty where it did not look; None before any step."""
+        if self._running is None or self._last_step is None:
+            return None
+        return boxes_seen(self.problem, self._running, self._last_step[0])
+
+    def _under_way(self, otherwise: str) -> Running:
+        if self._running is None:
+            raise gym.error.ResetNeeded(otherwise)
+        return self._running
+
+    def _begin(self, rows: NDArray[np.int64], videos: Tensor | None = None) -> Running:
+        """New episodes in some environments: the next in their order, or of given index rows (R,)."""
+        places = rows.tolist()
+        if videos is None:
+            videos, visits = self._orders.take(places)
+        else:
+            visits = torch.zeros_like(videos)
+        new = begin(self.problem, videos, visits, self._baseline_seed(places))
+        if len(rows) == self.num_envs:
+            self._running = new
+        else:
+            assert self._running is not None
+            self._running.replace(rows, new)
+        return self._running
+
+    def _vector_info(self, values: dict[str, Any], mask: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """An info that the environments of a mask (B,) have; all of them without one."""
+        device = self.problem.source.device
+        has = host_mask(np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask, device)
+        return {**values, **{f"_{name}": has for name in values}}

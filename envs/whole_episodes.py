@@ -1,0 +1,134 @@
+"""A decision problem in whole episodes at once, without a Python loop over time or batch.
+
+The numbers are those that :mod:`adafocus_rl.envs.one_step` gives step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.envs.problem import DecisionProblem
+from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
+from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.errors import UserError
+from adafocus_rl.features.source import EpisodeFeatures
+
+
+@torch.no_grad()
+def roll_out(
+    problem: DecisionProblem,
+    policy: Policy | StepPolicy,
+    episodes: EpisodeFeatures,
+    visits: Tensor,
+    *,
+    seed: int | Sequence[int],
+    deterministic: bool = False,
+    with_reward: bool = True,
+) -> Rollout:
+    """Return B whole episodes.
+
+    One sequence call of the policy, one of f_C, and one batched cell call for all that a reward compares with, on the
+    states before each step.
+
+    Args:
+        problem: what is decided.
+        policy: who decides.
+        episodes: features of B videos, of any source.
+        visits: (B,) int64 how often each was seen before, on the features' device.
+        seed: of the reward's baseline: of all episodes, or one for each.
+        deterministic: take the policy's best actions instead of samples.
+        with_reward: False skips the reward and its baseline.
+
+    Raises:
+        UserError: as :func:`decide`, or the policy's actions are not in the problem's space.
+    """
+    episodes = problem.prepare(episodes)
+    info = problem.info(episodes, visits)
+    observation, output = decide(problem, policy, episodes, info, deterministic=deterministic)
+    vector, when = episodes.global_vector, problem.all_steps(episodes)
+    action = problem.check_actions(output.action, tuple(when.shape))
+    states = problem.classifier.sequence(problem.inputs(vector, problem.local(episodes, when, action)))
+    reward = vector.new_zeros(len(episodes), 0)
+    if with_reward:
+        history = torch.cat((problem.initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
+        baseline = problem.baseline(episodes, visits, seed)
+        reward = problem.rewards(episodes, when, vector, history, states, baseline, action)
+    return Rollout(
+        episodes=episodes,
+        info=info,
+        observation=observation,
+        output=output,
+        reward=reward,
+        logits=problem.classifier.logits(states),
+    )
+
+
+@torch.no_grad()
+def decide(
+    problem: DecisionProblem,
+    policy: Policy | StepPolicy,
+    episodes: EpisodeFeatures,
+    info: Info,
+    *,
+    deterministic: bool,
+) -> tuple[Observation, PolicyOutput]:
+    """Return a policy's observations of whole episodes, and its choices.
+
+    One call where observations are exogenous; one call per frame, which nothing can spare, where they are not.
+
+    Args:
+        problem: what is observed and chosen.
+        policy: a :class:`~adafocus_rl.envs.Policy`, or a :class:`~adafocus_rl.envs.StepPolicy` where observations hold
+            the policy's own last action.
+        episodes: features of B episodes.
+        info: facts about them.
+        deterministic: take the best actions instead of samples.
+
+    Returns:
+        Observations (B, T, …), and the policy's output.
+
+    Raises:
+        UserError: the policy has to be asked frame by frame and cannot be.
+    """
+    spaces = problem.spaces
+    features = spaces.features(episodes)
+    count, frames = features.shape[:2]
+    share = torch.arange(frames, device=features.device) / frames
+    if problem.exogenous:
+        observation = spaces.observe(features, problem.past(episodes), share.expand(count, -1))
+        assert hasattr(policy, "act")
+        return observation, policy.act(observation, info, deterministic=deterministic)
+    if not isinstance(policy, StepPolicy):
+        raise UserError(
+            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend "
+            "on its own choices; give it a method act_step, or leave env.last_action out"
+        )
+    when, outputs, state = problem.all_steps(episodes), [], None
+    last = [spaces.nowhere(count, device=features.device)]
+    for frame in range(frames):
+        observation = spaces.observe(features[:, frame], last[-1], share[frame].expand(count))
+        output, state = policy.act_step(observation, state, info, deterministic=deterministic)
+        action = problem.check_actions(output.action, (count,))
+        last.append(problem.positions(episodes, when[:, frame : frame + 1], action[:, None])[:, 0])
+        outputs.append(output)
+    seen = spaces.observe(features, torch.stack(last[:-1], dim=1), share.expand(count, -1))
+    return seen, _whole(outputs)
+
+
+def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
+    """Return outputs of single frames as one with the axis T."""
+
+    def stack(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.stack(known, dim=1) if len(known) == len(parts) else None
+
+    return PolicyOutput(
+        action=torch.stack([output.action for output in outputs], dim=1),
+        log_prob=stack([output.log_prob for output in outputs]),
+        value=stack([output.value for output in outputs]),
+        sample=stack([output.sample for output in outputs]),
+        probabilities=stack([output.probabilities for output in outputs]),
+    )
