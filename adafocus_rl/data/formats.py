@@ -1,4 +1,4 @@
-"""List files as they circulate, line by line: which format a file has, and what a line says.
+"""List files in the formats in circulation: detection of the format, and parsing line by line.
 
 | format | line | lists of |
 |---|---|---|
@@ -32,14 +32,14 @@ from adafocus_rl.data.list_text import (
 from adafocus_rl.errors import UserError
 
 ListFormat = Literal["auto", "csv", "comma", "space", "semicolon", "activitynet_json", "something_json"]
-"""What ``adafocus_rl.data.read.read_index`` can read; ``auto`` detects."""
+"""Formats that ``adafocus_rl.data.read.read_index`` reads; ``auto`` detects the format."""
 
 SAMPLE = 50
-"""Lines that detection looks at."""
+"""Number of lines that detection reads."""
 
 _PATH_WORDS = {"path", "paths", "file", "files", "filename", "file_name", "video", "videos", "name", "id", "clip"}
 _LABEL_WORDS = {"label", "labels", "class", "classes", "category", "class_name", "label_name", "target"}
-"""What a header may say that is none of ours, before a list is taken for one without a header."""
+"""Words of foreign headers; a list whose first line has none of them is taken for one without a header."""
 
 NO_PATH = "the path is empty; expected a video file or a folder of frames"
 _NO_COUNT = "the number of frames is {!r}; expected an integer of 0 or more"
@@ -47,29 +47,29 @@ _NO_COUNT = "the number of frames is {!r}; expected an integer of 0 or more"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListLine:
-    """One video as a list gives it."""
+    """One video as given by a list."""
 
     line: int
-    """Number of the line, from 1; of the entry, in JSON."""
+    """Line number, from 1; in JSON, number of the entry."""
     name: str
     """Path or id."""
     video_frames: int = 0
-    """0 when the list does not say."""
+    """Number of frames of the video; 0 if the list does not say."""
     labels: tuple[int | str, ...]
-    """Classes as numbers or as names, each once."""
+    """Classes as numbers or as names, without duplicates."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Further columns."""
+    """Additional columns."""
 
 
 def detect_format(path: Path, text: str) -> ListFormat:
-    """The format of a list file.
+    """Detect the format of a list file.
 
     Args:
-        path: for its ending and for messages.
+        path: the file; its suffix is used, and its name in messages.
         text: its content.
 
     Raises:
-        UserError: none of them; with the first line.
+        UserError: the format is unknown; the message shows the first line.
     """
     start = text.lstrip()
     if start[:1] in ("{", "["):
@@ -82,7 +82,7 @@ def detect_format(path: Path, text: str) -> ListFormat:
         "semicolon": r"[^;]+;[^;]+(;\s*-?\d+)?[; ]*",
         "space": r"\S.*\s-?\d+",
     }
-    # Of a list with a few bad lines, the most count.
+    # The majority decides, because a list may have a few bad lines.
     fits = {form: sum(bool(re.fullmatch(shape, line)) for line in lines) for form, shape in shapes.items()}
     best = max(fits, key=lambda form: fits[form])
     if 2 * fits[best] > len(lines):
@@ -97,10 +97,10 @@ def detect_format(path: Path, text: str) -> ListFormat:
 
 
 def has_header(path: Path, text: str) -> bool:
-    """Whether the first line names columns as our own lists do, whatever delimits them.
+    """Return whether the first line is a header of this package's own format, with any delimiter.
 
     Raises:
-        UserError: it names columns, but by other names.
+        UserError: the first line is a header with other column names.
     """
     first = next(iter(_first_lines(text)), "")
     if re.fullmatch(r"sep=[,;\t]", first) or header_delimiter(first, ("path", "label")):
@@ -115,13 +115,13 @@ def has_header(path: Path, text: str) -> bool:
 
 
 def _first_lines(text: str) -> list[str]:
-    """The first lines with content."""
+    """Return the first non-empty lines."""
     head = with_newlines(text[: (SAMPLE + 1) * MAX_LINE]).split("\n", SAMPLE + 1)[: SAMPLE + 1]
     return [line.strip() for line in head if line.strip()]
 
 
 def read_comma(path: Path, text: str) -> Iterator[ListLine | ListError]:
-    """``id,frames,label[,label…]``: ActivityNet and FCVID."""
+    """Read lines ``id,frames,label[,label…]``, as in ActivityNet and FCVID."""
 
     def parse(line: int, content: str) -> ListLine:
         name, *numbers = content.rstrip(", ").split(",")
@@ -133,7 +133,7 @@ def read_comma(path: Path, text: str) -> Iterator[ListLine | ListError]:
 
 
 def read_semicolon(path: Path, text: str) -> Iterator[ListLine | ListError]:
-    """``path;frames;label``, or ``id;name of the class`` as Jester and Something-Something V1 are published."""
+    """Read lines ``path;frames;label``, or ``id;name of the class`` as in Jester and Something-Something V1."""
 
     def parse(line: int, content: str) -> ListLine:
         values = [value.strip() for value in content.rstrip("; ").split(";")]
@@ -152,10 +152,10 @@ def read_semicolon(path: Path, text: str) -> Iterator[ListLine | ListError]:
 
 
 def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator[ListLine | ListError]:
-    """``path frames label [label…]`` or ``path label``, read from the right because paths contain spaces.
+    """Read lines ``path frames label [label…]`` or ``path label``, from the right because paths contain spaces.
 
-    Three numbers or more at the end of a line may be several labels, or a path that ends in a number: what is there on
-    disk decides, and where neither is, a path without a space has several labels.
+    Three or more numbers at the end of a line may be several labels, or a path that ends in a number. The path that
+    exists on disk decides; if neither exists, a path without a space has several labels.
     """
 
     def parse(line: int, content: str) -> ListLine:
@@ -165,7 +165,7 @@ def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator
             run += 1
         if run == 0:
             raise ListError(path, line, f"the label is {words[-1]!r}; expected 'path frames label', numbers from 0")
-        # The words of a path keep their spaces: cut the line, do not join its words.
+        # The line is cut, not split and joined, so that the spaces in a path are kept.
         cut = re.compile(r"\s+").split
         if run == 1:
             name = content.rsplit(None, 1)[0]
@@ -184,7 +184,7 @@ def read_space(path: Path, text: str, exists: Callable[[str], bool]) -> Iterator
 
 
 def read_csv(path: Path, text: str) -> Iterator[ListLine | ListError]:
-    """Our own lists: a header with ``path`` and ``label``; several labels of a video are joined with ``;``."""
+    """Read this package's own format: a header with ``path`` and ``label``; ``;`` separates several labels."""
 
     def parse(line: int, row: Row) -> ListLine:
         name = row["path"].strip()
@@ -222,7 +222,7 @@ def _line(path: Path, line: int, name: str, frames: str, labels: list[str]) -> L
 
 
 def _labels(path: Path, line: int, texts: list[str]) -> tuple[int, ...]:
-    """Labels of formats that have numbers only."""
+    """Parse the labels of formats that have numbers only."""
     found = []
     for text in texts:
         value = number(text)
@@ -233,7 +233,7 @@ def _labels(path: Path, line: int, texts: list[str]) -> tuple[int, ...]:
 
 
 def _label(path: Path, line: int, text: str, what: str = "the label is {!r}") -> int | str:
-    """A label of formats that have numbers or names."""
+    """Parse a label of formats that have numbers or names."""
     value = label(text)
     if value is None:
         raise _no_label(path, line, text, what)

@@ -1,4 +1,4 @@
-"""Frames of a folder of images, by OpenCV."""
+"""Decoding of frames from a folder of images, by OpenCV."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from adafocus_rl.files import read_bytes
 END_OF_JPEG = b"\xff\xd9"
 
 IMAGE_BYTES = 256 << 20
-"""Bytes of the largest image file that is read."""
+"""Largest image file that is read, in bytes."""
 
 
 @lru_cache(maxsize=1)
 def opencv() -> Any:
-    """The module cv2, imported when first needed and told to keep its messages to itself.
+    """Import cv2 on first use and silence its messages.
 
     Raises:
-        UserError: cv2 is not there or one of its libraries is not, with the package that helps.
+        UserError: cv2 or one of its libraries is missing; the message names the package to install.
     """
-    # Everything FFmpeg has to say about a bad file, we say in words; it reads this when the first video is
-    # opened.
+    # This package reports bad files itself. FFmpeg reads the variable when it opens the first video.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
@@ -50,18 +49,18 @@ def opencv() -> Any:
 
 
 def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = None) -> dict[int, NDArray[np.uint8]]:
-    """Decode the images with these numbers.
+    """Decode images by number.
 
     Args:
-        folder: where the images are.
-        wanted: numbers from 0, at least one.
-        template: which images are frames, as in ``listed_images``.
+        folder: the folder of images.
+        wanted: one or more numbers from 0.
+        template: pattern of the names of frames, as in ``listed_images``.
 
     Returns:
-        {number: (H, W, 3) RGB uint8}, turned upright as the image's EXIF says, grey and transparent images as RGB.
+        {number: (H, W, 3) RGB uint8}, rotated upright by the image's EXIF; grey and transparent images become RGB.
 
     Raises:
-        DecodeError: an image that does not decode whole, or fewer images than wanted.
+        DecodeError: an image does not decode completely, or the folder has too few images.
     """
     images = listed_images(folder, template)
     beyond = [i for i in wanted if i >= len(images)]
@@ -71,10 +70,10 @@ def folder_frames(folder: Path, wanted: Sequence[int], template: str | None = No
 
 
 def listed_images(folder: Path, template: str | None = None) -> list[str]:
-    """Names of the frames of a folder, in order (``ordered_names``).
+    """List the names of the frames of a folder, in the order of ``ordered_names``.
 
     Raises:
-        DecodeError: there is none.
+        DecodeError: the folder has no frames.
     """
     names = ordered_names(folder, template)
     if names:
@@ -85,21 +84,21 @@ def listed_images(folder: Path, template: str | None = None) -> list[str]:
 
 
 def read_image(folder: Path, name: str, *, held: int = 1) -> NDArray[np.uint8]:
-    """One image (H, W, 3) RGB uint8.
+    """Decode one image to (H, W, 3) RGB uint8.
 
     Args:
-        folder: where it is.
-        name: its name.
-        held: how many of its size will be in memory at once.
+        folder: folder of the image.
+        name: file name of the image.
+        held: number of images of its size that will be in memory at once.
 
     Raises:
-        DecodeError: it is no file, does not decode, or not to its end, or is too large.
+        DecodeError: it is not a file, does not decode completely, or is too large.
     """
     cv2 = opencv()
-    # Through bytes: cv2.imread cannot open names outside the system's code page on Windows.
+    # Read as bytes because cv2.imread cannot open names outside the system's code page on Windows.
     file = folder / name
     try:
-        # Room for the limit, instead of for the file, would take a tenth of the decoding's time.
+        # Allocating for the limit instead of the file's size would cost a tenth of the decoding time.
         data = read_bytes(file, "image", limit=min(IMAGE_BYTES, _size(file)))
     except UserError as error:
         raise DecodeError(folder, f"{name} cannot be read: {error}") from None
@@ -109,7 +108,7 @@ def read_image(folder: Path, name: str, *, held: int = 1) -> NDArray[np.uint8]:
     except ValueError:
         raise not_one from None
     check_frame_size(folder, width, height, held=held, what=f"{name} has")
-    # The decoder writes RGB itself; turning BGR round afterwards takes as long as decoding. Older OpenCV cannot.
+    # The decoder writes RGB itself where OpenCV supports it; reversing BGR afterwards takes as long as decoding.
     as_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
     with DecoderAtWork(folder, name):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if as_rgb is None else as_rgb)
@@ -124,16 +123,16 @@ def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError:
-        return 0  # whoever reads it says why
+        return 0  # reading the file reports the error
 
 
 def _check_whole(folder: Path, name: str, data: bytes) -> None:
-    """OpenCV may fill up a JPEG that was cut short with grey and say nothing."""
+    """Refuse a truncated JPEG, which OpenCV may silently fill with grey."""
     if name.lower().endswith(".png") or END_OF_JPEG in data[-16:]:
         return
-    # Some cameras write more behind the image's end: Pillow decides.
+    # Some cameras write data after the end of the image, so Pillow decides.
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             picture.load()
-    except Exception as error:  # whatever a decoding library raises
+    except Exception as error:  # a decoding library may raise anything
         raise DecodeError(folder, f"{name} is cut short ({reason_of(error)})") from None

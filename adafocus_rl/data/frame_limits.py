@@ -1,6 +1,6 @@
-"""How large frames and clips may be: a file of a few bytes can claim any size, and the memory is taken at once.
+"""Limits on the size of frames and clips: a tiny file can claim any size, for which decoders allocate memory at once.
 
-Checked against the size in a file's header before anything is decoded, and again for what comes out.
+Limits are checked against the size in a file's header before decoding, and again on the decoded frames.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from pathlib import Path
 from adafocus_rl.data.decode_error import DecodeError
 
 FRAME_PIXELS = 40_000_000
-"""Pixels of the largest frame that is decoded; film in 8K has 35 million."""
+"""Largest frame that is decoded, in pixels; an 8K frame has 35 million."""
 
 MEMORY = 1280 << 20
-"""Bytes that the frames of one video may take while a clip of it is decoded: 40 frames of 4K fit."""
+"""Largest memory for the frames of one video while a clip is decoded, in bytes; enough for 40 frames of 4K."""
 
 DECODER_FRAMES = 18
-"""Frames that a decoder may keep for later ones to refer to (16 in H.264 and HEVC), and those that it works on."""
+"""Frames that a decoder may hold: reference frames (16 in H.264 and HEVC) and those being decoded."""
 
 
 def check_frame_size(
     path: Path, width: int, height: int, *, held: int = 1, decoder_bytes: float = 0, what: str = "its frames have"
 ) -> None:
-    """Refuses frames that are too large, and clips that are.
+    """Refuse frames or clips that are too large.
 
     Args:
         path: the video.
-        width: of a frame, in pixels.
-        height: of a frame.
-        held: how many frames in RGB are in memory at once.
-        decoder_bytes: what the decoder itself takes at most, in bytes per pixel.
-        what: what has this size, for the message: "its frames have", or "NAME has" for an image.
+        width: width of a frame in pixels.
+        height: height of a frame in pixels.
+        held: number of RGB frames in memory at once.
+        decoder_bytes: upper bound of the decoder's own memory, in bytes per pixel.
+        what: subject of the message: "its frames have", or "NAME has" for an image.
 
     Raises:
-        DecodeError: more than ``FRAME_PIXELS`` or ``MEMORY``.
+        DecodeError: the size exceeds ``FRAME_PIXELS`` or ``MEMORY``.
     """
     pixels = width * height
     if pixels > FRAME_PIXELS:

@@ -1,8 +1,8 @@
-"""Which images of a folder are the frames of a video, and in which order.
+"""Selection and order of the images in a folder that are the frames of a video.
 
-Extraction tools name frames differently: ``image_00001.jpg``, ``00001.jpg``, ``img_00001.jpg``, ``000001.jpg``; some
-put optical flow (``flow_x_00001.jpg``) beside them. A template in Python's notation, ``image_{:05d}.jpg``, says which
-are meant; without one it is detected.
+Extraction tools name frames differently: ``image_00001.jpg``, ``00001.jpg``, ``img_00001.jpg``, ``000001.jpg``. Some
+write optical flow (``flow_x_00001.jpg``) beside them. A template in Python's notation, ``image_{:05d}.jpg``, selects
+the frames; without one they are detected.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from adafocus_rl.errors import UserError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 MOST_GAPS = 1000
-"""Missing frames of a folder that are listed."""
+"""Largest number of missing frames of a folder that are listed."""
 
 FRAME_PREFIXES = ("image_", "img_", "frame_", "")
-"""Beginnings of names that are frames wherever images with other beginnings lie beside them."""
+"""Prefixes of frame names, used to select frames in a folder of images with several prefixes."""
 
 _DIGITS_ALIKE = str.maketrans("123456789", "0" * 9)
 
@@ -32,14 +32,14 @@ _TEMPLATE = re.compile(r"([^{}]*)\{:?(?:0(\d{1,2}))?d?\}([^{}]*)")
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFamily:
-    """Images of one folder whose names differ in a number only."""
+    """Images of one folder whose names differ only in a number."""
 
     prefix: str
-    """What stands before the number."""
+    """Text before the number."""
     suffix: str
-    """What stands after it, the ending included."""
+    """Text after the number, including the file suffix."""
     names: dict[int, str]
-    """File names by number, in the order of the numbers."""
+    """File names by number, in increasing order of the numbers."""
 
     @property
     def template(self) -> str:
@@ -49,21 +49,21 @@ class FrameFamily:
 
     @property
     def gaps(self) -> list[int]:
-        """Numbers that are missing between the first and the last, the first ``MOST_GAPS`` of them."""
-        # One by one: a name may hold a number of twenty digits.
+        """The first ``MOST_GAPS`` missing numbers between the first and the last."""
+        # Lazily, because a name may contain a number of twenty digits.
         missing = chain.from_iterable(range(one + 1, other) for one, other in pairwise(self.names))
         return list(islice(missing, MOST_GAPS))
 
     def name(self, number: int) -> str:
-        """The file name that a number would have."""
+        """Return the file name for a number."""
         return self.template.format(number)
 
 
 def parse_template(template: str) -> re.Pattern[str]:
-    """The pattern of file names that a template like ``image_{:05d}.jpg`` gives; the ending may be left out.
+    """Compile a template like ``image_{:05d}.jpg`` to a pattern of file names; its suffix is optional.
 
     Raises:
-        UserError: no number in it, or more than one.
+        UserError: the template does not contain exactly one number.
     """
     match = _TEMPLATE.fullmatch(template)
     if match is None:
@@ -77,21 +77,20 @@ def parse_template(template: str) -> re.Pattern[str]:
 
 
 def frame_images(folder: Path, template: str | None = None) -> list[Path]:
-    """The frames of a folder, in order; arguments as of ``ordered_names``."""
+    """Return the paths of the frames of a folder, in order; the arguments are those of ``ordered_names``."""
     return [folder / name for name in ordered_names(folder, template)]
 
 
 def ordered_names(folder: Path, template: str | None = None) -> list[str]:
-    """Names of the frames of a folder, in order.
+    """Return the names of the frames of a folder, in natural order (``2.jpg`` before ``10.jpg``).
 
     Args:
-        folder: it must exist.
-        template: which names are frames, as ``image_{:05d}.jpg``. None takes the images of one beginning of
-            ``FRAME_PREFIXES`` when there are images of several beginnings, and otherwise all, in natural order
-            (``2.jpg`` before ``10.jpg``).
+        folder: an existing folder.
+        template: pattern of the names of frames, as ``image_{:05d}.jpg``. None selects the images with one prefix of
+            ``FRAME_PREFIXES`` if the folder has images with several prefixes, and all images otherwise.
     """
     names = image_names(folder)
-    # As a rule names differ in their digits only, and then text order is natural order and much faster.
+    # Usually names differ only in their digits; text order then equals natural order and is much faster.
     if template is None and len({name.translate(_DIGITS_ALIKE) for name in names}) <= 1:
         return sorted(names)
     if template is None:
@@ -107,7 +106,7 @@ def ordered_names(folder: Path, template: str | None = None) -> list[str]:
 
 
 def image_names(folder: Path) -> list[str]:
-    """Names of the images in a folder; hidden files (macOS leaves ._NAME.jpg) are none."""
+    """Return the names of the images in a folder, without hidden files (macOS leaves ._NAME.jpg)."""
     endings = tuple(IMAGE_SUFFIXES)
     with os.scandir(folder) as entries:  # much faster than a Path for each
         return [
@@ -116,9 +115,9 @@ def image_names(folder: Path) -> list[str]:
 
 
 def split_families(names: Iterable[str]) -> list[FrameFamily]:
-    """Names that differ in their last number only belong together; the largest family comes first.
+    """Group names that differ only in their last number, the largest group first.
 
-    A name without a number is in no family.
+    A name without a number is in no group.
     """
     found: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for name in names:

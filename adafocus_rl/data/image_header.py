@@ -1,4 +1,4 @@
-"""Width and height of an image, from its first bytes: decoders take the memory before they look at the rest."""
+"""Width and height of an image from its header, checked because decoders allocate memory before they read the rest."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from PIL import Image as PillowImage
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 CHUNK_BYTES = 1 << 28
-"""The longest part of a PNG that is decoded; of the largest frames without compression it is half as long."""
+"""Longest chunk of a PNG that is decoded, in bytes; twice that of the largest frame without compression."""
 
 _JPEG = b"\xff\xd8"
 
 _NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
-"""JPEG's markers that no length follows."""
+"""JPEG markers that are not followed by a length."""
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG's markers that the size of the image follows."""
+"""JPEG markers that are followed by the size of the image."""
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) as stored.
+    """Read the stored (width, height) of an image.
 
-    JPEG and PNG are read here, which takes microseconds; of what else lies under their names, Pillow reads the header.
+    JPEG and PNG headers are parsed here, which takes microseconds; Pillow reads the header of any other format.
 
     Raises:
-        ValueError: neither they nor an image that Pillow knows.
+        ValueError: the data is not an image that Pillow knows.
     """
     if data.startswith(_JPEG):
         return _jpeg_size(data)
@@ -36,13 +36,13 @@ def image_size(data: bytes) -> tuple[int, int]:
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             width, height = picture.size
-    except Exception as error:  # whatever a decoding library raises
+    except Exception as error:  # a decoding library may raise anything
         raise ValueError("it is no image") from error
     return int(width), int(height)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """The size in the header; decoders also take memory for each chunk, as long as it says that it is."""
+    """Read the size in the header; also check the declared length of each chunk, for which decoders allocate memory."""
     if len(data) < 24:
         raise ValueError("it ends within its header")
     place = len(_PNG)
@@ -56,7 +56,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """The size in the first frame header, found as libjpeg finds it: from segment to segment, over bytes between."""
+    """Read the size in the first frame header; like libjpeg, go from segment to segment and skip bytes in between."""
     place = 2
     while (place := data.find(b"\xff", place)) >= 0:
         while data[place : place + 1] == b"\xff":

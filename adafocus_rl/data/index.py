@@ -1,11 +1,11 @@
-"""Which videos there are: the project's list file, its class names, and the true boxes beside it.
+"""The index of videos: this package's own list file, its class names, and its true boxes.
 
-The list file is CSV with a header. ``path`` (relative to the list's folder unless another root is given, or
-absolute) and ``label`` (an integer or a class name; several joined with ``;``) are required, ``num_frames`` is optional
-(0 or empty: unknown, it is counted when the video is read), and any other column is kept as text. Beside
-``NAME.csv`` may lie ``NAME_boxes.csv`` with the header ``path,frame,top,left,height,width``: the object's box
-in pixels of the stored frame, one row per frame that shows it; and ``classes.txt`` with one class name per
-line, in the order of the labels.
+The list file is CSV with a header. The columns ``path`` (absolute, or relative to the list's folder or another given
+root) and ``label`` (an integer or a class name; ``;`` separates several) are required. ``num_frames`` is optional (0 or
+empty means unknown; frames are then counted when the video is read). Other columns are kept as text. Two optional files
+lie beside ``NAME.csv``: ``NAME_boxes.csv`` with the header ``path,frame,top,left,height,width`` holds the object's box
+in pixels of the stored frame, one row per frame that shows it, and ``classes.txt`` holds one class name per line, in
+the order of the labels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from adafocus_rl.files import read_text, write_text
 BOX_COLUMNS = ("path", "frame", "top", "left", "height", "width")
 
 MAX_BOXED_FRAMES = 100_000_000
-"""Frames of all videos of a list with boxes: 1.6 GB of boxes, drawn or not."""
+"""Largest total number of frames in a list with boxes, which take 1.6 GB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,29 +43,29 @@ class VideoRecord:
     path: str
     """A video file or a folder of frame images; relative to the index's root, with ``/``, or absolute."""
     video_frames: int = 0
-    """Frames in the video; 0 when unknown."""
+    """Number of frames of the video; 0 if unknown."""
     labels: tuple[int, ...]
-    """Classes of the video, each once, at least one; the first is the label where a method takes only one."""
+    """One or more classes of the video, without duplicates; methods with a single label use the first."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """The list's other columns."""
+    """Other columns of the list."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoIndex:
-    """A list of videos with what is known about them."""
+    """A list of videos with their annotations."""
 
     records: list[VideoRecord]
     """The videos, in the order of the list."""
     root: Path
-    """Folder to which relative paths belong."""
+    """Folder of relative paths."""
     class_names: tuple[str, ...] | None = None
-    """Names of the classes in the order of the labels; None when not given."""
+    """Names of the classes in the order of the labels; None if not given."""
     boxes_file: Path | None = None
-    """CSV of true boxes, see ``read_boxes``; None when there is none."""
+    """CSV file of true boxes, see ``read_boxes``; None if there is none."""
     template: str | None = None
-    """Names of the frames in folders of images, as ``image_{:05d}.jpg``; None when each folder tells."""
+    """Pattern of the names of frames in folders, as ``image_{:05d}.jpg``; None detects it for each folder."""
     notes: tuple[str, ...] = ()
-    """What a user should know of how the list was read: the order of classes, what was left out."""
+    """Notes for the user on how the list was read: the order of classes, entries left out."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -84,17 +84,17 @@ class VideoIndex:
         return 1 + max(label for record in self.records for label in record.labels)
 
     def full_path(self, i: int) -> Path:
-        """Where the i-th video lies."""
+        """Path of the i-th video."""
         return self.root / self.records[i].path
 
     def select(self, positions: Iterable[int]) -> VideoIndex:
-        """The index of the videos at these positions, in this order: a fold, or the first few."""
+        """Return an index of the videos at these rows, in this order, such as a fold."""
         return replace(self, records=[self.records[i] for i in positions])
 
     def hash(self) -> str:
-        """First 16 hex digits of sha256 over paths, frame counts, labels and extra columns, in order, and the template.
+        """First 16 hex digits of the SHA-256 of paths, frame counts, labels, extra columns (in order) and the template.
 
-        The root is left out: data that moved is the same data.
+        The root is left out, so that moved data keeps its hash.
         """
         digest = hashlib.sha256()
         for record in self.records:
@@ -109,28 +109,28 @@ class VideoIndex:
         """Read a list file in the format of this module's docstring.
 
         Args:
-            list_file: the CSV.
-            root: folder of relative paths; None for the list's own.
+            list_file: the CSV file.
+            root: folder of relative paths; None for the list's own folder.
             classes: file of class names; None for ``classes.txt`` beside the list, if there is one.
 
         Raises:
-            UserError: no such file, a missing column, a bad value (with its line), no video, a path listed
-                twice.
+            UserError: the file does not exist, has no videos, lacks a column, has an invalid value (the message gives
+                its line), or lists a path twice.
         """
-        # Lists are read by what stands above this module.
+        # Imported here because the reader of lists imports this module.
         from adafocus_rl.data.read import read_index
 
         return read_index(list_file, root=root, classes=classes, format="csv")
 
     def write(self, list_file: Path) -> None:
-        """Write the list file that ``read`` reads back equal; class names and boxes are files of their own."""
+        """Write a list file that ``read`` reads back equal; class names and boxes are separate files."""
         write_text(list_file, self.text())
 
     def text(self) -> str:
-        """What ``write`` writes."""
+        """Return the text that ``write`` writes."""
         extra = sorted({key for record in self.records for key in record.extra})
         content = io.StringIO()
-        # The writer leaves a carriage return bare, where the reader takes it for the end of the line.
+        # The writer does not quote a carriage return, which the reader takes for the end of the line.
         bare = any("\r" in text for record in self.records for text in (record.path, *record.extra.values()))
         writer = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
         writer.writerow(["path", "label", "num_frames", *extra])
@@ -142,15 +142,16 @@ class VideoIndex:
 
 
 def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
-    """The true boxes of an index.
+    """Read the true boxes of an index.
 
     Returns:
-        For each listed path an array (n, 4) of [top, left, height, width] in pixels of the stored frame, NaN
-        where the object is absent; n is the video's number of frames or, while that is unknown, ends at the
-        last box. Empty when the index has no boxes.
+        For each listed path, an array (n, 4) of [top, left, height, width] in pixels of the stored frame, NaN where the
+        object is absent. n is the number of frames of the video or, if unknown, the number up to the last box. Empty if
+        the index has no boxes.
 
     Raises:
-        UserError: a missing column, a bad number, or a frame that the video does not have (with its line).
+        UserError: a column is missing, or a number is invalid or names a frame that the video lacks (the message gives
+            its line).
     """
     if index.boxes_file is None:
         return {}
@@ -163,7 +164,7 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
             raise row
         path = row["path"]
         if path not in counts:
-            continue  # the index may be a selection of the list that the boxes belong to
+            continue  # the index may be a selection of the list to which the boxes belong
         where = f"{index.boxes_file}, line {line}"
         frame = _integer(row["frame"], "frame", index.boxes_file, line)
         if counts[path] and frame >= counts[path]:
@@ -191,20 +192,20 @@ def read_boxes(index: VideoIndex) -> dict[str, NDArray[np.float32]]:
 
 
 def missing(index: VideoIndex) -> list[tuple[str, str]]:
-    """Videos that are not there, as (path, reason), by a look at the file system only: nothing is decoded."""
+    """List missing videos as (path, reason); only the file system is checked, nothing is decoded."""
     reasons = ((index.records[i].path, absence(index.full_path(i))) for i in range(len(index)))
     return [(path, reason) for path, reason in reasons if reason is not None]
 
 
 def absence(path: Path) -> str | None:
-    """Why there is no video at ``path``, in plain words; None for a file with content or a folder of images."""
+    """Explain why there is no video at ``path``; None for a non-empty file or a folder of images."""
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
             return None if image_names(path) else "the folder holds no .jpg or .png image"
     except (FileNotFoundError, NotADirectoryError):
         return "no such file or folder"
-    except (OSError, ValueError) as error:  # too long a name, links in a circle, no permission, NUL in the name
+    except (OSError, ValueError) as error:  # a name too long or with NUL, circular links, no permission
         return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
     if not stat.S_ISREG(kind.st_mode):
         return "it is a pipe, a socket or a device, not a file or a folder of frames"
@@ -212,7 +213,7 @@ def absence(path: Path) -> str | None:
 
 
 def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]) -> Iterator[VideoRecord]:
-    """The records of the lines, each path once.
+    """Yield the records of the lines and check that paths are unique.
 
     Raises:
         ListError: the first mistake, or a path that an earlier line has.
@@ -233,7 +234,7 @@ def unique(list_file: Path, lines: Iterable[tuple[int, VideoRecord | ListError]]
 
 
 def spelled(path: str) -> str:
-    """The path in its plainest spelling: ``b.mp4`` for ``a/../b.mp4``."""
+    """Normalise the spelling of a path: ``a/../b.mp4`` becomes ``b.mp4``."""
     return posixpath.normpath(path) if "." in path.split("/") or ".." in path or "//" in path else path
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with one video, in words a user acts on: the first thing found, once."""
+"""Inspection of one video for its first fault, with advice for the user."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.video_file import stored_frames
 
 Depth = Literal["quick", "clip", "all"]
-"""How much of a video is decoded: its first frame, the frames that evaluation takes, or every frame."""
+"""How much of a video to decode: its first frame, the frames sampled in evaluation, or every frame."""
 
 CLOSE = 3
-"""Names that a message lists before it counts the rest."""
+"""Number of names that a message lists before it counts the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
-    """A video to look at."""
+    """A video to inspect."""
 
     path: Path
-    """Where it should lie."""
+    """Expected path."""
     listed: int
-    """Frames according to the list; 0 when it does not say."""
+    """Number of frames according to the list; 0 if it does not say."""
     frame_sets: tuple[int, ...]
     """T, frames of a clip; or those of each of its sets."""
     template: str | None = None
-    """Names of frames in a folder."""
+    """Pattern of the names of frames in a folder."""
     depth: Depth = "clip"
-    """How much is decoded."""
+    """How much to decode."""
     min_side: int = 0
-    """Pixels that the shorter side of its frames must have, where frames are not resized; 0 when they are."""
+    """Smallest allowed short side of its frames in pixels; 0 if frames are resized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoReport:
-    """What there is."""
+    """Result of an inspection."""
 
     frames: int = 0
-    """Frames that the list or, without, the video has; 0 when it cannot be read."""
+    """Number of frames by the list or, if it does not say, of the video; 0 if it cannot be read."""
     height: int = 0
-    """Height of a frame in pixels; 0 when it cannot be read."""
+    """Height of a frame in pixels; 0 if it cannot be read."""
     width: int = 0
     """Width of a frame in pixels."""
     folder: bool = False
     """Whether it is a folder of images."""
     fault: tuple[str, str] | None = None
-    """(kind, what is wrong and what to do); None for a video that can be used."""
+    """(kind, description and advice); None for a usable video."""
     notes: list[tuple[str, str]] = field(default_factory=list)
-    """(kind, what to know) of a video that can be used."""
+    """(kind, description) of each note on a usable video."""
 
 
 class _FaultError(Exception):
@@ -67,10 +67,10 @@ class _FaultError(Exception):
 
 
 def inspect_video(job: VideoJob) -> VideoReport:
-    """Looks at a video from outside to inside, and stops at the first fault."""
+    """Inspect a video from its path to its frames, and stop at the first fault."""
     try:
         return _inspect(job)
-    except OSError as error:  # too long a name, links in a circle, a folder that may not be looked into
+    except OSError as error:  # a name too long, circular links, a folder without read permission
         reason = error.strerror or str(error)
         return VideoReport(fault=("missing", f"it cannot be looked at ({reason}); correct its name or permissions"))
 
@@ -114,7 +114,7 @@ def _check_file(path: Path) -> None:
 
 
 def _near(path: Path) -> str:
-    """A hint where only the ending or capital letters differ."""
+    """Suggest an existing name that differs only in its suffix or in case."""
     if not path.parent.is_dir():
         return f", for there is no folder {path.parent}; is --root right?"
     for child in sorted(path.parent.iterdir()):
@@ -124,7 +124,7 @@ def _near(path: Path) -> str:
 
 
 def _count_packets(job: VideoJob) -> int:
-    """Frames that the container holds, without decoding any."""
+    """Count the frames in the container without decoding any."""
     try:
         return stored_frames(job.path)
     except NoVideoError as error:
@@ -135,11 +135,11 @@ def _count_packets(job: VideoJob) -> int:
 
 
 def _check_count(job: VideoJob, held: int, notes: list[tuple[str, str]]) -> int:
-    """Frames that can be used, at most those listed."""
+    """Count the usable frames, at most the listed number."""
     if job.listed in (0, held):
         return held
     if not job.path.is_dir():
-        # Packets are not frames in every codec, so a difference is looked at.
+        # Not every codec has one packet per frame, so a difference is verified.
         try:
             held = probe(job.path).video_frames
         except DecodeError as error:
@@ -187,13 +187,13 @@ def _count_images(job: VideoJob, notes: list[tuple[str, str]]) -> int:
 
 
 def _gap_names(family: FrameFamily, families: list[FrameFamily]) -> list[str]:
-    """Names that are missing in the middle; of .jpg and .png together no frame is missing that either has."""
+    """List missing names between the first and the last; a frame present as .jpg or .png is not missing."""
     elsewhere = {number for other in families[1:] for number in other.names}
     return [family.name(number) for number in family.gaps if number not in elsewhere]
 
 
 def _decode(job: VideoJob, held: int) -> NDArray[np.uint8]:
-    """(n, H, W, 3) of the frames that the depth asks for; every frame is decoded and the last ones are returned."""
+    """Decode the first frame or the frames of a clip, (n, H, W, 3); depth ``all`` first decodes every frame."""
     if held == 0:
         raise _FaultError("unreadable", "opens as a video, but holds no frame; download or convert it again")
     wanted = clip_indices(held, job.frame_sets, rng=None) if job.depth != "quick" else np.zeros(1, dtype=np.int64)
@@ -211,7 +211,7 @@ def _decode_all(job: VideoJob, held: int) -> None:
         if counted < held:
             raise DecodeError(job.path, f"truncated: {held} frames are stored, only {counted} decode")
         return
-    for start in range(0, held, 16):  # a folder may be larger than memory; the first image shows another size
+    for start in range(0, held, 16):  # in parts, since a folder may exceed memory; with image 0, to compare sizes
         decode_frames(job.path, [0, *range(start, min(start + 16, held))], template=job.template)
 
 

@@ -1,4 +1,4 @@
-"""The text of list files: its lines, the numbers and names in them, and mistakes named with their line."""
+"""Parsing of the text of list files: lines, numbers, names, and mistakes with their line."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 from adafocus_rl.errors import UserError
 
 MAX_CLASSES = 1_000_000
-"""Classes of the largest problem that is taken for meant."""
+"""Largest plausible number of classes."""
 
 MAX_LINES = 5_000_000
-"""Lines of the longest list that is read: more would take more than a few gigabytes as records."""
+"""Largest number of lines that are read; the records of more lines would take several gigabytes."""
 
 MAX_LINE = 100_000
-"""Characters of the longest line that is taken for one of a list."""
+"""Longest plausible line of a list, in characters."""
 
 FEW_CLASSES = 10_000
-"""Classes that a list of numbers without names may have, however few of them occur."""
+"""Number of classes that a list of numbers without names may always have, however few of them occur."""
 
 GAPS = 10
-"""Classes, occurring or not, for each one that occurs, that a list may have beyond these."""
+"""Number of classes per occurring class that a list may have beyond ``FEW_CLASSES``."""
 
 LIST_LIMIT = 128 << 20
-"""Bytes of the largest list."""
+"""Largest list file, in bytes."""
 
-# Not an io.StringIO, which holds the text once more, with four bytes for each character.
+# Not an io.StringIO, which copies the text with four bytes per character.
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _DIGITS = 12
-"""Digits of the largest number; no count of frames or classes has more."""
+"""Largest number of digits; no count of frames or classes has more."""
 
 
 class ListError(UserError):
@@ -38,8 +38,8 @@ class ListError(UserError):
 
     Args:
         file: the list file.
-        line: number of the line, from 1.
-        text: what was got, what was expected and what to do; without file and line.
+        line: line number, from 1.
+        text: the message without file and line: what was got, what was expected and what to do.
     """
 
     def __init__(self, file: Path, line: int, text: str) -> None:
@@ -49,15 +49,15 @@ class ListError(UserError):
 
 
 def believable(occurring: int) -> int:
-    """The number of classes up to which labels are taken for meant, by how many occur.
+    """Largest plausible number of classes, given how many occur.
 
-    What a class takes, in the last layer and for each video, it takes whether it occurs or not.
+    Every class costs memory in the last layer and for each video, whether it occurs or not.
     """
     return max(FEW_CLASSES, GAPS * occurring)
 
 
 def number(text: str) -> int | None:
-    """The integer of 0 or more that the text is; None for anything else, and for more than 12 digits."""
+    """Parse an integer of 0 or more; None for anything else and for more than 12 digits."""
     text = text.strip()
     if not (text.isascii() and text.isdigit()):
         return None
@@ -66,14 +66,14 @@ def number(text: str) -> int | None:
 
 
 def looks_like_number(text: str) -> bool:
-    """Whether somebody who wrote this meant a number: ``-1``, ``1.0``, ``1e3``, ``nan`` or digits of any script."""
+    """Return whether the text was meant as a number: ``-1``, ``1.0``, ``1e3``, ``nan`` or digits of any script."""
     return text == "nan" or bool(re.fullmatch(r"[+-]?[\d.,_]*\d[\d.,_]*([eE][+-]?\d+)?", text))
 
 
 def label(text: str) -> int | str | None:
-    """The class that the text gives, as a number or as a name; None for nothing, and for what is a number and no label.
+    """Parse a class as a number or a name; None for empty text and for a number that is not a valid label.
 
-    A name is one line of text that UTF-8 can write.
+    A name is one line of text that UTF-8 can encode.
     """
     text = text.strip()
     value = number(text)
@@ -83,7 +83,7 @@ def label(text: str) -> int | str | None:
 
 
 def split_labels(text: str) -> list[str]:
-    """The labels that ``;`` joins, at least one; ``1; 2;`` is 1 and 2."""
+    """Split labels joined by ``;``, giving at least one; ``1; 2;`` is 1 and 2."""
     labels = [label.strip() for label in text.split(";")]
     while len(labels) > 1 and not labels[-1]:
         labels.pop()
@@ -91,7 +91,7 @@ def split_labels(text: str) -> list[str]:
 
 
 def flaw(text: str) -> str | None:
-    """What keeps a path or a name out of a list, in a few words; None for nothing."""
+    """Describe why a list cannot hold a path or a name; None if it can."""
     if "\0" in text:
         return "a NUL character"
     if "\n" in text or "\r" in text:
@@ -100,7 +100,7 @@ def flaw(text: str) -> str | None:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can write the text; names on a disk may hold bytes that are no UTF-8."""
+    """Return whether UTF-8 can encode the text; file names may contain bytes that are not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -109,15 +109,15 @@ def is_utf8(text: str) -> bool:
 
 
 def with_newlines(text: str) -> str:
-    r"""The text with ``\n`` between its lines if it has ``\r`` alone there, as old programs on a Mac write it."""
+    r"""Replace the line ends of old Mac programs, ``\r`` alone, by ``\n``."""
     return text if "\n" in text else text.replace("\r", "\n")
 
 
 def lines_of(file: Path, text: str) -> Iterator[tuple[int, str | ListError]]:
-    """(number, content without blanks around it) of each line with content.
+    """Yield (line number, stripped content) of each non-empty line.
 
     Raises:
-        UserError: more lines than ``MAX_LINES``.
+        UserError: there are more lines than ``MAX_LINES``.
     """
     for line, found in enumerate(_LINE.finditer(with_newlines(text)), start=1):
         content = found[0]
@@ -131,7 +131,7 @@ def lines_of(file: Path, text: str) -> Iterator[tuple[int, str | ListError]]:
 
 
 def check_count(file: Path, line: int) -> None:
-    """Ends the reading of a list that is none.
+    """Refuse a file with too many lines for a list.
 
     Raises:
         UserError: there are more lines than ``MAX_LINES``.

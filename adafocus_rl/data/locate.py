@@ -1,4 +1,4 @@
-"""Where the videos of an official list lie: such lists give ids, and releases put files or folders under them."""
+"""Location of the videos of an official list, which gives ids where releases have files or folders."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mkv .webm .avi .mov .mpg .mpeg .wmv .flv .3gp .ts .ogv".split()  # noqa: SIM905
 )
-"""Endings of video files, in small letters."""
+"""Suffixes of video files, in lower case."""
 
 _SECONDS = re.compile(r"_\d{6}_\d{6}$")
-"""Kinetics' first and last second behind the id."""
+"""Kinetics' first and last second after the id."""
 
 
 class Locator:
-    """Finds listed names under a root; each folder is listed once, however many videos it holds.
+    """Finds listed names under a root; each folder is read once, however many videos it holds.
 
-    A name is found as it is, with the ending of a video file, with or without ActivityNet's ``v_``, with Kinetics'
-    seconds behind it (``ID_000010_000020.mp4``), and in a folder of its class.
+    A name matches as it is, with the suffix of a video file, with or without ActivityNet's ``v_``, with Kinetics'
+    seconds after it (``ID_000010_000020.mp4``), and in a folder of its class.
 
     Args:
-        root: folder that the names are relative to.
+        root: folder to which the names are relative.
     """
 
     def __init__(self, root: Path) -> None:
@@ -30,10 +30,10 @@ class Locator:
         self._folders: dict[str, dict[str, str]] = {}
 
     def find(self, name: str, class_name: str | None = None) -> str | None:
-        """The path of the video, with ``/`` and relative to the root (absolute if the name is); None: not there.
+        """Find a video; return its path with ``/``, relative to the root (absolute if the name is), or None.
 
         Args:
-            name: as listed.
+            name: the name in the list.
             class_name: its class, for releases with a folder per class.
         """
         found = self._find(name, class_name)
@@ -42,7 +42,7 @@ class Locator:
         return found
 
     def plain(self, name: str) -> str:
-        """The path as it is listed; with ``/`` for Windows' delimiter where only that leads somewhere."""
+        """Return the path as listed, with Windows' delimiter replaced by ``/`` if only then it exists."""
         if "\\" not in name or not name.strip("./\\"):
             return name
         other = name.replace("\\", "/")
@@ -63,14 +63,14 @@ class Locator:
         return None
 
     def _entries(self, folder: str) -> dict[str, str]:
-        """What a name may say, and the entry of the folder that it means."""
+        """Map the possible spellings of a name to the folder's entry."""
         if folder not in self._folders:
             try:
                 with os.scandir(self.root / folder) as found:
                     names = sorted((entry.name, entry.is_dir()) for entry in found)
             except (OSError, ValueError):
                 names = []
-            # Whole names go before names without an ending, those before names without seconds.
+            # Full names take precedence over names without a suffix, and those over names without seconds.
             entries = {name: name for name, _ in names}
             stems = [(Path(name).stem, name) for name, _ in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
             bare = [*stems, *((name, name) for name, is_folder in names if is_folder)]

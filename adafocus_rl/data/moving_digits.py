@@ -1,12 +1,11 @@
-"""The embedded data: a handwritten digit wanders over a larger frame among moving distractors, for a part of
-the clip.
+"""The embedded dataset: a handwritten digit moves over a larger frame among distractors during part of the clip.
 
-Handwriting is scikit-learn's ``load_digits`` (1,797 real 8×8 digits, UCI ML repository). Class = digit. A
-distractor is another digit of the same size whose pixels are scrambled in blocks, so that ink and motion are
-a digit's and only the shape is not: a blurred glance finds digits among distractors, a full-resolution patch
-reads which digit it is. The digit is there only for a contiguous stretch of the clip, so frames differ in
-value. Close-ups of single digits lie beside them, for encoders without published weights to start on. Frame lists
-and boxes are byte-identical for a seed; training and validation share no handwriting sample.
+The handwriting is scikit-learn's ``load_digits`` (1,797 real 8×8 digits, UCI ML repository), and the class is the
+digit. A distractor is another digit of the same size whose pixels are scrambled in blocks; it has a digit's ink and
+motion but not its shape. A blurred glance finds digits among distractors, and a full-resolution patch shows which digit
+it is. The digit is present only for a contiguous part of the clip, so frames differ in value. Stills, close-ups of
+single digits, serve to pre-train encoders without published weights. Lists and boxes are byte-identical for a seed;
+training and validation share no handwriting sample.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from adafocus_rl.data.processes import may_start_processes
 
 __all__ = ["MovingDigitsConfig", "make_moving_digits"]
 
-# Goes up when the same configuration gives other pixels, so that old folders are not mistaken for new ones.
+# Incremented when the same configuration gives other pixels, so that old folders are not mistaken for new ones.
 GENERATOR = 1
 
 
@@ -41,23 +40,23 @@ def make_moving_digits(
     *,
     workers: int | None = None,
 ) -> dict[str, Path]:
-    """Write the dataset: ``{train,val,stills}/NNNNN.mp4``, ``{train,val,stills}.csv``, ``{train,val}_boxes.csv``,
-    ``classes.txt``.
+    """Write the dataset.
 
-    A complete folder made with the same configuration is left as it is.
+    The files are ``{train,val,stills}/NNNNN.mp4``, ``{train,val,stills}.csv``, ``{train,val}_boxes.csv`` and
+    ``classes.txt``. A complete folder with the same configuration stays unchanged.
 
     Args:
         out: folder to write; must be absent or empty, or hold the same dataset.
-        config: what the clips look like; None for the defaults.
-        progress: called with (clips written, clips to write).
-        workers: processes that render and encode, which changes nothing but the time; 0 for this process
-            alone, None for one per processor.
+        config: options of the clips; None for the defaults.
+        progress: called with (number of clips written, number of clips to write).
+        workers: processes that render and encode, which affects only the time; 0 for this process alone, None for one
+            per processor.
 
     Returns:
-        {"train": list file, "val": list file, "stills": list file}; without "stills" when there are none.
+        {"train": list file, "val": list file, "stills": list file}; without "stills" if there are none.
 
     Raises:
-        UserError: ``out`` holds something else, or was made with another configuration.
+        UserError: ``out`` holds other files, or was written with another configuration.
     """
     settings = config if config is not None else MovingDigitsConfig()
     out = Path(out)
@@ -70,7 +69,7 @@ def make_moving_digits(
     return {split: out / f"{split}.csv" for split in splits}
 
 
-make_moving_digits.num_classes = 10  # type: ignore[attr-defined]  # so that nothing need be written to know it
+make_moving_digits.num_classes = 10  # type: ignore[attr-defined]  # known before the dataset is written
 
 
 def _write_all(folder: Path, config: MovingDigitsConfig, progress: Progress | None, workers: int | None) -> None:
@@ -103,27 +102,27 @@ Job = tuple[Path, MovingDigitsConfig, int, str, int]
 
 @contextmanager
 def _mapped(jobs: list[Job], workers: int | None) -> Iterator[Iterator[NDArray[np.float64]]]:
-    """``_write_clip`` of every job, in order."""
+    """Yield the result of ``_write_clip`` for every job, in order."""
     if workers is None:
-        # Below some hundred clips, starting processes takes longer than the work.
+        # Below about a hundred clips, starting processes takes longer than the work.
         workers = os.cpu_count() or 1 if len(jobs) >= 100 else 0
     if workers <= 1 or not may_start_processes():
         yield map(_write_clip, jobs)
         return
-    # Processes: between two calls into x264 the interpreter works as long as x264 does.
+    # Processes, not threads: the interpreter needs as much time as x264.
     with ProcessPoolExecutor(max_workers=workers) as pool:
         yield pool.map(_write_clip, jobs, chunksize=8)
 
 
 def _write_clip(job: Job) -> NDArray[np.float64]:
-    """Write one clip; returns its boxes (T, 4), or none (0, 4) for stills."""
+    """Write one clip; return its true boxes (T, 4), or (0, 4) for stills."""
     folder, config, label, split, number = job
     handwriting = split_handwriting(config)
     if split == "stills":
         frames, boxes = render_stills(config, handwriting["train"], label, number), np.empty((0, 4))
     else:
         frames, boxes = render_clip(config, handwriting[split], label, split, number)
-    # Noise does not compress: the slower presets take twice the time for as many bytes at the same error.
+    # Noise does not compress: slower presets take twice the time for the same size and error.
     write_video(folder / _name(split, number), frames, fps=config.fps, crf=config.crf, preset="ultrafast")
     return boxes
 
@@ -138,7 +137,7 @@ def _box_rows(name: str, boxes: NDArray[np.float64]) -> list[str]:
 
 
 def _write_text(path: Path, header: str, rows: list[str]) -> None:
-    # newline="": the same bytes on every platform.
+    # newline="" gives the same bytes on every platform.
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(header)
         file.writelines(rows)

@@ -1,4 +1,4 @@
-"""How a file wants its frames to be turned and mirrored: telephones store them as the sensor lies."""
+"""Orientation of stored frames: phones store frames as the sensor lies, with instructions to rotate and mirror them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways in which a rectangle can lie: first the axes are swapped, then each is turned round."""
+    """One of the eight orientations of a rectangle: an optional transposition, then optional flips of both axes."""
 
     swap: bool = False
-    """Rows become columns."""
+    """Swap rows and columns."""
     upside_down: bool = False
-    """The order of rows is reversed, after swapping."""
+    """Reverse the order of rows, after swapping."""
     mirrored: bool = False
-    """The order of columns is reversed, after swapping."""
+    """Reverse the order of columns, after swapping."""
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) as stored to (H, W, 3), or (W, H, 3), as shown; a view."""
+        """Turn a stored image (H, W, 3) into the displayed one, (H, W, 3) or (W, H, 3); returns a view."""
         if self.swap:
             image = image.swapaxes(0, 1)
         return image[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) as shown of a frame with these as stored."""
+        """Displayed (height, width) of a frame with this stored size."""
         return (width, height) if self.swap else (height, width)
 
 
@@ -34,15 +34,15 @@ UPRIGHT = Orientation()
 
 
 def read_display_matrix(data: bytes) -> Orientation:
-    """The orientation in a display matrix, as players show it.
+    """Read the orientation from a display matrix, as players apply it.
 
     Args:
-        data: nine int32 in the machine's byte order (FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX, from the ``tkhd`` box of MP4
-            or from H.264's and HEVC's display orientation): (x, y) of the stored frame is shown at (ax + cy, bx + dy),
+        data: nine int32 in native byte order (FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX, from the ``tkhd`` box of MP4 or
+            from the display orientation of H.264 and HEVC). The stored point (x, y) is displayed at (ax + cy, bx + dy),
             up to a shift, with a, b at positions 0, 1 and c, d at 3, 4.
 
     Returns:
-        The nearest quarter turn, with its flips; upright where the matrix says nothing.
+        The nearest quarter turn, with its flips; upright if the matrix does not define one.
     """
     if len(data) < 36:
         return UPRIGHT

@@ -1,4 +1,4 @@
-"""Worker processes: how they end, and that none is left behind."""
+"""Termination of worker processes, so that none is left behind."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from adafocus_rl.data.clips import BadClip, Clip
 
 JOIN_SECONDS = 5.0
-"""How long a killed process is waited for; one that waits for a dead disk does not end."""
+"""Longest wait for a killed process; one that waits for a dead disk does not end."""
 
 _started: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
 
 class _QuietIterator(_MultiProcessingDataLoaderIter):
-    """torch's, which complains on stderr when it is thrown away before all of its processes have started."""
+    """torch's iterator without its message on stderr when it is deleted before all its processes have started."""
 
     def __del__(self) -> None:
         if hasattr(self, "_workers_status"):
@@ -37,9 +37,9 @@ class QuietLoader(DataLoader[Clip | BadClip]):
 
 
 def end_processes(processes: Iterable[BaseProcess]) -> None:
-    """Kills processes and waits until they are gone."""
+    """Kill processes and wait until they have ended."""
     for process in processes:
-        with suppress(ValueError, AssertionError):  # closed, or another process's child
+        with suppress(ValueError, AssertionError):  # closed, or a child of another process
             process.kill()
     for process in processes:
         with suppress(ValueError, AssertionError):
@@ -47,7 +47,7 @@ def end_processes(processes: Iterable[BaseProcess]) -> None:
 
 
 def kill_at_exit(processes: Iterable[BaseProcess]) -> None:
-    """When this process ends, these end first: Python would wait for one that is stopped, without end."""
+    """Kill processes before this one exits; otherwise Python would wait forever for a stopped one."""
     _started.update(processes)
 
 
@@ -57,7 +57,7 @@ def _kill_started() -> None:
 
 
 def how_it_ended(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     if code is not None and code < 0:
         try:
             return signal.Signals(-code).name
