@@ -1,4 +1,4 @@
-"""Lists of one's own videos: a folder per class, or a table, split into training and validation."""
+"""Lists of a user's own videos, from a folder per class or a table, split into training and validation."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from adafocus_rl.files import read_text
 
 @dataclass(frozen=True, kw_only=True)
 class OwnVideos:
-    """Videos with classes, groups and folds, before they are split."""
+    """Videos with classes, groups and folds, before the split."""
 
     records: list[VideoRecord]
     """The videos; ``extra`` may hold "group" and "fold"."""
     class_names: tuple[str, ...]
     """Names of the classes, in the order of the labels."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Files that are no videos, by ending."""
+    """Number of files that are not videos, by suffix."""
     unlisted: list[str] = field(default_factory=list)
-    """Videos that are left out because a list cannot hold their paths: these are no UTF-8, say."""
+    """Videos left out because a list cannot hold their paths, for example paths that are not UTF-8."""
 
 
 def scan_folder(folder: Path) -> OwnVideos:
-    """Videos of a folder that has a folder for each class.
+    """Find the videos in a folder that has one subfolder per class.
 
-    Classes are the folders directly in it, in alphabetical order. Below them, at any depth, a file with an ending of
-    ``VIDEO_SUFFIXES`` is a video, and so is a folder that holds images. Names that begin with a dot are passed over.
+    The classes are its direct subfolders, in alphabetical order. Inside them, at any depth, a file with a suffix of
+    ``VIDEO_SUFFIXES`` is a video, and so is a folder of images. Names that begin with a dot are ignored.
 
     Args:
-        folder: its paths are listed relative to it.
+        folder: the folder; paths are listed relative to it.
 
     Raises:
-        UserError: no such folder, no folder in it, or one without a video.
+        UserError: the folder does not exist, has no subfolders, or has one without a video.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected one with a folder of videos for each class")
@@ -75,18 +75,19 @@ def scan_folder(folder: Path) -> OwnVideos:
 
 
 def _listable(path: str) -> bool:
-    """Whether a list gives the path back as it is."""
+    """Return whether a list can hold the path unchanged."""
     return flaw(path) in (None, "a line break") and path == path.strip()
 
 
 def read_table(file: Path) -> OwnVideos:
-    """Videos of a CSV with a header: ``path`` and ``label``, perhaps ``num_frames``, ``group`` and ``fold``.
+    """Read videos from a CSV file with a header.
 
-    Labels are numbers or names, several joined with ``;``; names are numbered in alphabetical order, and numbers keep
-    their value. Further columns are kept.
+    Required columns are ``path`` and ``label``; ``num_frames``, ``group`` and ``fold`` are optional. Labels are
+    numbers or names; ``;`` separates several. Names are numbered in alphabetical order, and numbers keep their value.
+    Additional columns are kept.
 
     Raises:
-        UserError: a missing column, or a bad line.
+        UserError: a column is missing, or a line is invalid.
     """
     rows: list[tuple[int, Row]] = []
     seen: dict[str, int] = {}
@@ -138,20 +139,20 @@ def read_table(file: Path) -> OwnVideos:
 def split_videos(
     videos: OwnVideos, *, val: float, seed: int, fold: str | None = None
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """Training and validation videos.
+    """Split videos into training and validation.
 
-    With a fold column, validation is the videos of one fold. Otherwise the videos are cut into round(1 / ``val``) parts
-    in which every class has about the same share (of several labels, the first counts) and every group lies whole, and
-    one part is validation; of a class whose videos all fall into it, a group goes back to training.
+    With a fold column, one fold is validation. Otherwise the videos are divided into round(1 / ``val``) parts, one of
+    which is validation. Every part has about the same share of each class (the first label counts), and groups are not
+    divided. If all videos of a class fall into validation, one of its groups moves back to training.
 
     Args:
-        videos: what to split.
+        videos: the videos to split.
         val: share of the validation videos, above 0 and at most a half.
-        seed: another seed draws other parts.
-        fold: which value of the fold column; None for "val" or "validation", or else the first.
+        seed: seed of the division into parts.
+        fold: value of the fold column that is validation; None for "val" or "validation", or else the first value.
 
     Raises:
-        UserError: a value out of range, no such fold, or too few videos or groups to split.
+        UserError: a value is out of range, the fold does not exist, or there are too few videos or groups to split.
     """
     records = videos.records
     folds = sorted({record.extra.get("fold", "") for record in records}, key=lambda text: (number(text) or 0, text))
@@ -171,20 +172,20 @@ def split_videos(
 
     groups = [record.extra.get("group") or f"\0{position}" for position, record in enumerate(records)]
     labels = np.array([record.labels[0] for record in records])
-    parts = round(1 / max(val, 1e-9))  # smaller shares are none of any list
+    parts = round(1 / max(val, 1e-9))  # no list is long enough for a smaller share
     if len(set(groups)) < 2:
         raise UserError(f"all {len(records)} videos are one group; expected two groups or more to split them")
-    # With fewer videos of a class than parts, the class is absent from some parts: no part can be refused for that.
+    # A class with fewer videos than parts is absent from some parts, which cannot be avoided.
     parts = min(parts, len(set(groups)), max(Counter(labels.tolist()).values()))
     if parts < 2:
         raise UserError("no class has two videos; expected at least two of a class to split them")
-    # Groups in a drawn order, because scikit-learn up to 1.7 shuffles what it has counted of them, but not the groups
-    # themselves: seeds draw the same parts, or classes get the wrong shares. The order is the one that 1.8 would draw.
+    # The groups are shuffled here because scikit-learn up to 1.7 shuffles its counts of them but not the groups: seeds
+    # then give equal parts, or classes get wrong shares. The order is the one that 1.8 draws.
     _, group_of = np.unique(groups, return_inverse=True)
     drawn = np.random.RandomState(seed & 0xFFFFFFFF).permutation(group_of.max() + 1)
     places = np.argsort(drawn)[group_of]
     with warnings.catch_warnings():
-        # That a class has fewer videos than there are parts is looked after below.
+        # Classes with fewer videos than parts are handled below.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         _, positions = next(StratifiedGroupKFold(n_splits=parts).split(np.zeros(len(labels)), labels, places))
     in_val = np.zeros(len(records), dtype=bool)
@@ -205,12 +206,12 @@ def _divide(records: Sequence[VideoRecord], in_val: Sequence[bool]) -> tuple[lis
 
 
 def _videos(folder: Path, ignored: Counter[str]) -> list[Path]:
-    """Video files, and folders of images, at any depth."""
+    """Find video files and folders of images at any depth."""
     found: list[Path] = []
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        # A link to a folder above would lead round and round.
+        # A link to a parent folder would recurse forever.
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         if real in seen:
             continue

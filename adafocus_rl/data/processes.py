@@ -1,4 +1,4 @@
-"""One function on many videos in several processes, of which any may die in a codec without taking the others along."""
+"""Application of a function to many videos in several processes, any of which may crash in a codec."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 
 def may_start_processes() -> bool:
-    """Whether this process may have others below it.
+    """Return whether this process may start child processes.
 
-    A daemonic one may not, and such are the workers of Gymnasium's ``AsyncVectorEnv``, of Stable-Baselines3's
-    ``SubprocVecEnv`` and of a ``DataLoader``: there, everything has to be done in the process itself.
+    Daemonic processes may not, such as the workers of Gymnasium's ``AsyncVectorEnv``, Stable-Baselines3's
+    ``SubprocVecEnv`` and a ``DataLoader``; they do all work themselves.
     """
     return not multiprocessing.current_process().daemon
 
@@ -29,24 +29,24 @@ MAIN_GUARD = (
     "where processes are spawned, each runs the main script again before anything else; put what the script does under "
     '`if __name__ == "__main__":`, or decode in the main process (data.workers 0)'
 )
-"""What to do about a script that would start processes in the processes that it starts."""
+"""Advice for a script that would start processes again in each process that it starts."""
 
 
 def check_main_guard() -> None:
-    """Before processes are started.
+    """Check, before starting processes, that the main script is guarded against doing so in spawned processes.
 
     Raises:
-        UserError: this is a spawned process that is still at the main script, which lacks a guard.
+        UserError: this is a spawned process that is still importing the main script, which lacks a guard.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UserError(f"this process was started to decode, and would start others: {MAIN_GUARD}")
 
 
 def is_worker() -> bool:
-    """Whether this process is one of several that work side by side: a daemonic one, or a fork.
+    """Return whether this process is one of several parallel ones: a daemonic process, or a fork.
 
-    Such a process is to compute in one thread. In a fork there is no choice: OpenMP's threads stay behind in the
-    process that it was forked from, and the first computation in several would wait for them without end.
+    Such a process should compute in one thread. A fork must: OpenMP's threads remain in the parent process, and the
+    first multi-threaded computation would wait for them forever.
     """
     process = multiprocessing.current_process()
     method = getattr(process, "_start_method", None) or multiprocessing.get_start_method(allow_none=True)
@@ -59,15 +59,15 @@ def run_in_processes(
     """Call a function on every job.
 
     Args:
-        function: can be pickled; what it raises is raised here.
-        jobs: can be pickled.
-        workers: processes; 0 works in this one, where a crash is everybody's, and so does any number where
-            processes may not be started.
-        seconds: how long a process may be at one job; it is ended then. In this process there is no end.
+        function: a picklable function; its exceptions are raised here.
+        jobs: picklable jobs.
+        workers: number of processes. 0 works in this process, which a crash then ends; so does any number in a process
+            that may not start others.
+        seconds: time limit per job, after which its process is killed; there is no limit in this process.
 
     Yields:
-        (position of the job, what the function returned), as they finish; None where the process died or was ended:
-        those jobs that were under way then are tried again, each in a process of its own.
+        (position of the job, return value), in the order of completion; None if its process died or was killed. Other
+        jobs that were running then are tried again, each in a process of its own.
     """
     if workers == 0 or not may_start_processes():
         yield from ((position, function(job)) for position, job in enumerate(jobs))
@@ -78,7 +78,7 @@ def run_in_processes(
         running: dict[Future[Result], int] = {}
         with suppress(_LateError), _pool(workers) as pool:
             while not lost and (waiting or running):
-                # Few at a time: all that are under way when a process dies have to be done again.
+                # Few at a time, because a dying process makes all submitted jobs run again.
                 while waiting and len(running) < 2 * workers:
                     position = waiting.pop()
                     running[_submit(pool, function, jobs[position])] = position
@@ -96,7 +96,7 @@ def run_in_processes(
 
 
 class _LateError(Exception):
-    """No process has come back in time: the block of ``_pool`` ends them."""
+    """No process finished in time; leaving the context of ``_pool`` kills them."""
 
 
 def _alone(function: Callable[[Job], Result], job: Job, *, seconds: float) -> Result | None:
@@ -110,14 +110,14 @@ def _alone(function: Callable[[Job], Result], job: Job, *, seconds: float) -> Re
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are ended by force when the block is left by an exception, an interrupt, say."""
+    """Yield a pool whose processes are killed if an exception, such as an interrupt, leaves the context."""
     before = set(multiprocessing.active_children())
     with _starting():
         pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupts)
     try:
         yield pool
     except BaseException:
-        # Otherwise what is under way would be waited for.
+        # Otherwise the pool would wait for running jobs.
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
         raise
@@ -142,5 +142,5 @@ def _starting() -> Iterator[None]:
 
 
 def _ignore_interrupts() -> None:
-    # The main process is interrupted as well, and ends this one.
+    # The main process receives the interrupt too, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

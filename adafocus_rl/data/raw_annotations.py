@@ -1,4 +1,4 @@
-"""Annotation files as datasets publish them: names of classes instead of labels."""
+"""Annotation files as published by datasets, with class names instead of labels."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SUBSETS = {"train": "training", "val": "validation"}
 
 
 def read_activitynet(path: Path, text: str, split: Split | None) -> tuple[list[ListLine | ListError], list[str]]:
-    """``{"database": {id: {"subset": …, "annotations": [{"label": …, "segment": […]}]}}}``, or the database alone.
+    """Read ``{"database": {id: {"subset": …, "annotations": [{"label": …, "segment": […]}]}}}``, or the database alone.
 
     Args:
-        path: for messages.
-        text: the file's content.
-        split: which subset; None for all videos with a label. Files without subsets have one: all.
+        path: the file, for messages.
+        text: its content.
+        split: subset to read; None for all annotated videos. In files without subsets, all videos are in every split.
 
     Returns:
-        The videos of the split that are annotated, and all class names of the file, of all subsets.
+        The annotated videos of the split, and the class names of all subsets.
 
     Raises:
-        UserError: JSON of another shape, or nobody is in the split.
+        UserError: the JSON has another shape, or the split is empty.
     """
     content = _parse(path, text)
     database = content.get("database", content) if isinstance(content, dict) else None
@@ -59,13 +59,13 @@ def read_activitynet(path: Path, text: str, split: Split | None) -> tuple[list[L
 
 
 def read_something(path: Path, text: str) -> tuple[list[ListLine | ListError], list[str]]:
-    """``[{"id": "78687", "label": …, "template": "Putting [something] on [something]", …}]``.
+    """Read ``[{"id": "78687", "label": …, "template": "Putting [something] on [something]", …}]``.
 
     Returns:
         The videos, and their class names without brackets.
 
     Raises:
-        UserError: JSON of another shape.
+        UserError: the JSON has another shape.
     """
     content = _parse(path, text)
     if not isinstance(content, list) or not all(isinstance(entry, dict) and "id" in entry for entry in content):
@@ -89,7 +89,7 @@ def read_something(path: Path, text: str) -> tuple[list[ListLine | ListError], l
 
 
 def _segment_labels(entry: dict[str, Any]) -> list[str] | str:
-    """The classes of the annotated segments, each once; or what is wrong with them."""
+    """Return the classes of the annotated segments without duplicates, or a description of the mistake."""
     segments = entry.get("annotations") or []
     if not isinstance(segments, list):
         return f"the annotations are {segments!r}; expected a list of segments"
@@ -109,7 +109,7 @@ def _parse(path: Path, text: str) -> Any:
 
 
 def names_in(lines: Iterable[ListLine | ListError]) -> Iterator[str]:
-    """The class names among the labels of the lines."""
+    """Yield the class names among the labels of the lines."""
     for line in lines:
         if isinstance(line, ListLine):
             yield from (label for label in line.labels if isinstance(label, str))

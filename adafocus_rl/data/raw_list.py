@@ -1,4 +1,4 @@
-"""A list file by itself: its lines as it gives them, and the files of class names beside it."""
+"""A single list file: its lines with their own labels, and the files of class names beside it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from adafocus_rl.files import read_text
 
 @dataclass(frozen=True, kw_only=True)
 class RawList:
-    """What a list file says, before its classes are put in the order of a run."""
+    """Content of a list file, before its classes are mapped to the order of a run."""
 
     file: Path
     """The list file."""
     format: ListFormat
     """Its format, never ``auto``."""
     lines: Sequence[ListLine | ListError]
-    """Videos with their labels as the list gives them, all numbers or all names, and mistakes."""
+    """Videos with their original labels, either all numbers or all names, and mistakes."""
     names: Sequence[str]
-    """All class names that the list knows; empty when its labels are numbers."""
+    """All class names in the list; empty if its labels are numbers."""
     files: Sequence[ClassNames]
-    """The class names of the files that go with the list; the first is the one to use."""
+    """Class names from the files beside the list; the first is the one to use."""
 
     @property
     def named(self) -> bool:
-        """Whether its labels are names."""
+        """Whether the labels are names."""
         return bool(self.names)
 
     @property
     def order(self) -> ClassNames | None:
-        """The order of classes that it has by itself: a file's, else its sorted names; None for bare numbers."""
+        """The list's own order of classes: that of a file, else its sorted names; None for numbers without names."""
         if self.files:
             return self.files[0]
         return sorted_names(self.names, str(self.file)) if self.named else None
@@ -61,18 +61,18 @@ def read_raw(
     locator: Locator,
     others: Collection[Path] = (),
 ) -> RawList:
-    """Reads a list file.
+    """Read a list file.
 
     Args:
-        file: the list; unpacked if its name ends in ``.gz``.
-        classes: file of class names; None for the ones beside the list.
-        format: of the list; ``auto`` detects it.
-        split: which subset of annotations that hold several; None for all.
-        locator: tells what is there on disk, which decides how a line of the format ``space`` is cut.
-        others: list files, which are no files of class names whatever their names.
+        file: the list; decompressed if its name ends in ``.gz``.
+        classes: file of class names; None for those beside the list.
+        format: format of the list; ``auto`` detects it.
+        split: subset to read from annotations with several; None for all.
+        locator: finds videos on disk, which decides how a line of the format ``space`` is parsed.
+        others: other list files, which are not taken for files of class names whatever their names.
 
     Raises:
-        UserError: the file as a whole cannot be read.
+        UserError: the file cannot be read at all.
     """
     text = read_text(file, "list file", limit=LIST_LIMIT)
     chosen = detect_format(file, text) if format == "auto" else format
@@ -101,7 +101,7 @@ def read_raw(
 
 
 def _of_one_kind(file: Path, lines: list[ListLine | ListError]) -> list[ListLine | ListError]:
-    """The lines with labels of one kind: where the most are names, numbers are names, too; else names are mistakes."""
+    """Make the labels of one kind: if most are names, numbers become names; otherwise names become mistakes."""
     labels = [label for line in lines if isinstance(line, ListLine) for label in line.labels]
     named = sum(isinstance(label, str) for label in labels)
     if not named:

@@ -1,4 +1,4 @@
-"""From list files in any known format to a ``VideoIndex`` each, the classes of all in one order."""
+"""Reading of list files in any known format to ``VideoIndex`` objects with one order of classes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ K = TypeVar("K", bound=str)
 
 @dataclass(frozen=True, kw_only=True)
 class ListContent:
-    """All lines of a list, the good and the bad."""
+    """All lines of a list, valid or not."""
 
     lines: list[tuple[int, VideoRecord | ListError]]
-    """(line number, video or what is wrong) in the order of the list."""
+    """(line number, video or mistake) in the order of the list."""
     format: ListFormat
     """The format, never ``auto``."""
     root: Path
     """Folder of relative paths."""
     classes: ClassNames | None
-    """Names of the classes; None when no file gives them."""
+    """Names of the classes; None if no file gives them."""
     notes: tuple[str, ...]
-    """As ``VideoIndex.notes``."""
+    """Like ``VideoIndex.notes``."""
     conflict: str | None = None
-    """Why the labels are not those of the list before it; None when they are."""
+    """Why the labels cannot be mapped to the order of the run; None if they can."""
 
     def index(self, list_file: Path, records: Sequence[VideoRecord], template: str | None = None) -> VideoIndex:
-        """An index of some of the lines."""
+        """Create an index of some of the lines."""
         boxes = list_file.with_name(f"{list_file.stem}_boxes.csv")
         return VideoIndex(
             records=list(records),
@@ -62,20 +62,20 @@ def read_index(
     split: Split | None = None,
     order: Path | None = None,
 ) -> VideoIndex:
-    """The videos of one list file.
+    """Read the videos of one list file.
 
     Args:
-        list_file: the list; unpacked if its name ends in ``.gz``.
-        root: folder of relative paths; None for the list's own.
+        list_file: the list; decompressed if its name ends in ``.gz``.
+        root: folder of relative paths; None for the list's own folder.
         classes: file of class names, see ``adafocus_rl.data.class_names``; None for the one beside the list.
         format: see ``adafocus_rl.data.formats``; ``auto`` detects it.
-        template: names of frames in folders, as ``image_{:05d}.jpg``; None when each folder tells.
-        split: which subset of annotations that hold several; None for all.
-        order: file of class names in whose order labels are wanted, as if it were a training list's; None for any.
+        template: pattern of the names of frames in folders, as ``image_{:05d}.jpg``; None detects it for each folder.
+        split: subset to read from annotations with several; None for all.
+        order: file of class names that defines the order of labels, like that of a training list; None for any order.
 
     Raises:
-        UserError: no such file, none of the formats, no video, the first mistake with its line, or classes that
-            contradict the order that is wanted.
+        UserError: the file does not exist, has an unknown format, no videos or a mistake (the message gives the line of
+            the first), or its classes contradict ``order``.
     """
     if template is not None:
         parse_template(template)
@@ -92,18 +92,18 @@ def read_indices(
     template: str | None = None,
     num_classes: int = 0,
 ) -> dict[K, VideoIndex]:
-    """The videos of all lists of a run, their classes in the order of the first one.
+    """Read the videos of all lists of a run, with the classes in the order of the first list.
 
     Args:
-        files: the lists by split: "train" first, "val", and perhaps "stills".
-        root: as in ``read_index``, and so are the others.
-        classes: for all lists.
-        format: of all lists.
-        template: of all lists.
-        num_classes: K; 0 when it is to be counted.
+        files: the lists by split: "train" first, "val", and optionally "stills".
+        root: as in ``read_index``, for all lists; so are ``classes``, ``format`` and ``template``.
+        classes: file of class names.
+        format: format of the lists.
+        template: pattern of the names of frames in folders.
+        num_classes: K; 0 counts the classes.
 
     Raises:
-        UserError: as in ``read_index``, or the classes of a list cannot be put in the order of the first one.
+        UserError: as in ``read_index``, or the classes of a list cannot be mapped to the order of the first one.
     """
     if template is not None:
         parse_template(template)
@@ -120,10 +120,10 @@ def read_list(
     split: Split | None = None,
     order: Path | None = None,
 ) -> ListContent:
-    """All lines of one list file, mistakes among them; the arguments are ``read_index``'s.
+    """Read all lines of one list file, including mistakes; the arguments are those of ``read_index``.
 
     Raises:
-        UserError: the file as a whole cannot be read.
+        UserError: the file cannot be read at all.
     """
     locator = Locator(Path(root) if root is not None else list_file.parent)
     raw = read_raw(list_file, classes=classes, format=format, split=split, locator=locator)
@@ -141,10 +141,10 @@ def read_lists(
     format: ListFormat = "auto",
     num_classes: int = 0,
 ) -> dict[K, ListContent]:
-    """All lines of all lists of a run, mistakes among them; the arguments are ``read_indices``'.
+    """Read all lines of all lists of a run, including mistakes; the arguments are those of ``read_indices``.
 
     Raises:
-        UserError: a file as a whole cannot be read.
+        UserError: a file cannot be read at all.
     """
     contents: dict[K, ListContent] = {}
     first: RawList | None = None
@@ -182,7 +182,7 @@ def _content(order: ClassOrder, locator: Locator, *, bounded: bool) -> ListConte
 
 
 def _bounded(raw: RawList) -> list[ListLine | ListError]:
-    """The lines; those whose label would make classes by the thousand as mistakes."""
+    """Return the lines, with a mistake for each line whose label implies an implausible number of classes."""
     occurring = {label for line in raw.lines if isinstance(line, ListLine) for label in line.labels}
     most = believable(len(occurring))
     lines: list[ListLine | ListError] = []
@@ -215,12 +215,12 @@ def _record(order: ClassOrder, line: ListLine, locator: Locator) -> VideoRecord:
     if not line.name.strip():
         raise ListError(raw.file, line.line, NO_PATH)
     wrong = flaw(line.name)
-    if wrong is not None and wrong != "a line break":  # which a quoted path may have
+    if wrong is not None and wrong != "a line break":  # a quoted path may contain a line break
         raise ListError(raw.file, line.line, f"the path {line.name!r} contains {wrong}; rename the video")
     if raw.format == "csv":
         found = locator.plain(line.name)
     else:
         name = classes.names[labels[0]] if classes and labels[0] < len(classes.names) else None
-        # A name that is nowhere stays as listed: whoever looks for the file says so.
+        # The name of a missing video stays as listed; reading the file reports the error.
         found = locator.find(line.name, name) or line.name
     return VideoRecord(path=found, video_frames=line.video_frames, labels=labels, extra=line.extra)

@@ -1,9 +1,7 @@
-"""Frames to clips of one size, with the same random choices for all frames of a clip and for the boxes on
-them.
+"""Transforms from frames to clips of one size, with the same random choices for all frames of a clip and its boxes.
 
-Everything is torchvision v2, on a ``Video`` (T, 3, H, W) together with its ``BoundingBoxes`` (T, 4). Glance and
-focus see the one clip that comes out, so they can never be augmented separately. Normalisation belongs to the
-recogniser.
+All transforms are torchvision v2 transforms of a ``Video`` (T, 3, H, W) with its ``BoundingBoxes`` (T, 4). f_G and f_L
+use the same transformed clip, so they are never augmented separately. Normalisation is part of the recogniser.
 """
 
 from __future__ import annotations
@@ -30,17 +28,18 @@ class TransformConfig:
     """Short side in pixels to which stored frames are resized before the centre crop; None for 256/224 of
     ``frame_size``, 0 for no resizing."""
     crop: Literal["multiscale", "none"] = "multiscale"
-    """Training crop: one of several sizes at one of 13 fixed places, or the same as in evaluation."""
+    """Training crop: ``multiscale`` crops one of several sizes at one of 13 fixed places, ``none`` crops as in
+    evaluation."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Sides of the multi-scale crop as fractions of the short side, each in (0, 1], from large to small."""
+    """Sides of the multi-scale crop as fractions of the short side, each in (0, 1], in decreasing order."""
     flip: bool = True
-    """Whether half of the training clips are mirrored; off where left and right mean something."""
+    """Whether half of the training clips are mirrored; disable it if left and right are meaningful."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
-            UserError: a value outside its range, named.
+            UserError: a value is outside its range; the message names it.
         """
         short = self.short_side
         if self.frame_size < 1:
@@ -64,10 +63,9 @@ class TransformConfig:
 class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """Crop one of several sizes at one of 13 fixed places and resize it to a square.
 
-    Height and width of the crop are drawn from ``scales`` times the short side and differ by at most one scale;
-    the places are the corners, the centre, the middles of the edges, and the points halfway between centre
-    and corners. Source: GroupMultiScaleCrop of TSN (Wang et al. 2016), without its crops that leave the
-    frame.
+    Height and width of the crop are drawn from ``scales`` times the short side and differ by at most one scale. The
+    places are the corners, the centre, the middles of the edges, and the points halfway between the centre and the
+    corners. Source: GroupMultiScaleCrop of TSN (Wang et al. 2016), without its crops that leave the frame.
     """
 
     _PLACES = (
@@ -75,7 +73,7 @@ class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         *((0, 2), (2, 0), (2, 4), (4, 2)),
         *((1, 1), (1, 3), (3, 1), (3, 3)),
     )
-    """(rows, columns) in quarters of the room that the crop leaves."""
+    """(row, column) of each place, in quarters of the margin left by the crop."""
 
     def __init__(self, size: int, scales: Sequence[float]) -> None:
         super().__init__()
@@ -85,14 +83,14 @@ class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         self._pairs = [(i, j) for i in n for j in n if abs(i - j) <= 1]
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """{top, left, height, width} of the crop in pixels, drawn from torch's default generator."""
+        """Draw {top, left, height, width} of the crop in pixels from torch's default generator."""
         full_height, full_width = _size(flat_inputs)
         short = min(full_height, full_width)
         i, j = self._pairs[_draw(len(self._pairs))]
         rows, columns = self._PLACES[_draw(len(self._PLACES))]
         height, width = (max(1, int(short * self.scales[k])) for k in (i, j))
         return {
-            # Times before by: the other order never reaches the last offsets.
+            # Multiplied before divided; the other order never reaches the last offsets.
             "top": (full_height - height) * rows // 4,
             "left": (full_width - width) * columns // 4,
             "height": height,
@@ -100,16 +98,16 @@ class MultiScaleCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         }
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Crop and resize the frames, or the boxes on them."""
+        """Crop and resize the frames or their boxes."""
         return tvf.resized_crop(inpt, **params, size=[self.size, self.size], antialias=True)
 
 
 def build_transform(config: TransformConfig, *, train: bool) -> v2.Transform:
-    """The transform of a clip and its boxes.
+    """Build the transform of a clip and its boxes.
 
-    Training: multi-scale crop of the stored frame (scales are relative, so no resizing before it) or the
-    evaluation crop, then a flip. Evaluation: short side to ``config.short_side``, centre crop. Random choices
-    come from torch's default generator, once per call.
+    Training uses the multi-scale crop of the stored frame (without resizing before it, since scales are relative) or
+    the evaluation crop, then a random flip. Evaluation resizes the short side to ``config.short_side`` and takes the
+    centre crop. Random choices come from torch's default generator, once per call.
 
     Returns:
         A transform from ``Video`` (T, 3, H, W) and ``BoundingBoxes`` (T, 4) to (T, 3, S, S) and (T, 4);
@@ -130,16 +128,15 @@ def build_transform(config: TransformConfig, *, train: bool) -> v2.Transform:
 def apply_transform(
     transform: v2.Transform, frames: torch.Tensor, boxes: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Transform a clip and the boxes on it with the same random choices.
+    """Transform a clip and its boxes with the same random choices.
 
     Args:
         transform: from ``build_transform``.
         frames: (T, 3, H, W) uint8.
-        boxes: (T, 4) float of [top, left, height, width] in pixels, NaN for none.
+        boxes: (T, 4) float of [top, left, height, width] in pixels, NaN for no box.
 
     Returns:
-        Frames (T, 3, S, S) uint8 and boxes (T, 4) float32: the part of each box that is still in the frame,
-        NaN where nothing of it is.
+        Frames (T, 3, S, S) uint8 and boxes (T, 4) float32, clipped to the frame and NaN where they lie outside.
     """
     top, left, height, width = boxes.float().unbind(1)
     corners = torch.stack([left, top, left + width, top + height], dim=1)
@@ -149,13 +146,13 @@ def apply_transform(
     )
     x1, y1, x2, y2 = moved.as_subclass(torch.Tensor).unbind(1)
     seen = torch.stack([y1, x1, y2 - y1, x2 - x1], dim=1)
-    # Comparing with NaN is false, so absent boxes stay NaN too.
+    # Comparisons with NaN are false, so absent boxes stay NaN.
     inside = (seen[:, 2] > 0) & (seen[:, 3] > 0)
     return video.as_subclass(torch.Tensor), torch.where(inside[:, None], seen, torch.nan)
 
 
 def _size(flat_inputs: list[Any]) -> tuple[int, int]:
-    """(height, width) of the frames among the inputs of a transform."""
+    """Find (height, width) of the frames among the inputs of a transform."""
     height, width = next(x.shape[-2:] for x in flat_inputs if isinstance(x, tv_tensors.Video))
     return int(height), int(width)
 

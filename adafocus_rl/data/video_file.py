@@ -1,14 +1,14 @@
-"""Exact frames of a video file, by PyAV.
+"""Frame-exact decoding of video files, by PyAV.
 
-Frame i is the i-th frame that comes out when the whole file is decoded from its start. There are two ways to
-it, which give the same pixels; docs/decoding.md has the measurements behind the rule:
+Frame i is the i-th frame obtained when the whole file is decoded from its start. Two methods give the same pixels;
+docs/decoding.md has the measurements behind the choice:
 
-- in order: every frame up to the last wanted one is decoded;
-- by index: all packets are read first, which costs little; their time stamps say which packet shows frame i,
-  and only what that frame needs is decoded. This is for files whose time stamps can be trusted, and whatever
-  contradicts the index on the way leads back to the first way.
+- in order: decode every frame up to the last wanted one;
+- by index: first read all packets, which is cheap. Their time stamps tell which packet shows frame i, and only the
+  packets that this frame needs are decoded. This method requires reliable time stamps; if anything contradicts the
+  index, the first method is used instead.
 
-There is no seeking: containers' seeking lands on other packets than asked for in many files.
+Seeking is not used, because in many files it lands on other packets than requested.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.ffmpeg import Image, VideoFile, open_video
 
 STAMPED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-"""FFmpeg's names of the containers that store every frame's own time. AVI stores none, and transport streams
-may store one for several frames."""
+"""FFmpeg's names of the containers that store a time stamp for every frame. AVI stores none, and transport streams may
+store one for several frames."""
 
 INDEXED_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
-"""Codecs whose packets are one shown frame each. MPEG-4's (XviD's) may be none or two, VP8's may be hidden."""
+"""Codecs with exactly one shown frame per packet. An MPEG-4 (XviD) packet may have none or two, VP8 has hidden ones."""
 
 SKIPPING_CODECS = frozenset({"h264", "hevc"})
-"""Codecs that say in the packet that no other frame refers to it, and whose decoders then pass over it."""
+"""Codecs that mark packets to which no other frame refers, and whose decoders can skip them."""
 
 KEPT_BYTES = 1 << 25
-"""Compressed bytes kept between reading the packets and decoding; larger files are read a second time."""
+"""Largest amount of compressed data kept between reading and decoding, in bytes; larger files are read twice."""
 
 INDEXED_FRAMES = 2_000_000
-"""Packets in an index at most; a day of video at 25 frames per second has 2,160,000."""
+"""Largest number of packets in an index; a day of video at 25 frames per second has 2,160,000."""
 
 _KEY_PICTURE = 1
 """FFmpeg's AV_PICTURE_TYPE_I."""
@@ -49,16 +49,16 @@ _KEY_PICTURE = 1
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video holds."""
+    """Length, size and frame rate of a video."""
 
     video_frames: int
-    """Frames that decode, counted."""
+    """Number of frames that decode."""
     height: int
-    """Height in pixels, as displayed."""
+    """Displayed height in pixels."""
     width: int
-    """Width in pixels, as displayed."""
+    """Displayed width in pixels."""
     fps: float
-    """Frames per second, on average; 0 when unknown (a folder of images)."""
+    """Average frames per second; 0 if unknown (a folder of images)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,44 +66,44 @@ class _Packets:
     """The packets of a video stream in decoding order."""
 
     times: list[int]
-    """When each one's frame is shown, in the stream's own unit; all different."""
+    """Presentation time of each packet's frame, in the stream's time base; all are distinct."""
     keys: list[int]
-    """Positions of the packets that decoding may start at."""
+    """Positions of the packets at which decoding may start."""
     kept: list[Packet[VideoStream]] | None
-    """The packets; None when there is too much of them."""
+    """The packets; None if they exceed ``KEPT_BYTES``."""
 
 
 @dataclass(kw_only=True)
 class _Run:
-    """Packets to decode one after another from a key packet."""
+    """A run of consecutive packets to decode, from a key packet on."""
 
     start: int
     """Position of the key packet."""
     stop: int
-    """Position of the last packet that a wanted frame is in."""
+    """Position of the last packet with a wanted frame."""
     wanted: dict[int, int] = field(default_factory=dict)
-    """Time shown: number of the frame."""
+    """Frame number by presentation time."""
 
 
 def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
-    """Decode the frames with these numbers, in one thread.
+    """Decode frames by number, in one thread.
 
     Args:
         path: a video file.
-        wanted: numbers from 0, at least one.
+        wanted: one or more frame numbers from 0.
 
     Returns:
-        {number: (H, W, 3) RGB uint8}, upright: a rotation that the file asks for is applied.
+        {number: (H, W, 3) RGB uint8}, with the rotation that the file specifies applied.
 
     Raises:
-        DecodeError: not a video, nothing decodable, or fewer frames than wanted.
+        DecodeError: the file is not a video, does not decode, or has too few frames.
     """
     needed = sorted(set(wanted))
     held = len(wanted)
     with open_video(path, held=held) as video:
         if not _has_index(video):
             return _in_order(video, needed, held)
-        # Whatever the decoder dislikes about this way, it gets a second chance.
+        # After any error of this method, the other one is tried.
         with suppress(DecodeError):
             packets = _read_packets(video)
             frames = None if packets is None else _by_index(video, packets, needed, held)
@@ -114,10 +114,10 @@ def file_frames(path: Path, wanted: Sequence[int]) -> dict[int, Image]:
 
 
 def every_frame(path: Path) -> Iterator[Image]:
-    """All frames of a file from its start, (H, W, 3) RGB uint8, upright: frame i of ``file_frames`` is the i-th.
+    """Yield all frames of a file in order, upright, (H, W, 3) RGB uint8; the i-th is frame i of ``file_frames``.
 
     Raises:
-        DecodeError: not a video.
+        DecodeError: the file is not a video.
     """
     with open_video(path) as video:
         for frame in _all_frames(video):
@@ -125,10 +125,10 @@ def every_frame(path: Path) -> Iterator[Image]:
 
 
 def file_info(path: Path) -> VideoInfo:
-    """Decode the whole file and count.
+    """Decode the whole file and count its frames.
 
     Raises:
-        DecodeError: not a video, or nothing decodable.
+        DecodeError: the file is not a video, or does not decode.
     """
     with open_video(path) as video:
         count = 0
@@ -143,24 +143,24 @@ def file_info(path: Path) -> VideoInfo:
 
 
 def stored_frames(path: Path) -> int:
-    """Packets of the video, which are its frames in most codecs; none is decoded.
+    """Count the packets of the video without decoding; in most codecs each packet is one frame.
 
     Raises:
-        DecodeError: not a video, or it cannot be read to its end.
-        NoVideoError: no video in it.
+        DecodeError: the file is not a video, or cannot be read to its end.
+        NoVideoError: the file contains no video.
     """
     with open_video(path) as video:
         return sum(1 for packet in video.packets() if packet.size)
 
 
 def _all_frames(video: VideoFile) -> Iterator[VideoFrame]:
-    """All frames that decode; damaged packets are passed over, as players do."""
+    """Yield all frames that decode; damaged packets are skipped, as players do."""
     packets = video.packets()
     while True:
         try:
             packet = next(packets, None)
         except DecodeError:
-            packet = None  # the file ends within a packet: what is in the decoder still comes out
+            packet = None  # the file ends within a packet; flush the decoder
         if packet is not None and packet.size == 0:
             continue
         yield from video.decode_damaged(packet)
@@ -187,19 +187,19 @@ def _in_order(video: VideoFile, needed: Sequence[int], held: int) -> dict[int, I
 def _has_index(video: VideoFile) -> bool:
     codec = video.codec
     stamped = video.container.format.name in STAMPED_CONTAINERS and codec.canonical_name in INDEXED_CODECS
-    # Where each frame stands for itself, packets come in the order in which they are shown.
+    # In an intra-only codec, packets are stored in presentation order.
     return stamped or codec.intra_only
 
 
 def _read_packets(video: VideoFile) -> _Packets | None:
-    """The packets, if the i-th time in them is surely the time of frame i; else None."""
+    """Read the packets; None unless the i-th presentation time is certainly that of frame i."""
     times: list[int] = []
     keys: list[int] = []
     kept: list[Packet[VideoStream]] | None = []
     size = 0
     for packet in video.packets():
         if packet.size == 0 and packet.dts is None:
-            continue  # the mark of the end
+            continue  # the empty packet at the end
         if packet.pts is None or packet.size == 0 or packet.is_corrupt or packet.is_discard:
             return None
         if packet.is_keyframe:
@@ -212,22 +212,22 @@ def _read_packets(video: VideoFile) -> _Packets | None:
             return None
         if kept is not None:
             kept.append(packet)
-    # Frames before the first key frame do not decode, and two frames of one time cannot be told apart.
+    # Frames before the first key frame do not decode, and frames with equal times cannot be told apart.
     if not keys or keys[0] != 0 or times[0] != min(times) or len(set(times)) != len(times):
         return None
     return _Packets(times=times, keys=keys, kept=kept)
 
 
 def _runs(packets: _Packets, needed: Sequence[int]) -> list[_Run]:
-    """What to decode for these frames: from the last key frame before each to the frame itself."""
+    """Plan the decoding of frames: each from the last key frame before it."""
     shown = sorted(packets.times)
     position = {time: place for place, time in enumerate(packets.times)}
     key_times = sorted((packets.times[place], place) for place in packets.keys)
     runs: list[_Run] = []
     for number in needed:
         time = shown[number]
-        # Shown before it, and not only stored before it: frames that are stored after a key frame and shown
-        # before it may refer to what was before both.
+        # The key frame must precede the frame in presentation order, not only in the file: frames stored after a key
+        # frame but shown before it may refer to earlier frames.
         _, key = key_times[bisect_right(key_times, (time, len(packets.times))) - 1]
         if not runs or key > runs[-1].stop:
             runs.append(_Run(start=key, stop=key))
@@ -237,7 +237,7 @@ def _runs(packets: _Packets, needed: Sequence[int]) -> list[_Run]:
 
 
 def _by_index(video: VideoFile, packets: _Packets, needed: Sequence[int], held: int) -> dict[int, Image] | None:
-    """The frames, or None when the file turns out to be other than its packets say."""
+    """Decode frames by index; None if decoding contradicts the packets."""
     if needed[-1] >= len(packets.times):
         return None
     runs = _runs(packets, needed)
@@ -262,7 +262,7 @@ def _decode_runs(
         if packet.pts != times[place]:
             return None
         if skips:
-            # Setting it costs more than comparing.
+            # Setting the mode costs more than comparing it.
             skip: Literal["DEFAULT", "NONREF"] = "DEFAULT" if packet.pts in run.wanted else "NONREF"
             if skip != skipping:
                 video.skip(skip)
@@ -272,11 +272,11 @@ def _decode_runs(
             decoded += video.decode(None)
         for frame in decoded:
             if frame.pts == times[run.start]:
-                # Some encoders mark a frame from which the picture is built up bit by bit.
+                # Some encoders mark as key frames those from which the picture builds up gradually.
                 started = frame.key_frame and int(frame.pict_type) == _KEY_PICTURE
             if frame.pts not in run.wanted:
                 continue
-            # An interlaced frame may be stored as two packets.
+            # An interlaced frame may consist of two packets.
             if not started or frame.is_corrupt or frame.interlaced_frame:
                 return None
             frames[run.wanted.pop(frame.pts)] = video.image(frame, held=held)
