@@ -14,7 +14,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import prepare
 from adafocus_rl.experiments.compare.full_frame import FULL_FRAME, full_frame_result
 from adafocus_rl.experiments.compare.plan import Plan
-from adafocus_rl.experiments.compare.plots import plot_compute, plot_curves, require_matplotlib
+from adafocus_rl.experiments.compare.plots import write_pictures
 from adafocus_rl.experiments.compare.pool import Failure, run_all
 from adafocus_rl.experiments.compare.report import write_comparison_report
 from adafocus_rl.experiments.compare.summary import (
@@ -195,20 +195,7 @@ def _write(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "compare.json", content)
-    _draw(out, content)
+    write_pictures(out, content)
+    say(f"wrote {out / 'compare.json'} and pictures beside it")
     say(f"wrote {write_comparison_report(run, content, found.trainings, out / 'report.html')}")
     return content
-
-
-def _draw(out: Path, content: Mapping[str, Any]) -> None:
-    try:
-        require_matplotlib()
-    except UserError as error:
-        say(str(error))
-        return
-    rows, title = content["rows"], f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
-    if rows:
-        plot_compute(out / "compare.png", rows, title=f"{title}, interquartile mean, 95 % interval")
-    if content["curves"]:
-        plot_curves(out / "curves.png", content["curves"], rows, title=f"{title}, mean and range")
-    say(f"wrote {out / 'compare.json'} and pictures beside it")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adafocus_rl.experiments.compare.plots import compute_plot, curve_plots
 from adafocus_rl.experiments.compare.training import Training
-from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatter_chart
-from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.page import Cell, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.run_report import chosen_note, number
 from adafocus_rl.experiments.report.shown import show, spread
 from adafocus_rl.experiments.run.run import Run
@@ -54,7 +54,7 @@ def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Seq
         ],
         rows=[_cells(row) for row in rows],
         notes=_notes(content),
-        charts=[*_compute_charts(rows), *_curve_charts(content)],
+        charts=[compute_plot(rows), *curve_plots(content)],
     )
     if record is not None and run.config.evaluation.report_videos:
         traces = record.last_traces()
@@ -109,57 +109,3 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     if any(row["reference"] for row in content["rows"]):
         notes.append("* a reference: it sees true boxes or labels.")
     return notes + [f"{failure['agent']} failed: {failure['reason']}" for failure in content["failed"]]
-
-
-def _compute_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    if not rows:
-        return []
-    last = max(row["after_stage"] for row in rows)
-    points = [
-        Point(
-            name=row["agent"],
-            x=row["gmacs_per_video"],
-            y=100 * row["top1_iqm"],
-            low=100 * row["top1_low"],
-            high=100 * row["top1_high"],
-            hollow=row["after_stage"] < last,
-        )
-        for row in rows
-    ]
-    heading = "Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else "")
-    svg = scatter_chart(points, title=heading, x_label="GMACs per video (equal ones side by side)", y_label="top-1, %")
-    return [Chart(heading=heading, svg=svg)]
-
-
-def _curve_charts(content: Mapping[str, Any]) -> list[Chart]:
-    """Mean over seeds, with a band from the lowest to the highest."""
-    charts = []
-    for heading, key, label, factor in (
-        ("Reward of an episode, sampled actions", "reward", "reward", 1),
-        ("Validation top-1, best actions", "top1", "top-1, %", 100),
-    ):
-        lines = []
-        for name, seeds in content["curves"].items():
-            by_epoch: dict[int, list[float]] = {}
-            for one in seeds:
-                for epoch, value in zip(one["epoch"], one[key], strict=True):
-                    if value is not None:
-                        by_epoch.setdefault(epoch, []).append(factor * value)
-            ordered = sorted(by_epoch.items())
-            lines.append(
-                Line(
-                    name=name,
-                    points=[(epoch, sum(values) / len(values)) for epoch, values in ordered],
-                    band=[(epoch, min(values), max(values)) for epoch, values in ordered],
-                )
-            )
-        if key == "top1" and any(line.points for line in lines):
-            lines += [
-                Line(name=row["agent"], points=[(0, 100 * row["top1_mean"])], level=True)
-                for row in content["rows"]
-                if row["agent"] not in content["curves"] and row["after_stage"] == 2
-            ]
-        svg = line_chart(lines, title=heading, x_label="epoch of stage II", y_label=label)
-        if svg:
-            charts.append(Chart(heading=heading, svg=svg))
-    return charts

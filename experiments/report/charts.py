@@ -1,4 +1,4 @@
-"""Charts of a page as inline SVG: text that scales, colours from the page's style sheet, a title for screen readers.
+"""Charts: lines over epochs, results as points of accuracy and compute. Matplotlib draws them, for pages and as PNG.
 
 Series are told apart by colour, by the shape of their points and by the dashes of their lines, so that no one of these
 has to be seen.
@@ -6,17 +6,47 @@ has to be seen.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import logging
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from adafocus_rl.files import replacing
+from adafocus_rl.printable import printable
 
-WIDTH, HEIGHT = 440, 270
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 44
-COLORS = 8
-"""Series colours ``--s0`` to ``--s7`` of the style sheet."""
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072b2", "#b87500", "#007d5c", "#c24f00", "#a8487f", "#4a4a4a", "#2583b5", "#857700")
+"""Of series: Okabe and Ito 2008, which people with any kind of colour vision can tell apart, darkened to be read on
+white."""
+INK, FAINT, RULE, GROUND = "#000000", "#595959", "#d0d0cc", "#ffffff"
+"""Of text, of what is less important, of grids, and of what lies beneath."""
+DASHES: tuple[Any, ...] = tuple(
+    (0, dashes)
+    for dashes in (None, (3.5, 2), (1, 1.5), (4.5, 1.5, 1, 1.5), (7, 2), (2, 1), (7, 1.5, 1, 1.5, 1, 1.5), (0.5, 2.5))
+)
+"""Of lines, in widths of the line."""
+MARKERS = "osD^vPX*"
+"""Of points."""
+
+WIDTH, HEIGHT = 380, 240
+"""Of a chart without its legend, in points of a picture and pixels of a page: three fit beside each other there."""
+FONT, LEGEND_LINE = 13, 19
+"""Heights of text and of a line of the legend."""
+NAME, TITLE = 80, 120
+"""Letters of a name and of a title, beyond which the middle is left out."""
+LEGEND_LETTERS, TITLE_LETTERS = 40, 48
+"""Letters of a line of the legend and of the title."""
+ROUND = (1, 2, 5, 10)
+"""Steps of axes, times a power of ten."""
+NEAR, WIDEST = 0.04, 0.4
+"""Shares of the axis: points within the first are drawn side by side, and take up the second at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,217 +72,192 @@ class Point:
     high: float | None = None
     hollow: bool = False
 
-
-def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str) -> Markup:
-    """Lines with bands; empty without any point."""
-    lines = [line for line in lines if line.points]
-    drawn = [line for line in lines if not line.level]
-    if not drawn:
-        return Markup("")
-    xs = [x for line in drawn for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
-    ys += [y for line in drawn for _, low, high in line.band or () for y in (low, high)]
-    frame = _Frame(xs, ys, whole_x=True)
-    parts = [frame.axes(x_label, y_label)]
-    for number, line in enumerate(lines):
-        color = f"var(--s{number % COLORS})"
-        dash = DASHES[number % len(DASHES)]
-        points = [(frame.x0, line.points[0][1]), (frame.x1, line.points[0][1])] if line.level else line.points
-        if line.band:
-            corners = [(x, high) for x, _, high in line.band] + [(x, low) for x, low, _ in reversed(line.band)]
-            parts.append(Markup('<polygon points="{}" fill="{}" opacity=".15"/>').format(frame.path(corners), color))
-        parts.append(
-            Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2" stroke-dasharray="{}"/>').format(
-                frame.path(points), color, dash
-            )
-        )
-        if not line.level:
-            x, y = points[-1]
-            parts.append(_marker(number, frame.px(x), frame.py(y), color))
-    return _figure(parts, title, [(line.name, number) for number, line in enumerate(lines)])
+    @property
+    def tip(self) -> str:
+        """What a page says of it."""
+        return f"{legible(self.name)}: {self.x:.4g}, {self.y:.1f}"
 
 
-def scatter_chart(points: Sequence[Point], *, title: str, x_label: str, y_label: str) -> Markup:
-    """Points with intervals; those of (nearly) the same x stand side by side."""
-    if not points:
-        return Markup("")
-    names = list(dict.fromkeys(point.name for point in points))
-    ys = [y for point in points for y in (point.y, point.low, point.high) if y is not None]
-    xs = [point.x for point in points]
-    spread = max(max(xs) - min(xs), 0.1 * max(xs), 1e-12)
-    frame = _Frame([min(xs) - 0.12 * spread, max(xs) + 0.12 * spread], ys)
-    parts = [frame.axes(x_label, y_label)]
-    # By pixels: what would cover each other is set apart.
-    shifts = side_by_side([frame.px(x) for x in xs], near=12, widest=120)
-    for point, shift in zip(points, shifts, strict=True):
-        number = names.index(point.name)
-        color = f"var(--s{number % COLORS})"
-        x, y = frame.px(point.x) + shift, frame.py(point.y)
-        if point.low is not None and point.high is not None:
-            parts.append(
-                Markup('<path d="M{0:.1f} {1:.1f}V{2:.1f}" stroke="{3}" stroke-width="2"/>').format(
-                    x, frame.py(point.low), frame.py(point.high), color
-                )
-            )
-        parts.append(
-            _marker(number, x, y, color, hollow=point.hollow, title=f"{point.name}: {point.x:.4g}, {point.y:.1f}")
-        )
-    return _figure(parts, title, [(name, number) for number, name in enumerate(names)], lines=False)
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """What one chart shows: lines, or points."""
+
+    heading: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line] = ()
+    points: Sequence[Point] = ()
+    series: Sequence[str] = ()
+    """Names that look the same in all charts that have them here, whether each draws them or not."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of its series, in order."""
+        lines = [line.name for line in self.lines if line.points]
+        return list(dict.fromkeys([*lines, *(point.name for point in self.points)]))
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.points and not any(line.points and not line.level for line in self.lines)
 
 
-def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str], *, title: str) -> Markup:
-    """True classes in rows, predicted ones in columns; cells that are not empty, the darker the larger their share.
+def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ()) -> Plot:
+    """Results as points of top-1 in percent (y) against GMACs per video (x)."""
+    return Plot(
+        heading="Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else ""),
+        x_label="GMACs per video (equal ones side by side)",
+        y_label="top-1, %",
+        points=points,
+        series=series,
+    )
+
+
+def write_png(path: Path, plots: Sequence[Plot], *, title: str) -> None:
+    """Writes charts side by side, with one legend, whole or not at all.
 
     Args:
-        counts: (true class, predicted class, videos), videos at least 1.
-        names: of the classes.
-        title: for screen readers.
+        path: the picture to write.
+        plots: none of them empty.
+        title: above them.
     """
-    count = len(names)
-    totals: dict[int, int] = {}
-    for true, _, videos in counts:
-        totals[true] = totals.get(true, 0) + videos
-    labelled = count <= 30
-    cell = min(34.0, 420 / count)
-    margin = 34 + 8 * max(min(16, len(name)) for name in names) if labelled else 24
-    size = margin + cell * count + 8
-    parts = [
-        Markup('<rect x="{0}" y="{0}" width="{1:.1f}" height="{1:.1f}" class="cell-ground"/>').format(
-            margin, cell * count
-        )
-    ]
-    for true, predicted, videos in counts:
-        share = videos / totals[true]
-        x, y = margin + predicted * cell, margin + true * cell
-        kind = "hit" if true == predicted else "miss"
-        parts.append(
-            Markup(
-                '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}" fill-opacity="{:.2f}">'
-                "<title>{} taken for {}: {} of {}</title></rect>"
-            ).format(x, y, cell, cell, kind, 0.12 + 0.88 * share, names[true], names[predicted], videos, totals[true])
-        )
-        if cell >= 20:
-            parts.append(
-                Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="middle">{}</text>').format(
-                    x + cell / 2, y + cell / 2 + 4, "on-dark" if share > 0.45 else "on-light", videos
-                )
-            )
-    if labelled:
-        for number, name in enumerate(names):
-            at = margin + cell * (number + 0.5)
-            short = name if len(name) <= 16 else name[:15] + "…"
-            parts.append(
-                Markup(
-                    '<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>'
-                    '<text transform="translate({:.1f} {:.1f}) rotate(-60)">{}</text>'
-                ).format(margin - 6, at + 4, short, at + 3, margin - 6, short)
-            )
-    words = Markup('<text x="4" y="14" class="axis">true ↓  predicted →</text>')
-    body = Markup("").join([words, *parts])
-    return Markup('<svg viewBox="0 0 {0:.0f} {0:.0f}" role="img" class="confusion"><title>{1}</title>{2}</svg>').format(
-        size, title, body
+    with drawing(), replacing(path) as temporary:
+        draw(plots, title=title).savefig(temporary, dpi=170, format="png")
+
+
+@contextmanager
+def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """A block that draws with our settings, whatever a user's are; those come back after it.
+
+    Args:
+        settings: further ones of matplotlib's ``rcParams``.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it makes a folder for its cache is no news
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # Letters that its font lacks: a page has others, and a picture shows a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        matplotlib.rcdefaults()
+        # A name may hold dollars, between which a formula would stand.
+        ours: Any = {"text.parse_math": False, "font.size": FONT, "legend.fontsize": FONT, "axes.titlesize": FONT}
+        matplotlib.rcParams.update({**ours, **(settings or {})})
+        yield
+
+
+def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
+    """Charts side by side, with one legend below, within :func:`drawing`.
+
+    The artist of ``plot.points[i]`` has the ``gid`` ``tip<i>``.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for plot in plots for name in plot.names))
+    looks = list(dict.fromkeys(name for plot in plots for name in (*plot.series, *names)))
+    labels = [textwrap.fill(legible(name), LEGEND_LETTERS) for name in names]
+    short = max(map(len, labels)) <= LEGEND_LETTERS // 2 - 4
+    columns = len(plots) * (2 if short else 1)
+    rows = -(-len(labels) // columns) if short else sum(label.count("\n") + 1 for label in labels)
+    above = textwrap.wrap(legible(title, TITLE), TITLE_LETTERS * len(plots))
+    height = HEIGHT + LEGEND_LINE * (rows + len(above))
+    figure = Figure(figsize=(WIDTH * len(plots) / 72, height / 72), layout="constrained")
+    for axes, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
+        _draw_lines(axes, plot, looks)
+        _draw_points(axes, plot, looks)
+        _dress(axes, plot)
+        if len(plots) > 1:
+            axes.set_title(plot.heading, color=FAINT)
+    # What begins with _ is left out of legends; a text may be anything.
+    keys = figure.legend(
+        [_key(plots, name, looks.index(name)) for name in names],
+        [" "] * len(names),
+        loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6,
+    )  # fmt: skip
+    for text, label in zip(keys.get_texts(), labels, strict=True):
+        text.set_text(label)
+    if above:
+        figure.suptitle("\n".join(above), x=0.01, ha="left", fontsize=FONT + 1)
+    return figure
+
+
+def _look(number: int) -> tuple[str, str, Any]:
+    """Colour, marker and dashes of a series; they start over when they run out, at different places."""
+    turn = number // len(COLORS)
+    return (
+        COLORS[number % len(COLORS)],
+        MARKERS[(number + turn) % len(MARKERS)],
+        DASHES[(number + turn) % len(DASHES)],
     )
 
 
-class _Frame:
-    """From numbers to pixels."""
-
-    def __init__(self, xs: Sequence[float], ys: Sequence[float], *, whole_x: bool = False) -> None:
-        self.x0, self.x1 = min(xs), max(xs)
-        if self.x0 == self.x1:
-            self.x0, self.x1 = self.x0 - 1, self.x1 + 1
-        low, high = min(ys), max(ys)
-        room = 0.06 * (high - low) or 1.0
-        self.y0, self.y1 = low - room, high + room
-        self.whole_x = whole_x
-
-    def px(self, x: float) -> float:
-        return LEFT + (x - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
-
-    def py(self, y: float) -> float:
-        return HEIGHT - BOTTOM - (y - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
-
-    def path(self, points: Sequence[tuple[float, float]]) -> str:
-        return " ".join(f"{self.px(x):.1f},{self.py(y):.1f}" for x, y in points)
-
-    def axes(self, x_label: str, y_label: str) -> Markup:
-        parts = []
-        for y in ticks(self.y0, self.y1):
-            parts.append(
-                Markup(
-                    '<path d="M{} {:.1f}H{}" class="grid"/><text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
-                ).format(LEFT, self.py(y), WIDTH - RIGHT, LEFT - 6, self.py(y) + 4, f"{y:.6g}")
-            )
-        for x in ticks(self.x0, self.x1, whole=self.whole_x):
-            parts.append(
-                Markup(
-                    '<path d="M{0:.1f} {1}v5" class="tick"/><text x="{0:.1f}" y="{2}" text-anchor="middle">{3}</text>'
-                ).format(self.px(x), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 18, f"{x:.6g}")
-            )
-        middle = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
-        parts += [
-            Markup('<path d="M{} {}H{}" class="tick"/>').format(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT),
-            Markup('<text x="{}" y="{}" text-anchor="middle" class="axis">{}</text>').format(
-                middle[0], HEIGHT - 8, x_label
-            ),
-            Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle" class="axis">{}</text>').format(
-                middle[1], y_label
-            ),
-        ]
-        return Markup("").join(parts)
+def _draw_lines(axes: Axes, plot: Plot, looks: Sequence[str]) -> None:
+    for line in plot.lines:
+        if not line.points:
+            continue
+        color, marker, dashes = _look(looks.index(line.name))
+        if line.level:
+            axes.axhline(line.points[0][1], color=color, linestyle=dashes, linewidth=2)
+            continue
+        xs, ys = zip(*line.points, strict=True)
+        axes.plot(xs, ys, color=color, linestyle=dashes, linewidth=2, marker=marker, markevery=[-1], markersize=8)
+        if line.band:
+            at, low, high = zip(*line.band, strict=True)
+            axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
 
 
-def ticks(low: float, high: float, *, count: int = 5, whole: bool = False) -> list[float]:
-    """About ``count`` round numbers in [low, high]; whole ones if asked for."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-    if whole:
-        step = max(1.0, round(step))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+def _draw_points(axes: Axes, plot: Plot, looks: Sequence[str]) -> None:
+    if not plot.points:
+        return
+    xs = [point.x for point in plot.points]
+    spread = max(max(xs) - min(xs), 0.1 * max(xs), 1e-12)
+    axes.set_xlim(min(xs) - 0.12 * spread, max(xs) + 0.12 * spread)
+    # What would cover each other is set apart.
+    shifts = side_by_side(xs, near=NEAR * spread, widest=WIDEST * spread)
+    for number, (point, shift) in enumerate(zip(plot.points, shifts, strict=True)):
+        color, marker, _ = _look(looks.index(point.name))
+        inside = GROUND if point.hollow else color
+        if point.low is not None and point.high is not None:
+            axes.vlines(point.x + shift, point.low, point.high, color=color, linewidth=2)
+        axes.plot(
+            point.x + shift, point.y,
+            color=color, marker=marker, markersize=10, markerfacecolor=inside, markeredgewidth=2, gid=f"tip{number}",
+        )  # fmt: skip
 
 
-def _marker(number: int, x: float, y: float, color: str, *, hollow: bool = False, title: str = "") -> Markup:
-    """A point whose shape goes with the number of the series."""
-    r = 5.5
-    shapes = (
-        f"M{-r} 0a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0",
-        f"M{-r} {-r}h{2 * r}v{2 * r}h{-2 * r}z",
-        f"M0 {-1.3 * r}L{1.3 * r} 0L0 {1.3 * r}L{-1.3 * r} 0z",
-        f"M0 {-1.2 * r}L{1.2 * r} {r}H{-1.2 * r}z",
-        f"M0 {1.2 * r}L{1.2 * r} {-r}H{-1.2 * r}z",
-        f"M{-r} 0H{r}M0 {-r}V{r}",
-        f"M{-r} {-r}L{r} {r}M{-r} {r}L{r} {-r}",
-        f"M{-r} {-0.4 * r}h{2 * r}v{0.8 * r}h{-2 * r}z",
-    )
-    shape = shapes[(number + number // COLORS) % len(shapes)]
-    inside = Markup("<title>{}</title>").format(title) if title else ""
-    return Markup(
-        '<path d="{}" transform="translate({:.1f} {:.1f})" fill="{}" stroke="{}" stroke-width="2">{}</path>'
-    ).format(shape, x, y, "var(--ground)" if hollow else color, color, inside)
+def _dress(axes: Axes, plot: Plot) -> None:
+    """Labels, ticks and a grid; nothing else around the chart."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(plot.x_label, color=FAINT)
+    axes.set_ylabel(plot.y_label, color=FAINT)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND, integer=not plot.points))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND))
+    axes.margins(y=0.06)
+    axes.grid(axis="y", color=RULE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", color=FAINT, labelcolor=INK)
 
 
-def _figure(parts: Sequence[Markup], title: str, legend: Sequence[tuple[str, int]], *, lines: bool = True) -> Markup:
-    keys = []
-    for name, number in legend:
-        color = f"var(--s{number % COLORS})"
-        stroke = (
-            Markup('<path d="M0 8H30" stroke="{}" stroke-width="2" stroke-dasharray="{}"/>').format(
-                color, DASHES[number % len(DASHES)]
-            )
-            if lines
-            else ""
-        )
-        keys.append(
-            Markup('<li><svg viewBox="0 0 30 16" width="30" height="16" aria-hidden="true">{}{}</svg>{}</li>').format(
-                stroke, _marker(number, 15, 8, color), name
-            )
-        )
-    return Markup(
-        '<svg viewBox="0 0 {} {}" role="img" class="chart"><title>{}</title>{}</svg><ul class="legend">{}</ul>'
-    ).format(WIDTH, HEIGHT, title, Markup("").join(parts), Markup("").join(keys))
+def _key(plots: Sequence[Plot], name: str, number: int) -> Any:
+    """What stands before a name in the legend."""
+    from matplotlib.lines import Line2D
+
+    color, marker, dashes = _look(number)
+    lines = [line for plot in plots for line in plot.lines if line.name == name]
+    points = not lines or not all(line.level for line in lines)
+    return Line2D(
+        [], [],
+        color=color, linestyle=dashes if lines else "none", linewidth=2,
+        marker=marker if points else "none", markersize=8,
+    )  # fmt: skip
+
+
+def legible(text: str, limit: int = NAME) -> str:
+    """Text as a picture can hold it: two characters are none in XML."""
+    return printable(text, limit).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
 
 
 def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:

@@ -16,7 +16,9 @@ from markupsafe import Markup
 from torch import Tensor
 
 from adafocus_rl.envs.render import heat_cells
-from adafocus_rl.experiments.report.charts import confusion_chart
+from adafocus_rl.experiments.report.chart_svg import chart_svg
+from adafocus_rl.experiments.report.charts import Plot
+from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
 from adafocus_rl.printable import printable
@@ -34,14 +36,6 @@ class Cell:
     text: str
     key: str = ""
     """What it is sorted by: a number, or the text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """A figure."""
-
-    heading: str
-    svg: Markup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +58,7 @@ class PageContent:
     columns: list[str] = field(default_factory=list)
     rows: list[list[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
+    charts: list[Plot] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
     videos: list[ShownVideo] = field(default_factory=list)
     videos_note: str = ""
@@ -94,6 +88,7 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
     template = jinja.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8"))
     page = template.render(
         content=content,
+        charts=[(plot.heading, chart_svg(plot)) for plot in content.charts if not plot.empty],
         # Both are ours, and hold nothing of a user's.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.experiments.report.charts import Line, Point, line_chart, scatter_chart
-from adafocus_rl.experiments.report.page import Cell, Chart, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute
+from adafocus_rl.experiments.report.page import Cell, PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.shown import show, spread
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
@@ -51,7 +51,7 @@ def write_report(
         columns=columns(results["rows"]),
         rows=[cells(row, results["rows"]) for row in results["rows"]],
         notes=_notes(results["rows"]),
-        charts=[*compute_charts(results["rows"]), *curve_charts(run.folder)],
+        charts=[compute_plot(results["rows"]), *curve_plots(run.folder)],
         confusions=[confusion_of(record, trace) for trace in traces],
         videos=videos,
         videos_note=chosen_note(len(videos), len(record), spread_out=spread_out),
@@ -112,24 +112,21 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def compute_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def compute_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
     """Accuracy against compute, after the last stage filled, after stage II hollow."""
-    if not rows:
-        return []
-    last = max(row["after_stage"] for row in rows)
-    points = [
-        Point(name=row["agent"], x=row["gmacs_per_video"], y=100 * row["top1"], hollow=row["after_stage"] < last)
-        for row in rows
-    ]
-    heading = "Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else "")
-    svg = scatter_chart(points, title=heading, x_label="GMACs per video (equal ones side by side)", y_label="top-1, %")
-    return [Chart(heading=heading, svg=svg)]
+    last = max((row["after_stage"] for row in rows), default=0)
+    return accuracy_and_compute(
+        [
+            Point(name=row["agent"], x=row["gmacs_per_video"], y=100 * row["top1"], hollow=row["after_stage"] < last)
+            for row in rows
+        ]
+    )
 
 
-def curve_charts(run: RunFolder) -> list[Chart]:
-    """What was logged of each stage, as far as there is anything."""
+def curve_plots(run: RunFolder) -> list[Plot]:
+    """What was logged of each stage."""
     entries = read_metrics(run.metrics)
-    charts = []
+    plots = []
     for heading, key, label, factor in (
         ("Stage II: reward of an episode, sampled actions", "rollout/ep_rew_mean", "reward", 1),
         ("Stage II: validation top-1, best actions", "eval/top1", "top-1, %", 100),
@@ -145,7 +142,5 @@ def curve_charts(run: RunFolder) -> list[Chart]:
                 if entry["stage"] == stage and entry.get(key) is not None
             ]
             lines.append(Line(name=stage, points=points))
-        svg = line_chart(lines, title=heading, x_label="epoch", y_label=label)
-        if svg:
-            charts.append(Chart(heading=heading, svg=svg))
-    return charts
+        plots.append(Plot(heading=heading, x_label="epoch", y_label=label, lines=lines))
+    return plots

@@ -216,18 +216,6 @@ def test_one_that_fails_does_not_lose_the_others(cli: Cli, run: Path, trained: l
     assert [entry["agent"] for entry in failed] == ["RefusingAgent", "CrashingAgent"]
 
 
-def test_without_matplotlib_there_are_no_pictures(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["compare", run, "--agents", "CenterAgent", "--seeds", "1", "--jobs", "1"]
-    with monkeypatch.context() as without:
-        without.setitem(sys.modules, "matplotlib", None)
-        done = cli(*arguments)
-    assert done.code == 0
-    assert "matplotlib is not installed, so compare.png and curves.png are left out" in done.err
-    assert {path.name for path in (run / "compare").iterdir()} == {"compare.json", "report.html", "trainings"}
-    assert cli(*arguments).code == 0
-    assert (run / "compare" / "compare.png").is_file()
-
-
 @pytest.mark.slow
 def test_processes_change_nothing_but_the_time(cli: Cli, run: Path) -> None:
     arguments = ["compare", run, "--agents", "PPOAgent", "RandomAgent", "--seeds", "2"]

@@ -15,7 +15,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
 from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, groups_of, summarise
 from adafocus_rl.experiments.compare.together import put_together
-from adafocus_rl.printable import printable
+from adafocus_rl.experiments.report.charts import COLORS
 
 
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
@@ -119,63 +119,37 @@ def test_curves_are_those_of_learners() -> None:
     assert found == {"a": [{"seed": 4, **line}]}
 
 
-def test_points_of_equal_compute_stand_side_by_side() -> None:
-    def shifts(positions: list[float]) -> list[float]:
-        return plots.side_by_side(positions, near=0.1, widest=0.4)
-
-    assert shifts([1.0, 2.0, 3.0]) == [0, 0, 0]
-    assert shifts([5.0, 1.0, 5.0, 5.05]) == pytest.approx([-0.1, 0, 0, 0.1])
-    assert shifts([5.0, 5.0]) == pytest.approx([-0.05, 0.05])
-    # Nine have 0.4 in all.
-    assert shifts([5.0] * 9) == pytest.approx([0.05 * place for place in range(-4, 5)])
-    # The next position is 0.2 away, so there is 0.1 for three.
-    assert shifts([5.0, 5.0, 5.0, 5.2]) == pytest.approx([-0.05, 0, 0.05, 0])
-
-
-def test_every_name_looks_different() -> None:
-    names = [str(number) for number in range(64)]
-    assert len(set(plots.style(names).values())) == 64
-    assert list(plots.style(["a", "b"])) == ["a", "b"]
-
-
-def colours_in(path: Path) -> set[str]:
-    """Colours of at least 20 pixels."""
-    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
-    found, count = np.unique(pixels, axis=0, return_counts=True)
-    return {"#{:02X}{:02X}{:02X}".format(*colour) for colour in found[count >= 20]}
-
-
 def test_pictures_show_every_variant(tmp_path: Path) -> None:
     line = {"epoch": [1, 2, 3], "reward": [0.1, 0.2, 0.3], "top1": [0.25, 0.5, 0.75]}
+    other = {**line, "reward": [None] * 3, "top1": [0.75, 0.5, None]}
     results = {
-        "a": [result([1, 0, 1, 1], curves=line), result([1, 1, 1, 1], seed=1, curves={**line, "reward": [None] * 3})],
+        "a": [result([1, 0, 1, 1], curves=line), result([1, 1, 1, 1], seed=1, curves=other)],
         "b": [result([1, 0, 0, 0], learns=False, gmacs_per_video=0.25)],
         "c": [result([1, 0, 1, 0], learns=False, gmacs_per_video=0.25, reference=True)],
     }
     rows = as_plain(summarise(results, stage=2, seeds=2))
     rows += as_plain(summarise({"a": results["a"]}, stage=3, seeds=2))
-    plots.plot_compute(tmp_path / "compare.png", rows, title="made up")
-    plots.plot_curves(tmp_path / "curves.png", curves(results), rows, title="made up")
-    assert set(plots.COLOURS[:3]) <= colours_in(tmp_path / "compare.png")
-    assert plots.COLOURS[0] in colours_in(tmp_path / "curves.png")
+    content = {"title": "made up", "seeds": 2, "rows": rows, "curves": curves(results)}
+    points = plots.compute_plot(rows).points
+    assert [(point.name, point.x, point.hollow) for point in points] == [
+        ("a", 0.5, True), ("b", 0.25, True), ("c (reference)", 0.25, True), ("a", 0.5, False)
+    ]  # fmt: skip
+    rewards, top1 = plots.curve_plots(content)
+    assert [(line.name, line.points) for line in rewards.lines] == [("a", [(1, 0.1), (2, 0.2), (3, 0.3)])]
+    assert [(line.name, line.level) for line in top1.lines] == [("a", False), ("b", True), ("c (reference)", True)]
+    assert top1.lines[0].points == [(1, 50), (2, 50), (3, 75)]
+    assert top1.lines[0].band == [(1, 25, 75), (2, 50, 50), (3, 75, 75)]
+    plots.write_pictures(tmp_path, content)
+    for name in ("compare.png", "curves.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert set(COLORS[:3]) <= colors_in(picture)
+    (tmp_path / "none").mkdir()
+    plots.write_pictures(tmp_path / "none", {**content, "rows": [], "curves": {}})
+    assert list((tmp_path / "none").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [r"$\frac$", "$a$", "_hidden", "\x1b[31m\udcff", "x" * 10_000])
-def test_a_name_in_a_picture_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    from matplotlib.figure import Figure
-
-    legends: list[list[str]] = []
-    save = Figure.savefig
-
-    def saved(self: Figure, *args: Any, **options: Any) -> None:
-        save(self, *args, **options)
-        legends.append([text.get_text() for text in self.legends[0].get_texts()])
-
-    monkeypatch.setattr(Figure, "savefig", saved)
-    line = {"epoch": [1, 2], "reward": [0.1, 0.2], "top1": [0.25, 0.5]}
-    results = {name: [result([1, 0], curves=line)], "other": [result([1, 1], learns=False)]}
-    rows = as_plain(summarise(results, stage=2, seeds=1))
-    plots.plot_compute(tmp_path / "compare.png", rows, title=name)
-    plots.plot_curves(tmp_path / "curves.png", curves(results), rows, title=name)
-    shown = printable(name, 80).replace("$", r"\$")
-    assert [[text.strip() for text in texts] for texts in legends] == [[shown, "other"]] * 2
+def colors_in(picture: Image.Image) -> set[str]:
+    """Colours of at least 20 pixels."""
+    pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    found, count = np.unique(pixels, axis=0, return_counts=True)
+    return {"#{:02x}{:02x}{:02x}".format(*color) for color in found[count >= 20]}

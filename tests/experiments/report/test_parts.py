@@ -1,4 +1,4 @@
-"""Strips of frames within a budget, and the axes of charts."""
+"""Strips of frames within a budget, confusion matrices, films and names that try something."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from adafocus_rl.experiments.report import page
-from adafocus_rl.experiments.report.charts import Line, Point, confusion_chart, line_chart, scatter_chart, ticks
+from adafocus_rl.experiments.report.charts import Plot, Point
+from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.pictures import film, sheet, write_film
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo, spread
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
@@ -61,10 +62,10 @@ def test_names_are_looked_at_and_not_obeyed(tmp_path: Path) -> None:
         row=0, path=name, clip=noise(2, 16), true_boxes=torch.full((2, 4), torch.nan), true_names=[name], panels=[panel]
     )
     assert (video.path, video.true_names, panel.title, panel.says) == (shown, [shown], shown, [shown] * 2)
-    svg = scatter_chart([Point(name=name, x=1, y=2)], title=name, x_label="x", y_label="y")
+    plot = Plot(heading=name, x_label="x", y_label="y", points=[Point(name=name, x=1, y=2)])
     content = page.PageContent(
         title=name, subtitle=name, footer=name, columns=[name], rows=[[page.Cell(text=name)]], notes=[name],
-        charts=[page.Chart(heading=name, svg=svg)], videos=[video], failed=[(name, name)],
+        charts=[plot], videos=[video], failed=[(name, name)],
     )  # fmt: skip
     text = page.render_page(content)
     assert not {"\u202e", "\x1b", "\x00", "\udcff", "\r"} & {*text}
@@ -98,38 +99,6 @@ def test_a_page_of_fifty_videos_stays_under_15_megabytes(monkeypatch: pytest.Mon
 def test_a_page_without_anything() -> None:
     text = page.render_page(page.PageContent(title="a", subtitle="b", footer="c"))
     assert "No results have been written yet." in text
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "whole", "expected"),
-    [
-        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (1, 3, True, [1, 2, 3]),
-        (-0.1, 0.1, False, [-0.1, -0.05, 0, 0.05, 0.1]),
-        (52.3, 86.7, False, [60, 70, 80]),
-        (1, 50, True, [10, 20, 30, 40, 50]),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, whole: bool, expected: list[float]) -> None:
-    assert ticks(low, high, whole=whole) == pytest.approx(expected)
-
-
-def test_charts_put_points_where_they_belong() -> None:
-    svg = line_chart(
-        [Line(name="<b>", points=[(1, 0.0), (3, 1.0)]), Line(name="none", points=[])],
-        title="t & t", x_label="x", y_label="y",
-    )  # fmt: skip
-    # From the left axis at 56 to the right end at 424; 6 % of the range above and below.
-    room = (270 - 14 - 44) * 0.06 / 1.12
-    assert f'points="56.0,{226 - room:.1f} 424.0,{14 + room:.1f}"' in svg
-    assert "&lt;b&gt;" in svg
-    assert "t &amp; t" in svg
-    assert "none" not in svg.split("legend")[1]
-    assert line_chart([Line(name="a", points=[])], title="", x_label="", y_label="") == ""
-    assert scatter_chart([], title="", x_label="", y_label="") == ""
-    points = scatter_chart([Point(name="a", x=1, y=1), Point(name="a", x=2, y=1)], title="", x_label="", y_label="")
-    assert points.count("<title>a: ") == 2
-    assert points.count("<li>") == 1
 
 
 def test_a_confusion_matrix_shows_what_happened_and_nothing_else() -> None:

@@ -1,0 +1,90 @@
+"""A chart as a part of a page: colours are the style sheet's variables, text is text, points say what they are.
+
+Matplotlib writes a document of its own, with colours, fonts and a style sheet for itself. Within a page they would not
+follow its light and dark style, and the names in it would clash with those of other charts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from adafocus_rl.experiments.report.charts import COLORS, FAINT, GROUND, INK, RULE, Plot, draw, drawing, legible
+
+VARIABLES = {
+    INK: "--ink", FAINT: "--faint", RULE: "--rule", GROUND: "--ground",
+    **{color: f"--s{number}" for number, color in enumerate(COLORS)},
+}  # fmt: skip
+"""Of the style sheet, by the colour that they have in light pages."""
+
+
+def chart_svg(plot: Plot) -> Markup:
+    """The chart for a page; nothing when there is nothing to draw."""
+    if plot.empty:
+        return Markup("")
+    written = io.BytesIO()
+    # Names of parts follow from the heading, so that a page has none twice, and the same page is the same file.
+    with drawing({"svg.fonttype": "none", "svg.hashsalt": legible(plot.heading)}):
+        figure = draw([plot])
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_visible(False)
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(written.getvalue())
+    _clean(root)
+    _add_tips(root, plot)
+    _name(root, "desc", "; ".join(map(legible, plot.names)))
+    _name(root, "title", legible(plot.heading))
+    size = root.get("viewBox", "")
+    root.attrib.clear()
+    root.attrib.update({"viewBox": size, "role": "img", "class": "chart"})
+    # Ours from the first letter to the last: matplotlib and ElementTree have escaped what is text.
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _clean(root: ElementTree.Element) -> None:
+    """Takes out namespaces, what is not drawn, fonts and names that nothing refers to; puts in variables."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):
+                parent.remove(child)
+    for part in root.iter():
+        part.text, part.tail = (text if text and text.strip() else None for text in (part.text, part.tail))
+        part.tag = part.tag.rpartition("}")[2]
+        attributes = {name.rpartition("}")[2]: value for name, value in part.attrib.items()}
+        if "style" in attributes:
+            attributes["style"] = "; ".join(_declarations(attributes["style"]))
+        part.attrib.clear()
+        part.attrib.update(attributes)
+    used = {name for part in root.iter() for value in part.attrib.values() for name in re.findall(r"#([\w-]+)", value)}
+    for part in root.iter():
+        if part.get("id") not in used and not part.get("id", "").startswith("tip"):
+            part.attrib.pop("id", None)
+
+
+def _declarations(style: str) -> Iterator[str]:
+    """Those of a page's style: without fonts, and with its colours."""
+    for declaration in style.split(";"):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        if name.startswith("font"):
+            if size := re.search(r"[\d.]+px", value):
+                yield f"font-size: {size[0]}"
+        elif name:
+            yield f"{name}: var({VARIABLES[value]})" if value in VARIABLES else f"{name}: {value}"
+
+
+def _add_tips(root: ElementTree.Element, plot: Plot) -> None:
+    """What a page says of a point when the mouse is on it."""
+    for part in root.iter():
+        if (name := part.get("id", "")).startswith("tip"):
+            del part.attrib["id"]
+            _name(part, "title", plot.points[int(name.removeprefix("tip"))].tip)
+
+
+def _name(part: ElementTree.Element, tag: str, text: str) -> None:
+    title = ElementTree.Element(tag)
+    title.text = text
+    part.insert(0, title)

@@ -1,0 +1,169 @@
+"""Charts: one drawing, as SVG in a page and as PNG; nothing of a user's matplotlib is touched or obeyed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from adafocus_rl.experiments.report import charts
+from adafocus_rl.experiments.report.chart_svg import VARIABLES, chart_svg
+from adafocus_rl.experiments.report.charts import Line, Plot, Point, draw, drawing, side_by_side, write_png
+from adafocus_rl.printable import printable
+
+TEMPLATES = Path(charts.__file__).parent / "templates"
+
+LINES = Plot(
+    heading="t & t",
+    x_label="x",
+    y_label="y",
+    lines=[
+        Line(name="<b>", points=[(1, 0.0), (3, 1.0)], band=[(1, -0.5, 0.5), (3, 0.5, 1.5)]),
+        Line(name="none", points=[]),
+        Line(name="level", points=[(0, 0.5)], level=True),
+    ],
+)
+POINTS = Plot(
+    heading="points",
+    x_label="x",
+    y_label="y",
+    points=[Point(name="a", x=1, y=1, low=0, high=2), Point(name="a", x=2, y=1.25, hollow=True)],
+)
+
+
+def parsed(plot: Plot) -> ElementTree.Element:
+    return ElementTree.fromstring(chart_svg(plot))
+
+
+def texts(root: ElementTree.Element, tag: str = "text") -> list[str]:
+    return [part.text or "" for part in root.iter(tag)]
+
+
+def test_a_chart_says_what_it_shows() -> None:
+    root = parsed(LINES)
+    assert (root.tag, root.get("role"), root.get("class")) == ("svg", "img", "chart")
+    assert texts(root, "title") == ["t & t"]
+    assert texts(root, "desc") == ["<b>; level"]
+    assert texts(root)[-2:] == ["<b>", "level"]
+    assert {"x", "y", "1", "2", "3"} <= {*texts(root)}
+    assert "2.5" not in texts(root), "epochs are whole numbers"
+    assert texts(parsed(POINTS), "title") == ["points", "a: 1, 1.0", "a: 2, 1.2"]
+    assert texts(parsed(POINTS)).count("a") == 1
+
+
+def test_nothing_to_draw() -> None:
+    level = Line(name="a", points=[(0, 1)], level=True)
+    for lines in ([], [Line(name="a", points=[])], [level]):
+        assert chart_svg(Plot(heading="", x_label="", y_label="", lines=lines)) == ""
+
+
+def test_points_lie_where_they_belong() -> None:
+    """Straight from one corner of the data to the other; the higher value is higher up."""
+    styles = {part: part.get("style", "") for part in parsed(LINES).iter("path")}
+    (line,) = [part for part, style in styles.items() if "fill: none" in style and "stroke: var(--s0)" in style][:1]
+    (x0, y0), (x1, y1) = re.findall(r"[ML] ([\d.]+) ([\d.]+)", line.get("d", ""))
+    assert float(x0) < float(x1)
+    assert float(y0) > float(y1)
+
+
+def test_a_page_has_its_own_colours_and_fonts_and_no_name_twice() -> None:
+    svgs = [chart_svg(plot) for plot in (LINES, POINTS)]
+    for svg in svgs:
+        assert "font-family" not in svg
+        assert not re.findall(r"#[0-9a-f]{6}\b", svg), "a colour that does not follow the page"
+        assert "<style" not in svg
+        assert "xmlns" not in svg
+        assert "metadata" not in svg
+    names = [name for svg in svgs for name in re.findall(r' id="([^"]*)"', svg)]
+    assert len(set(names)) == len(names) > 0
+    used = {name for svg in svgs for name in re.findall(r'(?:href="|url\()#([^")]*)', svg)}
+    assert used == set(names)
+    assert svgs == [chart_svg(plot) for plot in (LINES, POINTS)]
+
+
+def test_colours_are_those_of_light_pages() -> None:
+    light = (TEMPLATES / "report.css").read_text(encoding="utf-8").split("@media")[0]
+    assert [
+        name for color, name in VARIABLES.items() if name != "--ink" and f"{name}: {color};" not in expanded(light)
+    ] == []
+
+
+def expanded(style: str) -> str:
+    """Colours of three digits as those of six."""
+    return re.sub(r"#([0-9a-f])([0-9a-f])([0-9a-f])\b", r"#\1\1\2\2\3\3", style)
+
+
+def test_the_settings_of_a_user_are_neither_obeyed_nor_changed(tmp_path: Path) -> None:
+    def drawn(name: str) -> tuple[str, bytes]:
+        write_png(tmp_path / name, [LINES, POINTS], title="t")
+        return chart_svg(LINES), (tmp_path / name).read_bytes()
+
+    expected = drawn("a.png")
+    with matplotlib.rc_context({"font.size": 40, "text.usetex": True, "svg.fonttype": "path", "axes.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        assert drawn("b.png") == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_drawing_costs_nothing_until_it_is_done_and_opens_no_windows() -> None:
+    code = """
+import sys
+import adafocus_rl.experiments.cli.entry, adafocus_rl.experiments.compare.plots
+from adafocus_rl.experiments.report.chart_svg import chart_svg
+from adafocus_rl.experiments.report.charts import Plot, Point
+assert "matplotlib" not in sys.modules
+assert chart_svg(Plot(heading="a", x_label="x", y_label="y", points=[Point(name="a", x=0, y=0)]))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    "name", [r"$\frac$", "$a$", "_hidden", "\x1b[31m\udcff", "x" * 10_000, "\ufffe", "影片 λ", "a b " * 30]
+)
+def test_a_name_in_a_picture_is_text(tmp_path: Path, name: str) -> None:
+    plot = Plot(
+        heading="h", x_label="x", y_label="y", points=[Point(name=name, x=1, y=2), Point(name="other", x=1, y=2)]
+    )
+    shown = printable(name, 80).replace("\ufffe", "\ufffd")
+    root = parsed(plot)
+    assert texts(root, "desc") == [f"{shown}; other"]
+    written = "".join(texts(root)[:-1])
+    assert shown.replace(" ", "") in written.replace(" ", "")
+    assert texts(root)[-1] == "other"
+    with drawing():
+        (legend,) = draw([plot], title=name).legends
+    assert "".join(legend.get_texts()[0].get_text().split()) == "".join(shown.split())
+    write_png(tmp_path / "a.png", [plot], title=name)
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for color in charts.COLORS[:2]:
+        assert (pixels == [int(color[at : at + 2], 16) for at in (1, 3, 5)]).all(1).sum() > 20, "nothing is pushed out"
+
+
+def test_every_series_looks_different_and_the_same_in_all_charts() -> None:
+    assert len({charts._look(number) for number in range(64)}) == 64
+    points = [Point(name=name, x=1, y=2) for name in ("a", "b")]
+    alone = Plot(heading="h", x_label="x", y_label="y", points=points[1:], series=["a", "b"])
+    assert "var(--s1)" in chart_svg(alone)
+    assert "var(--s0)" not in chart_svg(alone)
+
+
+def test_points_of_equal_compute_stand_side_by_side() -> None:
+    def shifts(positions: list[float]) -> list[float]:
+        return side_by_side(positions, near=0.1, widest=0.4)
+
+    assert shifts([1.0, 2.0, 3.0]) == [0, 0, 0]
+    assert shifts([5.0, 1.0, 5.0, 5.05]) == pytest.approx([-0.1, 0, 0, 0.1])
+    assert shifts([5.0, 5.0]) == pytest.approx([-0.05, 0.05])
+    # Nine have 0.4 in all.
+    assert shifts([5.0] * 9) == pytest.approx([0.05 * place for place in range(-4, 5)])
+    # The next position is 0.2 away, so there is 0.1 for three.
+    assert shifts([5.0, 5.0, 5.0, 5.2]) == pytest.approx([-0.05, 0, 0.05, 0])
