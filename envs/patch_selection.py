@@ -8,7 +8,7 @@ from typing import Literal
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from adafocus_rl.envs.frames import Frames, frames_of
+from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, baseline_actions
 from adafocus_rl.envs.rollout import Rollout
@@ -151,7 +151,7 @@ class PatchSelectionVectorEnv(DecisionVectorEnv):
             seed=seed,
             autoreset_mode=autoreset_mode,
             render_mode=render_mode,
-            frames=frames_of(source) if frames is None else frames,
+            frames=frames,
             max_episode_steps=max_episode_steps,
         )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adafocus_rl.envs.drawing import StepPictures
-from adafocus_rl.envs.frames import Frames
+from adafocus_rl.envs.frames import Frames, frames_of
 from adafocus_rl.envs.one_for_all import OneForAll
 from adafocus_rl.envs.one_step import advance, begin, boxes_seen, observe
 from adafocus_rl.envs.problem import DecisionProblem
@@ -55,7 +55,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
             ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
         render_mode: ``rgb_array``: :meth:`render` returns B pictures.
-        frames: what to draw on.
+        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
         max_episode_steps: T, which it cannot change; Gymnasium hands it over with a specification.
 
     Raises:
@@ -66,13 +66,13 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         self,
         problem: DecisionProblem,
         *,
-        num_envs: int,
-        shuffle: bool,
-        seed: int,
-        autoreset_mode: AutoresetMode,
-        render_mode: Literal["rgb_array"] | None,
-        frames: Frames,
-        max_episode_steps: int | None,
+        num_envs: int = 64,
+        shuffle: bool = True,
+        seed: int = 0,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: Literal["rgb_array"] | None = None,
+        frames: Frames | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
         source = problem.source
         if render_mode not in (None, "rgb_array"):
@@ -91,13 +91,13 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 4}
         self.render_mode = render_mode
-        self.frames = frames
+        self.frames = frames_of(source) if frames is None else frames
         self.single_observation_space = problem.spaces.observation
         self.single_action_space = problem.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._running: Running | None = None
-        self._pictures = StepPictures(frames)
+        self._pictures = StepPictures(self.frames)
         self._last_step: tuple[Tensor, Tensor] | None = None
 
     @abstractmethod

@@ -11,7 +11,6 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv, Info, PolicyOutput, RewardContext, SpaceConfig
-from adafocus_rl.envs.frames import MapFrames
 from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.features.source import EpisodeFeatures
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -59,16 +58,7 @@ def _env(made_up: MadeUp, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> Deci
         spaces=Spaces(SpaceConfig(time_step=True), source),
         action_space=gym.spaces.Discrete(3),
     )
-    return DecisionVectorEnv(  # type: ignore[abstract]  # nobody asks it for another one
-        problem,
-        num_envs=3,
-        shuffle=True,
-        seed=1,
-        autoreset_mode=mode,
-        render_mode="rgb_array",
-        frames=MapFrames(source),
-        max_episode_steps=None,
-    )
+    return DecisionVectorEnv(problem, num_envs=3, seed=1, autoreset_mode=mode, render_mode="rgb_array")
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
