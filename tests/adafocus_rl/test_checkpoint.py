@@ -68,7 +68,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rotation = CheckpointRotation(tmp_path, "stage")
-    old = rotation.save(1, {"x": torch.ones(2)}, {}, metric=0.5)
+    old = rotation.save(1, {"x": torch.ones(2)}, {})
 
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
@@ -78,13 +78,10 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(
         with pytest.raises(KeyboardInterrupt):
             save(old, tensors={"x": torch.zeros(2)}, manifest={})
         with pytest.raises(KeyboardInterrupt):
-            rotation.save(2, {"x": torch.zeros(2)}, {}, metric=0.9)
+            rotation.save(2, {"x": torch.zeros(2)}, {})
     assert rotation.latest() == old
     assert torch.equal(load(old)[0]["x"], torch.ones(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "stage.best.safetensors",
-        "stage.step00001.safetensors",
-    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["stage.step00001.safetensors"]
 
 
 def test_what_a_killed_process_left_is_not_a_checkpoint_and_is_overwritten(tmp_path: Path) -> None:
@@ -281,43 +278,29 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(".safetensors") for path in folder.iterdir())
 
 
-def test_rotation_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
-    rotation = CheckpointRotation(tmp_path / "c", "s2", keep=2)
-    other = CheckpointRotation(tmp_path / "c", "s", keep=1)
+def test_rotation_keeps_the_newest(tmp_path: Path) -> None:
+    rotation = CheckpointRotation(tmp_path / "c", "s2")
+    other = CheckpointRotation(tmp_path / "c", "s")
     assert rotation.latest() is None
     other.save(1, {}, {})
-    for step, metric in enumerate([0.1, 0.7, float("nan"), None, 0.7, 0.3]):
-        path = rotation.save(step, {"x": torch.tensor(float(step))}, {"note": "n"}, metric)
+    for step in range(3):
+        path = rotation.save(step, {"x": torch.tensor(float(step))}, {"note": "n"})
         assert rotation.latest() == path
-    assert names(tmp_path / "c") == ["s.step00001", "s2.best", "s2.step00004", "s2.step00005"]
-    tensors, manifest = load(rotation.best_path)
-    assert tensors["x"] == 1  # the first of two equals
-    assert (manifest["step"], manifest["metric"], manifest["note"]) == (1, 0.7, "n")
-    # A resumed run compares with the best of the run before.
-    again = CheckpointRotation(tmp_path / "c", "s2", keep=2)
-    again.save(6, {"x": torch.tensor(6.0)}, {}, metric=0.6)
-    assert load(again.best_path)[1]["step"] == 1
-    again.save(7, {"x": torch.tensor(7.0)}, {}, metric=0.8)
-    assert load(again.best_path)[1]["step"] == 7
+    assert names(tmp_path / "c") == ["s.step00001", "s2.step00002"]
+    tensors, manifest = load(path)
+    assert (float(tensors["x"]), manifest["step"], manifest["note"]) == (2.0, 2, "n")
 
 
 def test_rotation_orders_steps_as_numbers_and_forgets_the_future_of_an_abandoned_run(tmp_path: Path) -> None:
-    rotation = CheckpointRotation(tmp_path, "s", keep=2)
+    rotation = CheckpointRotation(tmp_path, "s")
+    # Both are there where a process was killed between writing the one and removing the other.
     for step in (99_999, 100_000):
-        rotation.save(step, {}, {})
+        save(tmp_path / f"s.step{step}.safetensors", tensors={}, manifest={})
     latest = rotation.latest()
     assert latest is not None
     assert latest.name == "s.step100000.safetensors"
     rotation.save(3, {}, {})
     assert names(tmp_path) == ["s.step00003"]
-    rotation.save(4, {}, {}, metric=1.0)
-    rotation.clear()
-    assert names(tmp_path) == []
-
-
-def test_rotation_keeps_at_least_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="keep is 0"):
-        CheckpointRotation(tmp_path, "s", keep=0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
