@@ -15,13 +15,13 @@ from torch import Tensor
 class Tick(Protocol):
     """How a learner says how far it is in a pass."""
 
-    def __call__(self, steps: int = 1, *, loss: Tensor | None = None, videos: Tensor | None = None) -> None:
+    def __call__(self, steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
         """Some steps are done.
 
         Args:
             steps: how many of the pass; 0 reports a loss only.
             loss: scalar on any device. It is not read at once, so that no step waits for the device.
-            videos: (B,) index rows of the videos that the loss is of, to be named if it is NaN or infinite.
+            rows: (B,) rows of the index: the videos that the loss is of, to be named if it is NaN or infinite.
         """
         ...
 
@@ -60,5 +60,5 @@ class Learner(Protocol):
         ...
 
 
-def no_tick(steps: int = 1, *, loss: Tensor | None = None, videos: Tensor | None = None) -> None:
+def no_tick(steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
     """Ignore the report: for learning outside of a training loop."""

@@ -125,7 +125,7 @@ class PPOAgent(RecurrentAgent):
         for rollout in env.rollouts(self, epoch=epoch):
             history.append(self.update(rollout, ent_coef=ent_coef))
             videos.append(len(rollout.reward))
-            tick(0, loss=history[-1]["train/loss"], videos=rollout.info["video"])
+            tick(0, loss=history[-1]["train/loss"], rows=rollout.info["video"])
         self.network.eval()
         if not history:
             raise UserError("none of the training videos can be decoded; there is nothing to learn from")
