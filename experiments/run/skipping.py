@@ -10,6 +10,7 @@ from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.run.handover import is_finished, load_agent
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import SKIPPING, SKIPPING_CLASSIFIER, STEPS, Step
 from adafocus_rl.plain import build, plain
 
 
@@ -22,7 +23,7 @@ class OperatingPoint:
 
     def stage(self, number: Literal[2, 3]) -> str:
         """Name of its part of a stage: in logs, and stem of its checkpoints."""
-        return f"stage{number}.skip{float(self.price)}"
+        return (SKIPPING if number == SKIPPING.number else SKIPPING_CLASSIFIER).at(self.price).name
 
 
 def operating_points(run: Run) -> list[OperatingPoint]:
@@ -30,18 +31,16 @@ def operating_points(run: Run) -> list[OperatingPoint]:
     return [OperatingPoint(price=price) for price in run.config.skip.lambdas]
 
 
-def stage_parts(run: Run, stage: int) -> list[str]:
-    """Names of what a stage trains, one checkpoint each: π and each π′ in stage II, f_C for each of them in III."""
-    parts = [f"stage{stage}"]
-    for number in (2, 3):
-        if stage == number:
-            parts += [point.stage(number) for point in operating_points(run)]
-    return parts
+def steps_of(run: Run, stage: int) -> list[Step]:
+    """The steps of a stage that leave a checkpoint: π and each π′ in stage II, f_C for each of them in III."""
+    steps = [step for step in STEPS if step.number == stage and step.leaves == "checkpoint"]
+    knobs = run.config.skip.lambdas
+    return [one for step in steps for one in ([step.at(knob) for knob in knobs] if step.knobs else [step])]
 
 
-def unfinished(run: Run, stage: int) -> list[str]:
-    """Those parts of a stage that are to do: all, but with ``--resume`` those that have left no checkpoint."""
-    return [name for name in stage_parts(run, stage) if not (run.resume and is_finished(run, name))]
+def unfinished(run: Run, stage: int) -> list[Step]:
+    """Those steps of a stage that are to do: all, but with ``--resume`` those that have left no checkpoint."""
+    return [step for step in steps_of(run, stage) if not (run.resume and is_finished(run, step.name))]
 
 
 def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> PPOAgent:

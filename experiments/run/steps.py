@@ -49,7 +49,7 @@ class Step:
 
     def at(self, knob: float) -> Step:
         """The one of a knob."""
-        return dataclasses.replace(self, name=f"{self.name}{float(knob)}")
+        return dataclasses.replace(self, name=f"{self.name}{float(knob)}", knobs=False)
 
     def covers(self, name: str) -> bool:
         """Whether ``name`` is this step's, or that of one of its knobs."""
@@ -109,15 +109,20 @@ def find_step(name: str) -> Step:
         name: ``stage1``, ``stage2.skip0.1``, …; a method may train steps of its own.
     """
     declared = next((step for step in STEPS if step.covers(name)), Step(name=name, number=None))
-    return dataclasses.replace(declared, name=name)
+    return declared if name == declared.name else dataclasses.replace(declared, name=name, knobs=False)
 
 
 def and_after(names: Iterable[str]) -> list[Step]:
-    """These steps, and all that start from them, in order: what is stale once these are done anew."""
-    asked, stale = {*names}, dict[str, Step]()
+    """These steps, and all that start from them: what is stale once these are done anew.
+
+    What starts from a step of one knob is the step of the same knob; what starts from all of them is all.
+    """
+    stale = {name: find_step(name) for name in names}
     for step in STEPS:
-        if any(map(step.covers, asked)) or any(name in stale for name in step.reads):
-            stale[step.name] = step
+        for read in step.reads:
+            for name in [name for name in stale if find_step(read).covers(name)]:
+                after = find_step(step.name + name.removeprefix(read)) if step.knobs else step
+                stale[after.name] = after
     return [*stale.values()]
 
 

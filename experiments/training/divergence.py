@@ -1,92 +1,134 @@
-"""Training that has diverged ends in the epoch where it happens, before anything of that epoch is written."""
+"""Training that diverges ends in the epoch where it happens, before anything of that epoch is written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
+from adafocus_rl.agents.learner import Learner
 from adafocus_rl.checkpoint import not_finite
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import STAGES, STEPS, find_step, under
+from adafocus_rl.experiments.terminal.progress import Ticker
 
-_RATES = {
-    "stage0.stills": "stage0.stills.learning_rate",
-    "stage0": "stage0.learning_rate",
-    "stage1": "stage1.focus_learning_rate or stage1.classifier_learning_rate",
-    "stage2": "agent.learning_rate",
-    "stage2.skip": "skip.options.learning_rate",
-    "stage3": "stage3.learning_rate",
-    "full_frame": "stage1.classifier_learning_rate",
-}
-"""What sets the rate of each stage."""
+UNREAD = 64
+"""Losses that are kept on the device before they are read together, so that no step waits for it."""
+
+NAMED = 3
+"""Videos of a batch that a message names."""
 
 
-def refuse_divergence(
-    run: Run, stage: str, epoch: int, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]
-) -> None:
-    """Refuses an epoch after which nothing can be learnt any more. Looks once an epoch, so that no step waits for it.
+class Watch:
+    """Hears of each step of one epoch; a :class:`~adafocus_rl.agents.learner.Tick`.
 
-    That float16's scaler has skipped steps is none: neither the loss nor a parameter is infinite then.
+    That float16's scaler skips a step is no divergence: neither the loss nor a parameter is infinite then.
 
     Args:
         run: the run.
-        stage: name in logs.
-        epoch: counted from 1.
-        scalars: of the epoch; losses and rewards are looked at.
-        tensors: parameters, batch statistics, and the optimiser's state.
-
-    Raises:
-        UserError: one of them is NaN or infinite.
+        step: name in logs.
+        epoch: from 0.
+        ticker: the progress bar.
     """
-    names = [name for name, value in scalars.items() if _tells(name) and not math.isfinite(value)]
-    found = names[0] if names else not_finite(tensors)
-    if found is not None:
-        raise UserError(_sentence(run, stage, f"epoch {epoch}", found))
 
+    def __init__(self, run: Run, step: str, epoch: int, ticker: Ticker) -> None:
+        self.run = run
+        self.step = find_step(step)
+        self.epoch = epoch
+        self.ticker = ticker
+        self._read = 0
+        self._unread: list[tuple[Tensor, Tensor | None]] = []
 
-@contextmanager
-def explaining_divergence(run: Run, stage: str, tensors: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
-    """A block of learning whose errors are divergence's if the parameters are not finite.
+    def __call__(self, steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
+        """Moves the bar on, and keeps the loss.
 
-    Distributions of torch, for one, raise ValueError for parameters that are NaN.
+        Raises:
+            UserError: a loss that was kept so far is NaN or infinite.
+        """
+        self.ticker.advance(steps)
+        if loss is not None:
+            self._unread.append((loss.detach(), rows))
+            if len(self._unread) == UNREAD:
+                self.read()
 
-    Args:
-        run: the run.
-        stage: name in logs.
-        tensors: gives the parameters.
+    def read(self) -> None:
+        """Looks at the losses that were kept; waits for the device once.
 
-    Raises:
-        UserError: the training has diverged.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
+        Raises:
+            UserError: one is NaN or infinite; the message names the first batch with such a loss, and its videos.
+        """
+        unread, before = self._unread, self._read
+        self._unread, self._read = [], before + len(unread)
+        finite = torch.stack([loss for loss, _ in unread]).isfinite().tolist() if unread else []
+        if not all(finite):
+            first = finite.index(False)
+            raise self._error(f"the loss of batch {before + first + 1}{self._names(unread[first][1])}")
+
+    def refuse(self, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]) -> None:
+        """Refuses an epoch after which nothing can be learnt any more.
+
+        Args:
+            scalars: of the epoch; losses and rewards are looked at.
+            tensors: parameters, batch statistics, and the optimiser's state.
+
+        Raises:
+            UserError: one of them is NaN or infinite.
+        """
+        self.read()
+        names = [name for name, value in scalars.items() if _tells(name) and not math.isfinite(value)]
+        found = names[0] if names else not_finite(tensors)
+        if found is not None:
+            raise self._error(found)
+
+    @contextmanager
+    def explaining(self, learner: Learner) -> Iterator[None]:
+        """A block of learning whose errors are divergence's if a loss or a parameter is not finite.
+
+        Distributions of torch, for one, raise ValueError for parameters that are NaN.
+
+        Raises:
+            UserError: the training has diverged.
+        """
         try:
-            found = not_finite(tensors())
-        except RuntimeError:  # a GPU that an index has stopped answers nothing any more
-            found = None
-        if found is None and "nan" in str(error).lower():  # parameters so large that what comes out of them is none
-            found = "what the agent computes"
-        if found is None:
+            yield
+        except UserError:
             raise
-        raise UserError(_sentence(run, stage, "the middle of an epoch", found)) from error
+        except Exception as error:
+            try:
+                self.read()
+                found = not_finite(learner.training_state()[0])
+            except RuntimeError:  # a GPU that an index has stopped answers nothing any more
+                found = None
+            if found is None and "nan" in str(error).lower():  # parameters so large that what comes out of them is none
+                found = "what the agent computes"
+            if found is None:
+                raise
+            raise self._error(found) from error
+
+    def _names(self, rows: Tensor | None) -> str:
+        """The videos of a batch for a message; empty where they are not known."""
+        clips = self.run.clips.stills if self.step.clips == "stills" else self.run.clips.train
+        if rows is None or clips is None:
+            return ""
+        paths = [clips.index[row].path for row in rows.tolist()]
+        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        return f" ({', '.join(paths[:NAMED])}{more})"
+
+    def _error(self, what: str) -> UserError:
+        rates = self.step.rates
+        # The first step that a rate belongs to: the whole-frame row is trained with stage I's.
+        number = next((step.number for step in STEPS if rates and under(rates[0], step.keys)), None)
+        again = f"--stages {' '.join(map(str, STAGES[number:]))}" if number else "--overwrite"
+        return UserError(
+            f"{self.step.name} of {self.run.folder.path} has diverged in epoch {self.epoch + 1}: {what} is not finite; "
+            "nothing of that epoch was written, and what was finished before is kept: lower "
+            f"{' or '.join(rates) or 'its rate'}, train again with {again}"
+        )
 
 
 def _tells(name: str) -> bool:
     return "loss" in name or name == "rollout/ep_rew_mean"
-
-
-def _sentence(run: Run, stage: str, when: str, what: str) -> str:
-    part = "stage2.skip" if stage.startswith("stage2.skip") else stage.split(".skip")[0]
-    # The whole-frame row is trained with stage I's rate.
-    number = 1 if part == "full_frame" else int(part[len("stage")])
-    again = "--overwrite" if number == 0 else f"--stages {' '.join(map(str, range(number, 4)))}"
-    return (
-        f"{stage} of {run.folder.path} has diverged in {when}: {what} is not finite; nothing of that epoch was "
-        f"written, and what was finished before is kept: lower {_RATES.get(part, 'its rate')}, train again with {again}"
-    )

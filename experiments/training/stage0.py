@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,9 @@ from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.experiments.config.stages import Stage0Config, StillsConfig
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
-from adafocus_rl.experiments.training.progress import Mean, StageProgress
-from adafocus_rl.experiments.training.update import Update
+from adafocus_rl.experiments.run.steps import ENCODERS, STILLS, Step
+from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
+from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.models.classifiers import AveragingClassifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import seed_all
@@ -42,12 +41,11 @@ def train_encoders(run: Run, recognizer: Recognizer) -> float:
     # Not for an f_G without features, which a system without f_G has.
     linears = {name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim}
     heads = nn.ModuleDict(linears).to(run.device)
-    modules = {"recognizer": recognizer, "heads": heads}
     seconds = 0.0
     if run.clips.stills is not None:
         # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
-        seconds += _classify(run, modules, run.clips.stills, "stage0.stills", config.stills)
-    seconds += _classify(run, modules, run.clips.train, "stage0", config)
+        seconds += _classify(run, recognizer, heads, run.clips.stills, STILLS, config.stills)
+    seconds += _classify(run, recognizer, heads, run.clips.train, ENCODERS, config)
     if isinstance(recognizer.classifier, AveragingClassifier):
         recognizer.classifier.begin_with(*linears.values())
     recognizer.eval()
@@ -56,9 +54,10 @@ def train_encoders(run: Run, recognizer: Recognizer) -> float:
 
 def _classify(
     run: Run,
-    modules: Mapping[str, nn.Module],
+    recognizer: Recognizer,
+    heads: nn.ModuleDict,
     dataset: ClipDataset,
-    stage: str,
+    step: Step,
     config: Stage0Config | StillsConfig,
 ) -> float:
     """Both encoders on one dataset, by cross-entropy.
@@ -66,21 +65,17 @@ def _classify(
     A clip is classified by the mean of its frames' logits, since its class shows in some frame; a still by its own,
     since its class shows in every one. Heads are trained in float32, whatever the precision of the encoders.
     """
-    recognizer, heads = modules["recognizer"], modules["heads"]
-    assert isinstance(recognizer, Recognizer)
-    assert isinstance(heads, nn.ModuleDict)
-    sgd, epochs, rate = config.sgd, config.epochs, config.learning_rate
+    rate = config.learning_rate
     of_frames = isinstance(config, StillsConfig)
-    compute = run.config.stage0.compute
     own_rate = config.head_learning_rate if isinstance(config, Stage0Config) else None
-    head_rate = rate if own_rate is None else own_rate
+    compute = run.config.stage0.compute
+    recognizer.glance.recompute = recognizer.focus.recompute = compute.recompute
     dropout = nn.Dropout(run.config.stage0.dropout)
-    encoders = nn.ModuleList([recognizer.glance, recognizer.focus])
-    optimizer = sgd_optimizer([(encoders, rate), (heads, head_rate)], sgd)
-    update = Update(optimizer, sgd, compute, recognizer, device=run.device)
-    progress = StageProgress(run, stage, modules=modules, optimizer=optimizer, scaler=update.scaler)
-    batches = run.clips.passes(dataset, sgd.batch_size)
-    steps = -(-len(dataset) // sgd.batch_size)
+    passes = run.clips.passes(dataset, config.sgd.batch_size)
+
+    def batches(epoch: int) -> Iterator[ClipBatch]:
+        for batch in passes(epoch):
+            yield batch.to(run.device, non_blocking=True)
 
     def classify(head: nn.Module, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and share of right answers of vectors (B, F, D)."""
@@ -91,27 +86,28 @@ def _classify(
             logits = logits.mean(1)
         return F.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
 
-    def losses(batch: ClipBatch, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        with update.autocast():
-            clips = recognizer.prepare(batch.clips[rows])
+    def losses(batch: ClipBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        with autocast(compute, run.device):
+            clips = recognizer.prepare(batch.clips[part])
             seen = {"glance": recognizer.glance_frames(clips), "focus": recognizer.focus_frames(clips)}
             _, glance = recognizer.glance_features(seen["glance"].flatten(0, 1))
             vectors = {"glance": glance, "focus": recognizer.full_features(seen["focus"].flatten(0, 1))}
         scalars: dict[str, Tensor] = {}
         for name, head in heads.items():
-            found = classify(head, vectors[name].unflatten(0, seen[name].shape[:2]), batch.labels[rows])
+            found = classify(head, vectors[name].unflatten(0, seen[name].shape[:2]), batch.labels[part])
             scalars[f"{name}_loss"], scalars[f"{name}_top1"] = found
         return torch.stack([scalars[f"{name}_loss"] for name in heads]).sum(), scalars
 
-    for epoch, ticker in progress.epochs(epochs, steps):
-        recognizer.train()
-        mean = Mean()
-        for step, clips in enumerate(batches(epoch)):
-            set_rate(optimizer, sgd, epoch * steps + step, steps=steps, epochs=epochs)
-            batch = clips.to(run.device, non_blocking=True)
-            update(len(batch), partial(losses, batch), mean)
-            ticker.advance()
-        scalars = mean.values()
-        ticker.advance(0, "loss " + " ".join(f"{name} {scalars[f'{name}_loss']:.3f}" for name in heads))
-        progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
-    return progress.seconds
+    steps = -(-len(dataset) // config.sgd.batch_size)
+    learner = SupervisedLearner(
+        {"recognizer": recognizer, "heads": heads},
+        [(nn.ModuleList([recognizer.glance, recognizer.focus]), rate), (heads, rate if own_rate is None else own_rate)],
+        batches,
+        losses,
+        sgd=config.sgd,
+        steps=steps,
+        epochs=config.epochs,
+        device=run.device,
+        compute=compute,
+    )
+    return RunTrainer(run).fit(step.name, learner, epochs=config.epochs, ticks=steps)

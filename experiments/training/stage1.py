@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from adafocus_rl.data.clips import ClipBatch
+from adafocus_rl.experiments.config.stages import ComputeConfig
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
-from adafocus_rl.experiments.training.progress import Mean, StageProgress
-from adafocus_rl.experiments.training.update import Update
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
+from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
+from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.models.classifiers import sequence_loss
 from adafocus_rl.models.recognizer import Part, Recognizer
 
 
+@dataclass(frozen=True, kw_only=True)
+class PatchBatch:
+    """B clips, and where their patches are."""
+
+    clips: ClipBatch
+    """Clips (B, F, 3, S, S) and labels."""
+
+    origin: Tensor
+    """(B, T, 2) crop origins, int64."""
+
+    @property
+    def rows(self) -> Tensor:
+        """(B,) rows of the index."""
+        return self.clips.rows
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
 def random_patch_loss(
-    recognizer: Recognizer, update: Update, batch: ClipBatch, origin: Tensor, rows: slice
+    recognizer: Recognizer, compute: ComputeConfig, batch: PatchBatch, part: slice
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Stage I's loss on some videos of a minibatch.
 
     Args:
         recognizer: f_G frozen.
-        update: for its precision.
-        batch: clips (B, F, 3, S, S) and labels.
-        origin: (B, T, 2) crop origins.
-        rows: which videos.
+        compute: for its precision.
+        batch: the minibatch.
+        part: which videos.
 
     Returns:
         The loss, and scalars to take down.
     """
-    labels = batch.labels[rows]
-    with update.autocast():
-        clips = recognizer.prepare(batch.clips[rows])
+    labels = batch.clips.labels[part]
+    with autocast(compute, labels.device):
+        clips = recognizer.prepare(batch.clips.clips[part])
         with torch.no_grad():
             _, glance = recognizer.glance_steps(clips)
-        focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), origin[rows].flatten(0, 1))
+        focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), batch.origin[part].flatten(0, 1))
     logits = recognizer.classifier(torch.cat((glance, focus.unflatten(0, glance.shape[:2])), dim=-1).float())
     loss = sequence_loss(logits, labels)
     return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
@@ -57,34 +78,30 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     Returns:
         Seconds of training.
     """
-    config = run.config.stage1
-    optimizer = sgd_optimizer(
-        [
-            (recognizer.focus, config.focus_learning_rate),
-            (recognizer.classifier, config.classifier_learning_rate),
-        ],
-        config.sgd,
+    config, clips = run.config.stage1, run.clips.train
+    recognizer.glance.recompute = recognizer.focus.recompute = config.compute.recompute
+    passes = run.clips.passes(clips, config.sgd.batch_size)
+
+    def batches(epoch: int) -> Iterator[PatchBatch]:
+        for batch in passes(epoch):
+            there = batch.to(run.device, non_blocking=True)
+            where = torch.rand(len(there), recognizer.num_steps(there.clips.shape[1]), 2, device=run.device)
+            yield PatchBatch(clips=there, origin=recognizer.grid.uniform_origin(where))
+
+    steps = -(-len(clips) // config.sgd.batch_size)
+    learner = SupervisedLearner(
+        {"recognizer": recognizer},
+        [(recognizer.focus, config.focus_learning_rate), (recognizer.classifier, config.classifier_learning_rate)],
+        batches,
+        partial(random_patch_loss, recognizer, config.compute),
+        sgd=config.sgd,
+        steps=steps,
+        epochs=config.epochs,
+        device=run.device,
+        compute=config.compute,
     )
-    update = Update(optimizer, config.sgd, config.compute, recognizer, device=run.device)
-    modules = {"recognizer": recognizer}
-    progress = StageProgress(run, "stage1", modules=modules, optimizer=optimizer, scaler=update.scaler)
-    batches = run.clips.passes(run.clips.train, config.sgd.batch_size)
-    steps = -(-len(run.clips.train) // config.sgd.batch_size)
     frozen: tuple[Part, ...] = ("glance",) if config.focus_learning_rate else ("glance", "focus")
     with recognizer.freeze(*frozen):
-        for epoch, ticker in progress.epochs(config.epochs, steps):
-            recognizer.train()
-            mean = Mean()
-            for step, clips in enumerate(batches(epoch)):
-                set_rate(optimizer, config.sgd, epoch * steps + step, steps=steps, epochs=config.epochs)
-                batch = clips.to(run.device, non_blocking=True)
-                # For the whole minibatch, so that it does not matter in how many parts it is computed.
-                where = torch.rand(len(batch), recognizer.num_steps(batch.clips.shape[1]), 2, device=run.device)
-                origin = recognizer.grid.uniform_origin(where)
-                update(len(batch), partial(random_patch_loss, recognizer, update, batch, origin), mean)
-                ticker.advance()
-            scalars = mean.values()
-            ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
-            progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
+        seconds = RunTrainer(run).fit(RANDOM_PATCHES.name, learner, epochs=config.epochs, ticks=steps)
     recognizer.eval()
-    return progress.seconds
+    return seconds

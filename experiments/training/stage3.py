@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch import Tensor
 from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.config.stages import SGDConfig
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.optim import clip_gradients, set_rate, sgd_optimizer
-from adafocus_rl.experiments.training.progress import Mean, StageProgress
+from adafocus_rl.experiments.run.steps import CLASSIFIER, FULL_FRAME, Step
+from adafocus_rl.experiments.training.supervised import SupervisedLearner
+from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
 
@@ -19,8 +21,25 @@ LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 """From episodes and the epoch to f_L features (B, T, D_L)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeatureBatch:
+    """What f_C learns from."""
+
+    vectors: Tensor
+    """(B, T, D_G + D_L)."""
+
+    labels: Tensor
+    """(B,) int64."""
+
+    rows: Tensor
+    """(B,) rows of the index."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 def finetune_classifier(
-    run: Run, classifier: Classifier, agent: Agent, source: FeatureSource, *, stage: str = "stage3"
+    run: Run, classifier: Classifier, agent: Agent, source: FeatureSource, *, step: Step = CLASSIFIER
 ) -> float:
     """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
@@ -29,7 +48,7 @@ def finetune_classifier(
         classifier: f_C, changed in place.
         agent: who chooses the patches, or which frames to keep.
         source: features of the training videos; an agent's that skips frames have π's patches in them.
-        stage: name in logs and stem of checkpoints.
+        step: which one it is.
 
     Returns:
         Seconds of training.
@@ -42,7 +61,7 @@ def finetune_classifier(
         return agent.env.local(episodes, output.action)
 
     return _train_classifier(
-        run, stage, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
+        run, step, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
     )
 
 
@@ -66,12 +85,12 @@ def train_full_frame_classifier(
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         return episodes.full()
 
-    return _train_classifier(run, "full_frame", classifier, source, local, epochs=epochs, rate=rate, sgd=sgd)
+    return _train_classifier(run, FULL_FRAME, classifier, source, local, epochs=epochs, rate=rate, sgd=sgd)
 
 
 def _train_classifier(
     run: Run,
-    stage: str,
+    step: Step,
     classifier: Classifier,
     source: FeatureSource,
     local: LocalFeatures,
@@ -80,25 +99,29 @@ def _train_classifier(
     rate: float,
     sgd: SGDConfig,
 ) -> float:
-    optimizer = sgd_optimizer([(classifier, rate)], sgd)
-    progress = StageProgress(run, stage, modules={"classifier": classifier}, optimizer=optimizer)
-    steps = -(-len(source.videos) // sgd.batch_size)
-    for epoch, ticker in progress.epochs(epochs, steps):
-        classifier.train()
-        mean = Mean()
-        for step, episodes in enumerate(source.batches(sgd.batch_size, epoch=epoch)):
-            set_rate(optimizer, sgd, epoch * steps + step, steps=steps, epochs=epochs)
-            logits = classifier(torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1))
-            loss = sequence_loss(logits, episodes.labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            clip_gradients(optimizer, sgd)
-            optimizer.step()
-            mean.add(len(episodes), loss=loss, top1=(logits[:, -1].argmax(-1) == episodes.labels).float().mean())
-            ticker.advance()
+    def batches(epoch: int) -> Iterator[FeatureBatch]:
+        for episodes in source.batches(sgd.batch_size, epoch=epoch):
+            vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
+            yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos)
         run.clips.note_failures(source.failed)
-        scalars = mean.values()
-        ticker.advance(0, f"loss {scalars['loss']:.3f} top-1 {scalars['top1']:.3f}")
-        progress.end_epoch(epoch, {f"train/{name}": value for name, value in scalars.items()})
+
+    def losses(batch: FeatureBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        labels = batch.labels[part]
+        logits = classifier(batch.vectors[part])
+        loss = sequence_loss(logits, labels)
+        return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
+
+    steps = -(-len(source.videos) // sgd.batch_size)
+    learner = SupervisedLearner(
+        {"classifier": classifier},
+        [(classifier, rate)],
+        batches,
+        losses,
+        sgd=sgd,
+        steps=steps,
+        epochs=epochs,
+        device=run.device,
+    )
+    seconds = RunTrainer(run).fit(step.name, learner, epochs=epochs, ticks=steps)
     classifier.eval()
-    return progress.seconds
+    return seconds

@@ -17,14 +17,24 @@ from adafocus_rl.experiments.run.handover import (
 )
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import load_skipper, new_skipper, operating_points, unfinished
+from adafocus_rl.experiments.run.steps import (
+    CLASSIFIER,
+    ENCODERS,
+    POLICY,
+    RANDOM_PATCHES,
+    SKIPPING,
+    SKIPPING_CLASSIFIER,
+    Step,
+    and_after,
+)
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import LiveFeatures
 
-Note = Callable[[str, float], None]
-"""Takes down the seconds that a part of a stage took."""
+Note = Callable[[Step, float], None]
+"""Takes down the seconds that a step took."""
 
 
 def rehearse(run: Run, stages: Sequence[int]) -> None:
@@ -35,8 +45,8 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
             architecture; an oracle without true boxes.
     """
     todo = [stage for stage in stages if unfinished(run, stage)]
-    start = "stage0" if 1 in todo else "stage1"
-    recognizer = run.new_recognizer() if 0 in todo else load_recognizer(run, start)
+    start = ENCODERS if 1 in todo else RANDOM_PATCHES
+    recognizer = run.new_recognizer() if 0 in todo else load_recognizer(run, start.name)
     if max(stages) < 2:
         return
     source = LiveFeatures(recognizer, run.clips.val, device=run.device)
@@ -65,72 +75,75 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
     Raises:
         UserError: a checkpoint that a stage starts from is missing or of another architecture, or a bank is stale.
     """
-    todo = [name for stage in stages for name in unfinished(run, stage)]
-    stale = {*(name.removeprefix("stage") for name in todo), "evaluate"}
-    if {"stage0", "stage1"} & {*todo}:
-        stale.add("bank")
-    seconds = {name: value for name, value in run.folder.read_seconds().items() if name not in stale}
+    todo = [step for stage in stages for step in unfinished(run, stage)]
+    stale = and_after(step.name for step in todo)
+    seconds = {
+        name: value
+        for name, value in run.folder.read_seconds().items()
+        if name != "evaluate" and not any(step.took(name) for step in stale)
+    }
 
-    def note(name: str, spent: float) -> None:
-        seconds[name.removeprefix("stage")] = spent
+    def note(step: Step, spent: float) -> None:
+        seconds[step.short_name] = spent
         run.folder.write_results(results([], seconds, run.clips.failed))
 
-    if "stage0" in todo:
+    if ENCODERS in todo:
         recognizer = run.new_recognizer()
         spent = train_encoders(run, recognizer)
-        save_recognizer(run, "stage0", recognizer)
-        note("stage0", spent)
-    if "stage1" in todo:
-        recognizer = load_recognizer(run, "stage0")
+        save_recognizer(run, ENCODERS.name, recognizer)
+        note(ENCODERS, spent)
+    if RANDOM_PATCHES in todo:
+        recognizer = load_recognizer(run, ENCODERS.name)
         spent = train_on_random_patches(run, recognizer)
-        save_recognizer(run, "stage1", recognizer)
-        note("stage1", spent)
+        save_recognizer(run, RANDOM_PATCHES.name, recognizer)
+        note(RANDOM_PATCHES, spent)
     if max(stages) < 2:
         return None
 
-    recognizer = load_recognizer(run, "stage1")
+    recognizer = load_recognizer(run, RANDOM_PATCHES.name)
     features = RunFeatures(run, recognizer)
-    if any(name.startswith("stage2") for name in todo):
+    if any(step.number == POLICY.number for step in todo):
         _train_policies(run, features, todo, note)
-    if any(name.startswith("stage3") for name in todo):
+    if any(step.number == CLASSIFIER.number for step in todo):
         _finetune_classifiers(run, features, todo, note)
     return features
 
 
-def _train_policies(run: Run, features: RunFeatures, todo: Sequence[str], note: Note) -> None:
+def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
     """Stage II: π, then a π′ for each price."""
     validation = features.validation()
     training = features.training(run.config.stage2.features)
     env = run.env(training, features.recognizer.classifier)
-    if "stage2" in todo:
+    if POLICY in todo:
         agent = run.new_agent(env)
         spent = train_policy(run, agent, validation) if agent.learns else 0.0
         save_agent(run, agent)
-        note("stage2", spent)
+        note(POLICY, spent)
     for point in operating_points(run):
-        name = point.stage(2)
-        if name in todo:
+        step = SKIPPING.at(point.price)
+        if step in todo:
             # As it was saved: the same whether it was trained just now or in an earlier process.
             skipper = new_skipper(run, env, load_agent(run, run.new_agent(env)), point)
-            spent = train_policy(run, skipper, validation, stage=name, epochs=run.config.skip.epochs)
-            save_agent(run, skipper, name)
-            note(name, spent)
+            spent = train_policy(run, skipper, validation, step=step, epochs=run.config.skip.epochs)
+            save_agent(run, skipper, step.name)
+            note(step, spent)
 
 
-def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[str], note: Note) -> None:
+def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
     """Stage III: an f_C for π, and one for π with each π′; all start from stage I's."""
     classifier = features.recognizer.classifier
     env = run.env(features.training(run.config.stage3.features), classifier)
     agent = load_agent(run, run.new_agent(env))
 
-    def finetune(name: str, agent: Agent) -> None:
+    def finetune(step: Step, agent: Agent) -> None:
         own = copy.deepcopy(classifier)
-        spent = finetune_classifier(run, own, agent, agent.env.source, stage=name)
-        save_classifier(run, name, own, {})
-        note(name, spent)
+        spent = finetune_classifier(run, own, agent, agent.env.source, step=step)
+        save_classifier(run, step.name, own, {})
+        note(step, spent)
 
-    if "stage3" in todo:
-        finetune("stage3", agent)
+    if CLASSIFIER in todo:
+        finetune(CLASSIFIER, agent)
     for point in operating_points(run):
-        if point.stage(3) in todo:
-            finetune(point.stage(3), load_skipper(run, env, agent, point))
+        step = SKIPPING_CLASSIFIER.at(point.price)
+        if step in todo:
+            finetune(step, load_skipper(run, env, agent, point))

@@ -66,10 +66,15 @@ def test_what_a_stage_done_anew_leaves(stage: int, kept: list[str]) -> None:
     assert {step.name for step in stale_from(stage)} == {step.name for step in STEPS} - {*kept}
 
 
-def test_what_starts_from_a_knob_is_of_its_family() -> None:
-    assert [step.name for step in and_after(["stage2.skip0.1"])] == ["stage2.skip", "stage3.skip"]
+def test_what_starts_from_a_knob_is_of_the_same_knob() -> None:
+    assert [step.name for step in and_after(["stage2.skip0.1"])] == ["stage2.skip0.1", "stage3.skip0.1"]
+    assert [step.name for step in and_after(["stage2"])] == ["stage2", "stage2.skip", "stage3", "stage3.skip"]
     step = find_step("stage2.skip0.1")
-    assert (step, step.number, step.rates) == (SKIPPING.at(0.1), 2, SKIPPING.rates)
+    assert step == SKIPPING.at(0.1)
+    assert step.took("2.skip0.1")
+    assert not step.took("2.skip0.15")
+    assert SKIPPING.took("2.skip0.15")
+    assert (step.number, step.rates) == (2, SKIPPING.rates)
     assert find_step("mine").number is None
 
 

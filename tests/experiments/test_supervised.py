@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
+from adafocus_rl.agents.learner import no_tick
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
@@ -18,12 +19,10 @@ from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.config.stages import ComputeConfig, SGDConfig
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.optim import sgd_optimizer
-from adafocus_rl.experiments.training.progress import Mean
 from adafocus_rl.experiments.training.stage0 import train_encoders
-from adafocus_rl.experiments.training.stage1 import random_patch_loss, train_on_random_patches
-from adafocus_rl.experiments.training.update import Update
-from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
+from adafocus_rl.experiments.training.stage1 import PatchBatch, random_patch_loss, train_on_random_patches
+from adafocus_rl.experiments.training.supervised import SupervisedLearner
+from adafocus_rl.models import ModelConfig, Recognizer
 
 CPU = torch.device("cpu")
 
@@ -42,9 +41,9 @@ def without_batch_norm(recognizer: Recognizer) -> Recognizer:
     return recognizer
 
 
-def stage_1(recipe: Path, run: Path, *arguments: str, batch_norm: bool = True) -> dict[str, Tensor]:
+def stage_1(recipe: Path, folder: Path, *arguments: str, batch_norm: bool = True) -> dict[str, Tensor]:
     """Parameters and statistics after two epochs of stage I; 12 videos, 5 in a batch, and so 5, 5 and 2."""
-    run = make(recipe, run, "--stage1.epochs=2", "--model.classifier.dropout=0", *arguments)
+    run = make(recipe, folder, "--stage1.epochs=2", "--model.classifier.dropout=0", *arguments)
     recognizer = run.new_recognizer()
     if not batch_norm:
         without_batch_norm(recognizer)
@@ -101,25 +100,39 @@ def test_encoders_compute_in_the_precision_and_losses_do_not(recipe: Path, tmp_p
     assert {parameter.dtype for parameter in recognizer.parameters()} == {torch.float32}
 
 
+@dataclasses.dataclass
+class Slopes:
+    """Two videos whose loss falls with a weight."""
+
+    slope: float
+    rows: Tensor = dataclasses.field(default_factory=lambda: torch.arange(2))
+
+    def __len__(self) -> int:
+        return 2
+
+
 def test_float16_scales_the_loss_and_skips_overflow() -> None:
     """A gradient that is not finite is no step, and halves the scale; the next step is as in float32."""
-    recognizer = Recognizer(
-        ModelConfig(
-            glance=EncoderConfig(name="small_glance"), focus=EncoderConfig(name="small_focus"),
-            classifier=ClassifierConfig(hidden=4), num_classes=2, frame_size=32, glance_size=8, patch_size=16,
-        )
-    )  # fmt: skip
     weight = nn.Linear(1, 1, bias=False)
     nn.init.ones_(weight.weight)
-    sgd = SGDConfig(momentum=0, nesterov=False, weight_decay=0, max_grad_norm=0.5)
-    optimizer = sgd_optimizer([(weight, 0.1)], sgd)
-    update = Update(optimizer, sgd, ComputeConfig(precision="float16"), recognizer, device=CPU)
-    scale = update.scaler.get_scale()
-    for slope, expected, factor in ((float("inf"), 1.0, 0.5), (2.0, 0.95, 0.5)):
+    sgd = SGDConfig(momentum=0, nesterov=False, weight_decay=0, max_grad_norm=0.5, schedule="steps", milestones=[9])
+    learner = SupervisedLearner(
+        {"weight": weight},
+        [(weight, 0.1)],
+        lambda epoch: [Slopes(float("inf") if epoch == 0 else 2.0)],
+        lambda batch, part: (weight.weight.sum() * batch.slope, {"loss": torch.zeros(())}),
+        sgd=sgd,
+        steps=1,
+        epochs=2,
+        device=CPU,
+        compute=ComputeConfig(precision="float16"),
+    )
+    scale = learner.scaler.get_scale()
+    for epoch, expected in enumerate((1.0, 0.95)):
         # The norm is clipped at 0.5 after the loss was scaled back: 1 − 0.1 · 0.5.
-        update(2, lambda rows, slope=slope: (weight.weight.sum() * slope, {}), Mean())  # type: ignore[misc]
+        learner.train_epoch(epoch, no_tick)
         assert weight.weight.item() == pytest.approx(expected)
-        assert update.scaler.get_scale() == scale * factor
+        assert learner.scaler.get_scale() == scale * 0.5
 
 
 def test_the_scale_is_part_of_what_a_stage_resumes_from(recipe: Path, tmp_path: Path) -> None:
@@ -127,8 +140,8 @@ def test_the_scale_is_part_of_what_a_stage_resumes_from(recipe: Path, tmp_path: 
     train_on_random_patches(run, run.new_recognizer())
     (path,) = run.folder.checkpoints.glob("stage1.resume.*")
     _, manifest = checkpoint.load(path)
-    assert manifest["scaler"]["scale"] == 2**16
-    assert manifest["scaler"]["_growth_tracker"] == 3
+    assert manifest["training"]["scaler"]["scale"] == 2**16
+    assert manifest["training"]["scaler"]["_growth_tracker"] == 3
 
 
 @pytest.mark.parametrize(
@@ -162,24 +175,30 @@ def test_two_videos_train_at_full_size() -> None:
     """MobileNet-V2 on 16 frames of 224 pixels, ResNet-50 on 16 patches of 128, as stage I has them; one step."""
     torch.manual_seed(0)
     recognizer = Recognizer(ModelConfig(patch_size=128))
-    sgd = SGDConfig()
-    groups = [(recognizer.focus, 5e-4), (recognizer.classifier, 0.05)]
-    optimizer = sgd_optimizer(groups, sgd)  # type: ignore[arg-type]
     compute = ComputeConfig(precision="float32", accumulate=2, recompute=True)
-    update = Update(optimizer, sgd, compute, recognizer, device=CPU)
-    batch = ClipBatch(
+    recognizer.glance.recompute = recognizer.focus.recompute = True
+    clips = ClipBatch(
         clips=torch.randint(256, (2, 16, 3, 224, 224), dtype=torch.uint8), labels=torch.tensor([3, 199]),
         multi_hot=torch.zeros(2, 200), true_boxes=torch.zeros(2, 16, 4), frames=torch.zeros(2, 16, dtype=torch.long),
         rows=torch.arange(2), failed=[],
     )  # fmt: skip
+    batch = PatchBatch(clips=clips, origin=recognizer.grid.uniform_origin(torch.rand(2, 16, 2)))
+    learner = SupervisedLearner(
+        {"recognizer": recognizer},
+        [(recognizer.focus, 5e-4), (recognizer.classifier, 0.05)],
+        lambda epoch: [batch],
+        partial(random_patch_loss, recognizer, compute),
+        sgd=SGDConfig(),
+        steps=1,
+        epochs=1,
+        device=CPU,
+        compute=compute,
+    )
     before = {name: value.clone() for name, value in recognizer.state_dict().items()}
-    mean = Mean()
     with recognizer.freeze("glance"):
-        recognizer.train()
-        origin = recognizer.grid.uniform_origin(torch.rand(2, 16, 2))
-        update(2, partial(random_patch_loss, recognizer, update, batch, origin), mean)
+        loss = learner.train_epoch(0, no_tick)["train/loss"]
     # Nothing is known yet: the loss is about log 200.
-    assert 4.5 < mean.values()["loss"] < 6.5
+    assert 4.5 < loss < 6.5
     after = recognizer.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("glance"))
     weights = dict(recognizer.named_parameters())
