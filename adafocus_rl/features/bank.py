@@ -85,7 +85,7 @@ class FeatureBank:
         resident: whether the tables are held on the device.
 
     What is verified on opening: the checksums of manifests, done marks and the small arrays of ``clips``, and header
-    and size of the large arrays, whose content :func:`~adafocus_rl.features.verify.verify_bank` looks at.
+    and size of the large arrays, whose content :func:`~adafocus_rl.features.verify.verify_tables` looks at.
 
     Raises:
         UserError: when a table is missing, stale (the entry that differs is named), incomplete or damaged.
@@ -150,11 +150,6 @@ class FeatureBank:
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureBank:
         """Itself: nothing writes to a bank, and a copy of its tables would only take memory."""
         return self
-
-    @property
-    def num_shards(self) -> int:
-        """Number of shards of the table that has most."""
-        return max(table.shards for table in self.tables.values())
 
     def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
         shards = [table.array(number) for number in range(table.shards)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -104,17 +105,27 @@ class TableStore:
             UserError: one is missing, half-written, stale or damaged.
         """
         found = self.tables() if expected is None else self.find(expected)
-        if not found:
-            raise UserError(f"no feature bank in {self.folder}; build one with {BUILD}")
-        for name in expected or ():
-            if name not in found:
-                raise UserError(
-                    f"the feature bank in {self.folder} has no table {name} of this run; build it with {BUILD}"
-                )
+        missing = next((manifest for name, manifest in (expected or {}).items() if name not in found), None)
+        if missing or not found:
+            what = f"no table {missing['table']} of this run" if missing and found else "no feature bank"
+            near = self._nearest(missing) if missing else ""
+            raise UserError(f"{what} in {self.folder}{near}; build {'it' if found else 'one'} with {BUILD}")
         for table in found.values():
             if len(table.marks) < table.shards:
                 raise self.half_written(table)
         return found
+
+    def _nearest(self, wanted: Manifest) -> str:
+        """What tells the table of a shared store that is most alike from the one that is wanted, for a message."""
+        others = []
+        for path in self.folder.glob(f"{wanted['table']}-*/{MANIFEST}"):
+            with contextlib.suppress(UserError):
+                found = [text for _, text in differences(read_manifest(path.parent), wanted)]
+                others.append((len(found), path.parent.name, found))
+        if not others:
+            return ""
+        _, name, found = min(others)
+        return f" (in {name}, {found[0]})" if found else ""
 
     def half_written(self, table: StoredTable) -> UserError:
         """The error of a table that cannot be read as it is."""

@@ -1,24 +1,27 @@
-"""The whole content of a bank, looked at once: checksums, and numbers that are none."""
+"""The whole content of tables, looked at once: checksums, and numbers that are none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import not_finite, verify_checksum
-from adafocus_rl.features.bank import FeatureBank
+from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.specs import CLIPS
 
 
-def verify_bank(
-    bank: FeatureBank, *, paths: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
+def verify_tables(
+    tables: Iterable[StoredTable],
+    *,
+    paths: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[int]:
-    """Reads every table of a bank, in flat memory.
+    """Reads all finished shards of tables, in flat memory.
 
     Args:
-        bank: an opened bank.
+        tables: of one set of clips.
         paths: of the index's videos, for the message; None tells their rows alone.
-        progress: called with (shards looked at, shards in all).
+        progress: called with (shards looked at, shards in all); shards of the same number count as one.
 
     Returns:
         The shards that have no checksums, which an earlier version has built.
@@ -27,24 +30,29 @@ def verify_bank(
         UserError: a table is not what was written, or holds a feature that is NaN or infinite; the message names the
             file, and so the table and the shard.
     """
+    tables = tuple(tables)
+    numbers = sorted({number for table in tables for number in table.marks})
     without = []
-    tables = [table for name, table in bank.tables.items() if name != CLIPS]  # which was verified on opening
-    for number in range(bank.num_shards):
+    for done, number in enumerate(numbers, start=1):
         for table in tables:
-            if number >= table.shards:
-                continue
-            if "checksums" not in table.marks[number]:
-                without.append(number)
-            path = table.file(number, table.name)
-            verify_checksum(path, table.marks[number])
-            row = not_finite(table.array(number))
-            if row is not None:
-                video = number * table.shard_videos + row
-                named = f" ({paths[video]})" if paths is not None else ""
-                raise UserError(
-                    f"{path} holds features of video {video}{named} that are NaN or infinite, which no encoder of a "
-                    "sound run gives; build the bank again with `adafocus features build RUN --overwrite`"
-                )
+            if number in table.marks:
+                _verify_shard(table, number, paths)
+        if any(number in table.marks and "checksums" not in table.marks[number] for table in tables):
+            without.append(number)
         if progress:
-            progress(number + 1, bank.num_shards)
-    return [*dict.fromkeys(without)]
+            progress(done, len(numbers))
+    return without
+
+
+def _verify_shard(table: StoredTable, number: int, paths: Sequence[str] | None) -> None:
+    for name in table.array_names:
+        path = table.file(number, name)
+        verify_checksum(path, table.marks[number])
+        row = None if table.name == CLIPS else not_finite(table.array(number))
+        if row is not None:
+            video = number * table.shard_videos + row
+            named = f" ({paths[video]})" if paths is not None else ""
+            raise UserError(
+                f"{path} holds features of video {video}{named} that are NaN or infinite, which no encoder of a sound "
+                "run gives; build the bank again with `adafocus features build RUN --overwrite`"
+            )

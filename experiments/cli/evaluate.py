@@ -13,6 +13,7 @@ from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.training.full_frame import full_frame_classifier
 
@@ -22,12 +23,14 @@ def evaluate(argv: Sequence[str]) -> int:
     parser = CommandParser(prog="adafocus evaluate", description="Metrics on the validation split.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--agent", help="measure this agent (a class name) alone, and write nothing")
+    parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
     options = parser.parse_args(argv)
     with locked(existing_folder(options.run).path, command_text("adafocus", "evaluate", *argv)):
         run = Run.open(options.run, strict=options.strict)
         run.check_videos()
+        use_store(run.folder, options.features)
         features = RunFeatures(run, load_recognizer(run, "stage1"))
         if options.agent is None:
             found = evaluate_run(run, features, partial(full_frame_classifier, run, features))

@@ -10,10 +10,11 @@ from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.store import FEATURES_HELP, store_of, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.features import FeatureBank
-from adafocus_rl.features.verify import verify_bank
+from adafocus_rl.features.verify import verify_tables
 
 
 def features(argv: Sequence[str]) -> int:
@@ -22,6 +23,7 @@ def features(argv: Sequence[str]) -> int:
     parser.add_argument("action", choices=["build", "check"])
     parser.add_argument("run", help="run folder")
     parser.add_argument("--overwrite", action="store_true", help="build: discard what is there")
+    parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     options = parser.parse_args(argv)
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)
@@ -30,20 +32,27 @@ def features(argv: Sequence[str]) -> int:
         if build:  # a bank is checked without its videos
             run.check_videos()
         recognizer = load_recognizer(run, "stage1")
+        if build:
+            use_store(run.folder, options.features)
         for split in ("train", "val"):
-            bank = open_bank(run, recognizer, split, build=build, overwrite=options.overwrite)
+            store = store_of(run.folder, split, options.features)
+            bank = open_bank(run, recognizer, split, build=build, overwrite=options.overwrite, store=store)
             if not build:
                 _check_content(run, bank, split)
-            say(f"{run.folder.bank(split)}: complete, {len(bank.videos)} videos, fits the run")
+            what = f" of {split}" if store.shared else ""
+            say(f"{store.folder}: complete, {len(bank.videos)} videos{what}, fits the run")
     return 0
 
 
 def _check_content(run: Run, bank: FeatureBank, split: str) -> None:
     index = (run.clips.train_still if split == "train" else run.clips.val).index
-    with Ticker(f"bank {split}", bank.num_shards) as ticker:
-        without = verify_bank(bank, paths=[record.path for record in index], progress=ticker.to)
+    # In a folder of the run's own, also tables that nobody opened.
+    tables = bank.tables if bank.store.shared else {**bank.store.tables(), **bank.tables}
+    shards = max(table.shards for table in tables.values())
+    with Ticker(f"bank {split}", shards) as ticker:
+        without = verify_tables(tables.values(), paths=[record.path for record in index], progress=ticker.to)
     if without:
         say(
-            f"warning: {len(without)} of {bank.num_shards} shards of {bank.folder} are of an earlier version and have "
-            "no checksums, so damage to them cannot be seen; `adafocus features build RUN --overwrite` makes them anew"
+            f"warning: {len(without)} of {shards} shards of {bank.folder} are of an earlier version and have no "
+            "checksums, so damage to them cannot be seen; `adafocus features build RUN --overwrite` makes them anew"
         )

@@ -17,6 +17,7 @@ from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.same_run import check_same_run
+from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.training.full_frame import full_frame_classifier
 from adafocus_rl.experiments.training.train import rehearse
@@ -35,6 +36,7 @@ def train(argv: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on where the run in this folder stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard the run in this folder")
+    parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print results.json on stdout instead of the table")
     keys = experiment_parser("adafocus train")
@@ -71,6 +73,7 @@ def train(argv: Sequence[str]) -> int:
             for name in folder.discard_from(min(stages)):
                 run.log.forget(name)
         folder.describe(config_text=settings.text, command=command)
+        use_store(folder, options.features)
         features = train_run(run, stages)
         if features is None:
             finish(run, run.folder.read_results(), as_json=options.json)

@@ -23,6 +23,7 @@ from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import is_finished, load_recognizer, save_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import BANK, ENCODERS, RANDOM_PATCHES, STILLS, first_affected, keys_of, matters
+from adafocus_rl.experiments.run.store import shared_store, use_store
 from adafocus_rl.experiments.terminal.command_line import command_text
 from adafocus_rl.experiments.training.train import train
 from adafocus_rl.models.recognizer import Recognizer
@@ -107,6 +108,8 @@ def prepare(base: Base, origin: Run) -> None:
     base.folder.describe(
         config_text=settings.text, command=f"# {origin.folder.path} with {command_text(*arguments)}, {base.needs}"
     )
+    # A base keeps its features where the run does, so tables that are the same are built once.
+    use_store(base.folder, shared_store(origin.folder))
     if not is_finished(run, RANDOM_PATCHES.name):
         start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
         save_recognizer(run, start.name, _resized(load_recognizer(origin, start.name), run))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.store import note_index, noted_index, store_of
 from adafocus_rl.experiments.terminal.progress import Ticker
-from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, TableStore, build_bank
+from adafocus_rl.features import (
+    DEFAULT_TABLES,
+    FeatureBank,
+    FeatureSource,
+    LiveFeatures,
+    TableSpec,
+    TableStore,
+    build_bank,
+)
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.models.recognizer import Recognizer
@@ -25,15 +35,24 @@ class RunFeatures:
         run: the run.
         recognizer: frozen f_G and f_L.
         build: build banks, or finish building them, if need be; otherwise they must be there.
+        tables: what banks hold; a method adds its own to :data:`~adafocus_rl.features.DEFAULT_TABLES`.
 
     Attributes:
         seconds: time spent building and opening banks.
     """
 
-    def __init__(self, run: Run, recognizer: Recognizer, *, build: bool = True) -> None:
+    def __init__(
+        self,
+        run: Run,
+        recognizer: Recognizer,
+        *,
+        build: bool = True,
+        tables: Sequence[TableSpec] = DEFAULT_TABLES,
+    ) -> None:
         self.run = run
         self.recognizer = recognizer
         self.build = build
+        self.tables = tables
         self.seconds = 0.0
         self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
 
@@ -48,11 +67,12 @@ class RunFeatures:
     def _open(self, split: Split, kind: Kind) -> FeatureSource:
         if (split, kind) not in self._opened:
             started = time.monotonic()
-            self._opened[split, kind] = (
-                open_bank(self.run, self.recognizer, split, build=self.build) if kind == "bank" else self._live(split)
-            )
+            self._opened[split, kind] = self._bank(split) if kind == "bank" else self._live(split)
             self.seconds += time.monotonic() - started
         return self._opened[split, kind]
+
+    def _bank(self, split: Split) -> FeatureBank:
+        return open_bank(self.run, self.recognizer, split, build=self.build, tables=self.tables)
 
     def _live(self, split: Split) -> LiveFeatures:
         dataset = self.run.clips.train if split == "train" else self.run.clips.val
@@ -61,7 +81,14 @@ class RunFeatures:
 
 
 def open_bank(
-    run: Run, recognizer: Recognizer, split: Split, *, build: bool = True, overwrite: bool = False
+    run: Run,
+    recognizer: Recognizer,
+    split: Split,
+    *,
+    build: bool = True,
+    overwrite: bool = False,
+    store: TableStore | None = None,
+    tables: Sequence[TableSpec] = DEFAULT_TABLES,
 ) -> FeatureBank:
     """The run's bank of a split.
 
@@ -71,13 +98,15 @@ def open_bank(
         split: which videos.
         build: build it, or finish building it, if need be.
         overwrite: build it anew, whatever is there.
+        store: where its tables lie; None for where the run keeps them.
+        tables: what it holds; others are added to :data:`~adafocus_rl.features.DEFAULT_TABLES`.
 
     Raises:
         UserError: the bank was built from other weights, videos or transforms, or is incomplete and not to be built.
     """
     dataset = run.clips.train_still if split == "train" else run.clips.val
     config = run.config.bank
-    store = TableStore(run.folder.bank(split))
+    store = store_of(run.folder, split) if store is None else store
     if build:
         with Ticker(f"bank {split}", len(dataset)) as ticker:
             build_bank(
@@ -88,12 +117,15 @@ def open_bank(
                 workers=run.config.data.workers,
                 shard_videos=config.shard_videos,
                 chunk_videos=config.chunk_videos,
+                tables=tables,
                 overwrite=overwrite,
                 progress=ticker.to,
             )
-    expected = expected_manifests(recognizer, dataset)
+        if store.shared:
+            note_index(run.folder, split, dataset.index.hash())
+    expected = expected_manifests(recognizer, dataset, tables=tables)
     # Some formats name videos without their endings or folders: their paths are known only while they are there.
-    index = _built_from(store) if not build and missing(dataset.index) else None
+    index = noted_index(run.folder, store, split) if not build and missing(dataset.index) else None
     unfound = index not in (None, expected[CLIPS]["index"])
     if unfound:
         expected = {name: {**manifest, "index": index} for name, manifest in expected.items()}
@@ -106,12 +138,6 @@ def open_bank(
         )
     run.clips.note_failures(bank.failed)
     return bank
-
-
-def _built_from(store: TableStore) -> str | None:
-    """Hash of the index that the bank was built from; None without a bank."""
-    clips = store.tables().get(CLIPS)
-    return None if clips is None else str(clips.manifest.get("index"))
 
 
 def _labels(bank: FeatureBank, row: int) -> set[int]:

@@ -16,7 +16,7 @@ from adafocus_rl.files import append_line, read_json, user_path, write_json, wri
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
-    "results.json", "patches.png", "episodes.safetensors", "report.html",
+    "features.json", "results.json", "patches.png", "episodes.safetensors", "report.html",
 )  # fmt: skip
 """Everything that a run writes."""
 
@@ -54,8 +54,13 @@ class RunFolder:
 
     @property
     def features(self) -> Path:
-        """Folder of feature banks."""
+        """Folder of the run's own feature banks."""
         return self.path / "features"
+
+    @property
+    def store(self) -> Path:
+        """Where the features lie if the run shares them with others."""
+        return self.path / "features.json"
 
     @property
     def sheet(self) -> Path:
@@ -77,7 +82,7 @@ class RunFolder:
         return self.checkpoints / f"{name}.safetensors"
 
     def bank(self, split: str) -> Path:
-        """The feature bank of ``train`` or ``val``."""
+        """The run's own feature bank of ``train`` or ``val``."""
         return self.features / split
 
     def describe(self, *, config_text: str, command: str) -> None:

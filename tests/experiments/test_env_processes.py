@@ -157,7 +157,10 @@ def test_the_videos_may_be_gone(finished: Path, videoless: Path, videos: Path) -
         gym.make(PATCHES, run=str(videoless))
 
 
-def test_names_without_endings_need_no_videos_either(run: Path, videos: Path, cli: Any) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_names_without_endings_need_no_videos_either(
+    run: Path, videos: Path, cli: Any, tmp_path: Path, shared: bool
+) -> None:
     """What a name means is looked up among the files: without them it stays what the list says."""
     lists = {}
     for split in ("train", "val"):
@@ -167,7 +170,8 @@ def test_names_without_endings_need_no_videos_either(run: Path, videos: Path, cl
         (videos / f"{split}_boxes.csv").unlink()
     _set(run, embedded=None, root=str(videos), train_list=str(lists["train"]), val_list=str(lists["val"]))
     shutil.rmtree(run / "features")
-    assert cli("features", "build", run).code == 0
+    store = ["--features", tmp_path / "store"] if shared else []
+    assert cli("features", "build", run, *store).code == 0
     for split in ("train", "val"):
         shutil.rmtree(videos / split)
     env = gym.make(PATCHES, run=str(run))

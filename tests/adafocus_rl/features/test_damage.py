@@ -17,7 +17,7 @@ from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank, build_bank
 from adafocus_rl.features.manifest import digest
-from adafocus_rl.features.verify import verify_bank
+from adafocus_rl.features.verify import verify_tables
 from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
@@ -45,7 +45,9 @@ def bank(sound: Path, tmp_path: Path) -> Path:
 
 def check(folder: Path) -> list[int]:
     """As ``adafocus features check`` does."""
-    return verify_bank(FeatureBank(folder, device=CPU), paths=[f"{number}.mp4" for number in range(6)])
+    return verify_tables(
+        FeatureBank(folder, device=CPU).tables.values(), paths=[f"{number}.mp4" for number in range(6)]
+    )
 
 
 def test_a_sound_bank_has_checksums(bank: Path) -> None:

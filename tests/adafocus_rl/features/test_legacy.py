@@ -17,7 +17,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank, TableSpec, build_bank
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.manifest import digest
-from adafocus_rl.features.verify import verify_bank
+from adafocus_rl.features.verify import verify_tables
 from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_an_old_bank_is_read(old: tuple[Path, Recognizer, ClipDataset]) -> None:
     assert torch.equal(left.full(), right.full())
     assert torch.equal(left.multi_hot, right.multi_hot)
     # Those of version 1 cannot be verified, which is said.
-    assert verify_bank(bank) == ([0, 1] if _version(folder) == 1 else [])
+    assert verify_tables(bank.tables.values()) == ([0, 1] if _version(folder) == 1 else [])
 
 
 def test_what_augments_is_no_matter_of_an_old_bank_either(
@@ -121,7 +121,7 @@ def test_another_recognizer_s_old_bank_is_refused(
     build_bank(folder, make_recognizer(seed=1), dataset, device=CPU, shard_videos=4, overwrite=True)
     assert not (folder / "manifest.json").exists()
     assert not list(folder.glob("shard_*"))
-    assert verify_bank(FeatureBank(folder, device=CPU)) == []
+    assert verify_tables(FeatureBank(folder, device=CPU).tables.values()) == []
 
 
 def test_an_old_bank_is_not_finished(old: tuple[Path, Recognizer, ClipDataset]) -> None:
@@ -153,7 +153,7 @@ def test_damage_is_found_in_an_old_bank(old: tuple[Path, Recognizer, ClipDataset
     path.write_bytes(content)
     if _version(folder) == 2:
         with pytest.raises(UserError, match=f"{path} is damaged: it does not have the checksum"):
-            verify_bank(FeatureBank(folder, device=CPU))
+            verify_tables(FeatureBank(folder, device=CPU).tables.values())
     manifest = json.loads((folder / "manifest.json").read_text())
     for wrong in ({"tables": []}, {"videos": "6"}, {"tables": {"../x": {"shape": [3], "dtype": "float16"}}}):
         write_sealed(folder / "manifest.json", {**manifest, **wrong})

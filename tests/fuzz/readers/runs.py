@@ -89,13 +89,16 @@ def _agree(shard: Path, manifest: Mapping[str, Any] | None = None) -> None:
 
 @reader("banks", weight=7)
 def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
-    """Feature banks: manifest, done marks, tables."""
+    """Feature banks: manifests, done marks, tables, and the note of where they lie."""
     run = corpus.copy(corpus.run, folder / "run")
     bank = run / "features" / rng.choice(("train", "val"))
     table = rng.choice(sorted(path.parent for path in bank.glob("*/manifest.json")))
     shard = rng.choice(sorted(table.glob("shard_*")))
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.06:
+        path = run / "features.json"
+        path.write_text(json.dumps({"store": str(run / "features" / "train"), "index": {"train": "0", "val": "0"}}))
+    elif kind < 0.3:
         path = table / "manifest.json"
     elif kind < 0.55:
         path = shard / "done.json"

@@ -1,0 +1,142 @@
+"""Runs that share a store of features."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import yaml
+
+from adafocus_rl.experiments.run.features import open_bank
+from adafocus_rl.experiments.run.handover import load_recognizer
+from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.features import DEFAULT_TABLES, TableSpec
+
+Cli = Any
+Look = Any
+
+TABLES = ("clips", "full", "global_map", "global_vector", "local", "thumbnail")
+
+
+@pytest.fixture
+def two_runs(run: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The same run twice, without features."""
+    shutil.rmtree(run / "features")
+    return run, Path(shutil.copytree(run, tmp_path / "second"))
+
+
+def _mtimes(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_runs_share_a_store(
+    cli: Cli, two_runs: tuple[Path, Path], tmp_path: Path, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_runs
+    expected = look.results(first)
+    monkeypatch.chdir(tmp_path)
+    done = cli("features", "build", first, "--features", "store")
+    assert done.code == 0, done.err
+    store = tmp_path / "store"
+    assert f"{store}: complete, 12 videos of train, fits the run" in done.err
+    assert not (first / "features").exists()
+    # One folder for each table of either list.
+    assert sorted(path.name.split("-")[0] for path in store.iterdir()) == sorted(2 * TABLES)
+    before = _mtimes(store)
+    done = cli("evaluate", second, "--features", store)
+    assert done.code == 0, done.err
+    assert _mtimes(store) == before
+    found = look.results(second)
+    assert {**found, "seconds": None} == {**expected, "seconds": None}
+    # Both remember where their features lie, wherever they are.
+    moved = first.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    assert cli("features", "check", moved).code == 0
+    assert cli("evaluate", moved).code == 0
+    env = gym.make("adafocus_rl:AdaFocus/PatchSelection-v0", run=str(moved))
+    env.reset(seed=0)
+    assert not (moved / "features").exists()
+    assert _mtimes(store) == before
+
+
+def test_a_run_is_trained_on_a_shared_store(cli: Cli, recipe: Path, run: Path, tmp_path: Path, look: Look) -> None:
+    store, other = tmp_path / "store", tmp_path / "other"
+    done = cli("train", recipe, "--out", other, "--features", store)
+    assert done.code == 0, done.err
+    assert look.checkpoints(other) == look.checkpoints(run)
+    before = _mtimes(store)
+    # Discarding a run discards nothing that others may use.
+    assert cli("train", recipe, "--out", other, "--stages", "1", "2", "--stage1.epochs=2").code == 0
+    assert {name: time for name, time in _mtimes(store).items() if name in before} == before
+    assert not (other / "features").exists()
+    assert cli("train", recipe, "--out", other, "--overwrite", "--stages", "0").code == 0
+    assert not (other / "features.json").exists()
+    assert {name: time for name, time in _mtimes(store).items() if name in before} == before
+
+
+def test_a_flipped_bit_in_any_table_is_found(cli: Cli, run: Path, tmp_path: Path) -> None:
+    assert cli("features", "build", run, "--features", tmp_path / "store").code == 0
+    for folder in (run / "features" / "train", tmp_path / "store"):
+        given = ["--features", folder] if folder.name == "store" else []
+        if not given:
+            (run / "features.json").unlink()
+        for path in sorted(folder.glob("*/shard_00001/*.npy")):
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 4]))
+            done = cli("features", "check", run, *given)
+            assert done.code == 2
+            assert f"{path} is damaged" in done.err  # which names table and shard
+            path.write_bytes(whole)
+        assert cli("features", "check", run, *given).code == 0
+
+
+def test_a_flipped_bit_in_a_table_that_nobody_opens_is_found(cli: Cli, run: Path) -> None:
+    color = TableSpec(name="color", fill=lambda chunk: chunk.frames.mean((2, 3)))
+    opened = Run.open(run)
+    open_bank(opened, load_recognizer(opened, "stage1"), "val", tables=(*DEFAULT_TABLES, color))
+    assert cli("features", "check", run).code == 0
+    path = run / "features" / "val" / "color" / "shard_00000" / "color.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    done = cli("features", "check", run)
+    assert done.code == 2
+    assert f"{path} is damaged" in done.err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"store": 3, "index": {}}', '{"store": "\\u0000", "index": {}}'])
+def test_a_damaged_note_of_the_store_is_a_sentence(cli: Cli, run: Path, tmp_path: Path, text: str) -> None:
+    (run / "features.json").write_text(text)
+    done = cli("features", "check", run)
+    assert done.code == 2
+    assert str(run / "features.json") in done.err
+    if not text:
+        # A store that is given is remembered instead.
+        assert cli("features", "build", run, "--features", tmp_path / "store").code == 0
+        assert json.loads((run / "features.json").read_text())["store"] == str(tmp_path / "store")
+
+
+def test_a_store_that_has_gone_is_named(cli: Cli, run: Path, tmp_path: Path) -> None:
+    assert cli("features", "build", run, "--features", tmp_path / "store").code == 0
+    shutil.rmtree(tmp_path / "store")
+    done = cli("features", "check", run)
+    assert done.code == 2
+    assert f"no feature bank in {tmp_path / 'store'}" in done.err
+
+
+def test_a_variant_with_another_grid_shares_its_run_s_store(cli: Cli, run: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert cli("features", "build", run, "--features", store).code == 0
+    before = _mtimes(store)
+    path = tmp_path / "sizes.yaml"
+    variants = [
+        {"name": "as it is", "overrides": {"agent": "CenterAgent"}},
+        {"name": "grid of 2", "overrides": {"agent": "CenterAgent", "model.grid": 2}},
+    ]
+    path.write_text(yaml.safe_dump(variants))
+    done = cli("compare", run, "--ablation", path, "--seeds", "1", "--jobs", "1")
+    assert done.code == 0, done.err
+    added = {Path(name).relative_to(store).parts[0].split("-")[0] for name in {*_mtimes(store)} - {*before}}
+    assert added == {"local"}
