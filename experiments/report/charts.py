@@ -132,17 +132,23 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     Args:
         settings: further ones of matplotlib's ``rcParams``.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it makes a folder for its cache is no news
-    import matplotlib
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)  # where it keeps its cache of fonts is no news
+    try:
+        import matplotlib
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # Letters that its font lacks: a page has others, and a picture shows a box.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        matplotlib.rcdefaults()
-        # A name may hold dollars, between which a formula would stand.
-        ours: Any = {"text.parse_math": False, "font.size": FONT, "legend.fontsize": FONT, "axes.titlesize": FONT}
-        matplotlib.rcParams.update({**ours, **(settings or {})})
-        yield
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            # Letters that its font lacks: a page has others, and a picture shows a box.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+            matplotlib.rcdefaults()
+            # A name may hold dollars, between which a formula would stand.
+            ours: Any = {"text.parse_math": False, "font.size": FONT, "legend.fontsize": FONT, "axes.titlesize": FONT}
+            ours.update(settings or {})
+            matplotlib.rcParams.update(ours)
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
