@@ -1,7 +1,6 @@
 """Accuracy of predictions: top-1 and mean average precision.
 
-Both take NumPy arrays of N videos and K classes; scores are any numbers that grow with belief (logits will
-do).
+Both take NumPy arrays of N videos and K classes. Scores are any numbers that increase with confidence, such as logits.
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeanAP:
-    """Mean average precision and the classes it is a mean over."""
+    """Mean average precision, and the number of classes in the mean."""
 
     value: float
-    """Mean over `classes_used` classes, in [0, 1]; NaN when no class has a positive video."""
+    """Mean over ``classes_used`` classes, in [0, 1]; NaN if no class has a positive video."""
     classes_used: int
     """Number of classes with at least one positive video."""
     classes_absent: int
-    """Number of classes without a positive video: undefined average precision, so left out."""
+    """Number of classes without a positive video; their average precision is undefined, so they are left out."""
 
 
 def hits(scores: Array, labels: Array) -> Array:
-    """For each video whether its highest-scored class is (one of) its true class(es).
+    """Return for each video whether its highest-scored class is one of its true classes.
 
     Args:
-        scores: (N, K) finite numbers; of equal scores the lower class counts as highest.
+        scores: (N, K) finite numbers; among equal scores, the lower class wins.
         labels: (N,) integer classes, or (N, K) multi-hot of zeros and ones for videos with several classes.
 
     Returns:
         (N,) booleans.
 
     Raises:
-        ValueError: shapes do not fit, a score is not finite, or a class is outside [0, K).
+        ValueError: the shapes do not match, a score is not finite, or a class is outside [0, K).
     """
     scores, labels = _scores(scores), np.asarray(labels)
     if labels.shape not in (scores.shape[:1], scores.shape):
@@ -54,7 +53,7 @@ def hits(scores: Array, labels: Array) -> Array:
 
 
 def top1(scores: Array, labels: Array) -> float:
-    """Fraction of :func:`hits`, in [0, 1]; NaN when N is 0."""
+    """Fraction of ``hits``, in [0, 1]; NaN if N is 0."""
     found = hits(scores, labels)
     return float(found.mean()) if len(found) else float("nan")
 
@@ -62,15 +61,15 @@ def top1(scores: Array, labels: Array) -> float:
 def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
     """Mean over classes of scikit-learn's average precision, Σ (recall_i − recall_{i−1}) · precision_i over thresholds.
 
-    Videos of equal score enter together, so the value does not depend on their order. Classes without a positive video
-    are left out and counted.
+    Videos with equal scores share a threshold, so the value does not depend on their order. Classes without a positive
+    video are left out and counted.
 
     Args:
         scores: (N, K) finite numbers.
         multi_hot: (N, K) zeros and ones; several ones per row for videos with several classes.
 
     Raises:
-        ValueError: shapes differ or a score is not finite.
+        ValueError: the shapes differ, or a score is not finite.
     """
     from sklearn.metrics import average_precision_score  # slow to import
 
@@ -91,7 +90,7 @@ def _scores(scores: Array) -> Array:
     scores = np.asarray(scores)
     if scores.ndim != 2:
         raise ValueError(f"scores have shape {scores.shape}; expected (N, K)")
-    # A NaN would rank last without a word and lower the metric; a diverged model must be seen as one.
+    # A NaN would silently rank last and lower the metric; a diverged model must be reported instead.
     if not np.isfinite(scores).all():
         raise ValueError("a score is NaN or infinite; expected finite numbers")
     return scores

@@ -1,8 +1,8 @@
-"""Plain data to typed values: what YAML, JSON and command lines hold, as the annotations of our own code want it.
+"""Conversion of plain data from YAML, JSON and command lines to typed values, by annotation.
 
-The annotation alone says what becomes of a value. A value never names a class, a function or a module: nothing that it
-says is looked up, imported or called. Annotations that only code could satisfy (functions, classes, arbitrary objects)
-take nothing.
+The annotation alone determines the result. A value is never interpreted as the name of a class, function or module, so
+nothing is looked up, imported or called. Annotations that only code could satisfy (functions, classes, arbitrary
+objects) accept no value.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from adafocus_rl.yaml_text import check_text, parse_yaml
 T = TypeVar("T")
 
 INTEGER_LIMIT = 2**63
-"""Whole numbers are below it, as those of tensors are."""
+"""Bound of the magnitude of integers, as in int64 tensors."""
 
 _DIGITS = re.compile(r"\s*[-+]?[0-9]{1,40}\s*")
 
 
 def build(kind: type[T], values: Mapping[str, Any], key: str, *, whose: str = "") -> T:
-    """An object of a class with plain keyword arguments, each converted as its annotation says.
+    """Create an object from plain keyword arguments, each converted by its annotation.
 
     Args:
-        kind: the class, a dataclass for one.
+        kind: the class, for example a dataclass.
         values: plain data by name.
-        key: what the values are called, for messages: ``data.embedded_options``.
-        whose: of what they are the options, for messages: ``moving_digits``; empty for nothing.
+        key: dotted key of the values, for messages: ``data.embedded_options``.
+        whose: owner of the options, for messages: ``moving_digits``; empty if there is none.
 
     Raises:
-        UserError: an unknown name, a missing one, a wrong type, or a value that the class refuses.
+        UserError: a name is unknown or missing, a type is wrong, or the class refuses a value.
     """
     return made(kind, typed(kind, values, key, whose=whose), key)
 
 
 def typed(kind: type[Any], values: Mapping[str, Any], key: str, *, whose: str = "") -> dict[str, Any]:
-    """Plain keyword arguments of a class, each converted as its annotation says; as :func:`build`, but no object.
+    """Convert plain keyword arguments of a class by their annotations; the arguments are those of ``build``.
 
     Raises:
-        UserError: an unknown name, or a wrong type.
+        UserError: a name is unknown, or a type is wrong.
     """
     options = options_of(kind)
     arguments = {}
@@ -60,7 +60,7 @@ def typed(kind: type[Any], values: Mapping[str, Any], key: str, *, whose: str = 
 
 
 def made(kind: type[T], arguments: Mapping[str, Any], key: str) -> T:
-    """An object of a class with typed keyword arguments; errors name the dotted key under which they stand.
+    """Create an object from typed keyword arguments; errors name the dotted key of the option.
 
     Raises:
         UserError: an argument is missing, or the class refuses a value.
@@ -77,15 +77,15 @@ def made(kind: type[T], arguments: Mapping[str, Any], key: str) -> T:
 
 
 def convert(value: Any, hint: Any, key: str) -> Any:
-    """A plain value as an annotation wants it: 1 as 1.0, ``"3"`` as 3, a list as a tuple, a name as an Enum's member.
+    """Convert a plain value by an annotation: 1 to 1.0, ``"3"`` to 3, a list to a tuple, a name to an Enum's member.
 
     Args:
         value: plain data.
         hint: the annotation.
-        key: what the value is called, for the message.
+        key: dotted key of the value, for the message.
 
     Raises:
-        UserError: it does not fit; the message says what is expected.
+        UserError: the value does not match the annotation; the message says what is expected.
     """
     if not is_readable(hint):
         raise UserError(f"{key} takes {describe(hint)}, which no file and no option can give; leave it out")
@@ -102,10 +102,10 @@ def convert(value: Any, hint: Any, key: str) -> Any:
 
 
 def convert_text(text: str, hint: Any, key: str) -> Any:
-    """A value from a command line as an annotation wants it: YAML, but text as it stands where text is wanted.
+    """Convert a value from a command line by an annotation: parse it as YAML, but keep it if text is expected.
 
     Raises:
-        UserError: as ``convert``.
+        UserError: as for ``convert``.
     """
     whole, origin, inner = taken_apart(hint)
     parts = inner if origin is Union else (whole,)
@@ -119,17 +119,17 @@ def convert_text(text: str, hint: Any, key: str) -> Any:
         if len(others) == len(parts):
             raise
         return convert(text, hint, key)
-    # ``null`` is null even where text is wanted, but 12 is text there.
+    # Where text is accepted, ``null`` still means null, but 12 means the text "12".
     if len(others) < len(parts) and (isinstance(value, str) or not any(_fits(value, part, key) for part in others)):
         value = text
     return convert(value, hint, key)
 
 
 def plain(value: Any) -> Any:
-    """A typed value as plain data, copied: dataclasses as blocks, tuples as lists, Enums by name, paths as text.
+    """Convert a typed value to plain data: dataclasses to dicts, tuples to lists, Enums to names, paths to text.
 
     Raises:
-        TypeError: a value that is none of these.
+        TypeError: a value has another type.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
@@ -147,7 +147,7 @@ def plain(value: Any) -> Any:
 
 
 def plain_options(options: Any) -> dict[str, Any]:
-    """The options of a dataclass as plain data, without those that no plain data can hold (functions, objects)."""
+    """Convert the options of a dataclass to plain data, leaving out functions and other objects."""
     found = {}
     for name, option in options_of(type(options)).items():
         try:
@@ -160,13 +160,13 @@ def plain_options(options: Any) -> dict[str, Any]:
 
 
 def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str = "") -> str:
-    """One sentence for a key that does not exist.
+    """Message for an unknown key, in one sentence.
 
     Args:
-        key: what was got.
-        known: what exists; the nearest is suggested.
-        whose: of what they are keys; empty for nothing.
-        otherwise: what to do where none is near; by default to choose one of them.
+        key: the unknown key.
+        known: the existing keys; the closest is suggested.
+        whose: owner of the keys; empty if there is none.
+        otherwise: advice if no key is close; by default, to choose one of them.
     """
     near = nearest(key, known)
     advice = otherwise or f"choose one of: {', '.join(known) or 'there is none'}"
@@ -174,11 +174,11 @@ def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str =
 
 
 class _DoesNotFitError(Exception):
-    """The value is not of the annotated kind."""
+    """The value does not match the annotation."""
 
 
 def _parsed(text: str, key: str) -> Any:
-    """A value that stands by itself: 010 is 10 here, whatever it is in YAML."""
+    """Parse a single value; unlike in YAML, 010 is 10."""
     return int(text) if _DIGITS.fullmatch(text) else parse_yaml(text, key)
 
 
@@ -191,7 +191,7 @@ def _fits(value: Any, hint: Any, key: str) -> bool:
 
 
 def _converted(value: Any, hint: Any, key: str, *, lenient: bool) -> Any:
-    """The value, if it fits; ``lenient`` takes text for the number that it spells."""
+    """Convert the value if it matches the annotation; ``lenient`` also converts text to numbers."""
     hint, origin, inner = taken_apart(hint)
     if origin is Union:
         return _first(value, [part for part in inner if is_readable(part)], key, lenient=lenient)
@@ -228,7 +228,7 @@ def _first(value: Any, hints: Sequence[Any], key: str, *, lenient: bool) -> Any:
 
 def _first_of(value: Any, choices: Mapping[Any, Any]) -> Any:
     for name, choice in choices.items():
-        # Not ``==`` alone: True is 1, which nobody wrote.
+        # Types are compared too, because True == 1.
         if type(value) is type(name) and value == name:
             return choice
     raise _DoesNotFitError
@@ -265,7 +265,7 @@ def _scalar(value: Any, kind: Any, key: str, *, lenient: bool) -> Any:
 
 
 def _plain_data(value: Any, key: str) -> Any:
-    """Plain data, copied, its numbers finite."""
+    """Copy plain data and check that its numbers are finite."""
     if isinstance(value, Mapping):
         return {name: _plain_data(entry, f"{key}.{name}") for name, entry in value.items()}
     if isinstance(value, (list, tuple)):

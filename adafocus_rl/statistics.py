@@ -1,8 +1,8 @@
-"""How sure a comparison is: interquartile means, and bootstrap intervals over seeds and videos.
+"""Uncertainty of a comparison: interquartile means, and bootstrap intervals over seeds and videos.
 
-Two things are drawn by chance in every comparison: the seeds that agents were trained with, and the videos they were
-measured on. An interval over seeds alone says nothing of other videos; one over videos alone hides how much training
-varies. Here both are resampled at once, all seeds on the same resampled videos, as they are in truth.
+Every comparison has two sources of chance: the seeds of the trainings, and the videos of the evaluation. An interval
+over seeds alone says nothing about other videos; one over videos alone hides how much training varies. Here both are
+resampled together, and all seeds use the same resampled videos, as in the evaluation itself.
 
 Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (interquartile
 mean, stratified bootstrap); Owen 2007, "The pigeonhole bootstrap" (resampling rows and columns independently).
@@ -21,20 +21,18 @@ from adafocus_rl.seeding import derive_seed
 Array = npt.NDArray[Any]
 
 CHUNK_ENTRIES = 1 << 22
-"""Entries of the table of resampled videos held at once; bounds memory, whatever the number of videos."""
+"""Largest number of entries of the table of resampled videos held at once; bounds memory for any number of videos."""
 
 
 def interquartile_mean(values: Array, axis: int = -1) -> Array:
-    """Mean of the middle half: the lowest and the highest ⌊n/4⌋ of n values are left out.
-
-    With fewer than 4 values it is the mean.
+    """Mean of the middle half of n values, without the lowest and the highest ⌊n/4⌋; of fewer than 4 values, the mean.
 
     Args:
-        values: any shape; at least one entry along the axis.
-        axis: the axis to go along, which the result lacks.
+        values: any shape, with at least one entry along the axis.
+        axis: the axis to reduce.
 
     Raises:
-        ValueError: nothing to take the mean of.
+        ValueError: the axis is empty.
     """
     from scipy.stats import trim_mean  # slow to import
 
@@ -52,26 +50,26 @@ def bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Array]:
-    """Interquartile means over seeds of mean scores over videos, as other seeds and other videos might have given them.
+    """Bootstrap distributions of the interquartile mean, over seeds, of the mean score over videos.
 
-    In every resample, S seeds are drawn from the S there are, and from each stratum (class) as many videos as it has,
-    with replacement; or as many groups of videos, each with all its videos. The videos of a resample are the same for
-    all rows of the result, so that the differences of two entries are differences on the same videos; their seeds are
-    drawn independently. One entry's numbers do not depend on which others are there.
+    Each resample draws S of the S seeds with replacement, and from each stratum (class) as many videos as it has, or as
+    many groups with all their videos. All entries of ``scores`` share the resampled videos, so differences between two
+    entries are differences on the same videos; their seeds are drawn independently. The result of an entry does not
+    depend on the other entries.
 
     Args:
-        scores: by name, (S, N) score of each video (in columns) with each seed (in rows); S may differ.
-        strata: (N,) the class of each video; only equality matters.
-        groups: (N,) which videos are alike (one scene, one speaker) and so come or go together; only equality within a
-            stratum matters. None where each stands for itself.
+        scores: by name, (S, N) scores of each video (columns) with each seed (rows); S may differ between entries.
+        strata: (N,) class of each video; only equality matters.
+        groups: (N,) group of each video, such as a scene or a speaker, resampled as a whole; only equality within a
+            stratum matters. None makes each video its own group.
         resamples: R, at least 1.
-        seed: of all draws.
+        seed: seed of all draws.
 
     Returns:
         By name, (R,) float64.
 
     Raises:
-        ValueError: shapes do not fit, or there is no seed, video or resample.
+        ValueError: the shapes do not match, or there is no seed, video or resample.
     """
     strata = np.asarray(strata)
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in scores.items()}
@@ -98,14 +96,14 @@ def bootstrap(
 
 
 def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """The central interval that holds this share of the samples.
+    """Central interval that contains this share of the samples.
 
     Args:
-        samples: (R,) of a bootstrap.
+        samples: (R,) samples of a bootstrap.
         confidence: share in (0, 1).
 
     Returns:
-        Its lower and its upper end.
+        The lower and the upper end.
     """
     outside = (1 - confidence) / 2
     low, high = np.quantile(np.asarray(samples), (outside, 1 - outside))
@@ -113,7 +111,7 @@ def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float
 
 
 def _video_weights(strata: Array, groups: Array, resamples: int, draw: np.random.Generator) -> Array:
-    """(R, N) float64: how often each video is in each resample; every stratum keeps its number of groups."""
+    """Number of times that each video is in each resample, (R, N) float64; each stratum keeps its number of groups."""
     weights = np.empty((resamples, len(strata)))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)

@@ -1,4 +1,4 @@
-"""Did you mean …? The name that a mistaken one is most like."""
+"""Suggestions for mistyped names ("did you mean …?")."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 def nearest(
     name: str, known: Iterable[str], *, alike: float = 0.6, key: Callable[[str], str] = str.casefold
 ) -> str | None:
-    """The known name that is most like a mistaken one; None when none is near.
+    """Return the known name closest to a mistyped one; None if none is close.
 
     Args:
-        name: what was got.
-        known: what exists.
-        alike: similarity that a suggestion needs, in (0, 1]; lower where there are few names and all are listed anyway.
-        key: what is compared of a name; capital letters as small ones by default.
+        name: the mistyped name.
+        known: the existing names.
+        alike: smallest similarity of a suggestion, in (0, 1]; lower if there are few names, which are all listed anyway.
+        key: function of a name that is compared; by default case is ignored.
     """
     by_key: dict[str, str] = {}
     for each in known:

@@ -1,4 +1,4 @@
-"""The recogniser's way into a checkpoint and out of it."""
+"""Saving a recogniser to a checkpoint, and loading it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ PREFIX = "recognizer."
 
 
 def recognizer_tensors(recognizer: Recognizer) -> dict[str, Tensor]:
-    """Parameters and batch statistics, names after ``recognizer.``; they share memory with the module."""
+    """Parameters and batch statistics, with the prefix ``recognizer.``; they share memory with the module."""
     return {PREFIX + name: tensor.detach() for name, tensor in recognizer.state_dict().items()}
 
 
 def recognizer_manifest(recognizer: Recognizer) -> dict[str, Any]:
-    """The entries that a checkpoint's manifest needs to make this recogniser again."""
+    """Entries of a checkpoint's manifest from which the recogniser can be rebuilt."""
     return {"model": asdict(recognizer.config), "signature": recognizer.signature()}
 
 
 def save_recognizer(path: Path, recognizer: Recognizer, *, manifest: Mapping[str, Any] | None = None) -> None:
-    """Writes a checkpoint with the recogniser alone.
+    """Write a checkpoint that contains only the recogniser.
 
     Args:
         path: the file.
-        recognizer: what to write.
-        manifest: further plain values to keep.
+        recognizer: the recogniser to save.
+        manifest: additional plain values.
     """
     content = {**(manifest or {}), **recognizer_manifest(recognizer)}
     checkpoint.save(path, tensors=recognizer_tensors(recognizer), manifest=content)
@@ -44,17 +44,17 @@ def save_recognizer(path: Path, recognizer: Recognizer, *, manifest: Mapping[str
 def restore_recognizer(
     recognizer: Recognizer, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], *, what: str
 ) -> None:
-    """Fills a recogniser, in place, from a checkpoint's tensors.
+    """Load a checkpoint's tensors into a recogniser, in place.
 
     Args:
-        recognizer: one of the checkpoint's architecture.
-        tensors: the checkpoint's tensors; those of other things are left alone.
+        recognizer: a recogniser with the checkpoint's architecture.
+        tensors: the checkpoint's tensors; those of other objects are ignored.
         manifest: the checkpoint's manifest.
-        what: the checkpoint's name for the message.
+        what: the checkpoint's name, for the message.
 
     Raises:
-        UserError: if the checkpoint holds no recogniser, or one of another architecture; the message names
-            the first difference.
+        UserError: the checkpoint holds no recogniser, or one of another architecture; the message names the first
+            difference.
     """
     found = manifest.get("signature")
     if not isinstance(found, Mapping):
@@ -71,20 +71,20 @@ def restore_recognizer(
 def load_recognizer(
     path: Path, *, device: torch.device | str = "cpu"
 ) -> tuple[Recognizer, dict[str, Tensor], dict[str, Any]]:
-    """Makes the recogniser that a checkpoint describes, in evaluation mode.
+    """Load a recogniser from a checkpoint, in evaluation mode.
 
-    Torch's global generator is left as it was. The configuration of the result names no weights for its
-    encoders: the files they first came from may be gone, and the checkpoint holds what became of them.
+    Torch's global generator keeps its state. The configuration of the result names no weights files for the encoders:
+    the original files may be gone, and the checkpoint holds the trained weights.
 
     Args:
         path: the file.
-        device: where the recogniser and the tensors go.
+        device: device of the recogniser and the tensors.
 
     Returns:
         The recogniser, all tensors of the checkpoint, and its manifest.
 
     Raises:
-        UserError: if the file is missing, not a checkpoint, or holds no recogniser.
+        UserError: the file is missing, is not a checkpoint, or holds no recogniser.
     """
     tensors, manifest = checkpoint.load(path, device=device)
     if not isinstance(manifest.get("model"), Mapping):
@@ -96,9 +96,9 @@ def load_recognizer(
         except UserError as error:
             raise UserError(f"checkpoint {path} holds a recognizer that cannot be made here: {error}") from error
         if blank is not None:
-            # Sizes have to be those of the tensors before memory is taken for them.
+            # Sizes are compared with those of the tensors before memory is allocated for them.
             checkpoint.check_fit(blank, tensors, prefix=PREFIX, what=str(path))
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
             recognizer = Recognizer(config).to(device)
     restore_recognizer(recognizer, tensors, manifest, what=str(path))
     return recognizer.eval(), tensors, manifest
@@ -109,7 +109,7 @@ def _no_recognizer(what: str) -> UserError:
 
 
 def _blank(config: ModelConfig) -> Recognizer | None:
-    """The recogniser without memory; None where an encoder of another package cannot be made so."""
+    """Create the recogniser on the ``meta`` device; None if another package's encoder does not support that."""
     try:
         with torch.device("meta"):
             return Recognizer(config)
@@ -118,7 +118,7 @@ def _blank(config: ModelConfig) -> Recognizer | None:
 
 
 def _config(values: Mapping[str, Any]) -> ModelConfig:
-    """Of a manifest, without the encoders' weights files."""
+    """Read the configuration from a manifest, without the encoders' weights files."""
     plain = dict(values)
     for name in ("glance", "focus"):
         plain[name] = {key: value for key, value in values[name].items() if key != "weights"}
