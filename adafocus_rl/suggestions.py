@@ -14,7 +14,7 @@ def nearest(
     Args:
         name: the mistyped name.
         known: the existing names.
-        alike: smallest similarity of a suggestion, in (0, 1]; lower if there are few names, which are all listed anyway.
+        alike: smallest similarity of a suggestion, in (0, 1]; lower if the few names are all listed anyway.
         key: function of a name that is compared; by default case is ignored.
     """
     by_key: dict[str, str] = {}
