@@ -49,6 +49,27 @@ def require(options: object, name: str, valid: bool, wanted: str) -> None:
         raise OutOfRangeError(f"{name} is {getattr(options, name)}; give {wanted}")
 
 
+def require_range(options: object, *names: str, least: float, most: float = math.inf) -> None:
+    """Checks numbers, and the numbers in lists; None passes.
+
+    Args:
+        options: the dataclass.
+        names: of the options.
+        least: the smallest number that they take.
+        most: the largest one; more is a slip of the keyboard, or more than any machine has.
+
+    Raises:
+        OutOfRangeError: naming the first one out of range.
+    """
+    for name in names:
+        value = getattr(options, name)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None:
+                # Not `number < least`: NaN is below nothing and above nothing.
+                require(options, name, number >= least, f"at least {least}")
+                require(options, name, number <= most, f"at most {most}")
+
+
 def require_finite(options: Any) -> None:
     """Checks that no number of a dataclass is NaN or infinite.
 

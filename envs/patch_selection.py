@@ -41,10 +41,6 @@ class PatchSelection(DecisionProblem):
                 "there is no usable video to build episodes from; `adafocus train` lists the ones it skipped"
             )
         self.reward_config = reward or RewardConfig()
-        if self.reward_config.baseline_positions < 0:
-            raise UserError(
-                f"env.reward.baseline_positions is {self.reward_config.baseline_positions}; give 0 (all) or a count"
-            )
         self._reward = REWARDS.get(self.reward_config.kind)
         both = Spaces(spaces, source)
         super().__init__(source, classifier, spaces=both, action_space=both.patch)

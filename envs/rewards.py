@@ -16,6 +16,7 @@ from torch import Tensor
 
 from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.options import require, require_range
 from adafocus_rl.registry import Registry
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
@@ -33,6 +34,10 @@ class RewardConfig:
     baseline_positions: int = 1
     """Random positions averaged as the baseline of ``random``, at least 1; 0 takes the mean over all A positions of the
     grid. Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
+
+    def __post_init__(self) -> None:
+        require(self, "baseline_positions", self.baseline_positions >= 0, "0 (all) or a count")
+        require_range(self, "baseline_positions", least=0, most=1_000_000)
 
 
 class RewardContext:

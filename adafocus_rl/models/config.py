@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.options import require, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,9 @@ class EncoderConfig:
     """Frames of a clip that it encodes together into one answer (AdaFocus-TSM: 8 for f_G, 12 for f_L). Null: it encodes
     each frame separately. Set it for both encoders or for neither."""
 
+    def __post_init__(self) -> None:
+        require_range(self, "num_frames", least=1, most=10_000)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
@@ -30,7 +34,11 @@ class ClassifierConfig:
     hidden: int = 1024
     """Length of the GRU's hidden vector; the averaging classifier has none."""
     dropout: float = 0.8
-    """Probability of dropping an entry of the linear layer's input while training."""
+    """Probability of dropping an entry of the linear layer's input while training, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "hidden", least=1, most=16_384)
+        require(self, "dropout", 0 <= self.dropout < 1, "a probability of at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +66,20 @@ class ModelConfig:
     num_classes: int = 200
     """K."""
 
+    def __post_init__(self) -> None:
+        require_range(self, "frame_size", "glance_size", "patch_size", least=1, most=16_384)
+        require_range(self, "grid", least=1, most=1024)
+        require_range(self, "num_classes", least=0, most=1_000_000)
+        require(self, "std", min(self.std) > 0, "three numbers above 0")
+
 
 def clip_frames(config: ModelConfig) -> tuple[int, int] | None:
     """(T_G, T_L), the numbers of frames that f_G and f_L encode together; None if each frame is encoded separately.
 
     Raises:
-        UserError: only one of the encoders has such a number, or it is below 1.
+        UserError: only one of the encoders has such a number.
     """
-    frames = config.glance.num_frames, config.focus.num_frames
-    glance, focus = frames
+    glance, focus = config.glance.num_frames, config.focus.num_frames
     if glance is None and focus is None:
         return None
     if glance is None or focus is None:
@@ -74,28 +87,4 @@ def clip_frames(config: ModelConfig) -> tuple[int, int] | None:
             f"model.glance.num_frames is {glance} and model.focus.num_frames is {focus}; give both, for a clip is "
             "one step for both encoders, or neither"
         )
-    if min(glance, focus) < 1:
-        raise UserError(f"model.glance.num_frames and model.focus.num_frames are {frames}; give at least 1")
     return glance, focus
-
-
-def check_model(config: ModelConfig) -> None:
-    """Check the ranges of the sizes, the dropout and the normalisation.
-
-    Raises:
-        UserError: a value is out of range; the message names its key.
-    """
-    sizes = {
-        "num_classes": config.num_classes,
-        "glance_size": config.glance_size,
-        "classifier.hidden": config.classifier.hidden,
-    }
-    for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"model.{name} is {value}; give a number of at least 1")
-    if not 0 <= config.classifier.dropout < 1:
-        raise UserError(
-            f"model.classifier.dropout is {config.classifier.dropout}; give a probability of at least 0 and below 1"
-        )
-    if min(config.std) <= 0:
-        raise UserError(f"model.std is {config.std}; give three numbers above 0")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adafocus_rl.errors import UserError
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import create_classifier
-from adafocus_rl.models.config import ModelConfig, check_model, clip_frames
+from adafocus_rl.models.config import ModelConfig, clip_frames
 from adafocus_rl.models.encoders import create_encoder
 
 Part = Literal["glance", "focus", "classifier"]
@@ -42,7 +42,8 @@ class Recognizer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        check_model(config)
+        if config.num_classes < 1:
+            raise UserError(f"model.num_classes is {config.num_classes}; give a number of at least 1")
         self.config = config
         self.grid = PatchGrid(grid=config.grid, frame_size=config.frame_size, patch_size=config.patch_size)
         self.clip_frames = clip_frames(config)

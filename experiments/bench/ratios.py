@@ -201,7 +201,7 @@ def _tiny_run(folder: Path, device: torch.device) -> tuple[Run, Recognizer]:
         model=dataclasses.replace(config.model, num_classes=10),
         stage0=dataclasses.replace(config.stage0, stills=StillsConfig()),
     )
-    run = Run(RunFolder(folder / "run"), config, settings.agent)
+    run = Run(RunFolder(folder / "run"), config)
     return run, run.new_recognizer().eval()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from adafocus_rl.agents import AGENTS
+from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.data import DATASETS
 from adafocus_rl.envs import REWARDS
 from adafocus_rl.experiments.config.embedded import make_embedded, maker_config
@@ -64,6 +65,7 @@ def names(argv: Sequence[str]) -> int:
     found = {
         "recipes": recipe_names(),
         "agents": AGENTS.names(),
+        "methods": METHODS.names(),
         "encoders": ENCODERS.names(),
         "datasets": DATASETS.names(),
         "rewards": REWARDS.names(),

@@ -27,7 +27,7 @@ COMMANDS = {
     "data": ("data:data", "make, check, index or extract videos and their lists"),
     "flops": ("flops:flops", "count the compute of a recipe, or of the paper's table beside what it prints"),
     "import-official": ("import_official:import_official", "make a run of a checkpoint of the public AdaFocus code"),
-    "list": ("data:names", "recipes, agents, encoders, datasets and rewards that can be named"),
+    "list": ("data:names", "recipes, agents, methods, encoders, datasets and rewards that can be named"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }
 """By name: the function, imported only when it is asked for because torch takes seconds, and one line of help."""

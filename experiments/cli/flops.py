@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.evaluation.compute import recipe_gmacs
 from adafocus_rl.experiments.evaluation.paper_compute import paper_rows
@@ -48,8 +48,7 @@ def flops(argv: Sequence[str]) -> int:
         else:
             _print_paper(rows)
         return 0
-    keys = experiment_parser("adafocus flops")
-    settings = parse_settings(keys, ["--config", str(find_recipe(options.recipe)), *rest])
+    settings = parse_settings("adafocus flops", ["--config", str(find_recipe(options.recipe)), *rest])
     counted = recipe_gmacs(settings, with_batch_norm=options.with_batch_norm)
     if options.json:
         print_json(counted)

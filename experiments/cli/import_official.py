@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import blank_env, write_classifier, write_recognizer
@@ -93,11 +93,11 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
         recognizer = Recognizer(config.model).eval()
     unused = _fill(recognizer, found.recognizer, found.path, part="the recognizer")
-    agent = settings.agent.make(blank_env(config, recognizer), seed=config.seed)
+    agent = config.agent.make(blank_env(config, recognizer), seed=config.seed)
     if stage > 1:
         network = getattr(agent, "network", None)
         if not isinstance(network, nn.Module):
-            raise UserError(f"agent is {settings.agent.name}, which has no place for a policy's weights; give PPOAgent")
+            raise UserError(f"agent is {config.agent.name}, which has no place for a policy's weights; give PPOAgent")
         unused += _fill(network, found.policy, found.path, part="the policy")
     if stage == 0:
         write_recognizer(run, "stage0", recognizer)
@@ -140,4 +140,4 @@ def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]
     inferred = [
         f"--{name}={json.dumps(value) if isinstance(value, bool) else value}" for name, value in options.items()
     ]
-    return parse_settings(experiment_parser("adafocus import-official"), [*base, *inferred, *argv])
+    return parse_settings("adafocus import-official", [*base, *inferred, *argv])

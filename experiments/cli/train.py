@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.cli.finish import finish
-from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
+from adafocus_rl.experiments.config.parser import load_settings, parse_settings, settings_help
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.evaluation.evaluate import evaluate
 from adafocus_rl.experiments.run.folder import RunFolder
@@ -39,17 +40,15 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print results.json on stdout instead of the table")
-    keys = experiment_parser("adafocus train")
     if {"-h", "--help"} & {*argv}:
         parser.print_help()
-        keys.usage = "keys of the recipe, each also as --KEY=VALUE:"
-        keys.print_help()
+        sys.stdout.write(settings_help("keys of the recipe, each also as --KEY=VALUE:"))
         return 0
     if not argv or argv[0].startswith("-"):
         raise UserError("`adafocus train` needs a recipe first: a name of `adafocus list`, or the path of a YAML file")
     recipe = find_recipe(argv[0])
     options, rest = parser.parse_known_args(argv[1:])
-    settings = parse_settings(keys, ["--config", str(recipe), *rest])
+    settings = parse_settings("adafocus train", ["--config", str(recipe), *rest])
 
     folder = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
@@ -60,7 +59,7 @@ def train(argv: Sequence[str]) -> int:
         if not new:
             stack.enter_context(locked(folder.path, command))
         _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-        run = Run(folder, settings.config, settings.agent, resume=options.resume, strict=options.strict)
+        run = Run(folder, settings.config, resume=options.resume, strict=options.strict)
         run.check_videos()
         rehearse(run, stages)
         if new:

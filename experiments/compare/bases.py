@@ -103,7 +103,7 @@ def prepare(base: Base, origin: Run) -> None:
         return
     arguments = as_arguments(dict(base.changed))
     settings = variant_settings(origin.folder, arguments)
-    run = Run(base.folder, settings.config, settings.agent, resume=True)
+    run = Run(base.folder, settings.config, resume=True)
     run.check_videos()
     base.folder.describe(
         config_text=settings.text, command=f"# {origin.folder.path} with {command_text(*arguments)}, {base.needs}"

@@ -76,7 +76,7 @@ def _carry_out(
     plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None
 ) -> tuple[dict[str, Any], list[Failure]]:
     started = time.monotonic()
-    runs = [Run(plan.folder, plan.stored.config, plan.stored.agent) for plan in plans]
+    runs = [Run(plan.folder, plan.stored.config) for plan in plans]
     for run in runs:
         run.check_videos()
     if together is not None:
@@ -138,7 +138,7 @@ def _trainings(plan: Plan, without: set[str]) -> list[Training]:
         for name, wanted in plan.settings.items()
         if name not in without
     }
-    kinds = {name: AGENTS.get(wanted.agent.name) for name, wanted in plan.settings.items()}
+    kinds = {name: AGENTS.get(wanted.config.agent.name) for name, wanted in plan.settings.items()}
     return [
         training.with_seed(seed)
         for seed in range(plan.seeds)

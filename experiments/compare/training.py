@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
-from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings
 from adafocus_rl.experiments.evaluation.measure import evaluate_agent
 from adafocus_rl.experiments.evaluation.recording import frame_macs, make_record
@@ -41,6 +41,7 @@ from adafocus_rl.files import write_json
 from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.plain import plain_options
 
 FORMAT_VERSION = 2
 """Of the result files; part of a training's key, so that files of another version are not read."""
@@ -56,7 +57,6 @@ class Training:
     Attributes:
         name: the variant's.
         config: the variant's.
-        agent: the variant's.
         base: folder of the recognizer and its banks.
         folder: where everything of this training is written.
         seed: of the agent, its environment and the order of videos.
@@ -65,7 +65,6 @@ class Training:
 
     name: str
     config: ExperimentConfig
-    agent: AgentConfig
     base: Path
     folder: Path
     seed: int
@@ -109,11 +108,10 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
     values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
     identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
     key = hashlib.sha256(identity.encode()).hexdigest()[:10]
-    own = folder / f"{plain_name(settings.agent.name)}-{key}" / "seed0"
+    own = folder / f"{plain_name(settings.config.agent.name)}-{key}" / "seed0"
     return Training(
         name=name,
         config=settings.config,
-        agent=settings.agent,
         base=base.folder.path,
         folder=own,
         seed=0,
@@ -148,7 +146,7 @@ def _run(training: Training) -> None:
     evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
     config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
     # The videos were looked at before the first training.
-    run = Run(RunFolder(training.folder), config, training.agent, resume=True)
+    run = Run(RunFolder(training.folder), config, resume=True)
     # The recognizer and the banks are another folder's, and only read.
     base = run.at(RunFolder(training.base))
     recognizer = load_recognizer(base, RANDOM_PATCHES.name)
@@ -243,7 +241,7 @@ def _facts(training: Training, run: Run, agent: Agent, recognizer: Recognizer) -
         uses_full=False,
     )
     return {
-        "agent": asdict(training.agent),
+        "agent": {"name": training.config.agent.name, "options": plain_options(training.config.agent.options)},
         "label": agent.label,
         "seed": training.seed,
         "base": str(training.base),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import FLAGS, Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import FLAGS, Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_file, names_in
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.yaml_text import read_yaml
@@ -139,7 +139,7 @@ def variant_settings(run: RunFolder, arguments: Sequence[str]) -> Settings:
     Raises:
         UserError: unknown key or class, wrong type, or a value out of range.
     """
-    return parse_settings(experiment_parser("adafocus compare"), ["--config", str(run.config), *arguments])
+    return parse_settings("adafocus compare", ["--config", str(run.config), *arguments])
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.envs import DecisionVectorEnv, RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import (
+    MOST,
     SkipConfig,
     Stage0Config,
     Stage1Config,
     Stage2Config,
     Stage3Config,
-    at_least,
 )
 from adafocus_rl.models.config import ModelConfig, clip_frames
+from adafocus_rl.options import require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,11 @@ class DataConfig:
     for ever."""
 
     def __post_init__(self) -> None:
-        at_least(1, "data", self, "num_frames")
-        at_least(0, "data", self, "resize_short", "workers", "decode_timeout")
+        require_range(self, "num_frames", least=1, most=10_000)
+        require_range(self, "resize_short", least=0, most=16_384)
+        require_range(self, "workers", least=0, most=256)
+        # A week; what waits for a process counts in milliseconds, in 32 bits.
+        require_range(self, "decode_timeout", least=0, most=604_800)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ class BankConfig:
     """Whether tables are held on the device whole; ``auto`` does so when they take at most half of its free memory."""
 
     def __post_init__(self) -> None:
-        at_least(1, "bank", self, "shard_videos", "chunk_videos")
+        require_range(self, "shard_videos", "chunk_videos", least=1, most=MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +127,10 @@ class EvaluationConfig:
     """Epochs of stage II between pictures of a few validation clips in TensorBoard; 0 writes none."""
 
     def __post_init__(self) -> None:
-        at_least(1, "evaluation", self, "batch_size", "repeats")
-        at_least(
-            0, "evaluation", self, "timed_videos", "full_frame_epochs", "sheet_videos", "report_videos", "replay_every"
-        )
+        require_range(self, "batch_size", "repeats", least=1, most=MOST)
+        require_range(self, "timed_videos", "full_frame_epochs", "replay_every", least=0, most=MOST)
+        require_range(self, "sheet_videos", least=0, most=1000)
+        require_range(self, "report_videos", least=0, most=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +142,31 @@ class EnvConfig(SpaceConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """Which agent, and its options."""
+
+    name: str = "PPOAgent"
+    """Name of a registered class."""
+
+    options: Any = None
+    """The class's ``Options``; null takes their defaults."""
+
+    def __post_init__(self) -> None:
+        if self.options is None:
+            object.__setattr__(self, "options", AGENTS.get(self.name).Options())
+
+    def make(self, env: DecisionVectorEnv, *, seed: int) -> Agent:
+        """The agent on an environment, untrained.
+
+        Raises:
+            UserError: no agent has this name, or it does not fit the environment.
+        """
+        return AGENTS.get(self.name)(env, self.options, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """A whole run, but for its agent, which is chosen with ``agent`` beside these."""
+    """All that a run is made of."""
 
     name: str = "run"
     """Name of the run; its folder is ``runs/NAME`` unless ``--out`` says otherwise."""
@@ -187,11 +214,16 @@ class ExperimentConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """The final table."""
 
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    """Who chooses the patches."""
+
+    methods: dict[str, Any] = field(default_factory=dict)
+    """Methods to train and evaluate beside the agent, by registered name: each one's ``Options``."""
+
     def __post_init__(self) -> None:
         if ".." in Path(self.name).parts:
             raise UserError(f"name is {self.name!r}, which leads out of the folder of runs; give one without `..`")
-        if self.threads < 0:
-            raise UserError(f"threads is {self.threads}; give at least 0")
+        require_range(self, "threads", least=0, most=1024)
         reason = None
         if self.env.action_space == "continuous":
             reason = "env.action_space is continuous", "holds the patches of the grid only"
@@ -213,26 +245,3 @@ class ExperimentConfig:
     def live_validation(self) -> bool:
         """Whether validation features must be computed live, because no bank can hold them."""
         return self.env.action_space == "continuous" or clip_frames(self.model) is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentConfig:
-    """Which agent, and its options."""
-
-    name: str = "PPOAgent"
-    """Name of a registered class."""
-
-    options: Any = None
-    """The class's ``Options``; null takes their defaults."""
-
-    def __post_init__(self) -> None:
-        if self.options is None:
-            object.__setattr__(self, "options", AGENTS.get(self.name).Options())
-
-    def make(self, env: DecisionVectorEnv, *, seed: int) -> Agent:
-        """The agent on an environment, untrained.
-
-        Raises:
-            UserError: no agent has this name, or it does not fit the environment.
-        """
-        return AGENTS.get(self.name)(env, self.options, seed=seed)

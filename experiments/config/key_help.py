@@ -8,8 +8,8 @@ import dataclasses
 import inspect
 import itertools
 import textwrap
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args, get_origin
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.annotations import describe
@@ -17,15 +17,17 @@ from adafocus_rl.options import Option, options_of
 from adafocus_rl.plain import plain
 
 
-def config_help(kind: type[Any], usage: str) -> str:
+def config_help(kind: type[Any], usage: str, *, other: Sequence[str] = (), whole: Sequence[str] = ()) -> str:
     """The keys of a dataclass of dataclasses.
 
     Args:
         kind: the dataclass.
         usage: the first line.
+        other: names of fields to leave out.
+        whole: dotted keys of blocks whose own keys are left out.
     """
     parser = _parser(usage)
-    _add_block(parser, kind, "", (inspect.getdoc(kind) or "").splitlines()[0])
+    _add_block(parser, kind, "", (inspect.getdoc(kind) or "").splitlines()[0], other, whole)
     return parser.format_help()
 
 
@@ -47,13 +49,19 @@ def _parser(usage: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(usage=usage, add_help=False)
 
 
-def _add_block(parser: Any, kind: type[Any], prefix: str, title: str) -> None:
-    hints, options, docs = get_type_hints(kind), options_of(kind), field_docs(kind)
-    own = {name: option for name, option in options.items() if not dataclasses.is_dataclass(hints[name])}
+def _add_block(
+    parser: Any, kind: type[Any], prefix: str, title: str, other: Sequence[str], whole: Sequence[str]
+) -> None:
+    options, docs = options_of(kind, skip=other), field_docs(kind)
+    blocks = {name: option.hint for name, option in options.items() if dataclasses.is_dataclass(option.hint)}
+    own = {name: option for name, option in options.items() if name not in blocks}
+    for name in [name for name in blocks if f"{prefix}{name}" in whole]:
+        own[name] = Option(hint=blocks.pop(name), default={})
     _add_options(parser.add_argument_group(title), own, docs, prefix)
-    for name in options:
-        if name not in own:
-            _add_block(parser, hints[name], f"{prefix}{name}.", f"{prefix}{name}: {docs.get(name, '')}")
+    for name, block in blocks.items():
+        _add_block(
+            parser, cast("type[Any]", block), f"{prefix}{name}.", f"{prefix}{name}: {docs.get(name, '')}", (), whole
+        )
 
 
 def _add_options(group: Any, options: Mapping[str, Option], docs: Mapping[str, str], prefix: str) -> None:

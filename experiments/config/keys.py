@@ -4,219 +4,190 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Protocol, cast, get_args
 
-from adafocus_rl.agents import AGENTS
-from adafocus_rl.annotations import is_readable
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
-from adafocus_rl.experiments.config.limits import check_limits
-from adafocus_rl.options import Option, options_of
+from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert, convert_text, made, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
 
-
-def leaves(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a dataclass of dataclasses, in order, with the annotation of each value."""
-    for name, hint in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            yield from leaves(cast("type[Any]", hint), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", hint
+ALL_KEYS = "`--print_config` shows all keys."
 
 
-class Keys:
-    """What has been said so far, beginning with the defaults; what is said later wins.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a value comes from."""
+
+    file: Path | None = None
+    """The file that says it; None for a command line."""
+
+    is_text: bool = False
+    """Whether it is text as it was typed, which the key's annotation may still turn into something else."""
+
+    @property
+    def prefix(self) -> str:
+        """The file, for the beginning of a message."""
+        return f"{self.file}: " if self.file else ""
+
+
+class Part(Protocol):
+    """What stands under a key."""
+
+    def set(self, path: str, value: Any, origin: Origin) -> None:
+        """Takes the value of a key below; an empty path stands for the part itself."""
+
+    def build(self) -> Any:
+        """The typed value."""
+
+    def plain(self) -> Any:
+        """Plain data that :meth:`set` reads back equal."""
+
+
+class Block:
+    """The keys of a dataclass, of which some may be blocks themselves.
+
+    Args:
+        kind: the dataclass.
+        key: the dotted key of the block; empty for the whole configuration.
+        values: typed values to begin with, by name.
+        parts: what stands under some dotted keys instead of a value.
+        whose: whose options the fields are, for messages: ``PPOAgent``; empty for a configuration's own keys.
+        top: the block whose keys a message suggests; None for this one.
 
     Attributes:
-        hints: the annotation of each dotted key.
-        values: the typed value of each.
+        hints: the annotation of each value, by name.
+        values: the typed values so far.
+        parts: the blocks, by name.
     """
 
-    def __init__(self) -> None:
-        self.hints = dict(leaves(ExperimentConfig))
+    def __init__(
+        self,
+        kind: type[Any],
+        key: str = "",
+        *,
+        values: Mapping[str, Any],
+        parts: Mapping[str, Part] | None = None,
+        whose: str = "",
+        top: Block | None = None,
+    ) -> None:
+        self.kind, self.key, self.whose = kind, key, whose
+        self.hints: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
-        for key in self.hints:
-            value: Any = _DEFAULTS
-            for name in key.split("."):
-                value = getattr(value, name)
-            self.values[key] = value
-        self._blocks = {key[:end] for key in self.hints for end, letter in enumerate(key) if letter == "."}
-        self._agent = AgentKeys()
+        self.parts: dict[str, Part] = {}
+        self._top = top or self
+        for name, option in options_of(kind).items():
+            dotted = _join(key, name)
+            if parts and dotted in parts:
+                self.parts[name] = parts[dotted]
+            elif dataclasses.is_dataclass(option.hint):
+                inner = vars(values[name]) if name in values else {}
+                self.parts[name] = Block(
+                    cast("type[Any]", option.hint), dotted, values=inner, parts=parts, top=self._top
+                )
+            else:
+                self.hints[name] = option.hint
+                self.values.update({name: values[name]} if name in values else {})
 
-    def set_all(self, content: Mapping[str, Any], path: Path) -> None:
-        """Takes what a file says.
+    def leaves(self) -> Iterator[tuple[str, Any]]:
+        """The dotted keys of all values, in order, each with its annotation; what is no block of ours counts as one."""
+        for name in options_of(self.kind):
+            part = self.parts.get(name)
+            if isinstance(part, Block) and part._top is self._top:
+                yield from part.leaves()
+            else:
+                yield _join(self.key, name), self.hints.get(name, dict[str, Any])
+
+    def set(self, path: str, value: Any, origin: Origin) -> None:
+        """Takes the value of ``path``, ``path+`` (one more entry of a list) or an entry ``path.NAME`` of a value.
 
         Raises:
-            UserError: unknown key, wrong type, or a plain value where a block belongs.
+            UserError: unknown key, wrong type, no text, or a plain value where a block belongs.
         """
-        for key, value in content.items():
-            self._set(key, value, path)
-
-    def set_text(self, key: str, text: str | None) -> None:
-        """Takes one ``--KEY=TEXT``; None for a missing text.
-
-        Raises:
-            UserError: unknown key, wrong type, or no text.
-        """
-        known = [f"--{each}" for each in (*self.hints, "agent")]
-        top, _, inner = key.partition(".")
-        if top != "agent" and key not in self._blocks and self._leaf(key) is None:
-            raise UserError(unknown(f"--{key}", known, otherwise=_ALL_KEYS))
-        if text is None:
-            raise UserError(f"argument --{key}: expected one argument; write --{key}=VALUE")
-        if top == "agent":
-            self._agent.set_text(inner, text)
-        elif key in self._blocks:
-            block = parse_yaml(text, f"--{key}")
-            if not isinstance(block, Mapping):
-                raise UserError(f"{key} is {text!r}; give a block of keys, or one of them as --{key}.KEY=VALUE")
-            for name, value in block.items():
-                self._set(f"{key}.{name}", value, None)
+        name, dot, rest = path.partition(".")
+        leaf = self._leaf(path)
+        if not path:
+            self._set_all(value, origin)
+        elif name in self.parts and (rest or not dot):
+            self.parts[name].set(rest, value, origin)
+        elif leaf is None:
+            raise UserError(self._top.unknown(_join(self.key, path), value, origin))
         else:
-            self._set_leaf(key, text, from_text=True)
-
-    def config(self) -> ExperimentConfig:
-        """All but the agent.
-
-        Raises:
-            UserError: a value out of range.
-        """
-        check_limits(self.values)
-        config: ExperimentConfig = self._built(ExperimentConfig, "")
-        return config
-
-    def agent(self) -> AgentConfig:
-        """The agent.
-
-        Raises:
-            UserError: an option that it needs is missing.
-        """
-        return self._agent.config()
-
-    def _built(self, kind: type[Any], prefix: str) -> Any:
-        parts: dict[str, Any] = {}
-        for name, hint in get_type_hints(kind).items():
-            is_block = dataclasses.is_dataclass(hint)
-            parts[name] = (
-                self._built(cast("type[Any]", hint), f"{prefix}{name}.") if is_block else self.values[prefix + name]
+            key = _join(self.key, path)
+            expect_text(key, value, origin)
+            self.values[leaf] = _changed(
+                self.values.get(leaf), self.hints[leaf], _join(self.key, leaf), key, value, from_text=origin.is_text
             )
-        return kind(**parts)
 
-    def _set(self, key: str, value: Any, path: Path | None) -> None:
-        top, _, inner = key.partition(".")
-        if top == "agent":
-            self._agent.set(inner, value, f"{path}: " if path else "")
-        elif key in self._blocks:
-            if not isinstance(value, Mapping):
-                start = f"{key}."
-                names = dict.fromkeys(each[len(start) :].split(".")[0] for each in self.hints if each.startswith(start))
-                where = f"{path}: " if path else ""
-                raise UserError(f"{where}{key} is {value!r}; give a block with some of the keys {', '.join(names)}")
-            for name, entry in value.items():
-                self._set(f"{key}.{name}", entry, path)
-        elif self._leaf(key) is None:
-            # The first key within, which is the more telling one of a block whose name is nearly right.
-            while isinstance(value, Mapping) and value:
-                name, value = next(iter(value.items()))
-                key = f"{key}.{name}"
-            raise UserError(unknown(key, [*self.hints, "agent"], otherwise=_ALL_KEYS))
-        else:
-            self._set_leaf(key, value, from_text=False)
+    def block(self, path: str) -> Block:
+        """The block under a dotted path."""
+        found: Any = self
+        for name in path.split("."):
+            found = found.parts[name]
+        return cast("Block", found)
 
-    def _leaf(self, key: str) -> str | None:
-        """The key of the value that ``key`` is, adds to (``KEY+``), or is an entry of (``KEY.NAME``)."""
-        return _leaf_of(key, self.hints)
-
-    def _set_leaf(self, key: str, value: Any, *, from_text: bool) -> None:
-        leaf = self._leaf(key) or key
-        self.values[leaf] = _changed(self.values[leaf], self.hints[leaf], leaf, key, value, from_text=from_text)
-
-
-class AgentKeys:
-    """Which agent, and its options; another class keeps the options that it has, too."""
-
-    def __init__(self) -> None:
-        self._name = AgentConfig().name
-        self._options = _agent_options(self._name)
-        self._values = _defaults(self._options)
-
-    def config(self) -> AgentConfig:
-        """What has been said.
+    def build(self) -> Any:
+        """The dataclass.
 
         Raises:
-            UserError: an option that the class needs is missing.
+            UserError: a value is missing or out of range.
         """
-        for key, option in self._options.items():
-            if option.default is dataclasses.MISSING and key not in self._values:
-                raise UserError(f"agent.{key} is missing: {self._name} does not go without it; give it")
-        return AgentConfig(name=self._name, options=made(AGENTS.get(self._name).Options, self._values, "agent"))
+        return made(self.kind, {**self.values, **{name: part.build() for name, part in self.parts.items()}}, self.key)
 
-    def set(self, key: str, value: Any, where: str) -> None:
-        """Takes ``agent`` (an empty key), ``agent.class_path``, ``agent.init_args`` or an option, from a file."""
-        key = key.removeprefix("init_args.")
-        if key == "" and isinstance(value, str):
-            self._choose(value)
-        elif key in ("", "init_args") and isinstance(value, Mapping):
-            # Whichever comes first in the file: options belong to the class beside them.
-            for name in sorted(value, key=lambda name: name != "class_path"):
-                self.set(f"init_args.{name}" if key else name, value[name], where)
-        elif key == "":
-            raise UserError(
-                f"{where}agent is {value!r}; give a class name of `adafocus list`, or a block with class_path"
-            )
-        elif key == "class_path":
-            if not isinstance(value, str):
-                raise UserError(f"{where}agent.class_path is {value!r}; give a class name of `adafocus list`")
-            self._choose(value)
-        elif key == "init_args":
-            raise UserError(f"{where}agent.init_args is {value!r}; give a block of options")
-        else:
-            self._set_option(key, value, from_text=False)
+    def plain(self) -> dict[str, Any]:
+        """The values so far as plain data, in the order of the fields."""
+        return {
+            name: self.parts[name].plain() if name in self.parts else plain(self.values[name])
+            for name in options_of(self.kind)
+            if name in self.parts or name in self.values
+        }
 
-    def set_text(self, key: str, text: str) -> None:
-        """The same from a command line."""
-        if (key == "" and text.lstrip().startswith("{")) or key == "init_args":
-            self.set(key, parse_yaml(text, f"--agent.{key}".rstrip(".")), "")
-        elif key in ("", "class_path"):
-            self._choose(text)
-        else:
-            self._set_option(key.removeprefix("init_args."), text, from_text=True)
+    def unknown(self, key: str, value: Any, origin: Origin) -> str:
+        """One sentence for a dotted key that there is not, with the nearest of those that there are."""
+        known = [leaf for leaf, _ in self.leaves()]
+        if self.whose:
+            return unknown(key, known, whose=self.whose)
+        if origin.is_text:
+            return unknown(f"--{key}", [f"--{leaf}" for leaf in known], otherwise=ALL_KEYS)
+        # The first key within, which is the more telling one of a block whose name is nearly right.
+        while isinstance(value, Mapping) and value:
+            name, value = next(iter(value.items()))
+            key = f"{key}.{name}"
+        return unknown(key, known, otherwise=ALL_KEYS)
 
-    def _choose(self, name: str) -> None:
-        name = _find_agent(name)
-        if name == self._name:
-            return
-        before = self._values
-        self._name, self._options = name, _agent_options(name)
-        self._values = _defaults(self._options)
-        for key in before.keys() & self._values.keys():
-            try:
-                self._values[key] = convert(plain(before[key]), self._options[key].hint, key)
-            except UserError:
-                continue  # of the same name, but another kind
+    def _set_all(self, value: Any, origin: Origin) -> None:
+        expect_text(self.key, value, origin)
+        content = parse_yaml(value, f"--{self.key}") if origin.is_text else value
+        if not isinstance(content, Mapping):
+            names = ", ".join(options_of(self.kind))
+            advice = f"a block with some of the keys {names}" if names else "an empty block: {}"
+            if origin.is_text:
+                advice = f"a block of keys, or one of them as --{self.key}.KEY=VALUE"
+            raise UserError(f"{origin.prefix}{self.key} is {value!r}; give {advice}")
+        for name, entry in content.items():
+            self.set(str(name), entry, Origin(file=origin.file))
 
-    def _set_option(self, key: str, value: Any, *, from_text: bool) -> None:
-        leaf = _leaf_of(key, {name: option.hint for name, option in self._options.items()})
-        if leaf is None:
-            raise UserError(unknown(f"agent.{key}", [f"agent.{name}" for name in self._options], whose=self._name))
-        hint, before = self._options[leaf].hint, self._values.get(leaf)
-        self._values[leaf] = _changed(before, hint, f"agent.{leaf}", f"agent.{key}", value, from_text=from_text)
+    def _leaf(self, path: str) -> str | None:
+        """The name of the value that ``path`` is, adds to, or is an entry of."""
+        name, dot, _ = path.partition(".")
+        if path.removesuffix("+") in self.hints:
+            return path.removesuffix("+")
+        return name if dot and name in self.hints and _takes_block(self.hints[name]) else None
 
 
-_DEFAULTS = ExperimentConfig()
-_ALL_KEYS = "`--print_config` shows all keys."
+def expect_text(key: str, value: Any, origin: Origin) -> None:
+    """Refuses a key of the command line without a value.
+
+    Raises:
+        UserError: there is none.
+    """
+    if origin.is_text and value is None:
+        raise UserError(f"argument --{key}: expected one argument; write --{key}=VALUE")
 
 
-def _leaf_of(key: str, hints: Mapping[str, Any]) -> str | None:
-    if key.removesuffix("+") in hints:
-        return key.removesuffix("+")
-    while "." in key:
-        key = key.rpartition(".")[0]
-        if key in hints and _takes_block(hints[key]):
-            return key
-    return None
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
 
 
 def _takes_block(hint: Any) -> bool:
@@ -240,38 +211,3 @@ def _changed(before: Any, hint: Any, leaf: str, key: str, value: Any, *, from_te
         block = block[name]
     block[last] = convert_text(value, Any, key) if from_text else value
     return convert(whole, hint, leaf)
-
-
-def _agent_options(name: str) -> dict[str, Option]:
-    return options_of(AGENTS.get(name).Options)
-
-
-def _find_agent(name: str) -> str:
-    """The registered name of an agent: the name itself, or the dotted path of its class, as old files hold it.
-
-    Nothing is imported for it but what other installed packages announce.
-
-    Raises:
-        UserError: no agent has this name.
-    """
-    module, _, short = name.rpartition(".")
-    if module and short in AGENTS:
-        owner = AGENTS.get(short).__module__
-        if owner == module or owner.startswith(f"{module}."):
-            return short
-    AGENTS.get(name)
-    return name
-
-
-def _defaults(options: Mapping[str, Option]) -> dict[str, Any]:
-    """The defaults that a file can hold; others are left to the class."""
-    found = {}
-    for key, option in options.items():
-        if option.default is dataclasses.MISSING or not is_readable(option.hint):
-            continue
-        try:
-            plain(option.default)
-        except TypeError:
-            continue
-        found[key] = option.default
-    return found

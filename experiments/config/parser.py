@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.agents import AGENTS
-from adafocus_rl.agents.ppo.options import PPOOptions
+from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.chosen import Keys, known_defaults
 from adafocus_rl.experiments.config.embedded import embedded_config
-from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.key_help import agent_help, config_help
-from adafocus_rl.experiments.config.keys import Keys
+from adafocus_rl.experiments.config.keys import Origin
 from adafocus_rl.experiments.config.recipe_files import find_overlay, read_recipe
 from adafocus_rl.experiments.terminal.command_line import print_yaml
 from adafocus_rl.files import user_path
 from adafocus_rl.models.weights import FILE_SUFFIXES
 from adafocus_rl.options import options_of
-from adafocus_rl.plain import convert, convert_text, plain, plain_options, unknown
+from adafocus_rl.plain import convert_text, plain_options, unknown
 from adafocus_rl.yaml_text import dump_yaml
 
 FLAGS = ("help", "print_config", "agent.help")
@@ -42,13 +43,10 @@ class Settings:
     """A whole configuration."""
 
     config: ExperimentConfig
-    """Everything but the agent."""
-
-    agent: AgentConfig
-    """The agent."""
+    """What was said, and the defaults."""
 
     values: dict[str, Any]
-    """Both as plain nested values: what ``config.yaml`` holds, defaults written out."""
+    """The same as plain nested values: what ``config.yaml`` holds."""
 
     @property
     def text(self) -> str:
@@ -56,64 +54,56 @@ class Settings:
         return dump_yaml(self.values)
 
 
-class ExperimentParser:
-    """Reads command lines of ``--config FILE`` and ``--KEY=VALUE``.
+def settings_help(usage: str) -> str:
+    """All keys of a configuration, as text.
 
     Args:
-        prog: the command, for its help.
+        usage: the first line.
     """
-
-    def __init__(self, prog: str) -> None:
-        self.usage = f"{prog} [--config MORE.yaml] [--KEY=VALUE ...]"
-
-    def print_help(self) -> None:
-        """All keys of :class:`ExperimentConfig`, on stdout."""
-        sys.stdout.write(config_help(ExperimentConfig, self.usage))
-        sys.stdout.write(
-            "\nagent: who chooses the patches, by name; its options as --agent.OPTION:\n"
-            f"  --agent {{{','.join(AGENTS.names())}}}\n"
-            "  --agent.help[=NAME]   its options\n"
-            "\nfiles:\n"
-            "  --config MORE.yaml    over the recipe; may be given several times\n"
-            "  --print_config[=FLAGS]  print the configuration after all other arguments; FLAGS: skip_default\n"
-        )
+    return (
+        f"{config_help(ExperimentConfig, usage, other=('agent', 'methods'), whole=('skip.options',))}"
+        "\nagent: who chooses the patches, by name; its options as --agent.OPTION:\n"
+        f"  --agent {{{','.join(AGENTS.names())}}}\n"
+        "  --agent.help[=NAME]   its options\n"
+        "\nmethods: what else is trained and evaluated; its options as --methods.NAME.OPTION:\n"
+        f"  --methods.{{{','.join(METHODS.names())}}} {{true,false}}\n"
+        "\nfiles:\n"
+        "  --config MORE.yaml    over the recipe; may be given several times\n"
+        "  --print_config[=FLAGS]  print the configuration after all other arguments; FLAGS: skip_default\n"
+    )
 
 
-def experiment_parser(prog: str) -> ExperimentParser:
-    """A parser with every key of :class:`ExperimentConfig`, and ``agent``."""
-    return ExperimentParser(prog)
-
-
-def parse_settings(parser: ExperimentParser, argv: Sequence[str]) -> Settings:
+def parse_settings(prog: str, argv: Sequence[str]) -> Settings:
     """Settings from a command line of ``--config FILE`` and ``--KEY=VALUE``.
 
     Paths become absolute, so that a run can be evaluated from any folder.
 
     Args:
-        parser: from :func:`experiment_parser`.
+        prog: the command, for its help.
         argv: the arguments.
 
     Raises:
         UserError: unknown key, wrong type, value out of range, or a file that is no recipe.
         SystemExit: something was asked to be printed, and is.
     """
+    usage = f"{prog} [--config MORE.yaml] [--KEY=VALUE ...]"
     keys, wanted = Keys(), None
     for name, value in _pairs(argv):
         if name == "config":
             if value is None:
                 raise UserError("argument --config: expected one argument; give a file")
             path = find_overlay(value)
-            keys.set_all(read_recipe(path), path)
+            keys.set("", read_recipe(path), Origin(file=path))
         elif name == "print_config":
             wanted = value or ""
         elif name == "agent.help":
-            sys.stdout.write(agent_help(value or keys.agent().name, parser.usage))
+            sys.stdout.write(agent_help(value or keys.agent.name, usage))
             raise SystemExit(0)
         elif name == "help":
-            parser.print_help()
+            sys.stdout.write(settings_help(usage))
             raise SystemExit(0)
         else:
-            keys.set_text(name, value)
+            keys.set(name, value, Origin(is_text=True))
     settings = _settings(keys)
     if wanted is not None:
         _print_config(settings, wanted)
@@ -128,7 +118,7 @@ def load_settings(path: Path) -> Settings:
     Raises:
         UserError: as :func:`parse_settings`.
     """
-    return parse_settings(experiment_parser("adafocus"), ["--config", str(path)])
+    return parse_settings("adafocus", ["--config", str(path)])
 
 
 def parse_options(kind: type[Any], argv: Sequence[str]) -> dict[str, Any]:
@@ -165,25 +155,10 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def _settings(keys: Keys) -> Settings:
     """What has been said, checked whole."""
-    keys.values["skip.options"] = _skip_options(keys.values["skip.options"])
-    config, agent = keys.config(), keys.agent()
+    config = keys.build()
     if config.data.embedded in DATASETS and config.data.embedded_options:
         embedded_config(str(config.data.embedded), config.data.embedded_options)
-    options = {"class_path": agent.name, "init_args": plain_options(agent.options)}
-    return Settings(config=config, agent=agent, values={**plain(config), "agent": options})
-
-
-def _skip_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of π′, as ``PPOAgent`` annotates them.
-
-    Raises:
-        UserError: an option that it does not have, or of a wrong type.
-    """
-    options = options_of(PPOOptions)
-    for name in given:
-        if name not in options:
-            raise UserError(f"skip.options has {name!r}, which PPOAgent does not have; it has {', '.join(options)}")
-    return {name: convert(value, options[name].hint, f"skip.options.{name}") for name, value in given.items()}
+    return Settings(config=config, values=keys.plain())
 
 
 def _print_config(settings: Settings, flags: str) -> None:
@@ -197,13 +172,10 @@ def _print_config(settings: Settings, flags: str) -> None:
         if flag not in PRINT_FLAGS:
             raise UserError(f"--print_config={flag} is unknown; give one of: {', '.join(PRINT_FLAGS)}")
         if flag == "skip_default":
-            agent = {**values["agent"], "init_args": _without(values["agent"]["init_args"], _agent_defaults(settings))}
-            values = {**_without(values, plain(ExperimentConfig())), "agent": agent}
+            agent = settings.config.agent.options
+            given = _without(plain_options(agent), known_defaults(type(agent)))
+            values = {**_without(values, Keys().plain()), "agent": {**values["agent"], "init_args": given}}
     print_yaml(values)
-
-
-def _agent_defaults(settings: Settings) -> dict[str, Any]:
-    return {name: option.default for name, option in options_of(type(settings.agent.options)).items()}
 
 
 def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,14 +193,13 @@ def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 
 def _make_absolute(keys: Keys) -> None:
-    values = keys.values
-    if values["data.embedded"] and values["data.root"] is None:
-        values["data.root"] = f"data/{values['data.embedded']}"
+    data = keys.block("data").values
+    if data["embedded"] and data["root"] is None:
+        data["root"] = f"data/{data['embedded']}"
     for name in ("root", "train_list", "val_list", "stills_list", "classes"):
-        if values[f"data.{name}"] is not None:
-            values[f"data.{name}"] = str(user_path(values[f"data.{name}"]).absolute())
-    for part in ("glance", "focus"):
-        weights = values[f"model.{part}.weights"]
+        if data[name] is not None:
+            data[name] = str(user_path(data[name]).absolute())
+    for encoder in (keys.block("model.glance").values, keys.block("model.focus").values):
         # It may be `none` or the name of published weights instead.
-        if Path(weights).suffix in FILE_SUFFIXES:
-            values[f"model.{part}.weights"] = str(user_path(weights).absolute())
+        if Path(encoder["weights"]).suffix in FILE_SUFFIXES:
+            encoder["weights"] = str(user_path(encoder["weights"]).absolute())

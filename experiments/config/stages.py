@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.agents import PPOOptions
+from adafocus_rl.options import OutOfRangeError, require, require_range
 
-
-def at_least(minimum: int, where: str, config: object, *names: str) -> None:
-    """Checks number fields, None left out.
-
-    Raises:
-        UserError: one is below the minimum; the message names its key.
-    """
-    for name in names:
-        value = getattr(config, name)
-        # Not `value < minimum`: NaN is below nothing and above nothing.
-        if value is not None and not value >= minimum:
-            raise UserError(f"{where}.{name} is {value}; give at least {minimum}")
+MOST = 1_000_000
+"""The largest number of epochs, videos or parts that a key takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +42,21 @@ class SGDConfig:
     """Clips the gradient's norm; 0 disables."""
 
     def __post_init__(self) -> None:
-        at_least(1, "sgd", self, "batch_size")
-        at_least(0, "sgd", self, "momentum", "weight_decay", "decay", "max_grad_norm")
-        if self.schedule == "steps" and (not self.milestones or min(self.milestones) < 1):
-            raise UserError(f"sgd.milestones is {self.milestones}; give the epochs at which the rate falls, from 1 on")
-        if self.schedule == "cosine" and self.milestones:
-            raise UserError(
-                f"sgd.milestones is {self.milestones}, but the schedule is a cosine; give sgd.schedule=steps, or leave "
-                "the milestones out"
+        require_range(self, "batch_size", least=1, most=MOST)
+        require_range(self, "momentum", "weight_decay", "decay", "max_grad_norm", least=0)
+        require_range(self, "milestones", least=1, most=MOST)
+        if self.schedule == "steps":
+            require(self, "milestones", len(self.milestones) > 0, "the epochs at which the rate falls, from 1 on")
+        elif self.milestones:
+            raise OutOfRangeError(
+                f"milestones is {self.milestones}, but the schedule is a cosine; give schedule=steps beside it, or "
+                "leave the milestones out"
             )
-        if self.momentum >= 1:
-            raise UserError(f"sgd.momentum is {self.momentum}; give at least 0 and less than 1")
+        require(self, "momentum", self.momentum < 1, "at least 0 and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class PrecisionConfig:
     """How a stage that trains encoders gets along with the memory there is."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -80,7 +71,7 @@ class ComputeConfig:
     gradients."""
 
     def __post_init__(self) -> None:
-        at_least(1, "compute", self, "accumulate")
+        require_range(self, "accumulate", least=1, most=MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +88,8 @@ class StillsConfig:
     """Optimiser."""
 
     def __post_init__(self) -> None:
-        at_least(0, "stage0.stills", self, "epochs", "learning_rate")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "learning_rate", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +114,13 @@ class Stage0Config:
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: PrecisionConfig = field(default_factory=PrecisionConfig)
     """Precision and memory."""
 
     def __post_init__(self) -> None:
-        at_least(0, "stage0", self, "epochs", "learning_rate", "head_learning_rate", "dropout")
-        if self.dropout >= 1:
-            raise UserError(f"stage0.dropout is {self.dropout}; give at least 0 and less than 1")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "learning_rate", "head_learning_rate", "dropout", least=0)
+        require(self, "dropout", self.dropout < 1, "at least 0 and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +139,12 @@ class Stage1Config:
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: PrecisionConfig = field(default_factory=PrecisionConfig)
     """Precision and memory."""
 
     def __post_init__(self) -> None:
-        at_least(0, "stage1", self, "epochs", "focus_learning_rate", "classifier_learning_rate")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "focus_learning_rate", "classifier_learning_rate", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +161,8 @@ class Stage2Config:
     """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders every time, with augmentation."""
 
     def __post_init__(self) -> None:
-        at_least(0, "stage2", self, "epochs")
-        at_least(1, "stage2", self, "batch_size")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "batch_size", least=1, most=MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +182,8 @@ class Stage3Config:
     """Optimiser."""
 
     def __post_init__(self) -> None:
-        at_least(0, "stage3", self, "epochs", "learning_rate")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "learning_rate", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +197,11 @@ class SkipConfig:
     epochs: int = 10
     """Passes over the training videos for each π′."""
 
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of π′, a ``PPOAgent``; what is not here is as in the run's agent if that is one, and else the default."""
+    options: PPOOptions = field(default_factory=PPOOptions)
+    """Options of π′, a ``PPOAgent``. Files and command lines override single ones: the others are those of the run's
+    agent if that is a ``PPOAgent``, else the defaults."""
 
     def __post_init__(self) -> None:
-        at_least(0, "skip", self, "epochs")
-        if not all(math.isfinite(price) for price in self.lambdas):
-            raise UserError(f"skip.lambdas is {self.lambdas}; give finite numbers")
-        if len(set(self.lambdas)) < len(self.lambdas):
-            raise UserError(f"skip.lambdas is {self.lambdas}; give each price once")
+        require_range(self, "epochs", least=0, most=MOST)
+        require(self, "lambdas", all(map(math.isfinite, self.lambdas)), "finite numbers")
+        require(self, "lambdas", len({*self.lambdas}) == len(self.lambdas), "each price once")

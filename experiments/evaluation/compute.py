@@ -41,7 +41,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     )
     with torch.random.fork_rng(devices=[]):
         recognizer = Recognizer(model).eval()
-        agent = settings.agent.make(blank_env(config, recognizer), seed=config.seed)
+        agent = config.agent.make(blank_env(config, recognizer), seed=config.seed)
     parts = component_macs(recognizer, with_batch_norm=with_batch_norm)
     policy = agent.macs_per_step()
 

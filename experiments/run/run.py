@@ -36,7 +36,6 @@ class Run:
     Args:
         folder: of the run.
         config: of the run.
-        agent: of the run.
         device: where everything is computed; None takes the configuration's.
         resume: whether finished stages are kept and others go on from their last epoch.
         strict: whether the first undecodable video ends the command.
@@ -50,7 +49,6 @@ class Run:
         self,
         folder: RunFolder,
         config: ExperimentConfig,
-        agent: AgentConfig,
         *,
         device: str | None = None,
         resume: bool = False,
@@ -58,7 +56,6 @@ class Run:
         with_data: bool = True,
     ) -> None:
         self.folder = folder
-        self.agent_config = agent
         self.device = find_device(device or config.device)
         self.resume = resume
         self.strict = strict
@@ -85,7 +82,7 @@ class Run:
         """
         folder = existing_folder(path)
         settings = load_settings(folder.config)
-        return cls(folder, settings.config, settings.agent, device=device, strict=strict, with_data=with_data)
+        return cls(folder, settings.config, device=device, strict=strict, with_data=with_data)
 
     def at(self, folder: RunFolder) -> Run:
         """The same configuration and clips with the checkpoints and the bank of another folder."""
@@ -177,7 +174,8 @@ class Run:
 
     def new_agent(self, env: DecisionVectorEnv, name: str | None = None) -> Agent:
         """The run's agent, untrained, or one of another class with its default options."""
-        chosen = AgentConfig(name=name) if name and name != self.agent_config.name else self.agent_config
+        own = self._config.agent
+        chosen = AgentConfig(name=name) if name and name != own.name else own
         return chosen.make(env, seed=self.config.seed)
 
 

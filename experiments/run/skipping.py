@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adafocus_rl.agents import Agent, PPOAgent
-from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.run.handover import is_finished, load_agent
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import SKIPPING, SKIPPING_CLASSIFIER, STEPS, Step
-from adafocus_rl.plain import build, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +49,9 @@ def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point
         patches: π's environment.
         policy: frozen π.
         point: the price.
-
-    Raises:
-        UserError: an option in ``skip.options`` out of range.
     """
-    options = run.config.skip.options
-    shared = run.agent_config.options
     env = FrameSkippingVectorEnv(patches, policy, lambda_=point.price)
-    given = plain(shared) if isinstance(shared, PPOOptions) else {}
-    return PPOAgent(env, build(PPOOptions, {**given, **options}, "skip.options"), seed=run.config.seed)
+    return PPOAgent(env, run.config.skip.options, seed=run.config.seed)
 
 
 def load_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.experiments.config.stages import ComputeConfig
+from adafocus_rl.experiments.config.stages import PrecisionConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
@@ -39,7 +39,7 @@ class PatchBatch:
 
 
 def random_patch_loss(
-    recognizer: Recognizer, compute: ComputeConfig, batch: PatchBatch, part: slice
+    recognizer: Recognizer, compute: PrecisionConfig, batch: PatchBatch, part: slice
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Stage I's loss on some videos of a minibatch.
 

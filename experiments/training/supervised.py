@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.stages import ComputeConfig, SGDConfig
+from adafocus_rl.experiments.config.stages import PrecisionConfig, SGDConfig
 from adafocus_rl.experiments.training.optim import clip_gradients, set_rate, sgd_optimizer
 from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
 
@@ -63,7 +63,7 @@ class SupervisedLearner(Generic[BatchT]):
         steps: int,
         epochs: int,
         device: torch.device,
-        compute: ComputeConfig | None = None,
+        compute: PrecisionConfig | None = None,
     ) -> None:
         self.modules = modules
         self.batches = batches
@@ -71,7 +71,7 @@ class SupervisedLearner(Generic[BatchT]):
         self.sgd = sgd
         self.steps = steps
         self.epochs = epochs
-        self.compute = compute or ComputeConfig()
+        self.compute = compute or PrecisionConfig()
         self.optimizer = sgd_optimizer(rates, sgd)
         # Gradients of float16's losses would else underflow; in other types it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.precision == "float16")
@@ -128,7 +128,7 @@ class SupervisedLearner(Generic[BatchT]):
             self.scaler.load_state_dict(plain["scaler"])
 
 
-def autocast(compute: ComputeConfig, device: torch.device) -> torch.autocast:
+def autocast(compute: PrecisionConfig, device: torch.device) -> torch.autocast:
     """The context for the encoders' part of a loss; what comes out is of the precision's type."""
     kind = _TYPES[compute.precision]
     return torch.autocast(device.type, dtype=kind, enabled=kind != torch.float32)

@@ -43,7 +43,7 @@ def test_options_not_given_are_the_runs_for_the_runs_agent_and_defaults_for_othe
     run = RunFolder(finished)
 
     def options(text: str) -> Any:
-        return variant_settings(run, as_arguments(agent_variant(text).overrides)).agent.options
+        return variant_settings(run, as_arguments(agent_variant(text).overrides)).config.agent.options
 
     own = options("PPOAgent:gamma=0.25")
     assert (own.hidden, own.reduced_channels, own.gamma) == (16, 4, 0.25)
@@ -79,9 +79,9 @@ def test_every_ablation_fits_the_configuration(finished: Path, tmp_path: Path) -
             base = base_of(run, stored, settings, tmp_path, name=variant.name)
             if set(changed) and key.startswith("model."):
                 assert (base.changed, base.stage) == (((key, changed[key]),), stage)
-                assert base.run.path.parent == tmp_path
+                assert base.folder.path.parent == tmp_path
             else:
-                assert base == Base(run=run)
+                assert base == Base(folder=run)
         assert len(set(values)) == len(values) >= 3
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
 from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions
+from adafocus_rl.agents.methods import METHODS, WholeFrames
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
-from adafocus_rl.experiments.config.parser import experiment_parser, load_settings, parse_settings
+from adafocus_rl.experiments.config.parser import load_settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
 from adafocus_rl.experiments.config.stages import SGDConfig, Stage2Config
+from adafocus_rl.options import NoOptions, require
 
 # Appendix B.1, and the settings of GFNet that it refers to.
 PUBLISHED = {
@@ -56,7 +58,7 @@ PUBLISHED_PPO = {
 def read(tmp_path: Path, content: str, *arguments: str) -> Any:
     path = tmp_path / "some.yaml"
     path.write_text(content)
-    return parse_settings(experiment_parser("test"), ["--config", str(path), *arguments])
+    return parse_settings("test", ["--config", str(path), *arguments])
 
 
 @pytest.mark.parametrize("key", PUBLISHED)
@@ -98,7 +100,7 @@ def test_floats_as_people_write_them(tmp_path: Path, text: str, value: float) ->
         tmp_path, f"stage1: {{focus_learning_rate: {text}}}\nagent: {{init_args: {{learning_rate: {text}}}}}"
     )
     assert settings.config.stage1.focus_learning_rate == value
-    assert settings.agent.options.learning_rate == value
+    assert settings.config.agent.options.learning_rate == value
     again = read(tmp_path, settings.text)
     assert again == settings
     assert read(tmp_path, "name: x", f"--stage1.focus_learning_rate={text}").config.stage1 == settings.config.stage1
@@ -121,15 +123,16 @@ def test_every_agent_can_be_named_three_ways(tmp_path: Path, name: str) -> None:
         read(tmp_path, f"name: x\nagent: {name}"),
         read(tmp_path, f"name: x\nagent: {{class_path: {name}}}"),
     ]
-    assert [one.agent.name for one in found] == [name] * 3
+    assert [one.config.agent.name for one in found] == [name] * 3
     assert found[0] == found[1] == found[2]
     assert read(tmp_path, found[0].text) == found[0]
 
 
 def test_another_agent_drops_the_options_of_the_recipes(tmp_path: Path) -> None:
     recipe = "agent: {class_path: PPOAgent, init_args: {hidden: 8}}"
-    assert read(tmp_path, recipe, "--agent=GaussianAgent", "--agent.std=0.5").agent.options == GaussianOptions(std=0.5)
-    assert read(tmp_path, recipe, "--agent.gamma=0.9").agent.options.hidden == 8
+    other = read(tmp_path, recipe, "--agent=GaussianAgent", "--agent.std=0.5").config.agent
+    assert other.options == GaussianOptions(std=0.5)
+    assert read(tmp_path, recipe, "--agent.gamma=0.9").config.agent.options.hidden == 8
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -150,10 +153,76 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert read(tmp_path, "data: {embedded: moving_digits}").config.data.root == str(tmp_path / "data/moving_digits")
 
 
+def test_the_skipping_policy_follows_the_agent_but_for_its_overrides(tmp_path: Path) -> None:
+    recipe = "agent: {class_path: PPOAgent, init_args: {hidden: 8, gamma: 0.5}}\nskip: {options: {hidden: '64'}}"
+    settings = read(tmp_path, recipe, "--skip.options.n_epochs=3")
+    assert settings.config.skip.options == PPOOptions(hidden=64, gamma=0.5, n_epochs=3)
+    # Only the overrides are written, so that a change of the agent is one of the skipping policy, too.
+    assert settings.values["skip"]["options"] == {"hidden": 64, "n_epochs": 3}
+    again = read(tmp_path, settings.text, "--agent.gamma=0.25").config
+    assert again.skip.options == PPOOptions(hidden=64, gamma=0.25, n_epochs=3)
+    other = read(tmp_path, settings.text, "--agent=CenterAgent").config
+    assert other.skip.options == PPOOptions(hidden=64, n_epochs=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareOptions:
+    """Options of a method."""
+
+    share: float = 0.5
+    """In [0, 1]."""
+
+    def __post_init__(self) -> None:
+        require(self, "share", 0 <= self.share <= 1, "a number in [0, 1]")
+
+
+class Shared(WholeFrames):
+    """A method with an option."""
+
+    Options = ShareOptions
+
+
+def test_methods_are_chosen_by_name_each_with_typed_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "Shared": Shared})
+    assert read(tmp_path, "name: x").config.methods == {}
+    settings = read(tmp_path, "methods:\n  WholeFrames:\n  Shared: {share: '0.25'}")
+    assert settings.config.methods == {"WholeFrames": NoOptions(), "Shared": ShareOptions(share=0.25)}
+    assert settings.values["methods"] == {"WholeFrames": {}, "Shared": {"share": 0.25}}
+    assert read(tmp_path, settings.text) == settings
+    changed = read(tmp_path, settings.text, "--methods.Shared.share=1", "--methods.WholeFrames=false").config
+    assert changed.methods == {"Shared": ShareOptions(share=1.0)}
+    assert read(tmp_path, "name: x", "--methods={Shared: {}}").config.methods == {"Shared": ShareOptions()}
+    for argument, said in (
+        ("--methods.Shared.share=2", "^methods.Shared.share is 2.0; give a number in"),
+        ("--methods.Shared.share=much", "^methods.Shared.share is much; expected a number"),
+        ("--methods.Shared.shar=1", "did you mean 'methods.Shared.share'"),
+        ("--methods.Shared=1", "^methods.Shared is 1; give a block"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read(tmp_path, "name: x", argument)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stage1: {sgd: {momentum: 1}}", "stage1.sgd.momentum is 1.0"),
+        ("stage0: {stills: {sgd: {batch_size: 0}}}", "stage0.stills.sgd.batch_size is 0"),
+        ("stage1: {compute: {accumulate: 0}}", "stage1.compute.accumulate is 0"),
+        ("model: {classifier: {dropout: 1}}", "model.classifier.dropout is 1.0"),
+        ("env: {reward: {baseline_positions: -1}}", "env.reward.baseline_positions is -1"),
+        ("agent: {class_path: GaussianAgent, init_args: {std: 0}}", "agent.std is 0.0"),
+        ("skip: {options: {gamma: 2}}", "skip.options.gamma is 2.0"),
+    ],
+)
+def test_ranges_are_reported_under_the_key_that_was_given(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^{said}; give"):
+        read(tmp_path, text)
+
+
 def test_values_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"sgd\.momentum is 1"):
+    with pytest.raises(UserError, match=r"^momentum is 1"):
         SGDConfig(momentum=1)
-    with pytest.raises(UserError, match=r"stage2\.batch_size is 0"):
+    with pytest.raises(UserError, match=r"^batch_size is 0"):
         Stage2Config(batch_size=0)
     with pytest.raises(UserError, match="threads is -1"):
         ExperimentConfig(threads=-1)

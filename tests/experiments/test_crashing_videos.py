@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from adafocus_rl.data import dataset, loader
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 
@@ -67,12 +67,12 @@ def test_the_look_before_a_run_leaves_nothing_under_way(
 
     monkeypatch.setattr(dataset, "decode_frames", decode)
     arguments = ["--config", str(recipe), "--data.workers=1", *look.own_videos(videos)]
-    settings = parse_settings(experiment_parser("test"), arguments)
-    run = Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
+    settings = parse_settings("test", arguments)
+    run = Run(RunFolder(tmp_path / "run"), settings.config)
     run.check_videos()
     assert list(run.clips.failed) == ["train/00000.mp4"]
     seen = sorted(path.name for path in decoded.iterdir())
     assert seen == ["train-00000", "train-00001", "val-00000"]
     # Where it was done just now it is not done again.
-    Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
+    Run(RunFolder(tmp_path / "run"), settings.config)
     assert sorted(path.name for path in decoded.iterdir()) == seen

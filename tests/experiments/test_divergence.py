@@ -12,7 +12,7 @@ from torch import nn
 
 from adafocus_rl.checkpoint import load, load_into, not_finite, save
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import Ticker
@@ -77,8 +77,8 @@ def test_weights_that_are_not_finite_are_refused_wherever_they_come_from(bad: fl
 
 def test_the_first_bad_batch_is_named_without_waiting_for_each(recipe: Path, tmp_path: Path) -> None:
     """Losses are read in blocks, and the block's first one that is not finite is reported, with its videos."""
-    settings = parse_settings(experiment_parser("test"), ["--config", str(recipe)])
-    run = Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
+    settings = parse_settings("test", ["--config", str(recipe)])
+    run = Run(RunFolder(tmp_path / "run"), settings.config)
     with Ticker("stage1", 100) as ticker:
         watch = Watch(run, "stage1", 2, ticker)
         for step in range(UNREAD - 1):
@@ -94,8 +94,8 @@ def test_the_first_bad_batch_is_named_without_waiting_for_each(recipe: Path, tmp
 
 
 def test_an_error_is_explained_by_a_loss_that_was_not_read_yet(recipe: Path, tmp_path: Path) -> None:
-    settings = parse_settings(experiment_parser("test"), ["--config", str(recipe)])
-    run = Run(RunFolder(tmp_path / "run"), settings.config, settings.agent)
+    settings = parse_settings("test", ["--config", str(recipe)])
+    run = Run(RunFolder(tmp_path / "run"), settings.config)
 
     class Broken:
         def train_epoch(self, epoch: int, tick: Any) -> dict[str, float]:

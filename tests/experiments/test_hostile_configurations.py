@@ -13,14 +13,13 @@ from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions, SB3Agent, SB
 from adafocus_rl.agents.fixed import CenterAgent
 from adafocus_rl.data import DATASETS
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.chosen import Keys
 from adafocus_rl.experiments.config.embedded import maker_config
-from adafocus_rl.experiments.config.keys import Keys
-from adafocus_rl.experiments.config.limits import LARGEST
-from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import Settings, parse_settings
 from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.options import options_of
 
-HINTS = Keys().hints
+HINTS = dict(Keys().leaves())
 PATHS = [
     "data.root", "data.train_list", "data.val_list", "data.stills_list", "data.classes",
     "model.glance.weights", "model.focus.weights",
@@ -28,7 +27,7 @@ PATHS = [
 
 
 def parse(*arguments: str) -> Settings:
-    return parse_settings(experiment_parser("test"), arguments)
+    return parse_settings("test", arguments)
 
 
 def kinds(hint: Any) -> set[Any]:
@@ -82,12 +81,12 @@ def test_every_whole_number_has_an_upper_limit() -> None:
     whole = [key for key, hint in HINTS.items() if int in kinds(hint) and key != "seed"]
     assert len(whole) > 30
     for key in whole:
-        limit = LARGEST.get(key, LARGEST.get(key.rpartition(".")[2]))
-        assert limit is not None, key
-        value = f"[{limit + 1}]" if list[int] in (HINTS[key],) else limit + 1
-        with pytest.raises(UserError, match=rf"{key} is .*{limit + 1}.*; give at most {limit}"):
-            parse(f"--{key}={value}")
-    assert {key for key in LARGEST if "." in key} <= HINTS.keys()
+        value = ("[{}]" if HINTS[key] == list[int] else "{}").format
+        with pytest.raises(UserError, match=rf"^{key} is .*{10**15}.*; give at most \d+$") as refused:
+            parse(f"--{key}={value(10**15)}")
+        limit = int(str(refused.value).rpartition(" ")[2])
+        with pytest.raises(UserError, match=rf"^{key} is .*{limit + 1}.*; give at most {limit}$"):
+            parse(f"--{key}={value(limit + 1)}")
 
 
 @pytest.mark.parametrize("value", ["9" * 19, "9" * 5000, "-" + "9" * 30, "1e400", "0x" + "f" * 40])
@@ -159,7 +158,7 @@ def test_odd_letters_are_read_back(tmp_path: Path) -> None:
     for name in ("λ é", "a\x85b", "\u2028", "'\"#: -", "\x1b[31m", "null", "1e3", "\U0001f600", "\ufeff"):
         settings = parse(f"--name={name}")
         (tmp_path / "config.yaml").write_text(settings.text, encoding="utf-8")
-        assert parse_settings(experiment_parser("test"), [f"--config={tmp_path / 'config.yaml'}"]) == settings
+        assert parse_settings("test", [f"--config={tmp_path / 'config.yaml'}"]) == settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,11 +222,11 @@ def test_options_that_take_anything_take_plain_data(tmp_path: Path, monkeypatch:
     arguments = [f"--agent.free=[{CALL}]", f"--agent.block={CALL}", "--agent.path=/etc/passwd", "--agent.maybe=null"]
     settings = parse("--agent=HostileAgent", *arguments)
     wanted = {"maybe": None, "free": [CALL], "path": Path("/etc/passwd"), "block": CALL}
-    assert settings.agent.options == HostileOptions(**wanted)
+    assert settings.config.agent.options == HostileOptions(**wanted)
     assert settings.values["agent"]["init_args"] == {**wanted, "path": "/etc/passwd"}
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "config.yaml").write_text(settings.text)
-    assert parse_settings(experiment_parser("test"), ["--config=config.yaml"]) == settings
+    assert parse_settings("test", ["--config=config.yaml"]) == settings
 
 
 @pytest.mark.usefixtures("hostile")

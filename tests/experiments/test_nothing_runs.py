@@ -13,7 +13,7 @@ import pytest
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.variants import as_arguments, read_ablation
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 
 MARK = "mark"
 CALLS: list[dict[str, Any]] = [
@@ -178,7 +178,7 @@ def test_a_call_is_refused_everywhere(traps: Path, monkeypatch: pytest.MonkeyPat
     for recipe in places(call):
         (traps / "r.yaml").write_text(json.dumps(recipe))
         with pytest.raises(UserError):
-            parse_settings(experiment_parser("test"), ["--config=r.yaml"])
+            parse_settings("test", ["--config=r.yaml"])
     assert not (traps / MARK).exists()
     assert not {"antigravity", "evil_module"} & {*sys.modules}
 
@@ -189,7 +189,7 @@ def test_arguments_are_refused(
 ) -> None:
     monkeypatch.chdir(traps)
     with pytest.raises(UserError) as caught:
-        parse_settings(experiment_parser("test"), ["--data.embedded=moving_digits", argument])
+        parse_settings("test", ["--data.embedded=moving_digits", argument])
     assert "root:x" not in str(caught.value)
     assert capsys.readouterr().out == ""
     assert not (traps / MARK).exists()
@@ -200,13 +200,13 @@ def test_an_ablation_sets_values_only(traps: Path, capsys: pytest.CaptureFixture
     (traps / "a.yaml").write_text(json.dumps([{"name": "a", "overrides": {key: "/etc/passwd"}}]))
     _, variants = read_ablation(str(traps / "a.yaml"))
     with pytest.raises(UserError, match="key"):
-        parse_settings(experiment_parser("test"), as_arguments(variants[0].overrides))
+        parse_settings("test", as_arguments(variants[0].overrides))
     assert capsys.readouterr().out == ""
 
 
 def test_what_a_third_party_s_library_takes_stays_plain(traps: Path) -> None:
     """Stable-Baselines3's own options are free; a call among them is a block of text to it."""
     (traps / "r.yaml").write_text(json.dumps({"agent": {"class_path": "SB3Agent", "init_args": {"options": CALLS[0]}}}))
-    settings = parse_settings(experiment_parser("test"), [f"--config={traps / 'r.yaml'}"])
-    assert settings.agent.options.options == CALLS[0]
+    settings = parse_settings("test", [f"--config={traps / 'r.yaml'}"])
+    assert settings.config.agent.options.options == CALLS[0]
     assert settings.values["agent"]["init_args"]["options"] == CALLS[0]

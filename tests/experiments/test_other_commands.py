@@ -44,7 +44,7 @@ def test_data_are_made(cli: Cli, tmp_path: Path) -> None:
 
 def test_names_that_can_be_used(cli: Cli) -> None:
     found = json.loads(cli("list", "--json").out)
-    assert set(found) == {"recipes", "agents", "encoders", "datasets", "rewards"}
+    assert set(found) == {"recipes", "agents", "methods", "encoders", "datasets", "rewards"}
     assert "PPOAgent" in found["agents"]
     lines = cli("list").out.splitlines()
     assert lines == [f"{kind}: {' '.join(names)}" for kind, names in found.items()]

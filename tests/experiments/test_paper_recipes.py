@@ -13,7 +13,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from adafocus_rl.experiments.config.parser import Settings, experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 
 FRAMEWISE = ("activitynet", "fcvid", "mini_kinetics")
@@ -101,7 +101,7 @@ TABLE: dict[str, dict[str, Any]] = {
 
 
 def settings(recipe: str, *arguments: str) -> Settings:
-    return parse_settings(experiment_parser("test"), ["--config", str(find_recipe(recipe)), *arguments])
+    return parse_settings("test", ["--config", str(find_recipe(recipe)), *arguments])
 
 
 def at(values: Any, key: str) -> Any:

@@ -48,7 +48,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 def _context(run: Path) -> Run:
     folder = existing_folder(run)
     settings = load_settings(folder.config)
-    return Run(folder, settings.config, settings.agent)
+    return Run(folder, settings.config)
 
 
 def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> None:
@@ -160,7 +160,10 @@ def test_any_agent_can_be_skipped_behind(cli: Cli, run: Path, recipe: Path) -> N
     [
         (["--skip.lambdas=[0.1,0.1]"], "skip.lambdas is [0.1, 0.1]; give each price once"),
         (["--skip.lambdas=[.nan]"], "skip.lambdas is [nan]; give finite numbers"),
-        (["--skip.lambdas=[0.1]", "--skip.options.hiden=3"], "skip.options has 'hiden', which PPOAgent does not have"),
+        (
+            ["--skip.lambdas=[0.1]", "--skip.options.hiden=3"],
+            "unknown key 'skip.options.hiden' of PPOAgent",
+        ),
         (["--skip.lambdas=[0.1]", "--skip.epochs=-1"], "skip.epochs is -1"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from adafocus_rl.checkpoint import tensors_hash
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.stages import SGDConfig
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
@@ -37,8 +37,8 @@ CLIPS = (
 
 
 def make(recipe: Path, folder: Path, *arguments: str) -> Run:
-    settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
-    return Run(RunFolder(folder), settings.config, settings.agent)
+    settings = parse_settings("test", ["--config", str(recipe), *arguments])
+    return Run(RunFolder(folder), settings.config)
 
 
 @pytest.fixture

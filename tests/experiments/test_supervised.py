@@ -14,9 +14,9 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import no_tick
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.parser import experiment_parser, parse_settings
+from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.config.stages import ComputeConfig, SGDConfig
+from adafocus_rl.experiments.config.stages import PrecisionConfig, SGDConfig
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.stage0 import train_encoders
@@ -28,8 +28,8 @@ CPU = torch.device("cpu")
 
 
 def make(recipe: Path, folder: Path, *arguments: str) -> Run:
-    settings = parse_settings(experiment_parser("test"), ["--config", str(recipe), *arguments])
-    return Run(RunFolder(folder), settings.config, settings.agent)
+    settings = parse_settings("test", ["--config", str(recipe), *arguments])
+    return Run(RunFolder(folder), settings.config)
 
 
 def without_batch_norm(recognizer: Recognizer) -> Recognizer:
@@ -125,7 +125,7 @@ def test_float16_scales_the_loss_and_skips_overflow() -> None:
         steps=1,
         epochs=2,
         device=CPU,
-        compute=ComputeConfig(precision="float16"),
+        compute=PrecisionConfig(precision="float16"),
     )
     scale = learner.scaler.get_scale()
     for epoch, expected in enumerate((1.0, 0.95)):
@@ -158,7 +158,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, objec
 
 
 def test_frames_that_do_not_add_up_are_refused() -> None:
-    settings = parse_settings(experiment_parser("test"), ["--config", str(find_recipe("something_v1"))])
+    settings = parse_settings("test", ["--config", str(find_recipe("something_v1"))])
     config = settings.config
     with pytest.raises(UserError, match=r"num_frames is 16, but f_G looks at 8 .* 12 others; give data\.num_frames=20"):
         dataclasses.replace(config, data=dataclasses.replace(config.data, num_frames=16))
@@ -175,7 +175,7 @@ def test_two_videos_train_at_full_size() -> None:
     """MobileNet-V2 on 16 frames of 224 pixels, ResNet-50 on 16 patches of 128, as stage I has them; one step."""
     torch.manual_seed(0)
     recognizer = Recognizer(ModelConfig(patch_size=128))
-    compute = ComputeConfig(precision="float32", accumulate=2, recompute=True)
+    compute = PrecisionConfig(precision="float32", accumulate=2, recompute=True)
     recognizer.glance.recompute = recognizer.focus.recompute = True
     clips = ClipBatch(
         clips=torch.randint(256, (2, 16, 3, 224, 224), dtype=torch.uint8), labels=torch.tensor([3, 199]),

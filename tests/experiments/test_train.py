@@ -81,7 +81,7 @@ def test_the_configuration_reads_back(finished: Path, recipe: Path, tmp_path: Pa
     given = load_settings(recipe)
     assert stored == given
     assert stored.config.stage1.epochs == 1
-    assert stored.agent.options.hidden == 16
+    assert stored.config.agent.options.hidden == 16
     again = tmp_path / "again.yaml"
     again.write_text(stored.text)
     assert load_settings(again) == stored
@@ -126,7 +126,7 @@ def test_any_agent_on_the_stage_1_of_an_earlier_run(look: Look, cli: Cli, run: P
     after = look.checkpoints(run)
     assert after["stage1.safetensors"] == before["stage1.safetensors"]
     assert after["stage3.safetensors"] != before["stage3.safetensors"]
-    assert load_settings(run / "config.yaml").agent.name == name
+    assert load_settings(run / "config.yaml").config.agent.name == name
     # The command after it opens the run as it is now.
     assert cli("evaluate", run).code == 0
     assert [(row["agent"], row["after_stage"]) for row in look.results(run)["rows"]] == rows
@@ -136,7 +136,7 @@ def test_an_agent_for_the_whole_run(cli: Cli, recipe: Path, tmp_path: Path) -> N
     done = cli("train", recipe, "--out", tmp_path / "run", "--agent=GaussianAgent", "--agent.std=0.1", "--json")
     assert done.code == 0
     assert json.loads(done.out)["rows"][0]["agent"] == "gaussian"
-    assert load_settings(tmp_path / "run" / "config.yaml").agent.options == GaussianOptions(std=0.1)
+    assert load_settings(tmp_path / "run" / "config.yaml").config.agent.options == GaussianOptions(std=0.1)
 
 
 def test_live_features(look: Look, cli: Cli, run: Path, recipe: Path) -> None:

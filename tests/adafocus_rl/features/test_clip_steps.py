@@ -113,7 +113,6 @@ def test_a_bank_is_refused(shared_list: Path, recognizer: Recognizer, tmp_path: 
     ("glance", "focus", "message"),
     [
         (2, None, r"model\.glance\.num_frames is 2 and model\.focus\.num_frames is None; give both"),
-        (0, 3, r"are \(0, 3\); give at least 1"),
         (None, None, r"model\.focus is tsm_resnet18, which looks at the frames of a clip together; say at how many"),
     ],
 )

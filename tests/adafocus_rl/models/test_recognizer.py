@@ -133,11 +133,7 @@ def test_freeze_puts_back_after_an_error_and_knows_its_parts(recognizer: Recogni
     ("change", "message"),
     [
         ({"num_classes": 0}, "model.num_classes is 0"),
-        ({"glance_size": 0}, "model.glance_size is 0"),
         ({"patch_size": 49}, "patch_size 49"),
-        ({"std": (0.2, 0.0, 0.2)}, "model.std"),
-        ({"classifier": ClassifierConfig(dropout=1.0)}, "model.classifier.dropout is 1.0"),
-        ({"classifier": ClassifierConfig(hidden=0)}, "model.classifier.hidden is 0"),
         ({"glance": EncoderConfig(name="small_glanc")}, "did you mean 'small_glance'"),
         ({"focus": EncoderConfig(name="resnet18", weights="V9")}, "--model.focus.weights=FILE"),
     ],
@@ -145,6 +141,21 @@ def test_freeze_puts_back_after_an_error_and_knows_its_parts(recognizer: Recogni
 def test_impossible_configurations_are_the_users_to_mend(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Recognizer(replace(CONFIG, **change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (ModelConfig, {"glance_size": 0}, "^glance_size is 0; give at least 1$"),
+        (ModelConfig, {"std": (0.2, 0.0, 0.2)}, "^std is"),
+        (ClassifierConfig, {"dropout": 1.0}, "^dropout is 1.0"),
+        (ClassifierConfig, {"hidden": 0}, "^hidden is 0"),
+        (EncoderConfig, {"name": "small_glance", "num_frames": 0}, "^num_frames is 0; give at least 1$"),
+    ],
+)
+def test_configurations_check_their_own_ranges(kind: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        kind(**change)
 
 
 def test_a_saved_recognizer_comes_back_whole(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -198,7 +209,8 @@ def test_a_checkpoint_without_a_recognizer_is_refused(recognizer: Recognizer, tm
         ({"classifier": {"name": 0.5}}, "model.classifier.name is 0.5; expected"),
         ({"num_classes": "many"}, "model.num_classes is many; expected a whole number"),
         ({"mean": 3}, "model.mean is 3; expected a list of 3"),
-        ({"classifier": {"name": "gru", "hidden": 10**5}}, "another architecture"),
+        ({"classifier": {"name": "gru", "hidden": 100}}, "another architecture"),
+        ({"classifier": {"name": "gru", "hidden": 10**5}}, "model.classifier.hidden is 100000; give at most"),
         ({"x": 1}, "unknown key 'model.x'"),
         ({"grid": -1}, "cannot be made here: "),
         ({"focus": {"name": "small_focus", "num_frames": 1}}, "cannot be made here: model.glance.num_frames is None"),
