@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import AGENTS, PlannedAgent
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.errors import UserError
-from adafocus_rl.options import require, require_finite
+from adafocus_rl.options import NoOptions, require, require_finite
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 
@@ -129,6 +130,10 @@ class OracleAgent(PlannedAgent):
     label = "oracle"
     privileged = True
 
+    def __init__(self, env: DecisionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
+        self.has_boxes = env.source.has_boxes
+
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Positions nearest to the boxes.
 
@@ -137,7 +142,7 @@ class OracleAgent(PlannedAgent):
         """
         boxes: Tensor = info["true_box"]
         # The source knows whether it has boxes; these videos alone may have none, and asking would wait for the device.
-        if not self.env.source.has_boxes and bool(boxes.isnan().all()):
+        if not self.has_boxes and bool(boxes.isnan().all()):
             raise UserError(
                 "OracleAgent needs true boxes, and this data has none: give <list>_boxes.csv beside the list file"
             )

@@ -118,6 +118,7 @@ class BestPatchAgent(PlannedAgent):
 
     def __init__(self, env: DecisionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
+        self.env = env
         if self.continuous or self.num_actions != env.source.grid.num_actions:
             raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
 

@@ -44,11 +44,12 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         agent = config.agent.make(blank_env(config, recognizer), seed=config.seed)
     parts = component_macs(recognizer, with_batch_norm=with_batch_norm)
     policy = agent.macs_per_step()
+    steps = recognizer.num_steps(config.data.num_frames)
 
     def video(*, policy_macs: int, full: bool = False, kept: float = 1.0) -> dict[str, float]:
         macs = video_macs(
             parts,
-            num_steps=agent.env.source.num_frames,
+            num_steps=steps,
             policy_macs=policy_macs,
             uses_patch=not full,
             uses_full=full,
@@ -63,7 +64,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
     return {
         "convention": "with batch-norm" if with_batch_norm else "conv+fc",
         "frames": config.data.num_frames,
-        "steps": agent.env.source.num_frames,
+        "steps": steps,
         "components": {
             "glance": parts.glance / 1e9,
             "policy": policy / 1e9,

@@ -139,9 +139,9 @@ def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) ->
     assert done.code == 0, done.err
 
     run = tmp_path / "run"
-    recognizer, agent = load_trained(run)
+    recognizer, env, agent = load_trained(run)
     clips = blobs(2 * 3, seed=1).view(2, 3, 3, 224, 224)
-    logits, actions = recognize(recognizer, agent, clips)
+    logits, actions = recognize(recognizer, env, agent, clips)
     assert logits.shape == (2, 3, 200)
     assert actions.shape == (2, 3)
 
@@ -281,21 +281,21 @@ def test_what_is_wrong_with_a_file_is_told(cli: Cli, tmp_path: Path, monkeypatch
 
 
 def test_clips_of_another_size_are_refused(run: Path) -> None:
-    recognizer, agent = load_trained(run)
+    recognizer, env, agent = load_trained(run)
     with pytest.raises(UserError, match=r"clips have shape \(2, 4, 3, 16, 16\); .* \(B, T, 3, 32, 32\)"):
-        recognize(recognizer, agent, torch.zeros(2, 4, 3, 16, 16))
+        recognize(recognizer, env, agent, torch.zeros(2, 4, 3, 16, 16))
 
 
 def test_a_run_of_our_own_as_a_library(run: Path) -> None:
     """The last f_C is used, uint8 clips are normalised, and every step agrees with the step-by-step agent."""
-    recognizer, agent = load_trained(run)
+    recognizer, env, agent = load_trained(run)
     tensors, _ = checkpoint.load(run / "checkpoints" / "stage3.safetensors")
     assert all(
         torch.equal(value, tensors[f"classifier.{name}"]) for name, value in recognizer.classifier.state_dict().items()
     )
     clips = torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    logits, actions = recognize(recognizer, agent, clips)
-    again = recognize(recognizer, agent, recognizer.prepare(clips))
+    logits, actions = recognize(recognizer, env, agent, clips)
+    again = recognize(recognizer, env, agent, recognizer.prepare(clips))
     assert torch.equal(logits, again[0])
     assert torch.equal(actions, again[1])
     maps = GivenClips(recognizer, clips).episodes(torch.arange(2)).global_map

@@ -163,9 +163,9 @@ def test_an_imported_run_computes_what_is_published(cli: Cli, tmp_path: Path) ->
     assert (config.model.num_classes, config.model.glance.num_frames, config.model.focus.num_frames) == (174, 8, 12)
     assert config.env.action_space == "continuous"
 
-    recognizer, agent = load_trained(tmp_path / "run")
+    recognizer, env, agent = load_trained(tmp_path / "run")
     clips = torch.stack([blobs(20, side=224, seed=seed) for seed in (1, 2)])
-    logits, actions = recognize(recognizer, agent, clips)
+    logits, actions = recognize(recognizer, env, agent, clips)
     assert logits.shape == (2, 1, 174)
     assert actions.shape == (2, 1, 2)
     for clip, found, action in zip(clips, logits[:, 0], actions[:, 0], strict=True):
@@ -203,9 +203,9 @@ def test_tsm_by_itself(cli: Cli, tmp_path: Path) -> None:
     assert "not used: epoch, arch, best_prec1, optimizer" in done.err
     assert sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["stage0", "stage1"]
 
-    recognizer, agent = load_trained(tmp_path / "run")
+    recognizer, env, agent = load_trained(tmp_path / "run")
     clips = blobs(9, side=64, seed=1)[None]  # f_G, which there is none of, has a frame of its own
-    logits, _ = recognize(recognizer, agent, clips)
+    logits, _ = recognize(recognizer, env, agent, clips)
     for convolution in shifted_convolutions(network):
         convolution.register_forward_pre_hook(shift)
     network.fc = nn.Identity()
