@@ -255,9 +255,13 @@ class RecurrentAgent(Agent):
     ) -> tuple[Tensor, Tensor | None]:
         """One step; the state is what the memory keeps, (B, S), and zeros where an episode starts."""
         if state is not None and episode_start is not None:
-            state = state.masked_fill(torch.as_tensor(episode_start, device=state.device)[:, None], 0)
+            state = self.restart(state, torch.as_tensor(episode_start, device=state.device))
         output, state = self.act_step(observation, state, {}, deterministic=deterministic)
         return output.action, state
+
+    def restart(self, state: Tensor, starts: Tensor) -> Tensor:
+        """The state (B, S) where the episodes of rows ``starts`` (B,) bool begin anew."""
+        return state.masked_fill(starts[:, None], 0)
 
 
 class PlannedAgent(Agent):

@@ -16,22 +16,24 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, RecurrentAgent, features_of
+from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.ppo.distributions import Distribution
 from adafocus_rl.agents.ppo.encoder import blank, take_rows
 from adafocus_rl.agents.ppo.losses import PPOTerms, discounted_returns, explained_variance, gae, normalise, ppo_loss
 from adafocus_rl.agents.ppo.networks import RecurrentActorCritic
 from adafocus_rl.agents.ppo.options import PPOOptions
+from adafocus_rl.agents.ppo.sampling import SamplingAgent
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput, Rollout
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
 from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
-from adafocus_rl.seeding import derive_seed
+from adafocus_rl.seeding import derive_seed, hash_uniform
 
 
 @AGENTS.register("PPOAgent")
-class PPOAgent(RecurrentAgent):
+class PPOAgent(SamplingAgent):
     """Recurrent PPO for π.
 
     Args:
@@ -66,7 +68,6 @@ class PPOAgent(RecurrentAgent):
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=options.learning_rate, betas=(options.beta1, options.beta2)
         )
-        self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "ppo actions"))
 
     def macs_per_step(self) -> int:
         """Counted on one step of the network, critic included (one dot product)."""
@@ -76,33 +77,21 @@ class PPOAgent(RecurrentAgent):
 
     # ---- acting -------------------------------------------------------------------------------------------------
 
-    def _choose(self, outputs: Tensor, value: Tensor, deterministic: bool) -> PolicyOutput:
-        """Choices for the actor's outputs, and what learning needs to know of them."""
-        distribution = self.network.distribution(outputs)
-        sample = distribution.mode() if deterministic else distribution.sample(self.generator)
-        return PolicyOutput(
-            action=distribution.action(sample),
-            log_prob=distribution.log_prob(sample),
-            value=value,
-            sample=sample,
-            # Evaluation is what is looked at; training does without.
-            probabilities=distribution.probabilities() if deterministic else None,
-        )
+    def initial_memory(self, count: int) -> Tensor:
+        """Zeros (B, M)."""
+        return self.network.initial_state(count)
+
+    def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
+        """One step of the network, critic included."""
+        outputs, value, memory = self.network.step(observation, memory)
+        return self.network.distribution(outputs), value, memory
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """One sequence call; ``info`` is privileged and not looked at."""
-        return self._choose(*self.network.sequence(observation), deterministic)
-
-    @torch.no_grad()
-    def act_step(
-        self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
-    ) -> tuple[PolicyOutput, Tensor]:
-        """One step of whole episodes; the state is as in :meth:`predict`."""
-        if state is None:
-            state = self.network.initial_state(len(features_of(observation)))
-        outputs, value, state = self.network.step(observation, state)
-        return self._choose(outputs, value, deterministic), state
+        """One sequence call; of ``info``, which is privileged, only numbers that draws belong to are looked at."""
+        outputs, value = self.network.sequence(observation)
+        uniform = None if deterministic else self.uniform_of_episodes(info, observation)
+        return self.choose(self.network.distribution(outputs), value, uniform)
 
     # ---- learning -----------------------------------------------------------------------------------------------
 
@@ -114,7 +103,6 @@ class PPOAgent(RecurrentAgent):
         Raises:
             UserError: when not one of the videos can be decoded any more.
         """
-        self.generator.manual_seed(derive_seed(self.seed, "ppo actions", epoch))
         progress = epoch / max(1, epochs - 1)
         first, last = self.options.ent_coef, self.options.ent_coef_final
         ent_coef = first if last is None else first + progress * (last - first)
@@ -142,8 +130,8 @@ class PPOAgent(RecurrentAgent):
         sample = output.action if output.sample is None else output.sample
         advantage, target = self._advantage(rollout.reward, output.value)
         parts: list[PPOTerms] = []
-        for _ in range(self.options.n_epochs):
-            for rows in self._minibatches(len(rollout.reward)):
+        for turn in range(self.options.n_epochs):
+            for rows in self._minibatches(rollout.info, len(rollout.reward), turn):
                 outputs, value = self.network.sequence(take_rows(rollout.observation, rows))
                 distribution = self.network.distribution(outputs)
                 terms = ppo_loss(
@@ -179,12 +167,13 @@ class PPOAgent(RecurrentAgent):
         advantage = gae(reward, value, self.options.gamma, self.options.gae_lambda)
         return normalise(advantage), advantage + value
 
-    def _minibatches(self, count: int) -> Iterator[slice | Tensor]:
-        """Rows of each part; a single part is the whole batch in its order, and no copy of it."""
+    def _minibatches(self, info: Info, count: int, turn: int) -> Iterator[slice | Tensor]:
+        """Rows of each part of a batch, the ``turn``-th time; a single part is the whole batch, and no copy of it."""
         if self.options.n_minibatches == 1:
             yield slice(None)
         else:
-            order = torch.randperm(count, generator=self.generator, device=self.device)
+            episodes = self.episode_counters(info, count, self.device)
+            order = hash_uniform(derive_seed(self.seed, "minibatches", turn), *episodes).argsort()
             yield from order.tensor_split(min(self.options.n_minibatches, count))
 
     # ---- saving -------------------------------------------------------------------------------------------------

@@ -16,8 +16,11 @@ class Distribution(Protocol):
         """The best actions."""
         ...
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """One draw each; :meth:`log_prob` is of this, the environment gets :meth:`action` of it."""
+    def sample(self, uniform: Tensor) -> Tensor:
+        """One draw each from uniform numbers in [0, 1), which have the shape of the draws.
+
+        :meth:`log_prob` is of this, the environment gets :meth:`action` of it.
+        """
         ...
 
     def action(self, sample: Tensor) -> Tensor:
@@ -51,11 +54,12 @@ class Categorical:
         """(…,) int64, the likeliest; the first of several."""
         return self.logits.argmax(-1)
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """(…,) int64."""
-        # Gumbel-max: one draw for all steps, without flattening to multinomial's two dimensions.
-        uniform = torch.rand(self.logits.shape, generator=generator, device=self.logits.device).clamp_min(1e-20)
-        return (self.logits - (-uniform.log()).clamp_min(1e-20).log()).argmax(-1)
+    def sample(self, uniform: Tensor) -> Tensor:
+        """(…,) int64 from uniform numbers (…,): the choice at which the probabilities add up to more than that."""
+        total = self.logits.softmax(-1).double().cumsum(-1)
+        # Rounding may leave the sum of all below 1; a choice without probability is never taken.
+        wanted = uniform.double()[..., None] * total[..., -1:]
+        return torch.searchsorted(total, wanted, right=True).squeeze(-1).clamp(max=self.logits.shape[-1] - 1)
 
     def action(self, sample: Tensor) -> Tensor:
         """The same."""
@@ -95,10 +99,11 @@ class ClippedGaussian:
         """(…, 2), the mean."""
         return self.mean
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """(…, 2), before it is clipped."""
-        normal = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + self.std * normal
+    def sample(self, uniform: Tensor) -> Tensor:
+        """(…, 2) from uniform numbers (…, 2), before it is clipped."""
+        # Neither 0 nor 1 has a quantile; numbers of 53 bits move by half of their distance.
+        normal: Tensor = torch.special.ndtri((uniform.double() + 2.0**-54).clamp(max=1 - 2.0**-53))
+        return self.mean + self.std * normal.to(self.mean.dtype)
 
     def action(self, sample: Tensor) -> Tensor:
         """(…, 2) in [0, 1]²."""

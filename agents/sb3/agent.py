@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, RecurrentAgent, features_of
+from adafocus_rl.agents.base import AGENTS, features_of
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
+from adafocus_rl.agents.ppo.sampling import SamplingAgent
 from adafocus_rl.agents.sb3.options import SB3Options
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
@@ -28,7 +29,7 @@ _DRAWN = ("action", "log_prob", "sample", "probabilities")
 
 
 @AGENTS.register("SB3Agent")
-class SB3Agent(RecurrentAgent):
+class SB3Agent(SamplingAgent):
     """An algorithm of Stable-Baselines3 (RecurrentPPO: of sb3-contrib) on a network like π's.
 
     Options that are not given are the algorithm's own defaults, but for γ and the length of a rollout: one episode of
@@ -63,7 +64,6 @@ class SB3Agent(RecurrentAgent):
             self.model = build(
                 options.algorithm, env, reduced_channels=options.reduced_channels, hidden=options.hidden, options=given
             )
-        self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "sb3 actions"))
 
     def macs_per_step(self) -> int:
         """Counted on one step of the actor: encoder, LSTM, head."""
@@ -73,11 +73,11 @@ class SB3Agent(RecurrentAgent):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with torch.backends.mkldnn.flags(enabled=False):
-                return macs(lambda state: self._distribution(policy, observation, state), self._initial_state(1).cpu())
+                return macs(lambda state: self._distribution(policy, observation, state), self.initial_memory(1).cpu())
 
     # ---- acting -------------------------------------------------------------------------------------------------
 
-    def _initial_state(self, count: int) -> Tensor:
+    def initial_memory(self, count: int) -> Tensor:
         """Zeros (B, S): hidden and cell states of the actor's LSTM, if there is one."""
         lstm = self.model.policy.lstm_actor if self._recurrent else None
         size = 2 * lstm.num_layers * lstm.hidden_size if lstm is not None else 0
@@ -96,22 +96,19 @@ class SB3Agent(RecurrentAgent):
         drawn = found.distribution
         return ClippedGaussian(drawn.mean, drawn.stddev) if self.continuous else Categorical(drawn.logits), state
 
-    def _choose(self, distribution: Distribution, deterministic: bool) -> PolicyOutput:
-        sample = distribution.mode() if deterministic else distribution.sample(self.generator)
-        return PolicyOutput(
-            action=distribution.action(sample),
-            log_prob=distribution.log_prob(sample),
-            sample=sample,
-            probabilities=distribution.probabilities() if deterministic else None,
-        )
+    def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
+        """One step of the actor."""
+        distribution, memory = self._distribution(self.model.policy, observation, memory)
+        return distribution, None, memory
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
         """One call for all frames; with an LSTM, one for each."""
         count, frames = features_of(observation).shape[:2]
         if not self._recurrent:
-            found, _ = self._distribution(self.model.policy, flatten_time(observation), self._initial_state(count))
-            flat = self._choose(found, deterministic)
+            found, _ = self._distribution(self.model.policy, flatten_time(observation), self.initial_memory(count))
+            uniform = None if deterministic else self.uniform_of_episodes(info, observation).flatten(0, 1)
+            flat = self.choose(found, None, uniform)
             parts = {
                 name: value.unflatten(0, (count, frames)) for name, value in vars(flat).items() if value is not None
             }
@@ -124,16 +121,6 @@ class SB3Agent(RecurrentAgent):
             outputs.append(output)
         known = [name for name in _DRAWN if getattr(outputs[0], name) is not None]
         return PolicyOutput(**{name: torch.stack([getattr(part, name) for part in outputs], dim=1) for name in known})
-
-    @torch.no_grad()
-    def act_step(
-        self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
-    ) -> tuple[PolicyOutput, Tensor]:
-        """One step of whole episodes; the state is as in :meth:`predict`."""
-        if state is None:
-            state = self._initial_state(len(features_of(observation)))
-        found, state = self._distribution(self.model.policy, observation, state)
-        return self._choose(found, deterministic), state
 
     # ---- learning -----------------------------------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
 from adafocus_rl.experiments.training.trainer import RunTrainer
+from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import sequence_loss
 from adafocus_rl.models.recognizer import Part, Recognizer
+from adafocus_rl.seeding import derive_seed, hash_uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,22 @@ class PatchBatch:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+
+def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> Tensor:
+    """Where each step's patch is: a function of (seed, video, step), so that no size of a batch changes it.
+
+    Args:
+        grid: the patch and the frame.
+        rows: (B,) rows of the index.
+        steps: T.
+        seed: of the epoch.
+
+    Returns:
+        (B, T, 2) crop origins, int64, at any pixel.
+    """
+    step, axis = torch.arange(steps, device=rows.device)[:, None], torch.arange(2, device=rows.device)
+    return grid.uniform_origin(hash_uniform(seed, rows[:, None, None], step, axis))
 
 
 def random_patch_loss(
@@ -83,10 +101,11 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     passes = run.clips.passes(clips, config.sgd.batch_size)
 
     def batches(epoch: int) -> Iterator[PatchBatch]:
+        seed = derive_seed(run.config.seed, "random patches", epoch)
         for batch in passes(epoch):
             there = batch.to(run.device, non_blocking=True)
-            where = torch.rand(len(there), recognizer.num_steps(there.clips.shape[1]), 2, device=run.device)
-            yield PatchBatch(clips=there, origin=recognizer.grid.uniform_origin(where))
+            frames = recognizer.num_steps(there.clips.shape[1])
+            yield PatchBatch(clips=there, origin=random_origins(recognizer.grid, there.rows, frames, seed=seed))
 
     steps = -(-len(clips) // config.sgd.batch_size)
     learner = SupervisedLearner(

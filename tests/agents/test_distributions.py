@@ -6,15 +6,21 @@ import pytest
 import torch
 
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian
+from adafocus_rl.seeding import hash_uniform
 
 
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def _uniform(*shape: int) -> torch.Tensor:
+    """As agents take them: hashes of counters."""
+    return hash_uniform(0, torch.arange(math.prod(shape)).view(shape))
+
+
 def test_choices_follow_their_probabilities() -> None:
     logits = torch.tensor([0.0, 1, 2, -30]).expand(20_000, -1)
-    counts = Categorical(logits).sample(_generator()).bincount(minlength=4)
+    counts = Categorical(logits).sample(_uniform(20_000)).bincount(minlength=4)
     expected = logits[0].softmax(-1) * 20_000
     # Chi-square with 2 degrees of freedom exceeds 13.8 once in a thousand.
     assert ((counts - expected)[:3] ** 2 / expected[:3]).sum() < 13.8
@@ -24,11 +30,24 @@ def test_choices_follow_their_probabilities() -> None:
 def test_choices_have_torch_s_probabilities() -> None:
     logits = torch.randn(3, 4, 7, dtype=torch.float64, generator=_generator())
     ours, theirs = Categorical(logits), torch.distributions.Categorical(logits=logits)
-    sample = ours.sample(_generator())
+    sample = ours.sample(_uniform(3, 4))
     torch.testing.assert_close(ours.log_prob(sample), theirs.log_prob(sample))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     assert torch.equal(ours.mode(), theirs.mode)
     assert ours.action(sample) is sample
+
+
+def test_choices_without_probability_are_never_taken() -> None:
+    logits = torch.tensor([-math.inf, 0.0, -math.inf, 0.0, -math.inf])
+    ends = torch.tensor([0.0, 0.5, 1 - 2.0**-53], dtype=torch.float64)
+    assert Categorical(logits.expand(3, -1)).sample(ends).tolist() == [1, 3, 3]
+
+
+def test_draws_at_the_ends_are_finite() -> None:
+    ends = torch.tensor([[0.0, 1 - 2.0**-53]], dtype=torch.float64)
+    sample = ClippedGaussian(torch.full((1, 2), 0.5), torch.tensor(0.1)).sample(ends)
+    assert sample.isfinite().all()
+    assert sample[0, 0] < 0.5 < sample[0, 1]
 
 
 @pytest.mark.parametrize("std", [0.25, 0.1])
@@ -37,7 +56,7 @@ def test_positions_have_torch_s_densities(std: float) -> None:
     ours = ClippedGaussian(mean, torch.tensor([std, 2 * std], dtype=torch.float64))
     normal = torch.distributions.Normal(mean, torch.tensor([std, 2 * std], dtype=torch.float64).expand(3, 4, 2))
     theirs = torch.distributions.Independent(normal, 1)
-    sample = ours.sample(_generator())
+    sample = ours.sample(_uniform(3, 4, 2))
     torch.testing.assert_close(ours.log_prob(sample), theirs.log_prob(sample))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     assert torch.equal(ours.mode(), mean)
@@ -46,7 +65,7 @@ def test_positions_have_torch_s_densities(std: float) -> None:
 def test_positions_are_clipped_after_they_are_drawn() -> None:
     mean, std = torch.tensor([0.1, 0.5]), torch.tensor(0.25)
     distribution = ClippedGaussian(mean.expand(50_000, -1), std)
-    sample = distribution.sample(_generator())
+    sample = distribution.sample(_uniform(50_000, 2))
     action = distribution.action(sample)
     assert torch.equal(action, sample.clamp(0, 1))
     torch.testing.assert_close(sample.mean(0), mean, rtol=0, atol=0.01)

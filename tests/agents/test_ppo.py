@@ -55,12 +55,57 @@ def test_step_by_step_equals_whole_episodes(made_up: MadeUp, cell: Cell) -> None
 def test_an_episode_start_resets_its_own_state_only(made_up: MadeUp) -> None:
     agent = _agent(_env(made_up))
     observation = torch.randn(3, 2, 3, 3)
-    spoilt = torch.randn(3, 12)
-    spoilt[1] = torch.nan
+    spoilt = torch.cat((torch.randn(3, 12), torch.full((3, 1), 5.0)), dim=1)
+    spoilt[1, :12] = torch.nan
     for start in (torch.tensor([False, True, False]), np.array([False, True, False])):
         _, found = agent.predict(observation, spoilt, start)
-        expected = agent.network.step(observation, spoilt.nan_to_num(0) * torch.tensor([[1.0], [0], [1]]))[2]
-        torch.testing.assert_close(found, expected)
+        memory = spoilt[:, :12].nan_to_num(0) * torch.tensor([[1.0], [0], [1]])
+        expected = agent.network.step(observation, memory)[2]
+        torch.testing.assert_close(found[:, :12], expected)
+        assert found[:, 12].tolist() == [6, 6, 6]
+
+
+def test_draws_belong_to_videos_visits_and_frames(made_up: MadeUp) -> None:
+    """Not to the batch, its order, or what was drawn before; step by step they are those of whole episodes."""
+    env = _env(made_up)
+    agent, again = _agent(env), _agent(env)
+    observation = env.source.maps
+    info = {"video": torch.arange(7), "visit": torch.full((7,), 3)}
+    whole = agent.act(observation, info)
+    rows = torch.tensor([5, 2])
+    part = again.act(observation[rows], {name: value[rows] for name, value in info.items()})
+    assert torch.equal(part.action, whole.action[rows])
+    state = None
+    for frame in range(4):
+        output, state = agent.act_step(observation[:, frame], state, info)
+        assert torch.equal(output.action, whole.action[:, frame])
+    for name in info:
+        assert not torch.equal(agent.act(observation, {**info, name: info[name] + 9}).action, whole.action)
+    # Each call of predict draws anew, also where episodes begin.
+    state, drawn = None, []
+    for _ in range(8):
+        action, state = agent.predict(observation[:, 0], state, torch.ones(7, dtype=torch.bool))
+        drawn.append(tuple(action.tolist()))
+    assert len({*drawn}) == 8
+
+
+def test_positions_are_drawn_by_both_coordinates(made_up: MadeUp) -> None:
+    env = PatchSelectionVectorEnv(made_up(), _env(made_up).classifier, num_envs=3, action_space="continuous")
+    output = _agent(env).act(env.source.maps, {"video": torch.arange(7), "visit": torch.zeros(7, dtype=torch.long)})
+    assert output.sample is not None
+    noise = output.sample - _agent(env).act(env.source.maps, {}, deterministic=True).action
+    assert len(noise.flatten().unique()) == noise.numel()
+
+
+def test_what_is_learnt_does_not_depend_on_the_order_of_a_batch(made_up: MadeUp) -> None:
+    env = _env(made_up)
+    agent = _agent(env, n_minibatches=2)
+    info = {"video": torch.arange(7), "visit": torch.zeros(7, dtype=torch.long)}
+    order = torch.tensor([3, 0, 6, 1, 2, 5, 4])
+    parts = [{*rows.tolist()} for rows in agent._minibatches(info, 7, 0)]
+    turned = {name: value[order] for name, value in info.items()}
+    assert [{*order[rows].tolist()} for rows in agent._minibatches(turned, 7, 0)] == parts
+    assert [{*rows.tolist()} for rows in agent._minibatches(info, 7, 1)] != parts
 
 
 def test_what_an_act_reports_of_its_actions(made_up: MadeUp) -> None:
@@ -159,7 +204,8 @@ def test_gradients_are_clipped_to_the_norm(made_up: MadeUp) -> None:
 @pytest.mark.parametrize(("count", "parts"), [(7, 3), (8, 2), (3, 5), (1, 4)])
 def test_minibatches_partition_the_videos(made_up: MadeUp, count: int, parts: int) -> None:
     agent = _agent(_env(made_up), n_minibatches=parts)
-    rows = list(agent._minibatches(count))
+    info = {"video": torch.arange(count), "visit": torch.zeros(count, dtype=torch.long)}
+    rows = list(agent._minibatches(info, count, 0))
     assert len(rows) == min(parts, count)
     assert sorted(torch.cat(rows).tolist()) == list(range(count))
     assert max(map(len, rows)) - min(map(len, rows)) <= 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import parse_settings
@@ -19,7 +19,7 @@ from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
 from adafocus_rl.experiments.training.stage0 import train_encoders
-from adafocus_rl.experiments.training.stage1 import train_on_random_patches
+from adafocus_rl.experiments.training.stage1 import random_origins, train_on_random_patches
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier, train_full_frame_classifier
 from adafocus_rl.features import FeatureSource, LiveFeatures
@@ -235,3 +235,34 @@ def test_the_whole_frame_row_has_its_own_classifier(run: Run, rates: Rates) -> N
     assert parts(recognizer) == before
     assert tensors_hash(classifier) != before["classifier"]
     assert rates == [[pytest.approx(rate)] for rate in cosine(0.5, 4)]
+
+
+def test_random_patches_belong_to_videos_and_epochs(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of a batch changes none of them; each video, step, axis and epoch has its own."""
+    seen: dict[str, dict[tuple[int, int], list[list[int]]]] = {}
+    for size in ("5", "3"):
+        run = make(recipe, tmp_path / size, "--stage1.epochs=2", f"--stage1.sgd.batch_size={size}")
+        recognizer, found, epochs = run.new_recognizer(), seen.setdefault(size, {}), list[int]()
+
+        def spy(
+            grid: PatchGrid, rows: Tensor, steps: int, *, seed: int, found: Any = found, epochs: Any = epochs
+        ) -> Tensor:
+            origins = random_origins(grid, rows, steps, seed=seed)
+            if seed not in epochs:
+                epochs.append(seed)
+            found.update(
+                {(epochs.index(seed), row): place.tolist() for row, place in zip(rows.tolist(), origins, strict=True)}
+            )
+            return origins
+
+        monkeypatch.setattr("adafocus_rl.experiments.training.stage1.random_origins", spy)
+        train_on_random_patches(run, recognizer)
+    assert seen["5"] == seen["3"]
+    assert {*seen["5"]} == {(epoch, row) for epoch in range(2) for row in range(12)}
+    assert len({str(places) for places in seen["5"].values()}) == 24
+    places = torch.tensor([*seen["5"].values()])
+    assert not torch.equal(places[..., 0], places[..., 1])
+    assert places.min() == 0
+    assert places.max() == recognizer.grid.last_offset
