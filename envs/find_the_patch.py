@@ -101,7 +101,7 @@ class FindThePatchSource:
         self.device = torch.device(device)
         self.seed = seed
         self.grid = PatchGrid(grid=grid, frame_size=grid * CELL_SIDE, patch_size=CELL_SIDE)
-        self.num_frames, self.num_classes = num_frames, 2
+        self.num_steps, self.num_classes = num_frames, 2
         self.map_shape, self.vector_dim, self.local_dim = (1, grid, grid), grid * grid, 1
         self.has_boxes, self.any_position = True, True
         self.failed: list[tuple[str, str]] = []

@@ -49,7 +49,7 @@ def advance(problem: DecisionProblem, running: Running, actions: Tensor) -> tupl
 def observe(problem: DecisionProblem, running: Running) -> Observation:
     """Return the current observations (B, …)."""
     features = running.current(problem.spaces.features(running.episodes))
-    return problem.spaces.observe(features, running.last, running.frame / running.episodes.num_frames)
+    return problem.spaces.observe(features, running.last, running.frame / running.episodes.num_steps)
 
 
 def boxes_seen(problem: DecisionProblem, running: Running, actions: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class PatchSelection(DecisionProblem):
             seed=seed,
             videos=episodes.videos,
             visits=visits,
-            num_frames=episodes.num_frames,
+            num_steps=episodes.num_steps,
         )
 
     def reward(self, context: RewardContext) -> Tensor:

@@ -88,7 +88,7 @@ class DecisionProblem(ABC):
 
     def past(self, episodes: EpisodeFeatures) -> Tensor:
         """Return the position (B, T, 2) of the patch before each frame; for problems with exogenous observations."""
-        return self.spaces.nowhere(len(episodes), episodes.num_frames, device=self.source.device)
+        return self.spaces.nowhere(len(episodes), episodes.num_steps, device=self.source.device)
 
     def probabilities(self, rollout: Rollout) -> Tensor | None:
         """Return probabilities (B, T, A) of the grid's positions, or None if there are none."""
@@ -102,7 +102,7 @@ class DecisionProblem(ABC):
             visits: (B,) int64, how often each was seen before.
             seed: of all episodes, or one for each.
         """
-        return torch.empty(len(episodes), episodes.num_frames, 0, dtype=torch.long, device=self.source.device)
+        return torch.empty(len(episodes), episodes.num_steps, 0, dtype=torch.long, device=self.source.device)
 
     # ---- the transition -----------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class DecisionProblem(ABC):
 
     def all_steps(self, episodes: EpisodeFeatures) -> Tensor:
         """Return (B, T) int64, all frames of whole episodes."""
-        return torch.arange(episodes.num_frames, device=self.source.device).expand(len(episodes), -1)
+        return torch.arange(episodes.num_steps, device=self.source.device).expand(len(episodes), -1)
 
     def inputs(self, vector: Tensor, local: Tensor) -> Tensor:
         """Return f_C's inputs (…, D_G + D_L) from global vectors (…, D_G) and f_L's features (…, D_L)."""

@@ -139,7 +139,7 @@ def confidence(context: RewardContext) -> Tensor:
 
 
 def baseline_actions(
-    spaces: Spaces, positions: int, *, seed: int | Sequence[int], videos: Tensor, visits: Tensor, num_frames: int
+    spaces: Spaces, positions: int, *, seed: int | Sequence[int], videos: Tensor, visits: Tensor, num_steps: int
 ) -> Tensor:
     """Random patches to compare with: uniform on the grid, or on all pixels if actions are continuous.
 
@@ -152,14 +152,14 @@ def baseline_actions(
         seed: of all episodes, or of each.
         videos: (B,) int64 index rows.
         visits: (B,) int64, how often they were seen before; on the videos' device.
-        num_frames: T.
+        num_steps: T.
 
     Returns:
         (B, T, k) int64 grid actions, or (B, T, k, 2) float32 positions.
     """
     device, grid = videos.device, spaces.grid
     if positions == 0:
-        every = torch.arange(grid.num_actions, device=device).expand(len(videos), num_frames, -1)
+        every = torch.arange(grid.num_actions, device=device).expand(len(videos), num_steps, -1)
         return grid.position(every) if spaces.continuous else every
     seeds: int | Tensor
     if isinstance(seed, int):
@@ -167,7 +167,7 @@ def baseline_actions(
     else:
         each = torch.tensor([derive_seed(one, "baseline") for one in seed])
         seeds = each.to(device, non_blocking=True)[:, None, None]
-    frames = torch.arange(num_frames, device=device)[:, None]
+    frames = torch.arange(num_steps, device=device)[:, None]
     counters = (videos[:, None, None], visits[:, None, None], frames, torch.arange(positions, device=device))
     if not spaces.continuous:
         return hash_randint(grid.num_actions, seeds, *counters)

@@ -72,24 +72,24 @@ class Running:
     @property
     def over(self) -> NDArray[np.bool_]:
         """(B,) on the host, the episodes that have no frame left."""
-        return np.asarray(self.steps >= self.episodes.num_frames)
+        return np.asarray(self.steps >= self.episodes.num_steps)
 
     @property
     def at(self) -> Tensor:
         """(B, 1) int64, the current frame; the last one when an episode is over."""
-        return self.frame.clamp(max=self.episodes.num_frames - 1)[:, None]
+        return self.frame.clamp(max=self.episodes.num_steps - 1)[:, None]
 
     def current(self, values: Tensor) -> Tensor:
         """The current frames' entries (B, …) of a table (B, T, …): a view where all are at the same step."""
         if self.aligned:
-            return values[:, min(int(self.steps[0]), self.episodes.num_frames - 1)]
+            return values[:, min(int(self.steps[0]), self.episodes.num_steps - 1)]
         return values[torch.arange(len(values), device=values.device), self.at[:, 0]]
 
     def advance(self, *, state: Tensor, last: Tensor, reward: Tensor) -> None:
         """Notes a step of every episode; those that were over stay so."""
         self.state, self.last = state, last
         self.returns = self.returns + reward
-        frames = self.episodes.num_frames
+        frames = self.episodes.num_steps
         self.frame = (self.frame + 1).clamp(max=frames)
         self.steps = np.minimum(self.steps + 1, frames)
 

@@ -88,7 +88,7 @@ class SkippableFeatures:
         self.policy = policy
         self.batch_size = batch_size
         self.grid = source.grid
-        self.num_frames = source.num_frames
+        self.num_steps = source.num_steps
         self.num_classes = source.num_classes
         self.map_shape = source.map_shape
         self.vector_dim = source.vector_dim

@@ -38,5 +38,5 @@ class Specified:
             options = {
                 name: str(value) if isinstance(value, PurePath) else value for name, value in spec.kwargs.items()
             }
-            spec = dataclasses.replace(spec, max_episode_steps=self.source.num_frames, kwargs=options)
+            spec = dataclasses.replace(spec, max_episode_steps=self.source.num_steps, kwargs=options)
         self._spec = spec

@@ -80,9 +80,9 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
                 f"render_mode is {render_mode!r}; a vector environment takes 'rgb_array' or None, one made by "
                 "gymnasium.make 'human', too"
             )
-        if max_episode_steps not in (None, source.num_frames):
+        if max_episode_steps not in (None, source.num_steps):
             raise UserError(
-                f"max_episode_steps is {max_episode_steps}, and these episodes have {source.num_frames} steps, one for "
+                f"max_episode_steps is {max_episode_steps}, and these episodes have {source.num_steps} steps, one for "
                 "each frame; leave it out, or give gymnasium.make, which ends episodes early, a smaller one"
             )
         if num_envs < 1:

@@ -101,7 +101,7 @@ class MadeUpFeatures:
         self.device = torch.device(device)
         self.seed = seed
         self.grid = PatchGrid(grid=grid, frame_size=12, patch_size=4)
-        self.num_frames, self.num_classes = frames, classes
+        self.num_steps, self.num_classes = frames, classes
         self.map_shape, self.vector_dim, self.local_dim = (2, 3, 3), 5, 6
         draw = torch.Generator().manual_seed(seed)
         self.maps = torch.randn(videos, frames, *self.map_shape, generator=draw).to(device)

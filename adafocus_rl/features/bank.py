@@ -109,7 +109,7 @@ class FeatureBank:
         self._wanted_resident = resident
         clips, local = self.tables[CLIPS], self.tables["local"].manifest
         self.grid = PatchGrid(grid=local["grid"], frame_size=local["frame_size"], patch_size=local["patch_size"])
-        self.num_frames = int(clips.manifest["frames"])
+        self.num_steps = int(clips.manifest["frames"])
         self.num_classes = int(clips.manifest["classes"])
         channels, height, width = self.tables["global_map"].manifest["shape"]
         self.map_shape = (channels, height, width)

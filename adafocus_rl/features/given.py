@@ -40,7 +40,7 @@ class GivenClips:
         self.device = recognizer.scale.device
         self.clips = clips
         self.grid = recognizer.grid
-        self.num_frames = recognizer.num_steps(clips.shape[1])
+        self.num_steps = recognizer.num_steps(clips.shape[1])
         self.num_classes = recognizer.config.num_classes
         self.has_boxes = False
         self.any_position = True

@@ -44,7 +44,7 @@ class LiveEpisodes(EpisodeFeatures):
     @property
     def motion(self) -> Tensor:  # type: ignore[override]  # read only here
         """(B, T, m, m), computed now."""
-        pictures = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_frames))
+        pictures = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_steps))
         return frame_differences(pictures)
 
     @property
@@ -63,7 +63,7 @@ class LiveEpisodes(EpisodeFeatures):
     @torch.no_grad()
     def local_at_origin(self, step: Tensor, origin: Tensor) -> Tensor:
         """f_L features (B, M[, K], D_L) of patches at pixel origins (B, M[, K], 2) of the frames ``step`` (B, M)."""
-        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
+        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
         features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1)).float()
         return features.view(*origin.shape[:-1], -1)
 
@@ -74,7 +74,7 @@ class LiveEpisodes(EpisodeFeatures):
         How many they are has to be known on the host: this waits for the device.
         """
         local = torch.zeros(*step.shape, self.recognizer.focus.vector_dim, device=step.device)
-        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_frames + step
+        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
         kept, patch = rows[keep], patch[keep]
         if len(kept):
             grid = self.recognizer.grid
@@ -85,7 +85,7 @@ class LiveEpisodes(EpisodeFeatures):
     @torch.no_grad()
     def full(self) -> Tensor:
         """Encodes the whole frames now."""
-        return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_frames, -1)
+        return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
 
 
 class LiveFeatures:
@@ -107,7 +107,7 @@ class LiveFeatures:
         self.device = device
         self.workers = workers
         self.grid = recognizer.grid
-        self.num_frames = recognizer.num_steps(dataset.num_frames)
+        self.num_steps = recognizer.num_steps(dataset.num_frames)
         self.num_classes = dataset.num_classes
         self.has_boxes = dataset.index.boxes_file is not None
         self.any_position = True

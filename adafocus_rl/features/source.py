@@ -43,7 +43,7 @@ class EpisodeFeatures(ABC):
         return len(self.videos)
 
     @property
-    def num_frames(self) -> int:
+    def num_steps(self) -> int:
         """T."""
         return self.global_vector.shape[1]
 
@@ -61,7 +61,7 @@ class EpisodeFeatures(ABC):
 
     def local(self, action: Tensor) -> Tensor:
         """f_L features of patches in every frame: (B, T, D_L) of actions (B, T), (B, T, K, D_L) of (B, T, K)."""
-        steps = torch.arange(self.num_frames, device=action.device).expand(len(self), -1)
+        steps = torch.arange(self.num_steps, device=action.device).expand(len(self), -1)
         return self.local_at(steps, action)
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class FeatureSource(Protocol):
     """
 
     grid: PatchGrid
-    num_frames: int
+    num_steps: int
     num_classes: int
     map_shape: tuple[int, int, int]
     vector_dim: int

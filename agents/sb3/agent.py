@@ -57,7 +57,7 @@ class SB3Agent(SamplingAgent):
 
         self.label = f"sb3_{options.algorithm.lower()}"
         self._recurrent = options.algorithm == "RecurrentPPO"
-        given = {"gamma": options.gamma, "n_steps": options.n_steps or env.source.num_frames, **(options.options or {})}
+        given = {"gamma": options.gamma, "n_steps": options.n_steps or env.source.num_steps, **(options.options or {})}
         if options.learning_rate is not None:
             given["learning_rate"] = options.learning_rate
         with isolated("sb3 weights", seed, device=self.device):
@@ -147,7 +147,7 @@ class SB3Agent(SamplingAgent):
         vec_env, seed_before, record = SB3VecEnv(env), env.seed, Record()
         self.model.set_env(vec_env)
         self.model.set_logger(record.logger())
-        due = (epoch + 1) * len(env.source.videos) * env.source.num_frames - self.model.num_timesteps
+        due = (epoch + 1) * len(env.source.videos) * env.source.num_steps - self.model.num_timesteps
         if due > 0:
             with isolated("sb3", self.seed, epoch, device=self.device):
                 vec_env.seed(derive_seed(self.seed, "sb3 videos", epoch))

@@ -136,7 +136,7 @@ def bench_rollout(device: torch.device) -> Timing:
             observation, info = env.reset(options={"videos": videos})
             agent.begin(info)
             state = None
-            for _ in range(env.source.num_frames):
+            for _ in range(env.source.num_steps):
                 action, state = agent.predict(observation, state)
                 observation, *_ = env.step(action)
 

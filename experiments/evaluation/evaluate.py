@@ -194,7 +194,7 @@ class Evaluation:
         """(all, f_L's) per video."""
         costs = video_macs(
             self._macs,
-            num_steps=self.validation.num_frames,
+            num_steps=self.validation.num_steps,
             policy_macs=policy_macs,
             uses_patch=not full_frames,
             uses_full=full_frames,

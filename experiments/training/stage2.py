@@ -46,7 +46,7 @@ def train_policy(
         found = evaluate_agent(agent, env.classifier, validation, batch_size=env.num_envs)
         view.after_epoch(agent, done)
         kept = {} if found.kept is None else {"eval/kept": found.kept}
-        fps = len(source.videos) * source.num_frames * passes / max(spent, 1e-9)
+        fps = len(source.videos) * source.num_steps * passes / max(spent, 1e-9)
         return {"eval/top1": found.top1, "eval/mAP": found.map, "time/fps": fps, **kept}
 
     learner = AgentLearner(agent=agent, env=env, epochs=epochs)

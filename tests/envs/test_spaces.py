@@ -213,7 +213,7 @@ def test_continuous_baselines_are_uniform_over_pixels(made_up: MadeUp) -> None:
     source = made_up()
     spaces = Spaces(SpaceConfig(action_space="continuous"), source)
     videos, visits = torch.arange(2000) % 7, torch.arange(2000) // 7
-    found = baseline_actions(spaces, 3, seed=4, videos=videos, visits=visits, num_frames=FRAMES)
+    found = baseline_actions(spaces, 3, seed=4, videos=videos, visits=visits, num_steps=FRAMES)
     assert (found.shape, found.dtype) == ((2000, FRAMES, 3, 2), torch.float32)
     assert found.min() >= 0
     assert found.max() <= 1
@@ -232,7 +232,7 @@ def test_continuous_baselines_are_uniform_over_pixels(made_up: MadeUp) -> None:
 @pytest.mark.parametrize("kind", KINDS_OF_ACTION)
 def test_each_seed_s_baseline_is_its_own(made_up: MadeUp, kind: Any) -> None:
     spaces = Spaces(SpaceConfig(action_space=kind), made_up())
-    facts: Any = {"videos": torch.tensor([3, 3]), "visits": torch.tensor([1, 1]), "num_frames": FRAMES}
+    facts: Any = {"videos": torch.tensor([3, 3]), "visits": torch.tensor([1, 1]), "num_steps": FRAMES}
     together = baseline_actions(spaces, 2, seed=[8, 9], **facts)
     for row, seed in enumerate((8, 9)):
         assert torch.equal(together[row], baseline_actions(spaces, 2, seed=seed, **facts)[row])

@@ -49,7 +49,7 @@ def test_the_tables_are_complete(finished: Path) -> None:
     env = make_patch_selection_vec(run=finished, num_envs=2)
     _, info = env.reset()
     told = {name for name in info if not name.startswith("_")}
-    for _ in range(env.source.num_frames):
+    for _ in range(env.source.num_steps):
         *_, info = env.step(torch.zeros(2, dtype=torch.long))
         told |= {name for name in info if not name.startswith("_")}
     assert set(_table("Infos")) == told

@@ -53,7 +53,7 @@ def test_live_features_equal_the_bank(built: tuple[Path, Recognizer, ClipDataset
     bank, live = FeatureBank(folder, device=CPU), LiveFeatures(recognizer, dataset, device=CPU)
     assert isinstance(bank, FeatureSource)
     assert isinstance(live, FeatureSource)
-    for name in ("num_frames", "num_classes", "map_shape", "vector_dim", "local_dim", "has_boxes"):
+    for name in ("num_steps", "num_classes", "map_shape", "vector_dim", "local_dim", "has_boxes"):
         assert getattr(bank, name) == getattr(live, name), name
     assert repr(bank.grid) == repr(live.grid)
     # Unordered, across shards, one of them twice.

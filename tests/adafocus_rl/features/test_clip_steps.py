@@ -65,13 +65,13 @@ def test_both_sets_share_the_augmentation(shared_list: Path) -> None:
 def test_features_are_those_of_a_plain_loop(shared_list: Path, recognizer: Recognizer) -> None:
     dataset = make(shared_list)
     live = LiveFeatures(recognizer, dataset, device=CPU)
-    assert (live.num_frames, live.map_shape, live.vector_dim, live.local_dim) == (1, (2 * 64, 12, 12), 64, 512)
+    assert (live.num_steps, live.map_shape, live.vector_dim, live.local_dim) == (1, (2 * 64, 12, 12), 64, 512)
     rows = [3, 0]
     episodes = live.episodes(torch.tensor(rows))
     position = torch.tensor([[[0.0, 1.0]], [[0.3, 0.6]]])
     local = episodes.local_at_position(torch.zeros(2, 1, dtype=torch.long), position)
     full = episodes.full()
-    assert (episodes.num_frames, local.shape, full.shape) == (1, (2, 1, 512), (2, 1, 512))
+    assert (episodes.num_steps, local.shape, full.shape) == (1, (2, 1, 512), (2, 1, 512))
     for at, row in enumerate(rows):
         frames = recognizer.prepare(dataset[row].clip)
         with torch.no_grad():
