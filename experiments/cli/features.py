@@ -19,11 +19,11 @@ from adafocus_rl.features.verify import verify_tables
 
 def features(argv: Sequence[str]) -> int:
     """``adafocus features build|check RUN``."""
-    parser = CommandParser(prog="adafocus features", description="The feature banks of a run.")
+    parser = CommandParser(prog="adafocus features", description="The features of a run on disk.")
     parser.add_argument("action", choices=["build", "check"])
     parser.add_argument("run", help="run folder")
     parser.add_argument("--overwrite", action="store_true", help="build: discard what is there")
-    parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
+    parser.add_argument("--features", metavar="DIR", help=f"build: {FEATURES_HELP}; check: look there")
     options = parser.parse_args(argv)
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)

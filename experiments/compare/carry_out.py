@@ -31,6 +31,7 @@ from adafocus_rl.experiments.compare.training import Training, make_training
 from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.store import shared_store
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import write_json
 
@@ -94,8 +95,9 @@ def _carry_out(
         index = run.clips.val.index
         results = {stage: read_results(some, stage, index) for stage in ((2, 3) if plan.finetune else (2,))}
         results[max(results)].update(rows)
+        folders = {name: plan.bases[name].folder for name in plan.settings}
         settings = {
-            name: {"agent": wanted.values["agent"], "bank": str(plan.bases[name].folder.features)}
+            name: {"agent": wanted.values["agent"], "bank": shared_store(folders[name]) or str(folders[name].features)}
             for name, wanted in plan.settings.items()
         }
         found.append(Found(results=results, settings=settings, trainings=some))

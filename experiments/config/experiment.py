@@ -86,10 +86,10 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BankConfig:
-    """The feature bank."""
+    """The tables of frozen features: how they are built and read, which no result depends on."""
 
     shard_videos: int = 64
-    """Videos per shard, the unit of resuming."""
+    """Videos in one shard, the unit of resuming, of tables that are built from now on."""
 
     chunk_videos: int = 4
     """Videos encoded at once; bounds memory."""

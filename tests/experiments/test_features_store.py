@@ -138,5 +138,7 @@ def test_a_variant_with_another_grid_shares_its_run_s_store(cli: Cli, run: Path,
     path.write_text(yaml.safe_dump(variants))
     done = cli("compare", run, "--ablation", path, "--seeds", "1", "--jobs", "1")
     assert done.code == 0, done.err
+    content = json.loads((run / "compare" / "sizes" / "compare.json").read_text())
+    assert {entry["bank"] for entry in content["settings"].values()} == {str(store)}
     added = {Path(name).relative_to(store).parts[0].split("-")[0] for name in {*_mtimes(store)} - {*before}}
     assert added == {"local"}

@@ -164,6 +164,28 @@ def test_the_same_bank_is_taken_again(built: tuple[Path, Recognizer, ClipDataset
     assert expected_manifests(recognizer, dataset) == expected
 
 
+FRAMES = {"format", "format_version", "table", "videos", "frames", "index", "transforms"}
+NUMBERS = {"shape", "dtype", "mean", "std"}
+
+
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        ("clips", {"classes", "boxes"}),
+        ("thumbnail", NUMBERS),
+        ("full", {*NUMBERS, "focus_encoder", "focus_weights"}),
+        ("local", {*NUMBERS, "focus_encoder", "focus_weights", "grid", "frame_size", "patch_size"}),
+        ("global_map", {*NUMBERS, "glance_encoder", "glance_size", "glance_weights"}),
+        ("global_vector", {*NUMBERS, "glance_encoder", "glance_size", "glance_weights"}),
+    ],
+)
+def test_a_manifest_names_what_its_table_depends_on_and_nothing_else(
+    built: tuple[Path, Recognizer, ClipDataset], table: str, more: set[str]
+) -> None:
+    _, recognizer, dataset = built
+    assert {*expected_manifests(recognizer, dataset)[table]} == FRAMES | more
+
+
 def test_what_is_no_bank_is_refused(tmp_path: Path, built: tuple[Path, Recognizer, ClipDataset]) -> None:
     with pytest.raises(UserError, match="no feature bank in"):
         FeatureBank(tmp_path, device=CPU)
