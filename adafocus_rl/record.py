@@ -19,12 +19,24 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 
 KIND = "episodes"
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+
+RANDOM_PATCHES = "random patches"
+"""Variant of a method with the f_C of stage I, which was trained on random patches."""
+
+FINE_TUNED = "fine-tuned"
+"""Variant with the f_C of stage III, which was fine-tuned on the agent's patches."""
+
+VARIANT_AFTER = {2: RANDOM_PATCHES, 3: FINE_TUNED}
+"""What files of version 1 call variants: by the last stage."""
+
+WHOLE_FRAMES = "full_frame"
+"""Name of the method without variants that files of version 1 know."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One agent, or method, on N videos of T frames. Tensors lie on CPU."""
+    """One method at one operating point on N videos of T frames. Tensors lie on CPU."""
 
     name: str
     """Its label in tables."""
@@ -44,10 +56,10 @@ class Trace:
     """(N, T, A) float16 of all grid positions, where the agent has such; row by row."""
     reward: Tensor | None = None
     """(N, T) float32, where it was computed."""
-    after_stage: int = 2
-    """2 for stage I's f_C, 3 for a fine-tuned one."""
-    price: float | None = None
-    """λ of an agent that skips frames."""
+    variant: str | None = None
+    """Tells apart methods of one name, which differ in their weights alone; None where there is only one."""
+    knob: float | None = None
+    """The operating point, λ of an agent that skips frames, say; None of a method that has only one."""
     patch_size: int = 0
     """P of the grid's patches, to place the probabilities; 0 without them."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -56,13 +68,17 @@ class Trace:
     @property
     def title(self) -> str:
         """Tells it from the other traces of a record."""
-        price = "" if self.price is None else f" λ={self.price:g}"
-        return f"{self.name}{price}, after stage {'I' * self.after_stage}"
+        return title_of(self.name, self.variant, self.knob)
 
     @property
     def last_predicted(self) -> Tensor:
         """(N,) int64, the prediction."""
         return self.predicted[:, -1]
+
+
+def title_of(name: str, variant: str | None, knob: float | None) -> str:
+    """What a method's operating point is called: ``ppo+skip at 0.01, fine-tuned``."""
+    return name + ("" if knob is None else f" at {knob:g}") + ("" if variant is None else f", {variant}")
 
 
 _TENSORS = ("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward")
@@ -77,7 +93,7 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """Several agents on the same N videos."""
+    """Several methods on the same N videos."""
 
     split: str
     """``val``, or whatever the videos are called."""
@@ -111,13 +127,8 @@ class EpisodeRecord:
         return self.multi_hot.gather(1, trace.last_predicted[:, None])[:, 0]
 
     def last_traces(self) -> list[Trace]:
-        """One trace for each name and price, after the last stage that it has."""
-        last: dict[tuple[str, float | None], Trace] = {}
-        for trace in self.traces:
-            known = last.get((trace.name, trace.price))
-            if known is None or trace.after_stage >= known.after_stage:
-                last[trace.name, trace.price] = trace
-        return list(last.values())
+        """One trace for each name and knob, of the last variant that it has."""
+        return list({(trace.name, trace.knob): trace for trace in self.traces}.values())
 
     def save(self, path: str | Path) -> None:
         """One safetensors file with a JSON manifest; written whole or not at all."""
@@ -129,7 +140,7 @@ class EpisodeRecord:
                 if value is not None:
                     tensors[f"{number}.{name}"] = value.to(_SMALL.get(name, value.dtype))
             traces.append({
-                "name": trace.name, "after_stage": trace.after_stage, "lambda": trace.price,
+                "name": trace.name, "variant": trace.variant, "knob": trace.knob,
                 "patch_size": trace.patch_size, "facts": dict(trace.facts),
             })  # fmt: skip
         manifest = {
@@ -161,11 +172,12 @@ class EpisodeRecord:
         for name in ("paths", "class_names", "traces"):
             _require(manifest[name], list, name)
         wide = {name: value.long() if value.dtype == torch.int32 else value for name, value in tensors.items()}
+        old = manifest["record_version"] < 2
         traces = [
             Trace(
                 name=plain["name"],
-                after_stage=plain["after_stage"],
-                price=plain["lambda"],
+                variant=old_variant(plain["name"], plain["after_stage"]) if old else plain["variant"],
+                knob=plain["lambda"] if old else plain["knob"],
                 patch_size=plain["patch_size"],
                 facts=plain["facts"],
                 **{name: wide[f"{number}.{name}"] for name in _TENSORS if f"{number}.{name}" in wide},
@@ -183,6 +195,15 @@ class EpisodeRecord:
             index_hash=manifest["index"],
             traces=traces,
         )
+
+
+def old_variant(name: str, after_stage: int) -> str | None:
+    """The variant that files of version 1 mean by the last stage of a method of that name.
+
+    Raises:
+        KeyError: there is no such stage.
+    """
+    return None if name == WHOLE_FRAMES else VARIANT_AFTER[after_stage]
 
 
 def _checked(record: EpisodeRecord) -> EpisodeRecord:
@@ -207,9 +228,9 @@ def _checked(record: EpisodeRecord) -> EpisodeRecord:
     }
     for trace in record.traces:
         _require(trace.name, str, "a trace's name")
-        _require(trace.after_stage, int, "after_stage")
+        _require(trace.variant, (str, type(None)), "variant")
         _require(trace.patch_size, int, "patch_size")
-        _require(trace.price, (int, float, type(None)), "lambda")
+        _require(trace.knob, (int, float, type(None)), "knob")
         _require(trace.facts, dict, "facts")
         for name in _TENSORS:
             value = getattr(trace, name)

@@ -15,33 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents import Agent
+from adafocus_rl.agents.methods import FIRST_VISIT, Method, Outcome, Visit, WholeFrames, check_knob
 from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.transforms import apply_transform, build_transform
-from adafocus_rl.envs import DecisionVectorEnv, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.measure import milliseconds
-from adafocus_rl.experiments.evaluation.recording import frame_macs
+from adafocus_rl.experiments.evaluation.systems import Systems, load_method
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.experiments.run.clips import one_video
-from adafocus_rl.experiments.run.handover import (
-    blank_env,
-    is_finished,
-    load_agent,
-    load_classifier,
-    load_recognizer,
-    saved_class_names,
-)
+from adafocus_rl.experiments.run.handover import blank_env, load_recognizer, saved_class_names
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.files import user_path
-from adafocus_rl.flops import component_macs, video_macs
-from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.record import EpisodeRecord
 
 
@@ -92,70 +81,65 @@ class Predictor:
 
     Args:
         run: the run; its lists and videos are not read.
-        recognizer: f_G, f_L, and stage I's f_C.
-        agent: π, or a π′ on π.
-        classifier: f_C.
-        policy_macs: of π and π′ for one step.
+        method: what recognises.
+        knob: its operating point; None for a method that has only one.
         names: K names of classes.
+        probabilities: whether those of what was not chosen are wanted, for pictures.
     """
 
     def __init__(
-        self,
-        run: Run,
-        recognizer: Recognizer,
-        agent: Agent,
-        classifier: Classifier,
-        *,
-        policy_macs: int,
-        names: list[str],
+        self, run: Run, method: Method, *, knob: float | None, names: list[str], probabilities: bool = False
     ) -> None:
         self.run = run
-        self.recognizer = recognizer
-        self.agent = agent
-        self.classifier = classifier
+        self.method = method
+        self.knob = knob
         self.names = names
-        self.macs = component_macs(recognizer)
-        self.policy_macs = policy_macs
+        self.probabilities = probabilities
+        self.recognizer = method.recognizer
+        self.full_frame = WholeFrames(method.recognizer)
         self._warm = False
 
     @classmethod
     def load(
-        cls, run: str | Path, *, agent: str | None = None, price: float | None = None, device: str | None = None
+        cls,
+        run: str | Path,
+        *,
+        agent: str | None = None,
+        method: str | None = None,
+        knob: float | None = None,
+        device: str | None = None,
+        probabilities: bool = False,
     ) -> Predictor:
         """What a run has learnt: its recognizer, its agent, and the f_C of its last stage.
 
         Args:
             run: the folder.
-            agent: another agent by class name, one that needs neither training nor true boxes; None takes the run's.
-            price: λ of the π′ that skips frames; None keeps all.
+            agent: another agent by class name, one that needs neither training nor ground truth; None takes the run's.
+            method: another method by class name, with the run's options; None is AdaFocus with that agent.
+            knob: operating point; of AdaFocus λ of the π′ that skips frames, where None keeps all.
             device: None takes the run's.
+            probabilities: as of the class.
 
         Raises:
-            UserError: no such run, a checkpoint is missing, the run has no such π′, or the agent cannot act on videos
-                of which nothing is known.
+            UserError: no such run, a checkpoint is missing, there is no such operating point, or the method cannot act
+                on videos of which nothing is known.
         """
         opened = Run.open(run, device=device, with_data=False)
-        recognizer = load_recognizer(opened, "stage1")
-        env = blank_env(opened.config, recognizer)
-        chosen = load_agent(opened, opened.new_agent(env, agent))
+        recognizer = load_recognizer(opened, RANDOM_PATCHES.name)
+        if method is not None:
+            if agent is not None:
+                raise UserError(f"--method {method} and --agent {agent} are two methods; give one of them")
+            chosen = load_method(opened, recognizer, method)
+        else:
+            systems = Systems(opened, recognizer, blank_env(opened.config, recognizer))
+            chosen = systems.last(systems.agent(agent), knob)
         if chosen.privileged:
             raise UserError(
-                f"{type(chosen).__name__} acts on true boxes or labels, which nobody knows of a new video; name "
-                "another one with --agent, RandomAgent say"
+                f"{method or agent or chosen.label} acts on true boxes or labels, which nobody knows of a new video; "
+                "name another one with --agent, RandomAgent say"
             )
-        macs, stage = chosen.macs_per_step(), "stage3"
-        if price is not None:
-            known = {point.price: point for point in operating_points(opened)}
-            if price not in known:
-                have = ", ".join(f"{one:g}" for one in known) or "none"
-                raise UserError(f"the run has no π′ of the price {price:g}; it has {have} (skip.lambdas)")
-            stage = known[price].stage(3)
-            chosen = load_skipper(opened, env, chosen, known[price])
-            macs += chosen.macs_per_step()
-        classifier = recognizer.classifier
-        if is_finished(opened, stage):
-            classifier, _ = load_classifier(opened, stage, classifier)
-        return cls(opened, recognizer, chosen, classifier, policy_macs=macs, names=_names(opened))
+        check_knob(chosen, knob)
+        return cls(opened, chosen, knob=knob, names=_names(opened), probabilities=probabilities)
 
     def predict(self, path: str | Path) -> Prediction:
         """Recognises a video file or a folder of frames.
@@ -200,7 +184,7 @@ class Predictor:
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Median milliseconds to recognise the same clip with f_L on every whole frame."""
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
-        spent = milliseconds(self.recognizer, self.classifier, None, [batch], device=self.run.device)
+        spent = milliseconds(self.full_frame, None, [batch], device=self.run.device)
         assert spent is not None
         return spent
 
@@ -211,27 +195,25 @@ class Predictor:
             self._run(batch)
             self._warm = True
         started = time.perf_counter()
-        rollout, env = self._run(batch)
-        logits = rollout.logits[0].float().cpu()  # waits for the device
+        outcome = self._run(batch)
+        belief = outcome.trace.logits[0].float().cpu().softmax(-1)  # waits for the device
         spent = 1000 * (time.perf_counter() - started)
-        belief = logits.softmax(-1)
-        kept = env.kept_frames(rollout)[0].cpu()
-        heat = env.patch_probabilities(rollout)
-        each = frame_macs(self.macs, policy_macs=self.policy_macs)
+        steps = outcome.trace
+        if self.probabilities and steps.probabilities is None:
+            steps = self._run(batch, Visit(probabilities=True)).trace
         confidence, best = belief.max(-1)
-        gmacs = (len(kept) * each.always + int(kept.sum()) * each.local) / 1e9
+        kept = steps.looks[0].cpu()
         panel = Panel(
-            title=self.agent.label,
-            boxes=env.chosen_boxes(rollout)[0].cpu(),
+            title=self.method.label,
+            boxes=steps.boxes[0].cpu(),
             kept=kept.tolist(),
             says=[self.names[place] for place in best.tolist()],
             confidence=confidence.tolist(),
             right=None,
-            gmacs=gmacs,
-            probabilities=None if heat is None else heat[0].float().cpu(),
-            patch_size=self.recognizer.grid.patch_size,
+            gmacs=int(outcome.macs[0]) / 1e9,
+            probabilities=None if steps.probabilities is None else steps.probabilities[0].float().cpu(),
+            patch_size=steps.patch_size,
         )
-        full = video_macs(self.macs, num_steps=len(kept), policy_macs=0, uses_patch=False, uses_full=True)
         shown = ShownVideo(
             row=0,
             path=name,
@@ -243,27 +225,27 @@ class Predictor:
         return Prediction(
             path=name,
             names=self.names,
-            probabilities=belief[-1],
+            probabilities=outcome.logits[0].float().cpu().softmax(-1),
             boxes=shown.panels[0].boxes,
             kept=torch.tensor(shown.panels[0].kept),
             frames=self.recognizer.focus_frames(found.frames[None])[0],
-            gmacs=gmacs,
-            full_frame_gmacs=full["total"] / 1e9,
+            gmacs=panel.gmacs,
+            full_frame_gmacs=len(kept) * self.full_frame.cost.most / 1e9,
             ms=spent,
             clip=found.clip,
             shown=shown,
         )
 
-    def _run(self, batch: ClipBatch) -> tuple[Rollout, DecisionVectorEnv]:
-        env = self.agent.env.like(self.agent.env.source, self.classifier)
-        episodes = LiveEpisodes(self.recognizer, batch, device=self.run.device)
-        return env.rollout(self.agent.bind(env), episodes=episodes, deterministic=True, with_reward=False), env
+    def _run(self, batch: ClipBatch, visit: Visit = FIRST_VISIT) -> Outcome:
+        return self.method.run(
+            LiveEpisodes(self.recognizer, batch, device=self.run.device), knob=self.knob, visit=visit
+        )
 
 
 def _names(run: Run) -> list[str]:
     """K names: those that the run was trained with, else of its episode record or its file of classes; else numbers."""
     count, listed = run.config.model.num_classes, run.config.data.classes
-    names = saved_class_names(checkpoint.load(run.folder.checkpoint("stage1"))[1])
+    names = saved_class_names(checkpoint.load(run.folder.checkpoint(RANDOM_PATCHES.name))[1])
     if names is None and run.folder.episodes.is_file():
         names = EpisodeRecord.load(run.folder.episodes).class_names
     if names is None and listed and Path(listed).is_file():

@@ -1,13 +1,15 @@
 """Whole systems that recognise videos, behind one contract: AdaFocus, AdaFocus+, whole frames."""
 
-from adafocus_rl.agents.methods.adafocus import FINE_TUNED, RANDOM_PATCHES, AdaFocus
+from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, RandomSkipping
-from adafocus_rl.agents.methods.base import METHODS, Method, check_knob
+from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 __all__ = [
     "FINE_TUNED",
+    "FIRST_VISIT",
     "METHODS",
     "RANDOM_PATCHES",
     "AdaFocus",
@@ -20,5 +22,6 @@ __all__ = [
     "Steps",
     "Visit",
     "WholeFrames",
+    "act",
     "check_knob",
 ]

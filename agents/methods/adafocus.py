@@ -17,12 +17,6 @@ from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
 
-RANDOM_PATCHES = "random patches"
-"""Variant with the f_C of stage I, which was trained on random patches."""
-
-FINE_TUNED = "fine-tuned"
-"""Variant with the f_C of stage III, which was fine-tuned on the agent's patches."""
-
 
 class AdaFocus(Method):
     """f_G on every frame, an agent that chooses one patch of it, f_L on that patch, and f_C on both features.
@@ -92,7 +86,9 @@ def act(env: DecisionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: C
         visit: how often they were seen before, and what else is wanted.
     """
     rollout = env.rollout(agent, episodes=batch, visit=visit.number, deterministic=True, with_reward=visit.rewards)
-    probabilities = env.patch_probabilities(rollout) if visit.probabilities else None
+    # π′ says nothing of patches: π would have to be asked once more.
+    known = visit.probabilities or not env.skips_frames
+    probabilities = env.patch_probabilities(rollout) if known else None
     steps = Steps(
         logits=rollout.logits,
         boxes=env.chosen_boxes(rollout),

@@ -60,7 +60,7 @@ class Method(ABC):
     """What a knob is called where one is shown: ``λ``."""
 
     learns: ClassVar[bool] = False
-    """Whether :meth:`fit` has anything to do."""
+    """Whether :meth:`fit` has anything to do; its checkpoint in a run is then called like its label."""
 
     stochastic: bool = False
     """Whether metrics are to be averaged over several visits of each video."""

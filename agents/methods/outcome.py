@@ -19,7 +19,7 @@ class Visit:
     """Whether rewards are wanted, by methods that have some. Takes longer."""
 
     probabilities: bool = False
-    """Whether the probabilities of what was not chosen are wanted, too. May take longer."""
+    """Whether the probabilities of what was not chosen are wanted even if they take longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class Cost:
 
     local: int
     """Spent by f_L in a step in which it looks."""
+
+    @property
+    def most(self) -> int:
+        """Spent in a step in which f_L looks."""
+        return self.always + self.local
 
 
 @dataclass(frozen=True, kw_only=True)

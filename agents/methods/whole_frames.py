@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.record import WHOLE_FRAMES
 
 
 @METHODS.register("WholeFrames")
@@ -24,31 +26,36 @@ class WholeFrames(Method):
         recognizer: f_G and f_L.
         options: none.
         seed: not used.
-        classifier: an f_C trained on f_L's features of whole frames; None takes the recognizer's, which was not.
+        classifier: an f_C trained on f_L's features of whole frames; None: a copy of the recognizer's.
     """
 
-    label = "full_frame"
+    label = WHOLE_FRAMES
+    learns = True
     tables = ("global_vector", "full")
 
     def __init__(
         self, recognizer: Recognizer, options: Any = None, *, seed: int = 0, classifier: Classifier | None = None
     ) -> None:
         super().__init__(recognizer, options, seed=seed)
-        self.classifier = recognizer.classifier if classifier is None else classifier
+        self.classifier = copy.deepcopy(recognizer.classifier) if classifier is None else classifier
 
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognises B videos; nothing is chosen."""
         logits: Tensor = self.classifier(torch.cat((batch.global_vector, batch.full()), dim=-1))
         side = self.recognizer.grid.frame_size
-        costs = self.costs
         return Outcome.after(
             Steps(
                 logits=logits,
                 boxes=torch.tensor([0, 0, side, side], device=logits.device).expand(*logits.shape[:2], 4),
-                cost=Cost(always=costs.glance + costs.classifier, local=costs.focus_full),
+                cost=self.cost,
             )
         )
+
+    @property
+    def cost(self) -> Cost:
+        """What a step costs."""
+        return Cost(always=self.costs.glance + self.costs.classifier, local=self.costs.focus_full)
 
     def tensors(self) -> dict[str, Tensor]:
         """f_C's weights."""

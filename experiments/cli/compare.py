@@ -13,6 +13,7 @@ from adafocus_rl.experiments.compare.variants import ablation_names, agent_varia
 from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text, print_json, sentence
 from adafocus_rl.files import user_path
+from adafocus_rl.record import WHOLE_FRAMES
 
 FAILED = 1
 """Exit code when some of the variants have no result."""
@@ -34,6 +35,7 @@ def compare(argv: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=at_most(10_000), default=5, metavar="N", help="trainings of each (default: 5)")
     parser.add_argument("--finetune", action="store_true", help="stage III for each, too; both are reported")
     parser.add_argument("--full-frame", action="store_true", help="add the run's own row of f_L on whole frames")
+    parser.add_argument("--methods", nargs="+", metavar="LABEL", help="add the run's own rows of these methods")
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -69,7 +71,7 @@ def compare(argv: Sequence[str]) -> int:
             out=None if several else options.out,
             seeds=options.seeds,
             finetune=options.finetune,
-            full_frame=options.full_frame,
+            methods=[*(options.methods or []), *([WHOLE_FRAMES] if options.full_frame else [])],
         )
         for run in runs
     ]

@@ -15,7 +15,7 @@ from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
-from adafocus_rl.experiments.training.full_frame import full_frame_classifier
+from adafocus_rl.experiments.training.methods import other_methods
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -33,7 +33,7 @@ def evaluate(argv: Sequence[str]) -> int:
         use_store(run.folder, options.features)
         features = RunFeatures(run, load_recognizer(run, "stage1"))
         if options.agent is None:
-            found = evaluate_run(run, features, partial(full_frame_classifier, run, features))
+            found = evaluate_run(run, features, partial(other_methods, run, features))
             finish(run, found, as_json=options.json)
         else:
             print_found(run, evaluate_one(run, features, options.agent), as_json=options.json)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adafocus_rl.experiments.report.rows import rows_of
+from adafocus_rl.experiments.report.table import result_table
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import print_json
 from adafocus_rl.experiments.terminal.progress import say
-from adafocus_rl.experiments.terminal.tables import print_results
+from adafocus_rl.experiments.terminal.tables import print_plain
 
 
 def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
@@ -16,7 +18,7 @@ def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(results)
     else:
-        print_results(results)
+        _print(results)
     if run.clips.failed:
         say(f"{len(run.clips.failed)} videos were left out because they cannot be decoded:")
         for path, reason in run.clips.failed.items():
@@ -28,3 +30,12 @@ def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
     print_found(run, results, as_json=as_json)
     written = [path for path in (run.folder.results, run.folder.sheet, run.folder.report) if path.is_file()]
     say(f"wrote {', '.join(map(str, written))}")
+
+
+def _print(results: Mapping[str, Any]) -> None:
+    """The rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
+    if results["rows"]:
+        result_table(rows_of(results["rows"])).print("validation")
+    seconds = "  ".join(f"{stage} {value:.0f}" for stage, value in results["seconds"].items())
+    if seconds:
+        print_plain(f"seconds per stage: {seconds}")

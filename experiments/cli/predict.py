@@ -45,7 +45,10 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to tell (default: 5)")
     parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
-    parser.add_argument("--price", type=float, metavar="λ", help="skip frames with the π′ of this price")
+    parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
+    parser.add_argument(
+        "--knob", type=float, metavar="X", help="operating point of the method; of the run's agent, λ of its π′"
+    )
     parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long a webcam is looked through (default: 4)")
     parser.add_argument(
@@ -61,7 +64,14 @@ def predict(argv: Sequence[str]) -> int:
     out = user_path(options.out) if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
-    predictor = Predictor.load(options.run, agent=options.agent, price=options.price, device=options.device)
+    predictor = Predictor.load(
+        options.run,
+        agent=options.agent,
+        method=options.method,
+        knob=options.knob,
+        device=options.device,
+        probabilities=options.probabilities,
+    )
     found: list[tuple[dict[str, Any], float, Path | None]] = []
     failed: list[dict[str, str]] = []
     with Ticker("predict", len(options.videos)) as ticker:

@@ -20,7 +20,7 @@ from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.same_run import check_same_run
 from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
-from adafocus_rl.experiments.training.full_frame import full_frame_classifier
+from adafocus_rl.experiments.training.methods import other_methods
 from adafocus_rl.experiments.training.train import rehearse
 from adafocus_rl.experiments.training.train import train as train_run
 from adafocus_rl.files import user_path
@@ -77,7 +77,7 @@ def train(argv: Sequence[str]) -> int:
         if features is None:
             finish(run, run.folder.read_results(), as_json=options.json)
         else:
-            found = evaluate(run, features, partial(full_frame_classifier, run, features))
+            found = evaluate(run, features, partial(other_methods, run, features))
             finish(run, found, as_json=options.json)
     return 0
 

@@ -12,36 +12,39 @@ from typing import Any
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import prepare
-from adafocus_rl.experiments.compare.full_frame import FULL_FRAME, full_frame_result
 from adafocus_rl.experiments.compare.plan import Plan
 from adafocus_rl.experiments.compare.plots import write_pictures
 from adafocus_rl.experiments.compare.pool import Failure, run_all
+from adafocus_rl.experiments.compare.recorded import recorded_results
 from adafocus_rl.experiments.compare.report import write_comparison_report
 from adafocus_rl.experiments.compare.summary import (
     CONFIDENCE,
     RESAMPLES,
     Results,
-    as_plain,
     curves,
     read_results,
     summarise,
 )
 from adafocus_rl.experiments.compare.together import put_together, refuse_shared_videos
-from adafocus_rl.experiments.compare.training import Training, make_training
+from adafocus_rl.experiments.compare.training import LAST_STEP, Training, make_training
 from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.store import shared_store
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import write_json
+from adafocus_rl.record import RANDOM_PATCHES
+
+COMPARISON_VERSION = 2
+"""Of compare.json. Version 1 had ``after_stage``, ``top1_mean`` and ``map_mean``; nothing reads the file back."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """What the trainings of one plan, or of several together, have left."""
 
-    results: Mapping[int, Results]
-    """By stage, those that were asked for."""
+    results: Mapping[str, Results]
+    """By f_C, those that were asked for."""
     settings: dict[str, Any]
     """By variant, for compare.json."""
     trainings: list[Training]
@@ -64,7 +67,7 @@ def carry_out(
 
     Raises:
         UserError: a run's own checkpoint or bank is missing, half-written or stale, the runs share validation videos,
-            a run has no whole-frame row that is wanted, or another process writes into one of the folders.
+            a run has no row of a method that is wanted, or another process writes into one of the folders.
     """
     folders = [folder for plan in plans for folder in (plan.work, plan.out)]
     with ExitStack() as stack:
@@ -83,9 +86,7 @@ def _carry_out(
     if together is not None:
         refuse_shared_videos(runs)
     # What may be missing is looked for before the first training.
-    copied = [
-        {FULL_FRAME: [full_frame_result(run)]} if plan.full_frame else {} for plan, run in zip(plans, runs, strict=True)
-    ]
+    copied = [recorded_results(run, plan.methods) for plan, run in zip(plans, runs, strict=True)]
     failures = [failure for plan, run in zip(plans, runs, strict=True) for failure in _prepare_bases(plan, run)]
     failed = {failure.name for failure in failures}
     trainings = [_trainings(plan, failed) for plan in plans]
@@ -93,8 +94,8 @@ def _carry_out(
     found = []
     for plan, run, some, rows in zip(plans, runs, trainings, copied, strict=True):
         index = run.clips.val.index
-        results = {stage: read_results(some, stage, index) for stage in ((2, 3) if plan.finetune else (2,))}
-        results[max(results)].update(rows)
+        results = {f_c: read_results(some, f_c, index) for f_c in tuple(LAST_STEP)[: 1 + plan.finetune]}
+        results[[*results][-1]].update(rows)
         folders = {name: plan.bases[name].folder for name in plan.settings}
         settings = {
             name: {"agent": wanted.values["agent"], "bank": shared_store(folders[name]) or str(folders[name].features)}
@@ -105,7 +106,7 @@ def _carry_out(
     for plan, run, one in zip(plans, runs, found, strict=True):
         content = _write(plan, run, one, plan.out, runs=[plan.folder.path], **facts)
     if together is not None:
-        results = {stage: put_together([one.results[stage] for one in found]) for stage in found[0].results}
+        results = {f_c: put_together([one.results[f_c] for one in found]) for f_c in found[0].results}
         # Banks are each run's own, and so are the episodes that a report shows.
         settings = {name: {"agent": entry["agent"]} for name, entry in found[0].settings.items()}
         both = Found(results=results, settings=settings, trainings=[])
@@ -178,18 +179,19 @@ def _write(
 ) -> dict[str, Any]:
     """compare.json, the pictures and the report."""
     rows = [
-        row for stage, results in found.results.items() for row in summarise(results, stage=stage, seeds=plan.seeds)
+        row.plain() for f_c, results in found.results.items() for row in summarise(results, f_c=f_c, seeds=plan.seeds)
     ]
     content = {
+        "version": COMPARISON_VERSION,
         "title": plan.title,
         "runs": [str(run) for run in runs],
         "command": command,
         "seeds": plan.seeds,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
-        "rows": as_plain(rows),
+        "rows": rows,
         "settings": found.settings,
-        "curves": curves(found.results[2]),
+        "curves": curves(found.results[RANDOM_PATCHES]),
         "failed": [{"agent": failure.name, "reason": failure.reason} for failure in failures],
         "jobs": jobs,
         "seconds": round(time.monotonic() - started, 1),

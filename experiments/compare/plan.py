@@ -32,8 +32,8 @@ class Plan:
     """Folder of compare.json and the pictures."""
     seeds: int
     finetune: bool
-    full_frame: bool = False
-    """Whether the run's own row of f_L on whole frames stands beside."""
+    methods: tuple[str, ...] = ()
+    """Labels of the run's own methods whose rows stand beside."""
 
 
 def find_run(name: str, folder: str | None) -> RunFolder:
@@ -65,7 +65,7 @@ def make_plan(
     out: str | None = None,
     seeds: int = 5,
     finetune: bool = False,
-    full_frame: bool = False,
+    methods: Sequence[str] = (),
 ) -> Plan:
     """Reads and checks all configurations before any work.
 
@@ -77,7 +77,7 @@ def make_plan(
         out: folder of everything written; None takes ``compare`` in the run folder.
         seeds: trainings of each variant.
         finetune: whether stage III follows each.
-        full_frame: whether the run's row of f_L on whole frames stands beside them.
+        methods: labels of the run's own methods whose rows stand beside them.
 
     Raises:
         UserError: a key, a class or a value is wrong, or a variant needs another stage 0.
@@ -97,5 +97,5 @@ def make_plan(
         out=work if out or not title else work / title,
         seeds=seeds,
         finetune=finetune,
-        full_frame=full_frame,
+        methods=tuple(dict.fromkeys(methods)),
     )

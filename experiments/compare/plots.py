@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adafocus_rl.experiments.compare.summary import ComparedRow
 from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute, write_png
+from adafocus_rl.experiments.report.rows import is_last
+from adafocus_rl.record import RANDOM_PATCHES
 
 
 def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
@@ -17,24 +20,23 @@ def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
         content: of it.
     """
     title = f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
-    if content["rows"]:
-        plot = compute_plot(content["rows"])
+    if rows := [ComparedRow.of(row) for row in content["rows"]]:
+        plot = compute_plot(rows)
         write_png(folder / "compare.png", [plot], title=f"{title}, interquartile mean, 95 % interval")
     if curves := [plot for plot in curve_plots(content) if not plot.empty]:
         write_png(folder / "curves.png", curves, title=f"{title}, mean and range")
 
 
-def compute_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
-    """Top-1 against GMACs per video, with intervals; filled after the last stage, after stage II hollow."""
-    last = max((row["after_stage"] for row in rows), default=0)
+def compute_plot(rows: Sequence[ComparedRow]) -> Plot:
+    """Top-1 against GMACs per video, with intervals; the last variant is filled, those before it are hollow."""
     points = [
         Point(
             name=_name(row),
-            x=row["gmacs_per_video"],
-            y=100 * row["top1_iqm"],
-            low=100 * row["top1_low"],
-            high=100 * row["top1_high"],
-            hollow=row["after_stage"] < last,
+            x=row.gmacs_per_video,
+            y=100 * row.top1_iqm,
+            low=100 * row.top1_low,
+            high=100 * row.top1_high,
+            hollow=not is_last(row, rows),
         )
         for row in rows
     ]
@@ -46,8 +48,8 @@ def curve_plots(content: Mapping[str, Any]) -> list[Plot]:
 
     Agents that do not learn are levels of top-1.
     """
-    rows, curves = content["rows"], content["curves"]
-    names = {row["agent"]: _name(row) for row in rows}
+    rows, curves = [ComparedRow.of(row) for row in content["rows"]], content["curves"]
+    names = {row.agent: _name(row) for row in rows}
     plots = []
     for heading, key, label, factor in (
         ("Reward of an episode, sampled actions", "reward", "reward", 1),
@@ -56,9 +58,9 @@ def curve_plots(content: Mapping[str, Any]) -> list[Plot]:
         lines = [_line(names.get(name, name), seeds, key, factor) for name, seeds in curves.items()]
         if key == "top1":
             lines += [
-                Line(name=_name(row), points=[(0, 100 * row["top1_mean"])], level=True)
+                Line(name=_name(row), points=[(0, 100 * row.top1)], level=True)
                 for row in rows
-                if row["agent"] not in curves and row["after_stage"] == 2
+                if row.agent not in curves and row.variant == RANDOM_PATCHES
             ]
         plots.append(
             Plot(heading=heading, x_label="epoch of stage II", y_label=label, lines=lines, series=[*names.values()])
@@ -80,5 +82,5 @@ def _line(name: str, seeds: Sequence[Mapping[str, Any]], key: str, factor: int) 
     )
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"{row['agent']} (reference)" if row["reference"] else str(row["agent"])
+def _name(row: ComparedRow) -> str:
+    return f"{row.agent} (reference)" if row.reference else row.agent

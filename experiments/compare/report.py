@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.compare.plots import compute_plot, curve_plots
-from adafocus_rl.experiments.compare.training import Training
-from adafocus_rl.experiments.report.page import Cell, PageContent, confusion_of, render_page
-from adafocus_rl.experiments.report.run_report import chosen_note, number
+from adafocus_rl.experiments.compare.summary import ComparedRow
+from adafocus_rl.experiments.compare.table import REFERENCE_NOTE, comparison_table
+from adafocus_rl.experiments.compare.training import LAST_STEP, Training
+from adafocus_rl.experiments.report.page import PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.run_report import chosen_note
 from adafocus_rl.experiments.report.shown import show, spread
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import write_text
@@ -29,30 +31,15 @@ def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Seq
     Returns:
         The path.
     """
-    rows, runs = content["rows"], len(content["runs"])
+    rows, runs = [ComparedRow.of(row) for row in content["rows"]], len(content["runs"])
     record = merged_record([training for training in trainings if training.seed == 0])
     page = PageContent(
         title=f"adafocus_rl: {run.config.name}, {content['title']}",
         subtitle=f"{content['seeds']} seed{'s' * (content['seeds'] > 1)} on "
         + ("one frozen recognizer" if runs == 1 else f"the frozen recognizers of {runs} runs")
-        + (f", {rows[0]['videos']} validation videos" if rows else ""),
+        + (f", {rows[0].videos} validation videos" if rows else ""),
         footer=f"Made by: {content['command']}",
-        columns=[
-            "agent",
-            "after stage",
-            "seeds",
-            "top-1, %: mean",
-            "IQM",
-            "95 % interval, from",
-            "to",
-            "less the first row's",
-            "mAP, %",
-            "reward of an episode",
-            "GMACs per video",
-            "s per training",
-            *(f"top-1 of {Path(run).name}, %" for run in content["runs"] if runs > 1),
-        ],
-        rows=[_cells(row) for row in rows],
+        table=comparison_table(rows, content["runs"]),
         notes=_notes(content),
         charts=[compute_plot(rows), *curve_plots(content)],
     )
@@ -74,10 +61,10 @@ def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
     """
     first: EpisodeRecord | None = None
     traces: list[Trace] = []
-    for stage in (2, 3):
+    for f_c in LAST_STEP:
         for training in trainings:
-            path = training.episodes(stage)
-            if stage not in training.stages or not path.is_file():
+            path = training.episodes(f_c)
+            if f_c not in training.variants or not path.is_file():
                 continue
             record = EpisodeRecord.load(path)
             first = first or record
@@ -86,26 +73,11 @@ def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
     return None if first is None else dataclasses.replace(first, traces=traces)
 
 
-def _cells(row: Mapping[str, Any]) -> list[Cell]:
-    return [
-        Cell(text=row["agent"] + (" *" if row["reference"] else "")),
-        number(row["after_stage"], "d"),
-        number(row["seeds"], "d"),
-        *(number(row[key], ".1f", 100) for key in ("top1_mean", "top1_iqm", "top1_low", "top1_high")),
-        number(row["difference"], "+.1f", 100),
-        number(row["map_mean"], ".1f", 100),
-        number(row["reward_mean"], ".3f"),
-        number(row["gmacs_per_video"], ".4g"),
-        number(row["seconds"], ".0f"),
-        *(number(mean, ".1f", 100) for mean in row["top1_by_run"] if len(row["top1_by_run"]) > 1),
-    ]
-
-
 def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = [
         "IQM: interquartile mean over seeds. Intervals: 95 %, bootstrap over seeds and videos. An agent that neither "
         "learns nor draws lots was run once, and stands for all seeds."
     ]
     if any(row["reference"] for row in content["rows"]):
-        notes.append("* a reference: it sees true boxes or labels.")
+        notes.append(f"{REFERENCE_NOTE}.")
     return notes + [f"{failure['agent']} failed: {failure['reason']}" for failure in content["failed"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.training import Training
+from adafocus_rl.experiments.report.rows import Row
 from adafocus_rl.files import read_json
+from adafocus_rl.record import RANDOM_PATCHES
 from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval
 
 RESAMPLES = 2000
@@ -24,60 +26,49 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of compare.json.
+class ComparedRow(Row):
+    """One line of compare.json: a row of results as a mean over seeds, and how sure that is.
+
+    ``agent`` is the variant's name, ``variant`` which f_C: that of stage I, or one fine-tuned to this agent with this
+    seed. ``top1``, ``map`` and the compute are means over seeds, and no milliseconds are measured.
 
     Attributes:
-        agent: the variant's name.
-        after_stage: 2 for the f_C of stage I, 3 for one fine-tuned to this agent with this seed.
         seeds: seeds that the row stands for; all of them are alike if it is deterministic.
         trainings: seeds that were really run: 1 of an agent that neither learns nor draws.
-        top1_mean: mean over seeds of the share of validation videos recognised, in [0, 1].
-        top1_iqm: interquartile mean over seeds of the same.
+        top1_iqm: interquartile mean over seeds of ``top1``.
         top1_low: lower end of the 95 % bootstrap interval of ``top1_iqm``, over seeds and videos (or groups of videos).
         top1_high: its upper end.
-        difference: ``top1_iqm`` minus that of the first row of the same stage.
+        difference: ``top1_iqm`` minus that of the first row with the same f_C.
         difference_low: lower end of its interval, both rows on the same resampled videos.
         difference_high: its upper end.
-        map_mean: mean over seeds of mean average precision, in [0, 1].
         reward_mean: mean over seeds of the sum of an episode's rewards, its best actions on the validation videos with
             this row's f_C; None for a row that was copied from the run.
-        gmacs_per_video: 10⁹ multiply-accumulates of a video, policy and f_C included, mean over seeds.
-        local_gmacs_per_video: those of f_L.
         reference: whether the agent sees true boxes or labels, which no agent in use can.
-        seconds: mean time of a training (stage III's for ``after_stage`` 3), on one thread; None for a row that was
-            copied from the run.
-        videos: number of videos.
-        top1_by_run: ``top1_mean`` on the videos of each run; one entry where there is one run.
+        seconds: mean time of a training (of the fine-tuning alone where that is the last step), on one thread; None for
+            a row that was copied from the run.
+        top1_by_run: ``top1`` on the videos of each run; one entry where there is one run.
     """
 
-    agent: str
-    after_stage: int
     seeds: int
     trainings: int
-    top1_mean: float
     top1_iqm: float
     top1_low: float
     top1_high: float
     difference: float
     difference_low: float
     difference_high: float
-    map_mean: float
     reward_mean: float | None
-    gmacs_per_video: float
-    local_gmacs_per_video: float
     reference: bool
     seconds: float | None
-    videos: int
     top1_by_run: list[float]
 
 
-def read_results(trainings: Sequence[Training], stage: int, index: VideoIndex) -> dict[str, list[dict[str, Any]]]:
-    """The result files there are after stage II or III, by variant; to each are added the ``groups`` of its videos.
+def read_results(trainings: Sequence[Training], f_c: str, index: VideoIndex) -> dict[str, list[dict[str, Any]]]:
+    """The result files there are with an f_C, by variant; to each are added the ``groups`` of its videos.
 
     Args:
         trainings: of one run.
-        stage: 2 or 3.
+        f_c: which one: random patches', or fine-tuned.
         index: the run's validation videos.
 
     Raises:
@@ -85,8 +76,8 @@ def read_results(trainings: Sequence[Training], stage: int, index: VideoIndex) -
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for training in trainings:
-        path = training.result(stage)
-        if stage in training.stages and path.is_file():
+        path = training.result(f_c)
+        if f_c in training.variants and path.is_file():
             result = _read_result(path, len(index))
             result["groups"] = groups_of(index, result["videos"])
             found.setdefault(training.name, []).append(result)
@@ -155,12 +146,12 @@ def groups_of(index: VideoIndex, videos: Sequence[int]) -> list[str] | None:
     return groups if all(groups) else None
 
 
-def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
+def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
     """Rows in the order of the variants.
 
     Args:
         results: by variant, at least one seed each.
-        stage: 2 or 3.
+        f_c: which one they were measured with; a result that names a ``variant`` itself has that.
         seeds: seeds asked for; a deterministic agent stands for all of them.
 
     Raises:
@@ -187,27 +178,29 @@ def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
     for name, found in results.items():
         low, high = percentile_interval(samples[name], CONFIDENCE)
         less, more = percentile_interval(samples[name] - samples[base], CONFIDENCE)
-        alike = stage == 2 and not (found[0]["learns"] or found[0]["stochastic"])
+        alike = f_c == RANDOM_PATCHES and not (found[0]["learns"] or found[0]["stochastic"])
         rows.append(
-            Row(
-                agent=name,
-                after_stage=stage,
+            ComparedRow(
+                agent=found[0].get("method", name),
+                variant=found[0].get("variant", f_c),
+                knob=found[0].get("knob"),
+                kept=mean_of_known(one.get("kept") for one in found),
+                top1=float(scores[name].mean()),
+                map=fmean(one["map"] for one in found),
+                gmacs_per_video=fmean(one["gmacs_per_video"] for one in found),
+                local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in found),
+                videos=len(labels),
                 seeds=seeds if alike else len(found),
                 trainings=len(found),
-                top1_mean=float(scores[name].mean()),
                 top1_iqm=middle[name],
                 top1_low=low,
                 top1_high=high,
                 difference=middle[name] - middle[base],
                 difference_low=less,
                 difference_high=more,
-                map_mean=fmean(one["map"] for one in found),
                 reward_mean=mean_of_known(one["reward"] for one in found),
-                gmacs_per_video=fmean(one["gmacs_per_video"] for one in found),
-                local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in found),
                 reference=found[0]["reference"],
                 seconds=mean_of_known(one["seconds"] for one in found),
-                videos=len(labels),
                 top1_by_run=[float(scores[name][:, runs == run].mean()) for run in np.unique(runs)],
             )
         )
@@ -217,15 +210,10 @@ def summarise(results: Results, *, stage: int, seeds: int) -> list[Row]:
 def curves(results: Results) -> dict[str, list[dict[str, Any]]]:
     """By variant that learns, the learning curve of each seed: ``seed``, ``epoch``, ``reward``, ``top1``."""
     found = {
-        name: [{"seed": one["seed"], **one["curves"]} for one in entries if one["curves"]["epoch"]]
+        name: [{"seed": one["seed"], **one["curves"]} for one in entries if one.get("curves", {}).get("epoch")]
         for name, entries in results.items()
     }
     return {name: lines for name, lines in found.items() if lines}
-
-
-def as_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows as compare.json holds them."""
-    return [asdict(row) for row in rows]
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

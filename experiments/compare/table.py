@@ -1,45 +1,67 @@
-"""The comparison on a terminal."""
+"""The table of a comparison, the same on a terminal and on its page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
+from adafocus_rl.experiments.compare.summary import ComparedRow
+from adafocus_rl.experiments.report.table import Cell, Column, Table, number, text
+from adafocus_rl.experiments.terminal.tables import print_plain
+
+REFERENCE_NOTE = "* a reference: it sees true boxes or labels"
+
+COLUMNS: list[Column[ComparedRow]] = [
+    Column(head="agent", cell=lambda row: text(row.agent + (" *" if row.reference else ""))),
+    Column(head="variant", cell=lambda row: text(row.variant), optional=True),
+    Column(head="knob", cell=lambda row: number(row.knob, "g"), optional=True),
+    Column(head="kept %", cell=lambda row: number(row.kept, ".0f", 100), optional=True),
+    Column(head="seeds", cell=lambda row: text("any") if row.trainings < row.seeds else number(row.seeds, "d")),
+    Column(head="mean", cell=lambda row: number(row.top1, ".1f", 100)),
+    Column(head="IQM", cell=lambda row: number(row.top1_iqm, ".1f", 100)),
+    Column(head="95 % interval", cell=lambda row: _interval(row.top1_low, row.top1_high, ".1f")),
+    Column(head="− first row", cell=lambda row: _difference(row)),
+    Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
+    Column(head="reward", cell=lambda row: number(row.reward_mean, ".3f")),
+    Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
+    Column(head="s/training", cell=lambda row: number(row.seconds, ".0f")),
+]
+
+
+def comparison_table(rows: Sequence[ComparedRow], runs: Sequence[str]) -> Table:
+    """The rows of compare.json, accuracies in percent; with a column for each run where there are several.
+
+    Args:
+        rows: of compare.json.
+        runs: folders that were compared on.
+    """
+    each = [_of_run(place, run) for place, run in enumerate(runs)] if len(runs) > 1 else []
+    return Table.of([*COLUMNS, *each], rows)
 
 
 def print_comparison(content: Mapping[str, Any]) -> None:
-    """Prints the rows of compare.json on stdout, accuracies in percent."""
-    rows = content["rows"]
+    """Prints the rows of compare.json on stdout."""
+    rows = [ComparedRow.of(row) for row in content["rows"]]
     if not rows:
         return
-    table = PlainTable(f"{content['title']}: validation top-1 %, {rows[0]['videos']} videos")
-    table.column("agent", right=False)
-    stages = {row["after_stage"] for row in rows}
-    names = ["seeds", "mean", "IQM", "95 % interval", "− first row", "mAP %", "reward", "GMACs/video", "s/training"]
-    several = len(content["runs"]) > 1
-    table.column(*(["after stage"] * (len(stages) > 1)), *names, *(["mean of each run"] * several))
-    for row in rows:
-        first = next(other for other in rows if other["after_stage"] == row["after_stage"])
-        table.row(
-            row["agent"] + (" *" if row["reference"] else ""),
-            *([str(row["after_stage"])] if len(stages) > 1 else []),
-            "any" if row["trainings"] < row["seeds"] else str(row["seeds"]),
-            f"{100 * row['top1_mean']:.1f}",
-            f"{100 * row['top1_iqm']:.1f}",
-            f"{100 * row['top1_low']:.1f} – {100 * row['top1_high']:.1f}",
-            "" if row is first else _difference(row),
-            f"{100 * row['map_mean']:.1f}",
-            "" if row["reward_mean"] is None else f"{row['reward_mean']:.3f}",
-            f"{row['gmacs_per_video']:.4g}",
-            "" if row["seconds"] is None else f"{row['seconds']:.0f}",
-            *([" ".join(f"{100 * mean:.1f}" for mean in row["top1_by_run"])] if several else []),
-        )
-    table.print(160)
-    if any(row["reference"] for row in rows):
-        print_plain("* a reference: it sees true boxes or labels")
+    title = f"{content['title']}: validation top-1 %, {rows[0].videos} videos"
+    comparison_table(rows, content["runs"]).print(title, width=160)
+    if any(row.reference for row in rows):
+        print_plain(REFERENCE_NOTE)
 
 
-def _difference(row: Mapping[str, Any]) -> str:
-    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
-    return f"{100 * row['difference']:+.1f} ({low:+.1f} – {high:+.1f})"
+def _of_run(place: int, run: str) -> Column[ComparedRow]:
+    return Column(head=f"mean of {Path(run).name}", cell=lambda row: number(row.top1_by_run[place], ".1f", 100))
+
+
+def _interval(low: float, high: float, form: str) -> Cell:
+    return Cell(text=f"{100 * low:{form}} – {100 * high:{form}}", key=repr(100 * low))
+
+
+def _difference(row: ComparedRow) -> Cell:
+    """Nothing for the first row itself."""
+    if row.difference == row.difference_low == row.difference_high == 0:
+        return Cell(text="")
+    interval = _interval(row.difference_low, row.difference_high, "+.1f")
+    return Cell(text=f"{100 * row.difference:+.1f} ({interval.text})", key=repr(100 * row.difference))

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.envs.tracing import Tracer
+from adafocus_rl.agents.methods import AdaFocus
 from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings
-from adafocus_rl.experiments.evaluation.measure import evaluate_agent
-from adafocus_rl.experiments.evaluation.recording import frame_macs, make_record
+from adafocus_rl.experiments.evaluation.measure import acting, measure
+from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
+from adafocus_rl.experiments.run import steps
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import (
@@ -33,18 +34,21 @@ from adafocus_rl.experiments.run.handover import (
 )
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import BANK, CLASSIFIER, POLICY, RANDOM_PATCHES, keys_of, matters
+from adafocus_rl.experiments.run.steps import keys_of, matters
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.files import write_json
-from adafocus_rl.flops import component_macs, video_macs
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.plain import plain_options
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 FORMAT_VERSION = 2
 """Of the result files; part of a training's key, so that files of another version are not read."""
+
+LAST_STEP = {RANDOM_PATCHES: steps.POLICY, FINE_TUNED: steps.CLASSIFIER}
+"""After which step an agent is measured with each f_C, in order."""
 
 MEASURED = ("evaluation.repeats",)
 """Keys that the measured numbers depend on, beside those of the steps."""
@@ -74,23 +78,23 @@ class Training:
         """The same variant with another seed."""
         return dataclasses.replace(self, seed=seed, folder=self.folder.parent / f"seed{seed}")
 
-    def result(self, stage: int) -> Path:
-        """The result file after stage II or III."""
-        return self.folder / f"stage{stage}.json"
+    def result(self, f_c: str) -> Path:
+        """The result file with an f_C of :data:`LAST_STEP`."""
+        return self.folder / f"{LAST_STEP[f_c].name}.json"
 
-    def episodes(self, stage: int) -> Path:
-        """What the agent did after stage II or III, an episode record; only seed 0 leaves one."""
-        return self.folder / f"stage{stage}.episodes.safetensors"
+    def episodes(self, f_c: str) -> Path:
+        """What the agent did with it, an episode record; only seed 0 leaves one."""
+        return self.folder / f"{LAST_STEP[f_c].name}.episodes.safetensors"
 
     @property
-    def stages(self) -> tuple[int, ...]:
-        """Stages to report."""
-        return (2, 3) if self.finetune else (2,)
+    def variants(self) -> tuple[str, ...]:
+        """The f_C to report: that of random patches and, if it follows, the fine-tuned one."""
+        return tuple(LAST_STEP)[: 1 + self.finetune]
 
     @property
     def finished(self) -> bool:
         """Whether every result file is there; they are written whole or not at all."""
-        return all(self.result(stage).is_file() for stage in self.stages)
+        return all(self.result(f_c).is_file() for f_c in self.variants)
 
 
 def make_training(name: str, settings: Settings, base: Base, folder: Path, *, finetune: bool = False) -> Training:
@@ -104,7 +108,7 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
         finetune: whether stage III follows.
     """
     # The recognizer stands for all that it came from.
-    keys = [*keys_of((BANK, POLICY, CLASSIFIER)), *MEASURED]
+    keys = [*keys_of((steps.BANK, steps.POLICY, steps.CLASSIFIER)), *MEASURED]
     values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
     identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
     key = hashlib.sha256(identity.encode()).hexdigest()[:10]
@@ -149,118 +153,96 @@ def _run(training: Training) -> None:
     run = Run(RunFolder(training.folder), config, resume=True)
     # The recognizer and the banks are another folder's, and only read.
     base = run.at(RunFolder(training.base))
-    recognizer = load_recognizer(base, RANDOM_PATCHES.name)
+    recognizer = load_recognizer(base, steps.RANDOM_PATCHES.name)
     features = RunFeatures(base, recognizer, build=False)
     validation = features.validation()
     agent = run.new_agent(run.env(features.training(config.stage2.features), recognizer.classifier))
-    if not training.result(2).is_file():
+    if not training.result(RANDOM_PATCHES).is_file():
         seconds = 0.0
-        if is_finished(run, POLICY.name):
+        if is_finished(run, steps.POLICY.name):
             agent = load_agent(run, agent)
         else:
             seconds = train_policy(run, agent, validation) if agent.learns else 0.0
             save_agent(run, agent)
-        tracer = _tracer(training, agent, recognizer, 2)
-        found = measure(run, agent, recognizer.classifier, validation, tracer=tracer)
-        _save_record(training, run, tracer, 2)
-        write_json(
-            training.result(2),
-            {**_facts(training, run, agent, recognizer), **found, "seconds": seconds, "curves": _curves(run)},
-        )
-    if training.finetune and not training.result(3).is_file():
+        curves = _curves(run)
+        _measure(training, run, agent, recognizer, validation, f_c=RANDOM_PATCHES, seconds=seconds, curves=curves)
+    if training.finetune and not training.result(FINE_TUNED).is_file():
         agent = load_agent(run, run.new_agent(agent.env))
         source = features.training(config.stage3.features)
         classifier = copy.deepcopy(recognizer.classifier)
         started = time.monotonic()
         finetune_classifier(run, classifier, agent, source)
         seconds = time.monotonic() - started
-        save_classifier(run, CLASSIFIER.name, classifier, {})
-        tracer = _tracer(training, agent, recognizer, 3)
-        found = measure(run, agent, classifier, validation, tracer=tracer)
-        _save_record(training, run, tracer, 3)
-        write_json(training.result(3), {**_facts(training, run, agent, recognizer), **found, "seconds": seconds})
+        save_classifier(run, steps.CLASSIFIER.name, classifier, {})
+        _measure(training, run, agent, recognizer, validation, f_c=FINE_TUNED, classifier=classifier, seconds=seconds)
     run.log.close()
 
 
-def measure(
-    run: Run, agent: Agent, classifier: Classifier, source: FeatureSource, *, tracer: Tracer | None = None
-) -> dict[str, Any]:
-    """Accuracy of the agent's best actions, and on which videos it was right.
+def _measure(
+    training: Training,
+    run: Run,
+    agent: Agent,
+    recognizer: Recognizer,
+    validation: FeatureSource,
+    *,
+    f_c: str,
+    classifier: Classifier | None = None,
+    **facts: Any,
+) -> None:
+    """Measures the agent's best actions; writes the result file and, for seed 0, the episode record.
 
     Args:
-        run: the run; a random agent sees every video ``evaluation.repeats`` times.
+        training: which one.
+        run: its run; a random agent sees every video ``evaluation.repeats`` times.
         agent: who chooses.
-        classifier: f_C.
-        source: features of the videos.
-        tracer: takes down the first visit, rewards included.
-
-    Returns:
-        ``videos``: index rows; ``labels``: their (first) classes; ``visits``: times each was seen; ``hits``: times each
-        was recognised; ``top1`` and ``map``: means over the visits, in [0, 1]; ``reward``: of an episode, mean over
-        videos and visits.
+        recognizer: frozen f_G and f_L.
+        validation: features of the validation videos.
+        f_c: which f_C it is, of :data:`LAST_STEP`.
+        classifier: f_C; None takes the recognizer's.
+        **facts: further entries of the result file.
     """
+    env = run.env(validation, recognizer.classifier if classifier is None else classifier)
+    method = AdaFocus(recognizer, env=env, agent=agent, variant=f_c)
+    recorder = Recorder(name=method.label, variant=f_c, facts={"seed": training.seed}) if training.seed == 0 else None
     config = run.config.evaluation
-    found = evaluate_agent(
-        agent,
-        classifier,
-        source,
+    found = measure(
+        acting(method),
+        validation,
         batch_size=config.batch_size,
-        repeats=config.repeats,
-        with_reward=True,
-        tracer=tracer,
+        visits=config.repeats if method.stochastic else 1,
+        rewards=True,
+        recorder=recorder,
     )
-    return {
-        "videos": found.rows,
-        "labels": found.labels,
-        "visits": found.visits,
-        "hits": found.hits,
-        "top1": found.top1,
-        "map": found.map,
-        "reward": found.reward,
-    }
-
-
-def _tracer(training: Training, agent: Agent, recognizer: Recognizer, stage: int) -> Tracer | None:
-    if training.seed:
-        return None
-    macs = frame_macs(component_macs(recognizer), policy_macs=agent.macs_per_step())
-    return Tracer(name=agent.label, macs=macs, after_stage=stage, facts={"seed": training.seed})
-
-
-def _save_record(training: Training, run: Run, tracer: Tracer | None, stage: int) -> None:
-    if tracer is not None:
-        make_record(run.clips.val, "val", [tracer]).save(training.episodes(stage))
-
-
-def _facts(training: Training, run: Run, agent: Agent, recognizer: Recognizer) -> dict[str, Any]:
-    costs = video_macs(
-        component_macs(recognizer),
-        num_steps=recognizer.num_steps(run.config.data.num_frames),
-        policy_macs=agent.macs_per_step(),
-        uses_patch=True,
-        uses_full=False,
+    chosen = training.config.agent
+    if recorder is not None:
+        make_record(run.clips.val, "val", [recorder]).save(training.episodes(f_c))
+    write_json(
+        training.result(f_c),
+        {
+            "agent": {"name": chosen.name, "options": plain_options(chosen.options)},
+            "label": method.label,
+            "seed": training.seed,
+            "base": str(training.base),
+            "learns": agent.learns,
+            "stochastic": method.stochastic,
+            "reference": method.privileged,
+            "gmacs_per_video": found.macs / 1e9,
+            "local_gmacs_per_video": found.local_macs / 1e9,
+            "videos": found.rows,
+            "labels": found.labels,
+            "visits": found.visits,
+            "hits": found.hits,
+            "top1": found.top1,
+            "map": found.map,
+            "reward": found.reward,
+            **facts,
+        },
     )
-    return {
-        "agent": {"name": training.config.agent.name, "options": plain_options(training.config.agent.options)},
-        "label": agent.label,
-        "seed": training.seed,
-        "base": str(training.base),
-        "learns": agent.learns,
-        "stochastic": agent.stochastic,
-        "reference": is_reference(agent),
-        "gmacs_per_video": costs["total"] / 1e9,
-        "local_gmacs_per_video": costs["local"] / 1e9,
-    }
-
-
-def is_reference(agent: Agent) -> bool:
-    """Whether the agent knows what none that is used can know: true boxes or the label."""
-    return agent.privileged
 
 
 def _curves(run: Run) -> dict[str, list[float | None]]:
     """Reward and validation top-1 after each epoch of stage II."""
-    lines = read_metrics(run.folder.metrics, POLICY.name)
+    lines = read_metrics(run.folder.metrics, steps.POLICY.name)
     return {
         "epoch": [line["epoch"] for line in lines],
         "reward": [line.get("rollout/ep_rew_mean") for line in lines],

@@ -192,7 +192,7 @@ class SkipConfig:
 
     lambdas: list[float] = field(default_factory=list)
     """Prices λ of looking at a frame, in probability of the true class; each gives a π′ and an operating point. Empty
-    for no skipping. On the same reward, a higher price keeps fewer frames."""
+    for no skipping. On the same reward, a higher λ keeps fewer frames."""
 
     epochs: int = 10
     """Passes over the training videos for each π′."""
@@ -204,4 +204,4 @@ class SkipConfig:
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
         require(self, "lambdas", all(map(math.isfinite, self.lambdas)), "finite numbers")
-        require(self, "lambdas", len({*self.lambdas}) == len(self.lambdas), "each price once")
+        require(self, "lambdas", len({*self.lambdas}) == len(self.lambdas), "each λ once")

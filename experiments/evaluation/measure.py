@@ -1,8 +1,7 @@
-"""The numbers of the results table: accuracy on the bank, compute counted, time measured on decoded frames."""
+"""The numbers of the results table: accuracy and compute on frozen features, time measured on decoded frames."""
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -10,43 +9,46 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from adafocus_rl.agents import Agent
+from adafocus_rl.agents.methods import Method, Outcome, Visit
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
-from adafocus_rl.envs.tracing import Tracer
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import hits, mean_average_precision
-from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
 
 ROUNDS = 3
 """Timed rounds over the videos, after one to warm up."""
 
-Predict = Callable[[EpisodeFeatures, int], Tensor]
-"""From episodes and the number of the visit to logits (B, K)."""
+Act = Callable[[EpisodeFeatures, Visit], Outcome]
+"""What a method does at one operating point."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Accuracy over a set of videos.
+class Measured:
+    """What became of a set of videos.
 
     Attributes:
         top1: share of videos whose best class is a true one, in [0, 1]; mean over the visits.
         map: mean average precision over the classes that have a positive, in [0, 1]; mean over the visits.
+        macs: multiply-accumulates of a video, mean over videos and visits.
+        local_macs: those of f_L.
         rows: of the index, one for each video.
         labels: (first) class of each video.
         visits: times that each video was seen.
         hits: times that each video was recognised.
         reward: mean over videos and visits of the sum of an episode's rewards; None where none was computed.
-        kept: share of the frames that f_L looked at, of agents that skip frames; else None.
+        kept: share of the frames that f_L looked at; None of methods that look at every frame by design.
     """
 
     top1: float
     map: float
+    macs: float
+    local_macs: float
     rows: list[int]
     labels: list[int]
     visits: int
@@ -60,92 +62,100 @@ class Accuracy:
         return len(self.rows)
 
 
-def evaluate_agent(
-    agent: Agent,
-    classifier: Classifier,
+def acting(method: Method, knob: float | None = None) -> Act:
+    """A method at one of its operating points."""
+    return lambda batch, visit: method.run(batch, knob=knob, visit=visit)
+
+
+def measure(
+    act: Act,
     source: FeatureSource,
     *,
     batch_size: int,
-    repeats: int = 1,
-    with_reward: bool = False,
-    tracer: Tracer | None = None,
-) -> Accuracy:
-    """Runs the agent's best actions on all videos of a source; a random agent ``repeats`` times.
+    visits: int = 1,
+    rewards: bool = False,
+    recorder: Recorder | None = None,
+) -> Measured:
+    """Recognises all videos of a source.
 
     Args:
-        agent: who chooses.
-        classifier: f_C.
+        act: what is measured.
         source: features of the videos.
         batch_size: videos at once; does not change the result.
-        repeats: visits of each video over which the metrics of stochastic agents are averaged.
-        with_reward: compute rewards in all visits, which takes longer.
-        tracer: takes down the first visit, rewards included.
+        visits: of each video, over which the metrics are averaged; more than one for stochastic methods only.
+        rewards: compute rewards in all visits, which takes longer.
+        recorder: records the first visit, rewards and probabilities included.
+
+    Raises:
+        UserError: a prediction is NaN.
     """
-    env = agent.env.like(source, classifier, num_envs=batch_size)
-
-    kept: list[Tensor] = []
-    rewards: list[Tensor] = []
-
-    def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
-        traced = tracer is not None and visit == 0
-        rollout = env.rollout(
-            agent.bind(env), episodes=episodes, visit=visit, deterministic=True, with_reward=traced or with_reward
-        )
-        if tracer is not None and traced:
-            tracer.add(env, rollout)
-        if with_reward:
-            rewards.append(rollout.reward.sum(1).float())
-        if env.skips_frames:
-            kept.append(env.kept_frames(rollout).float())
-        return rollout.logits[:, -1]
-
-    found = _accuracy(env.source, batch_size, predict, repeats if agent.stochastic else 1)
-    return dataclasses.replace(
-        found,
-        reward=float(torch.cat(rewards).mean()) if rewards else None,
+    tables = [
+        _visit(act, source, batch_size, number, rewards=rewards, recorder=None if number else recorder)
+        for number in range(visits)
+    ]
+    first = tables[0]
+    kept = [table.kept for table in tables if table.kept is not None]
+    reward = [table.reward for table in tables if table.reward is not None]
+    recognised = [hits(table.scores, table.multi_hot) for table in tables]
+    return Measured(
+        top1=float(np.mean(recognised)),
+        map=statistics.fmean(mean_average_precision(table.scores, table.multi_hot).value for table in tables),
+        macs=float(torch.cat([table.macs for table in tables]).double().mean()),
+        local_macs=float(torch.cat([table.local_macs for table in tables]).double().mean()),
+        rows=first.rows.tolist(),
+        labels=first.labels.tolist(),
+        visits=visits,
+        hits=np.sum(recognised, axis=0).tolist(),
+        reward=float(torch.cat(reward).mean()) if reward else None,
         kept=float(torch.cat(kept).mean()) if kept else None,
     )
 
 
-def evaluate_full_frames(
-    classifier: Classifier, source: FeatureSource, *, batch_size: int, tracer: Tracer | None = None
-) -> Accuracy:
-    """f_L on every whole frame (bank table ``full``) with an f_C trained on those features; ``tracer`` as above."""
+@dataclass(frozen=True, kw_only=True)
+class _Visit:
+    """What came of one look at all videos, on CPU; tensors have one entry for each video."""
 
-    def predict(episodes: EpisodeFeatures, visit: int) -> Tensor:
-        logits: Tensor = classifier(torch.cat((episodes.global_vector, episodes.full()), dim=-1))
-        if tracer is not None:
-            tracer.add_whole_frames(episodes, logits, frame_size=source.grid.frame_size)
-        return logits[:, -1]
-
-    return _accuracy(source, batch_size, predict, 1)
+    scores: NDArray[np.float32]
+    multi_hot: NDArray[np.float32]
+    labels: Tensor
+    rows: Tensor
+    macs: Tensor
+    local_macs: Tensor
+    reward: Tensor | None = None
+    kept: Tensor | None = None
 
 
 @torch.no_grad()
-def _accuracy(source: FeatureSource, batch_size: int, predict: Predict, visits: int) -> Accuracy:
-    precision, recognised = [], []
-    for visit in range(visits):
-        scores, truth, labels, rows = [], [], [], []
-        for episodes in source.batches(batch_size):
-            scores.append(predict(episodes, visit).float().softmax(-1).cpu())
-            truth.append(episodes.multi_hot.cpu())
-            labels.append(episodes.labels.cpu())
-            rows.append(episodes.videos.cpu())
-        table, multi_hot = torch.cat(scores).numpy(), torch.cat(truth).numpy()
-        if not np.isfinite(table).all():
-            raise UserError(
-                "the predictions of some videos are NaN: the training of these weights has diverged, or the features "
-                "are damaged; look at the bank with `adafocus features check RUN`, or train again with a lower rate"
-            )
-        recognised.append(hits(table, multi_hot))
-        precision.append(mean_average_precision(table, multi_hot).value)
-    return Accuracy(
-        top1=float(np.mean(recognised)),
-        map=statistics.fmean(precision),
-        rows=torch.cat(rows).tolist(),
-        labels=torch.cat(labels).tolist(),
-        visits=visits,
-        hits=np.sum(recognised, axis=0).tolist(),
+def _visit(
+    act: Act, source: FeatureSource, batch_size: int, number: int, *, rewards: bool, recorder: Recorder | None
+) -> _Visit:
+    visit = Visit(number=number, rewards=rewards or recorder is not None, probabilities=recorder is not None)
+    parts: list[dict[str, Tensor]] = []
+    for batch in source.batches(batch_size):
+        outcome = act(batch, visit)
+        if recorder is not None:
+            recorder.add(batch, outcome)
+        steps = outcome.trace
+        part = {
+            "scores": outcome.logits.float().softmax(-1), "multi_hot": batch.multi_hot, "labels": batch.labels,
+            "rows": batch.videos, "macs": outcome.macs, "local_macs": steps.local_macs.sum(1),
+        }  # fmt: skip
+        if steps.kept is not None:
+            part["kept"] = steps.kept.float()
+        if rewards and steps.reward is not None:
+            part["reward"] = steps.reward.sum(1).float()
+        parts.append({name: value.cpu() for name, value in part.items()})
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    scores = whole.pop("scores").numpy()
+    if not np.isfinite(scores).all():
+        raise UserError(
+            "the predictions of some videos are NaN: the training of these weights has diverged, or the features "
+            "are damaged; look at the bank with `adafocus features check RUN`, or train again with a lower rate"
+        )
+    return _Visit(
+        scores=scores,
+        multi_hot=whole.pop("multi_hot").numpy(),
+        **whole,
     )
 
 
@@ -160,15 +170,12 @@ def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list
 
 
 @torch.no_grad()
-def milliseconds(
-    recognizer: Recognizer, classifier: Classifier, agent: Agent | None, clips: list[ClipBatch], *, device: torch.device
-) -> float | None:
-    """Median time to recognise one video from decoded frames: f_G, the agent, f_L and f_C, batch size 1.
+def milliseconds(method: Method, knob: float | None, clips: list[ClipBatch], *, device: torch.device) -> float | None:
+    """Median time in which a method recognises one video from decoded frames, batch size 1.
 
     Args:
-        recognizer: f_G and f_L.
-        classifier: f_C.
-        agent: chooses patches; None runs f_L on whole frames.
+        method: what is timed; f_G is part of its time.
+        knob: its operating point.
         clips: batches of one video; decoding them is not part of the time.
         device: where it runs.
 
@@ -180,14 +187,7 @@ def milliseconds(
         for clip in clips:
             _synchronize(device)
             started = time.perf_counter()
-            episodes = LiveEpisodes(recognizer, clip, device=device)
-            if agent is None:
-                local = episodes.full()
-            else:
-                info = agent.env.info(episodes, torch.zeros_like(episodes.videos))
-                _, output = agent.env.decide(agent, episodes, info, deterministic=True)
-                local = agent.env.local(episodes, output.action)
-            classifier(torch.cat((episodes.global_vector, local), dim=-1))
+            method.run(LiveEpisodes(method.recognizer, clip, device=device), knob=knob)
             _synchronize(device)
             if number:
                 times.append(time.perf_counter() - started)

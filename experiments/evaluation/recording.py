@@ -1,32 +1,93 @@
-"""Episode records of a run's videos."""
+"""Episode records of a run's videos, from what methods answered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.methods import Outcome
 from adafocus_rl.data.dataset import ClipDataset
-from adafocus_rl.envs.tracing import FrameMacs, Tracer
-from adafocus_rl.flops import Macs
-from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.record import EpisodeRecord, Trace
 
 
-def make_record(dataset: ClipDataset, split: str, tracers: Sequence[Tracer]) -> EpisodeRecord:
-    """The record of tracers that have each seen the same videos of a dataset.
+@dataclass(kw_only=True)
+class Recorder:
+    """Collects the batches of one method's visit to a set of videos.
+
+    Attributes:
+        name: the method's label.
+        variant: the method's.
+        knob: the operating point.
+        facts: further plain values.
+    """
+
+    name: str
+    variant: str | None = None
+    knob: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._parts: list[dict[str, Tensor]] = []
+        self._videos: list[dict[str, Tensor]] = []
+        self._patch_size = 0
+
+    def add(self, batch: EpisodeFeatures, outcome: Outcome) -> None:
+        """Adds a batch, in the source's order of videos."""
+        steps = outcome.trace
+        belief = steps.logits.float().softmax(-1)
+        confidence, predicted = belief.max(-1)
+        true = belief.gather(-1, batch.labels[:, None, None].expand(-1, belief.shape[1], 1))[..., 0]
+        part = {
+            "boxes": steps.boxes, "kept": steps.looks, "predicted": predicted, "confidence": confidence,
+            "true_confidence": true, "macs": steps.macs,
+        }  # fmt: skip
+        if steps.reward is not None:
+            part["reward"] = steps.reward
+        if steps.probabilities is not None:
+            part["probabilities"] = steps.probabilities.half()
+            self._patch_size = steps.patch_size
+        self._parts.append({name: value.cpu() for name, value in part.items()})
+        facts = {"videos": batch.videos, "multi_hot": batch.multi_hot > 0, "true_boxes": batch.true_boxes}
+        self._videos.append({name: value.cpu() for name, value in facts.items()})
+
+    def finish(self) -> Trace:
+        """The trace of all batches."""
+        return Trace(
+            name=self.name,
+            variant=self.variant,
+            knob=self.knob,
+            patch_size=self._patch_size,
+            facts=self.facts,
+            **_joined(self._parts),
+        )
+
+    def videos(self) -> dict[str, Tensor]:
+        """What is known of the videos: ``videos``, ``multi_hot`` and ``true_boxes`` of an episode record."""
+        return _joined(self._videos)
+
+
+def make_record(dataset: ClipDataset, split: str, recorders: Sequence[Recorder]) -> EpisodeRecord:
+    """The record of recorders that have each seen the same videos of a dataset.
 
     Args:
         dataset: the clips.
         split: what they are called.
-        tracers: at least one.
+        recorders: at least one.
     """
     index = dataset.index
-    facts = tracers[0].videos()
+    facts = recorders[0].videos()
     return EpisodeRecord(
         split=split,
         paths=[index[row].path for row in facts["videos"].tolist()],
         frame_size=dataset.config.frame_size,
         class_names=class_names(dataset),
         index_hash=index.hash(),
-        traces=[tracer.finish() for tracer in tracers],
+        traces=[recorder.finish() for recorder in recorders],
         **facts,
     )
 
@@ -37,13 +98,5 @@ def class_names(dataset: ClipDataset) -> list[str]:
     return [*given, *(str(number) for number in range(len(given), dataset.num_classes))]
 
 
-def frame_macs(costs: Macs, *, policy_macs: int, whole_frames: bool = False) -> FrameMacs:
-    """What a frame costs: f_G, policies and f_C always, f_L where it looks.
-
-    Args:
-        costs: of the recognizer's parts.
-        policy_macs: of π and π′ for one step.
-        whole_frames: whether f_L looks at whole frames, not patches.
-    """
-    local = costs.focus_full if whole_frames else costs.focus_patch
-    return FrameMacs(always=costs.glance + costs.classifier + policy_macs, local=local)
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -105,7 +105,8 @@ class Plot:
 def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ()) -> Plot:
     """Results as points of top-1 in percent (y) against GMACs per video (x)."""
     return Plot(
-        heading="Accuracy and compute" + (" (hollow: after stage II)" if any(point.hollow for point in points) else ""),
+        heading="Accuracy and compute"
+        + (" (hollow: before fine-tuning)" if any(point.hollow for point in points) else ""),
         x_label="GMACs per video (equal ones side by side)",
         y_label="top-1, %",
         points=points,

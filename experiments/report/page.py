@@ -21,21 +21,13 @@ from adafocus_rl.experiments.report.charts import Plot
 from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
+from adafocus_rl.experiments.report.table import Table
 from adafocus_rl.printable import printable
 from adafocus_rl.record import EpisodeRecord, Trace
 
 TEMPLATES = files("adafocus_rl.experiments.report") / "templates"
 WORST = 8
 """Mistakes that are listed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """Of the results table."""
-
-    text: str
-    key: str = ""
-    """What it is sorted by: a number, or the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +47,7 @@ class PageContent:
     title: str
     subtitle: str
     footer: str
-    columns: list[str] = field(default_factory=list)
-    rows: list[list[Cell]] = field(default_factory=list)
+    table: Table = field(default_factory=lambda: Table(heads=[], rows=[]))
     notes: list[str] = field(default_factory=list)
     charts: list[Plot] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute
-from adafocus_rl.experiments.report.page import Cell, PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.page import PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.rows import Row, is_last, rows_of
 from adafocus_rl.experiments.report.shown import show, spread
+from adafocus_rl.experiments.report.table import result_table
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
@@ -34,7 +36,7 @@ def write_report(
         results: results.json.
         out: where to; None is ``report.html`` in the run folder.
         places: videos of the record; None takes ``evaluation.report_videos`` of them, evenly spread.
-        traces: agents of the record; None takes all, each after its last stage.
+        traces: traces of the record; None takes all, each of its last variant.
         spread_out: whether the videos are evenly spread, and not picked by somebody; the page says so.
 
     Returns:
@@ -43,15 +45,15 @@ def write_report(
     wanted = spread(len(record), run.config.evaluation.report_videos) if places is None else list(places)
     traces = record.last_traces() if traces is None else list(traces)
     videos, failed = show(record, run.clips.val, wanted, traces, workers=run.config.data.workers)
+    rows = rows_of(results["rows"])
     content = PageContent(
         title=f"adafocus_rl: {run.config.name}",
         subtitle=f"{len(record)} validation videos of {record.num_frames} frames, {len(record.class_names)} classes",
         footer=f"Made from {run.folder.path.name}/{run.folder.episodes.name} and results.json, without a number "
         "between them that was not measured.",
-        columns=columns(results["rows"]),
-        rows=[cells(row, results["rows"]) for row in results["rows"]],
-        notes=_notes(results["rows"]),
-        charts=[compute_plot(results["rows"]), *curve_plots(run.folder)],
+        table=result_table(rows),
+        notes=_notes(rows),
+        charts=[compute_plot(rows), *curve_plots(run.folder)],
         confusions=[confusion_of(record, trace) for trace in traces],
         videos=videos,
         videos_note=chosen_note(len(videos), len(record), spread_out=spread_out),
@@ -70,41 +72,10 @@ def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
     return f"{shown} of {count}{how}."
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Heads of the results table."""
-    skips = ["λ", "frames kept, %"] if _skips(rows) else []
-    return ["agent", *skips, "after stage", "top-1, %", "mAP, %", "GMACs per video", "of f_L", "ms per video", "videos"]
-
-
-def cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """A row of it."""
-    skips = [number(row["lambda"], "g"), number(row["kept"], ".1f", 100)] if _skips(rows) else []
-    return [
-        Cell(text=row["agent"]),
-        *skips,
-        number(row["after_stage"], "d"),
-        number(row["top1"], ".1f", 100),
-        number(row["map"], ".1f", 100),
-        number(row["gmacs_per_video"], ".4g"),
-        number(row["local_gmacs_per_video"], ".4g"),
-        number(row["ms_per_video"], ".1f"),
-        number(row["videos"], "d"),
-    ]
-
-
-def number(value: float | None, form: str, factor: int = 1) -> Cell:
-    """A number, or a dash."""
-    return Cell(text="–") if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
-
-
-def _skips(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row["kept"] is not None for row in rows)
-
-
-def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
-    videos = rows[0]["videos"]
+    videos = rows[0].videos
     error = 100 * (0.25 / videos) ** 0.5
     return [
         f"With {videos} videos the standard error of a top-1 is up to {error:.1f} points. GMACs are 10⁹ "
@@ -112,14 +83,10 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def compute_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
-    """Accuracy against compute, after the last stage filled, after stage II hollow."""
-    last = max((row["after_stage"] for row in rows), default=0)
+def compute_plot(rows: Sequence[Row]) -> Plot:
+    """Accuracy against compute; the last variant is filled, those before it are hollow."""
     return accuracy_and_compute(
-        [
-            Point(name=row["agent"], x=row["gmacs_per_video"], y=100 * row["top1"], hollow=row["after_stage"] < last)
-            for row in rows
-        ]
+        [Point(name=row.agent, x=row.gmacs_per_video, y=100 * row.top1, hollow=not is_last(row, rows)) for row in rows]
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.environment import environment
+from adafocus_rl.experiments.run.results import read, refuse_infinite, results
 from adafocus_rl.experiments.run.steps import kept_before, stale_from
 from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
 
@@ -123,23 +123,17 @@ class RunFolder:
             # Its rows are of what is done anew, and the stages may be aborted.
             kept = kept_before(stage)
             seconds = {name: spent for name, spent in before.items() if any(step.took(name) for step in kept)}
-            self.write_results({"rows": [], "seconds": seconds, "failed": []})
+            self.write_results(results([], seconds, {}))
         return sorted(logged)
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
+    def write_results(self, content: Mapping[str, Any]) -> None:
         """Replaces results.json.
 
         Raises:
             UserError: a row holds a number that is none: no table must look as if all were well.
         """
-        for row in results["rows"]:
-            for name, value in row.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise UserError(
-                        f"{row.get('agent')} has {name} {value} after stage {row.get('after_stage')}, so its training "
-                        f"has diverged; no table was written to {self.results}: train with a lower rate"
-                    )
-        write_json(self.results, results)
+        refuse_infinite(content, self.results)
+        write_json(self.results, content)
 
     def read_results(self) -> dict[str, Any]:
         """Content of results.json; without rows when there is none.
@@ -148,7 +142,7 @@ class RunFolder:
             UserError: the file is damaged.
         """
         if not self.results.exists():
-            return {"rows": [], "seconds": {}, "failed": []}
+            return results([], {}, {})
         advice = (
             "delete it and run `adafocus evaluate` or `adafocus train … --resume`, which make it again from the "
             "checkpoints, without the seconds that the stages took"
@@ -157,66 +151,15 @@ class RunFolder:
             found = read_json(self.results, "results file")
         except UserError as error:
             raise UserError(f"{str(error).removesuffix('; check the file')}; {advice}") from None
-        if wrong := _wrong_results(found):
-            raise UserError(f"the results file {self.results} has {wrong}; {advice}")
-        content: dict[str, Any] = found
-        return content
+        try:
+            return read(found)
+        except ValueError as error:
+            raise UserError(f"the results file {self.results} has {error}; {advice}") from None
 
     def read_seconds(self) -> dict[str, float]:
         """Seconds per stage so far, from results.json; empty when there is none."""
         seconds: dict[str, float] = self.read_results()["seconds"]
         return seconds
-
-
-def results(
-    rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
-) -> dict[str, Any]:
-    """What results.json holds.
-
-    Args:
-        rows: of the table.
-        seconds: of the stages, by name.
-        failed: reasons of the videos that could not be decoded, by path.
-    """
-    return {
-        "rows": [*map(dict, rows)],
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "failed": [{"path": path, "reason": reason} for path, reason in failed.items()],
-    }
-
-
-def _wrong_results(found: Any) -> str | None:
-    """What is not as :meth:`RunFolder.write_results` writes it, for a message."""
-    if not isinstance(found, dict):
-        return f"a JSON {type(found).__name__}, expected an object"
-    for name, kind in (("rows", list), ("seconds", dict), ("failed", list)):
-        if not isinstance(found.get(name), kind):
-            return f"no usable {name!r}"
-    if not all(map(_is_number, found["seconds"].values())):
-        return "seconds that are no numbers"
-    for row in found["rows"]:
-        if not (isinstance(row, dict) and _is_row(row)):
-            return "a row that is none"
-    for entry in found["failed"]:
-        if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
-            return "a failed video without path and reason"
-    return None
-
-
-def _is_row(row: Mapping[str, Any]) -> bool:
-    measured, missing = ("top1", "map", "gmacs_per_video", "local_gmacs_per_video"), ("kept", "lambda", "ms_per_video")
-    return (
-        isinstance(row.get("agent"), str)
-        and type(row.get("after_stage")) is int
-        and type(row.get("videos")) is int
-        and 0 < row["videos"] < 1 << 40
-        and all(_is_number(row.get(name)) for name in measured)
-        and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def existing_folder(path: str | Path) -> RunFolder:

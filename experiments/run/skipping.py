@@ -1,4 +1,4 @@
-"""π′ of a run: one for each price, an operating point each."""
+"""π′ of a run: one for each λ, an operating point each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from adafocus_rl.experiments.run.steps import SKIPPING, SKIPPING_CLASSIFIER, STE
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """One price of looking at a frame, and what belongs to it."""
+    """One λ, and what belongs to it."""
 
-    price: float
-    """λ, in probability of the true class."""
+    lambda_: float
+    """What looking at a frame costs, in probability of the true class."""
 
     def stage(self, number: Literal[2, 3]) -> str:
         """Name of its part of a stage: in logs, and stem of its checkpoints."""
-        return (SKIPPING if number == SKIPPING.number else SKIPPING_CLASSIFIER).at(self.price).name
+        return (SKIPPING if number == SKIPPING.number else SKIPPING_CLASSIFIER).at(self.lambda_).name
 
 
 def operating_points(run: Run) -> list[OperatingPoint]:
     """Those that the configuration asks for."""
-    return [OperatingPoint(price=price) for price in run.config.skip.lambdas]
+    return [OperatingPoint(lambda_=lambda_) for lambda_ in run.config.skip.lambdas]
 
 
 def steps_of(run: Run, stage: int) -> list[Step]:
@@ -48,14 +48,14 @@ def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point
         run: the run.
         patches: π's environment.
         policy: frozen π.
-        point: the price.
+        point: λ.
     """
-    env = FrameSkippingVectorEnv(patches, policy, lambda_=point.price)
+    env = FrameSkippingVectorEnv(patches, policy, lambda_=point.lambda_)
     return PPOAgent(env, run.config.skip.options, seed=run.config.seed)
 
 
 def load_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:
-    """The run's trained π′ of a price.
+    """The run's trained π′ of a λ.
 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -118,34 +115,3 @@ def print_plain(text: str, *, style: str = "") -> None:
     """A paragraph beside tables, wrapped like them."""
     console = stdout_console()
     console.print(plain(text, encoding=console.encoding), style=style)
-
-
-def print_results(results: Mapping[str, Any]) -> None:
-    """Prints the rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
-    rows = results["rows"]
-    if rows:
-        table = PlainTable("validation")
-        table.column("agent", right=False)
-        skips = any(row["kept"] is not None for row in rows)
-        table.column(*(("λ", "kept %") if skips else ()))
-        table.column("after stage", "top-1 %", "mAP %", "GMACs/video", "of f_L", "ms/video", "videos")
-        for row in rows:
-            table.row(
-                row["agent"],
-                *((_or_dash(row["lambda"], "g"), _or_dash(row["kept"], ".0%")) if skips else ()),
-                str(row["after_stage"]),
-                f"{100 * row['top1']:.1f}",
-                f"{100 * row['map']:.1f}",
-                f"{row['gmacs_per_video']:.4g}",
-                f"{row['local_gmacs_per_video']:.4g}",
-                _or_dash(row["ms_per_video"], ".1f"),
-                str(row["videos"]),
-            )
-        table.print()
-    seconds = "  ".join(f"{stage} {value:.0f}" for stage, value in results["seconds"].items())
-    if seconds:
-        print_plain(f"seconds per stage: {seconds}")
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}".rstrip("%")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.envs.tracing import FrameMacs, Tracer
-from adafocus_rl.experiments.evaluation.recording import make_record
+from adafocus_rl.agents.methods import Cost, Visit, act
+from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.report.pictures import sheet
 from adafocus_rl.experiments.report.shown import ShownVideo, make_panel, show, spread
 from adafocus_rl.experiments.run.run import Run
@@ -47,12 +47,12 @@ class LiveView:
         if not every or (done % every and done not in (1, self.epochs)):
             return
         usable = self.validation.videos
-        env = agent.env.like(self.validation, agent.env.classifier, num_envs=min(VIDEOS, len(usable)))
-        episodes = self.validation.episodes(usable[spread(len(usable), VIDEOS)])
-        rollout = env.rollout(agent.bind(env), episodes=episodes, deterministic=True, with_reward=False)
-        tracer = Tracer(name=agent.label, macs=FrameMacs(always=0, local=0))
-        tracer.add(env, rollout)
-        record = make_record(self.run.clips.val, "val", [tracer])
+        env = agent.env.like(self.validation)
+        batch = self.validation.episodes(usable[spread(len(usable), VIDEOS)])
+        recorder = Recorder(name=agent.label)
+        visit = Visit(probabilities=True)
+        recorder.add(batch, act(env, agent.bind(env), batch, cost=Cost(always=0, local=0), visit=visit))
+        record = make_record(self.run.clips.val, "val", [recorder])
         if self._videos is None:
             self._videos, failed = show(record, self.run.clips.val, range(len(record)), [])
             self.run.clips.note_failures(failed)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from adafocus_rl.agents import Agent
+from adafocus_rl.agents.methods import Cost, Outcome, Visit, act
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
-from adafocus_rl.experiments.evaluation.measure import evaluate_agent
+from adafocus_rl.experiments.evaluation.measure import measure
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import POLICY, Step
 from adafocus_rl.experiments.training.live_view import LiveView
 from adafocus_rl.experiments.training.trainer import RunTrainer
-from adafocus_rl.features import FeatureSource
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
 
 
 def train_policy(
@@ -43,7 +45,7 @@ def train_policy(
         passes += 1
         spent = time.monotonic() - began
         run.clips.note_failures(source.failed)
-        found = evaluate_agent(agent, env.classifier, validation, batch_size=env.num_envs)
+        found = measure(partial(_act, agent, validation), validation, batch_size=env.num_envs)
         view.after_epoch(agent, done)
         kept = {} if found.kept is None else {"eval/kept": found.kept}
         fps = len(source.videos) * source.num_steps * passes / max(spent, 1e-9)
@@ -51,3 +53,9 @@ def train_policy(
 
     learner = AgentLearner(agent=agent, env=env, epochs=epochs)
     return RunTrainer(run).fit(step.name, learner, epochs=epochs, ticks=1, after_epoch=after_epoch)
+
+
+def _act(agent: Agent, source: FeatureSource, batch: EpisodeFeatures, visit: Visit) -> Outcome:
+    """The agent's best actions on other features than those that it learns on; what they cost is not asked."""
+    env = agent.env.like(source)
+    return act(env, agent.bind(env), batch, cost=Cost(always=0, local=0), visit=visit)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import results
 from adafocus_rl.experiments.run.handover import (
     load_agent,
     load_recognizer,
@@ -15,6 +14,7 @@ from adafocus_rl.experiments.run.handover import (
     save_classifier,
     save_recognizer,
 )
+from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import load_skipper, new_skipper, operating_points, unfinished
 from adafocus_rl.experiments.run.steps import (
@@ -110,7 +110,7 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
 
 
 def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
-    """Stage II: π, then a π′ for each price."""
+    """Stage II: π, then a π′ for each λ."""
     validation = features.validation()
     training = features.training(run.config.stage2.features)
     env = run.env(training, features.recognizer.classifier)
@@ -120,7 +120,7 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
         save_agent(run, agent)
         note(POLICY, spent)
     for point in operating_points(run):
-        step = SKIPPING.at(point.price)
+        step = SKIPPING.at(point.lambda_)
         if step in todo:
             # As it was saved: the same whether it was trained just now or in an earlier process.
             skipper = new_skipper(run, env, load_agent(run, run.new_agent(env)), point)
@@ -144,6 +144,6 @@ def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step],
     if CLASSIFIER in todo:
         finetune(CLASSIFIER, agent)
     for point in operating_points(run):
-        step = SKIPPING_CLASSIFIER.at(point.price)
+        step = SKIPPING_CLASSIFIER.at(point.lambda_)
         if step in todo:
             finetune(step, load_skipper(run, env, agent, point))

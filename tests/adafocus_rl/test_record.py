@@ -12,7 +12,7 @@ import torch
 
 from adafocus_rl import checkpoint, record
 from adafocus_rl.errors import UserError
-from adafocus_rl.record import EpisodeRecord, Trace
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord, Trace
 
 
 def make_trace(**changes: Any) -> Trace:
@@ -52,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     full = make_trace(
-        probabilities=torch.rand(3, 2, 9).half(), reward=torch.randn(3, 2), after_stage=3, price=0.25, patch_size=8,
+        probabilities=torch.rand(3, 2, 9).half(), reward=torch.randn(3, 2), variant=FINE_TUNED, knob=0.25, patch_size=8,
         facts={"seed": 3},
     )  # fmt: skip
     written = make_record(make_trace(), full)
@@ -73,15 +73,29 @@ def test_right_is_any_true_class_at_the_last_frame() -> None:
     assert make_record(trace).right(trace).tolist() == [False, True, False]
 
 
-def test_the_last_stage_of_each_agent_and_price_is_found() -> None:
+def test_the_last_variant_of_each_method_and_knob_is_found() -> None:
+    first, last = {"variant": RANDOM_PATCHES}, {"variant": FINE_TUNED}
     traces = [
-        make_trace(), make_trace(name="random"), make_trace(price=0.1), make_trace(price=0.2),
-        make_trace(after_stage=3), make_trace(price=0.1, after_stage=3),
+        make_trace(**first), make_trace(name="random", **first), make_trace(knob=0.1, **first),
+        make_trace(knob=0.2, **first), make_trace(**last), make_trace(knob=0.1, **last), make_trace(name="alone"),
     ]  # fmt: skip
     found = make_record(*traces).last_traces()
     assert [trace.title for trace in found] == [
-        "ppo, after stage III", "random, after stage II", "ppo λ=0.1, after stage III", "ppo λ=0.2, after stage II",
+        "ppo, fine-tuned", "random, random patches", "ppo at 0.1, fine-tuned", "ppo at 0.2, random patches", "alone",
     ]  # fmt: skip
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    make_record(make_trace(), make_trace(), make_trace(name="full_frame")).save(path)
+    tensors, manifest = checkpoint.load(path)
+    manifest["record_version"] = 1
+    for trace, stage, price in zip(manifest["traces"], (2, 3, 3), (None, 0.25, None), strict=True):
+        del trace["variant"], trace["knob"]
+        trace |= {"after_stage": stage, "lambda": price}
+    checkpoint.save(path, tensors=tensors, manifest=manifest)
+    found = [(trace.name, trace.variant, trace.knob) for trace in EpisodeRecord.load(path).traces]
+    assert found == [("ppo", RANDOM_PATCHES, None), ("ppo", FINE_TUNED, 0.25), ("full_frame", None, None)]
 
 
 def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +103,10 @@ def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     checkpoint.save(path, tensors={}, manifest={"kind": "agent"})
     with pytest.raises(UserError, match="kind 'agent', not an episode record"):
         EpisodeRecord.load(path)
-    monkeypatch.setattr(record, "RECORD_VERSION", 2)
+    monkeypatch.setattr(record, "RECORD_VERSION", 3)
     make_record(make_trace()).save(path)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"record version 2.*upgrade adafocus_rl"):
+    with pytest.raises(UserError, match=r"record version 3.*upgrade adafocus_rl"):
         EpisodeRecord.load(path)
 
 
@@ -124,8 +138,7 @@ def test_manifests_of_other_types_are_sentences(name: str, value: Any, tmp_path:
     else:
         manifest[name] = value
     checkpoint.save(path, tensors=tensors, manifest=manifest)
-    harmless = (name in ("split", "index", "name") and value == "x") or (name, value) == ("traces", [])
-    if harmless or (name == "record_version" and type(value) in (int, bool) and value < 2):
+    if (name in ("split", "index", "name") and value == "x") or (name, value) == ("traces", []):
         EpisodeRecord.load(path)
     elif name != "frame_size" or value != 7:
         with pytest.raises(UserError, match=r"cannot be used: its manifest|record version"):

@@ -1,4 +1,4 @@
-"""One agent, one reward, one encoder and one dataset, as another package adds them to adafocus_rl."""
+"""One agent, one method, one reward, one encoder and one dataset, as another package adds them to adafocus_rl."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents import PlannedAgent
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.methods import FIRST_VISIT, Cost, Method, Outcome, Steps, Visit, check_knob
 from adafocus_rl.data import MovingDigitsConfig, make_moving_digits
 from adafocus_rl.data.datasets import Progress
 from adafocus_rl.envs import PatchSelectionVectorEnv, RewardContext
-from adafocus_rl.models import Encoder
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.models import Encoder, Recognizer
 from adafocus_rl.options import require
 from adafocus_rl.seeding import derive_seed
 
@@ -82,6 +84,53 @@ class BanditAgent(PlannedAgent):
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
         """Restores both."""
         self.total, self.count = tensors["total"].clone(), tensors["count"].clone()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryNthOptions:
+    """Options of :class:`EveryNth`."""
+
+    every: tuple[int, ...] = (1, 2, 4)
+    """Each n; at least 1."""
+
+    def __post_init__(self) -> None:
+        require(self, "every", bool(self.every) and min(self.every) >= 1, "whole numbers of at least 1")
+
+
+class EveryNth(Method):
+    """f_L on the centre of every n-th frame; f_C sees zeros of the others. Nothing is learnt.
+
+    Args:
+        recognizer: f_G, f_L and f_C.
+        options: the operating points.
+        seed: not used.
+    """
+
+    label = "every_nth"
+    Options = EveryNthOptions
+    tables = ("global_vector", "local")
+
+    def __init__(self, recognizer: Recognizer, options: EveryNthOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(recognizer, options, seed=seed)
+        self.knobs = tuple(float(n) for n in self.options.every)
+
+    @torch.no_grad()
+    def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
+        """Recognises B videos, looking at every ``knob``-th frame."""
+        check_knob(self, knob)
+        assert knob is not None
+        grid, vectors = self.recognizer.grid, batch.global_vector
+        frames = torch.arange(vectors.shape[1], device=vectors.device).expand(len(batch), -1)
+        centre = grid.action(torch.full((*frames.shape, 2), 0.5, device=frames.device))
+        kept = frames % int(knob) == 0
+        local = batch.kept_local_at(frames, centre, kept)
+        steps = Steps(
+            logits=self.recognizer.classifier(torch.cat((vectors, local), dim=-1)),
+            boxes=grid.box(grid.action_origin(centre)),
+            kept=kept,
+            cost=Cost(always=self.costs.glance + self.costs.classifier, local=self.costs.focus_patch),
+        )
+        return Outcome.after(steps)
 
 
 def margin(context: RewardContext) -> Tensor:

@@ -22,10 +22,12 @@ from adafocus_rl.agents import AGENTS, Agent, CenterAgent, PlannedAgent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import pool, training
 from adafocus_rl.experiments.training import stage2
-from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord
 
 Cli = Any
 Look = Any
+
+VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -37,11 +39,11 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def rows_of(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Rows of compare.json by agent and stage, without times."""
+def rows_of(path: Path) -> dict[tuple[str, str | None], dict[str, Any]]:
+    """Rows of compare.json by agent and variant, without times."""
     rows = json.loads((path / "compare.json").read_text(), parse_constant=pytest.fail)["rows"]
     assert all((row.pop("seconds") is None) == (row["agent"] == "full_frame") for row in rows)
-    return {(row["agent"], row["after_stage"]): row for row in rows}
+    return {(row["agent"], row["variant"]): row for row in rows}
 
 
 @pytest.fixture
@@ -73,24 +75,24 @@ def test_rows_are_those_of_the_run_itself_and_nothing_of_it_is_touched(
     assert {entry["bank"] for entry in content["settings"].values()} == {str(run / "features")}
     assert list(content["curves"]) == ["PPOAgent"]
     rows = rows_of(run / "compare")
-    assert list(rows) == [(agent, stage) for stage in (2, 3) for agent in agents]
-    expected = {(row["agent"], row["after_stage"]): row for row in look.results(run)["rows"]}
+    assert list(rows) == [(agent, variant) for variant in VARIANTS for agent in agents]
+    expected = {(row["agent"], row["variant"]): row for row in look.results(run)["rows"]}
     for agent, label in zip(agents, ("ppo", "random", "center", "oracle"), strict=True):
-        row, own = rows[agent, 2], expected[label, 2]
-        assert row["top1_mean"] == row["top1_iqm"] == pytest.approx(own["top1"])
-        assert row["map_mean"] == pytest.approx(own["map"])
+        row, own = rows[agent, RANDOM_PATCHES], expected[label, RANDOM_PATCHES]
+        assert row["top1"] == row["top1_iqm"] == pytest.approx(own["top1"])
+        assert row["map"] == pytest.approx(own["map"])
         for key in ("gmacs_per_video", "local_gmacs_per_video", "videos"):
             assert row[key] == pytest.approx(own[key]), key
         assert 0 <= row["top1_low"] <= row["top1_high"] <= 1
         assert row["reference"] is (agent == "OracleAgent")
-    for stage in (2, 3):
+    for stage, variant in zip((2, 3), VARIANTS, strict=True):
         (path,) = (run / "compare" / "trainings").glob(f"PPOAgent-*/seed0/stage{stage}.episodes.safetensors")
         (trace,) = EpisodeRecord.load(path).traces
         assert trace.reward is not None
-        assert rows["PPOAgent", stage]["reward_mean"] == pytest.approx(trace.reward.sum(1).mean().item(), abs=1e-6)
+        assert rows["PPOAgent", variant]["reward_mean"] == pytest.approx(trace.reward.sum(1).mean().item(), abs=1e-6)
     # In the run's own table f_C is fine-tuned to its own agent; here to each.
-    assert rows["PPOAgent", 3]["top1_mean"] == pytest.approx(expected["ppo", 3]["top1"])
-    assert rows["PPOAgent", 3]["map_mean"] == pytest.approx(expected["ppo", 3]["map"])
+    assert rows["PPOAgent", FINE_TUNED]["top1"] == pytest.approx(expected["ppo", FINE_TUNED]["top1"])
+    assert rows["PPOAgent", FINE_TUNED]["map"] == pytest.approx(expected["ppo", FINE_TUNED]["map"])
 
 
 def test_the_trained_agent_is_the_runs(cli: Cli, run: Path) -> None:
@@ -115,7 +117,7 @@ def test_a_rerun_does_only_what_is_missing(cli: Cli, run: Path, trained: list[st
     rows = rows_of(run / "compare")
     assert compare("PPOAgent", "CenterAgent", "--seeds", "2") == []
     assert rows_of(run / "compare") == rows
-    assert (rows["CenterAgent", 2]["seeds"], rows["CenterAgent", 2]["trainings"]) == (2, 1)
+    assert (rows["CenterAgent", RANDOM_PATCHES]["seeds"], rows["CenterAgent", RANDOM_PATCHES]["trainings"]) == (2, 1)
     # More seeds, an agent more, stage III: each only adds.
     assert compare("PPOAgent", "CenterAgent", "--seeds", "3") == ["PPOAgent seed 2"]
     assert compare("RandomAgent", "PPOAgent", "--seeds", "1") == ["RandomAgent seed 0"]
@@ -139,16 +141,16 @@ def test_an_interrupted_training_goes_on_from_its_last_epoch(
     arguments = ["compare", run, "--agents", "CenterAgent", "PPOAgent", "--seeds", "1", "--jobs", "1"]
     epochs = ["--stage2.epochs=3"]
     assert cli(*arguments, *epochs, "--out", run / "whole").code == 0
-    evaluate_agent, calls = stage2.evaluate_agent, []
+    measure, calls = stage2.measure, []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return evaluate_agent(*args, **kwargs)
+        return measure(*args, **kwargs)
 
     trained.clear()
-    monkeypatch.setattr(stage2, "evaluate_agent", interrupted)
+    monkeypatch.setattr(stage2, "measure", interrupted)
     done = cli(*arguments, *epochs)
     assert (done.code, trained) == (130, ["CenterAgent seed 0", "PPOAgent seed 0"])
     assert "the same command goes on" in done.err
@@ -203,7 +205,7 @@ def test_one_that_fails_does_not_lose_the_others(cli: Cli, run: Path, trained: l
     agents = ["RefusingAgent", "CenterAgent", "CrashingAgent", "RandomAgent"]
     done = cli("compare", run, "--agents", *agents, "--seeds", "2", "--jobs", "1")
     assert done.code == 1
-    assert list(rows_of(run / "compare")) == [("CenterAgent", 2), ("RandomAgent", 2)]
+    assert list(rows_of(run / "compare")) == [("CenterAgent", RANDOM_PATCHES), ("RandomAgent", RANDOM_PATCHES)]
     # The second seed of one that has failed is not tried.
     assert [name for name in trained if name.startswith("Crashing")] == ["CrashingAgent seed 0"]
     lines = [line for line in done.err.splitlines() if line.startswith("adafocus: ")]
@@ -315,18 +317,18 @@ def test_folds_count_together(cli: Cli, folds: list[Path], look: Look, tmp_path:
     assert {path.name for path in together.iterdir()} == {"compare.json", "compare.png", "curves.png", "report.html"}
     rows = rows_of(together)
     assert list(rows) == [
-        ("PPOAgent", 2), ("CenterAgent", 2), ("PPOAgent", 3), ("CenterAgent", 3), ("full_frame", 3),
+        *((agent, variant) for variant in VARIANTS for agent in ("PPOAgent", "CenterAgent")), ("full_frame", None),
     ]  # fmt: skip
     each = [rows_of(run / "compare") for run in folds]
     for key, row in rows.items():
         own = [table[key] for table in each]
         assert row["videos"] == sum(one["videos"] for one in own) == 18
-        assert row["top1_by_run"] == [one["top1_mean"] for one in own]
-        assert row["top1_mean"] == pytest.approx(sum(one["top1_mean"] * one["videos"] for one in own) / 18)
+        assert row["top1_by_run"] == [one["top1"] for one in own]
+        assert row["top1"] == pytest.approx(sum(one["top1"] * one["videos"] for one in own) / 18)
     for run, table in zip(folds, each, strict=True):
         (expected,) = [row for row in look.results(run)["rows"] if row["agent"] == "full_frame"]
-        row = table["full_frame", 3]
-        assert (row["top1_mean"], row["map_mean"]) == pytest.approx((expected["top1"], expected["map"]))
+        row = table["full_frame", None]
+        assert (row["top1"], row["map"]) == pytest.approx((expected["top1"], expected["map"]))
     # Nothing is left to do, and the pictures of each run stay its own.
     trained.clear()
     assert cli("compare", *folds, *arguments, "--out", together).code == 0

@@ -13,9 +13,10 @@ from PIL import Image
 from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
-from adafocus_rl.experiments.compare.summary import Row, as_plain, curves, groups_of, summarise
+from adafocus_rl.experiments.compare.summary import ComparedRow, curves, groups_of, summarise
 from adafocus_rl.experiments.compare.together import put_together
 from adafocus_rl.experiments.report.charts import COLORS
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 
 def result(hits: list[int], *, visits: int = 1, seed: int = 0, learns: bool = True, **other: Any) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def test_rows_by_hand() -> None:
     learner = [result([1] * right + [0] * (4 - right), seed=seed) for seed, right in enumerate([1, 2, 3, 4, 4])]
     fixed = [result([1, 1, 1, 1], learns=False, reference=True)]
     random = [result([5, 0, 10, 10], visits=10, learns=False, seed=seed) for seed in (0, 1)]
-    rows = summarise({"learner": learner, "fixed": fixed, "random": random}, stage=2, seeds=5)
+    rows = summarise({"learner": learner, "fixed": fixed, "random": random}, f_c=RANDOM_PATCHES, seeds=5)
     assert [row.agent for row in rows] == ["learner", "fixed", "random"]
-    assert [row.top1_mean for row in rows] == pytest.approx([0.7, 1.0, 0.625])
+    assert [row.top1 for row in rows] == pytest.approx([0.7, 1.0, 0.625])
     assert [row.top1_iqm for row in rows] == pytest.approx([0.75, 1.0, 0.625])
     assert [(row.seeds, row.trainings) for row in rows] == [(5, 5), (5, 1), (2, 2)]
     assert [row.reward_mean for row in rows] == pytest.approx([0.2, 0, 0.05])
@@ -49,24 +50,24 @@ def test_rows_by_hand() -> None:
     assert (rows[1].difference_low, rows[1].difference_high) == pytest.approx(
         (1 - rows[0].top1_high, 1 - rows[0].top1_low)
     )
-    assert summarise({}, stage=2, seeds=5) == []
+    assert summarise({}, f_c=RANDOM_PATCHES, seeds=5) == []
 
 
 def test_every_key_has_a_meaning() -> None:
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
     table = page.split("## What the numbers mean")[1].split("## ")[0]
     keys = [key for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", line)]
-    assert keys == list(Row.__dataclass_fields__)
+    assert keys == list(ComparedRow.__dataclass_fields__)
 
 
-def test_after_stage_3_nothing_is_deterministic() -> None:
-    (row,) = summarise({"fixed": [result([1, 0], learns=False)]}, stage=3, seeds=5)
+def test_fine_tuned_nothing_is_deterministic() -> None:
+    (row,) = summarise({"fixed": [result([1, 0], learns=False)]}, f_c=FINE_TUNED, seeds=5)
     assert (row.seeds, row.trainings) == (1, 1)
 
 
 def test_other_videos_are_refused() -> None:
     with pytest.raises(UserError, match="'b' was measured on other videos than 'a'"):
-        summarise({"a": [result([1, 0])], "b": [result([1, 0, 1])]}, stage=2, seeds=1)
+        summarise({"a": [result([1, 0])], "b": [result([1, 0, 1])]}, f_c=RANDOM_PATCHES, seeds=1)
 
 
 def test_videos_of_all_runs_count_together() -> None:
@@ -84,8 +85,8 @@ def test_videos_of_all_runs_count_together() -> None:
     assert (one["runs"], one["hits"], one["labels"]) == ([0] * 4 + [1] * 2, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 1])
     assert (one["map"], one["seconds"]) == (0.375, 4)
     assert one["curves"] == {"epoch": [1, 2], "reward": [1.0, None], "top1": [0.25, 0.5]}
-    (row,) = summarise(together, stage=2, seeds=2)
-    assert (row.top1_mean, row.top1_by_run, row.videos, row.seeds) == (0.5, [0.75, 0], 6, 1)
+    (row,) = summarise(together, f_c=RANDOM_PATCHES, seeds=2)
+    assert (row.top1, row.top1_by_run, row.videos, row.seeds) == (0.5, [0.75, 0], 6, 1)
     # Class 0 of the first run is always right and the second run never: only one of the strata of 2 varies.
     assert (row.top1_low, row.top1_high) == pytest.approx((2 / 6, 4 / 6))
 
@@ -93,13 +94,13 @@ def test_videos_of_all_runs_count_together() -> None:
 def test_groups_widen_the_interval() -> None:
     """Eight videos of two scenes, one right and one wrong throughout: all or nothing can come of other scenes."""
     hits, labels = [1] * 4 + [0] * 4, [0, 0, 1, 1] * 2
-    (row,) = summarise({"a": [result(hits, labels=labels)]}, stage=2, seeds=1)
+    (row,) = summarise({"a": [result(hits, labels=labels)]}, f_c=RANDOM_PATCHES, seeds=1)
     assert (row.top1_low, row.top1_high) != (0, 1)
-    (row,) = summarise({"a": [result(hits, labels=labels, groups=["s"] * 4 + ["t"] * 4)]}, stage=2, seeds=1)
+    (row,) = summarise({"a": [result(hits, labels=labels, groups=["s"] * 4 + ["t"] * 4)]}, f_c=RANDOM_PATCHES, seeds=1)
     assert (row.top1_low, row.top1_high) == (0, 1)
     # Both runs have a scene called s, and keep it: each has its one group in every resample.
     runs = [{"a": [result(hits[at : at + 4], groups=["s"] * 4)]} for at in (0, 4)]
-    (row,) = summarise(put_together(runs), stage=2, seeds=1)
+    (row,) = summarise(put_together(runs), f_c=RANDOM_PATCHES, seeds=1)
     assert (row.top1_low, row.top1_high) == (0.5, 0.5)
 
 
@@ -127,9 +128,9 @@ def test_pictures_show_every_variant(tmp_path: Path) -> None:
         "b": [result([1, 0, 0, 0], learns=False, gmacs_per_video=0.25)],
         "c": [result([1, 0, 1, 0], learns=False, gmacs_per_video=0.25, reference=True)],
     }
-    rows = as_plain(summarise(results, stage=2, seeds=2))
-    rows += as_plain(summarise({"a": results["a"]}, stage=3, seeds=2))
-    content = {"title": "made up", "seeds": 2, "rows": rows, "curves": curves(results)}
+    rows = summarise(results, f_c=RANDOM_PATCHES, seeds=2)
+    rows += summarise({"a": results["a"]}, f_c=FINE_TUNED, seeds=2)
+    content = {"title": "made up", "seeds": 2, "rows": [row.plain() for row in rows], "curves": curves(results)}
     points = plots.compute_plot(rows).points
     assert [(point.name, point.x, point.hollow) for point in points] == [
         ("a", 0.5, True), ("b", 0.25, True), ("c (reference)", 0.25, True), ("a", 0.5, False)

@@ -97,10 +97,10 @@ def test_event_files_on_a_full_disk_are_an_error_with_their_name(
 # ---- results.json and config.yaml -----------------------------------------------------------------------------------
 
 ROW = {
-    "agent": "ppo", "after_stage": 2, "kept": None, "lambda": None, "top1": 0.5, "map": 0.5, "gmacs_per_video": 1.0,
-    "local_gmacs_per_video": 0.5, "ms_per_video": None, "videos": 4,
+    "agent": "ppo", "variant": "fine-tuned", "knob": None, "kept": None, "top1": 0.5, "map": 0.5,
+    "gmacs_per_video": 1.0, "local_gmacs_per_video": 0.5, "ms_per_video": None, "videos": 4,
 }  # fmt: skip
-RESULTS: dict[str, Any] = {"rows": [ROW], "seconds": {"0": 1.5, "2": 3.0, "bank": 2.0}, "failed": []}
+RESULTS: dict[str, Any] = {"version": 2, "rows": [ROW], "seconds": {"0": 1.5, "2": 3.0, "bank": 2.0}, "failed": []}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ RESULTS: dict[str, Any] = {"rows": [ROW], "seconds": {"0": 1.5, "2": 3.0, "bank"
         [], None, 7, {}, {**RESULTS, "rows": {}}, {**RESULTS, "rows": [7]}, {**RESULTS, "rows": [{**ROW, "top1": "1"}]},
         {**RESULTS, "seconds": []}, {**RESULTS, "seconds": {"0": "x"}}, {**RESULTS, "failed": [7]},
         {**RESULTS, "rows": [{**ROW, "map": float("nan")}]}, {**RESULTS, "seconds": {"0": 10**400}},
-        {**RESULTS, "rows": [{**ROW, "videos": 0}]}, {**RESULTS, "rows": [{**ROW, "after_stage": 2.5}]},
+        {**RESULTS, "rows": [{**ROW, "videos": 0}]}, {**RESULTS, "rows": [{**ROW, "variant": 2}]},
+        {**RESULTS, "version": 1}, {**RESULTS, "version": 3}, {**RESULTS, "version": "2"},
         *({**RESULTS, "rows": [{name: value for name, value in ROW.items() if name != left_out}]} for left_out in ROW),
     ],
 )  # fmt: skip
@@ -118,6 +119,23 @@ def test_damaged_results_are_a_sentence(spoilt: Any, tmp_path: Path) -> None:
     run.results.write_text(json.dumps(spoilt))
     with pytest.raises(UserError, match=r"results\.json .*delete it and run `adafocus evaluate`"):
         run.read_results()
+
+
+def test_results_of_version_1_are_read(tmp_path: Path) -> None:
+    rest = {name: value for name, value in ROW.items() if name not in ("variant", "knob")}
+    rows = [
+        {**rest, "after_stage": 2, "lambda": None}, {**rest, "after_stage": 3, "lambda": 0.1, "kept": 0.5},
+        {**rest, "agent": "full_frame", "after_stage": 3, "lambda": None},
+    ]  # fmt: skip
+    run = RunFolder(tmp_path)
+    run.results.write_text(json.dumps({"rows": rows, "seconds": {"0": 1.5}, "failed": []}))
+    found = run.read_results()
+    assert [(row["agent"], row["variant"], row["knob"], row["kept"]) for row in found["rows"]] == [
+        ("ppo", "random patches", None, None), ("ppo", "fine-tuned", 0.1, 0.5), ("full_frame", None, None, None),
+    ]  # fmt: skip
+    run.write_results(found)
+    assert run.read_results() == found
+    assert found["version"] == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"rows": [', "[" * 100_000, '{"rows": ' + "9" * 5000 + "}"])
@@ -131,7 +149,7 @@ def test_torn_results_are_a_sentence(text: str, tmp_path: Path) -> None:
 def test_no_table_holds_a_number_that_is_none(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_results(RESULTS)
-    with pytest.raises(UserError, match=r"ppo has map nan after stage 2.*no table was written"):
+    with pytest.raises(UserError, match=r"ppo, fine-tuned has map nan, .*no table was written"):
         run.write_results({**RESULTS, "rows": [{**ROW, "map": float("nan")}]})
     assert run.read_results() == RESULTS
 
@@ -140,7 +158,7 @@ def test_rows_of_what_is_done_anew_go_before_it_begins(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_results(RESULTS)
     run.discard_from(2)
-    assert run.read_results() == {"rows": [], "seconds": {"0": 1.5, "bank": 2.0}, "failed": []}
+    assert run.read_results() == {"version": 2, "rows": [], "seconds": {"0": 1.5, "bank": 2.0}, "failed": []}
     run.discard_from(1)
     assert run.read_seconds() == {"0": 1.5}
 

@@ -23,6 +23,7 @@ from adafocus_rl.experiments.recognition import load_trained, recognize
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.official import read_official
 from adafocus_rl.models.saving import load_recognizer
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 Cli = Any
 Tensors = dict[str, Tensor]
@@ -210,9 +211,9 @@ def test_an_imported_run_is_a_normal_run(cli: Cli, recipe: Path, tmp_path: Path)
 
     done = cli("evaluate", tmp_path / "run", "--json")
     assert done.code == 0, done.err
-    rows = [(row["agent"], row["after_stage"]) for row in json.loads(done.out)["rows"]]
-    assert rows[0] == ("ppo", 2)
-    assert ("ppo", 3) in rows
+    rows = [(row["agent"], row["variant"]) for row in json.loads(done.out)["rows"]]
+    assert rows[0] == ("ppo", RANDOM_PATCHES)
+    assert ("ppo", FINE_TUNED) in rows
     assert "full_frame" not in dict(rows)
 
     config_file = tmp_path / "run" / "config.yaml"

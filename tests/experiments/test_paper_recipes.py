@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from adafocus_rl.experiments.config.parser import Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 FRAMEWISE = ("activitynet", "fcvid", "mini_kinetics")
 CLIPWISE = ("something_v1", "something_v2", "jester")
@@ -194,7 +195,7 @@ def test_frame_by_frame_recipes_run_all_stages(recipe: str, dataset: Path, tmp_p
     assert done.code == 0, done.err
     results = json.loads(done.out)
     assert {row["agent"] for row in results["rows"]} >= {"ppo", "ppo+skip", "full_frame"}
-    assert {row["after_stage"] for row in results["rows"]} == {2, 3}
+    assert {row["variant"] for row in results["rows"]} == {RANDOM_PATCHES, FINE_TUNED, None}
     assert (tmp_path / "run/patches.png").is_file()
 
 
@@ -227,4 +228,4 @@ def test_tsm_runs_all_stages(overlay: str, dataset: Path, tmp_path: Path, cli: A
     assert done.code == 0, done.err
     rows = json.loads(done.out)["rows"]
     # Every place is the whole frame.
-    assert len({row["top1"] for row in rows if row["after_stage"] == 2}) == 1
+    assert len({row["top1"] for row in rows if row["variant"] == RANDOM_PATCHES}) == 1

@@ -19,7 +19,7 @@ from adafocus_rl.data.decode import decode_frames, probe
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.predict import PredictionError, Predictor
-from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.record import FINE_TUNED, EpisodeRecord
 
 Cli = Any
 
@@ -189,9 +189,9 @@ def test_agents_that_know_too_much_are_refused(cli: Cli, finished: Path, root: P
     done = cli("predict", finished, video, "--agent", "CenterAgent", "--json")
     # On a frame of side 32, the middle one of 3×3 patches of side 16.
     assert json.loads(done.out)["videos"][0]["boxes"] == [[8, 8, 16, 16]] * 4
-    done = cli("predict", finished, video, "--price", "0.1")
+    done = cli("predict", finished, video, "--knob", "0.1")
     assert done.code == 2
-    assert "no π′ of the price 0.1; it has none" in done.err
+    assert "no π′ with λ = 0.1; it has none" in done.err
 
 
 def test_skipped_frames_cost_less_and_are_said(cli: Cli, recipe: Path, run: Path, root: Path, tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_skipped_frames_cost_less_and_are_said(cli: Cli, recipe: Path, run: Path
     assert done.code == 0, done.err
     record = EpisodeRecord.load(run / "episodes.safetensors")
     traces = {trace.title: trace for trace in record.last_traces()}
-    trace = traces["ppo+skip λ=10, after stage III"]
+    trace = traces["ppo+skip at 10, fine-tuned"]
     costs = {bool(kept): int(macs) for kept, macs in zip(trace.kept.flatten(), trace.macs.flatten(), strict=True)}
     rows = json.loads((run / "results.json").read_text())["rows"]
-    row = next(row for row in rows if row["agent"] == "ppo+skip" and row["lambda"] == 10 and row["after_stage"] == 3)
+    row = next(row for row in rows if row["agent"] == "ppo+skip" and row["knob"] == 10 and row["variant"] == FINE_TUNED)
     assert float(trace.kept.float().mean()) == pytest.approx(row["kept"])
     assert trace.macs.sum(1).double().mean() / 1e9 == pytest.approx(row["gmacs_per_video"], rel=1e-9)
-    done = cli("predict", run, root / "val" / "00000.mp4", "--price", "10", "--json")
+    done = cli("predict", run, root / "val" / "00000.mp4", "--knob", "10", "--json")
     assert done.code == 0, done.err
     (video,) = json.loads(done.out)["videos"]
     assert video["kept"] == trace.kept[0].tolist()

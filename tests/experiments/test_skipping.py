@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.evaluation.evaluate import Evaluation
 from adafocus_rl.experiments.evaluation.measure import clips_to_time, milliseconds
-from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import existing_folder
-from adafocus_rl.experiments.run.handover import load_recognizer
+from adafocus_rl.experiments.evaluation.systems import Systems
+from adafocus_rl.experiments.run.handover import blank_env, load_recognizer
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 Cli = Any
 Look = Any
+
+VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
 
 # Prices at which there is nothing to think about: looking at a frame costs, or earns, more than any class is worth.
 SKIP = [
@@ -45,19 +44,13 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _context(run: Path) -> Run:
-    folder = existing_folder(run)
-    settings = load_settings(folder.config)
-    return Run(folder, settings.config)
-
-
 def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> None:
     rows = _rows(skipping)
-    points = [(row["agent"], row["lambda"], row["after_stage"]) for row in rows if row["lambda"] is not None]
+    points = [(row["agent"], row["knob"], row["variant"]) for row in rows if row["knob"] is not None]
     assert points == [
-        (agent, price, stage) for stage in (2, 3) for price in (5.0, -5.0) for agent in ("ppo+skip", "random_skip")
+        (agent, knob, variant) for variant in VARIANTS for knob in (5.0, -5.0) for agent in ("ppo+skip", "random_skip")
     ]
-    others = [row for row in rows if row["lambda"] is None]
+    others = [row for row in rows if row["knob"] is None]
     assert [row["agent"] for row in others] == [row["agent"] for row in _rows(finished)]
     assert all(row["kept"] is None for row in others)
     seconds = json.loads((skipping / "results.json").read_text())["seconds"]
@@ -66,28 +59,33 @@ def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> N
 
 def test_a_price_decides_what_is_kept(skipping: Path) -> None:
     """At −5 all frames: the same recognition as π alone. At 5 none: nothing of f_L's compute is spent."""
-    rows = {(row["agent"], row["lambda"], row["after_stage"]): row for row in _rows(skipping)}
+    rows = {(row["agent"], row["knob"], row["variant"]): row for row in _rows(skipping)}
     for agent in ("ppo+skip", "random_skip"):
-        for stage in (2, 3):
-            assert rows[agent, -5.0, stage]["kept"] == 1
-            assert rows[agent, 5.0, stage]["kept"] == 0
-            assert rows[agent, 5.0, stage]["local_gmacs_per_video"] == 0
-    alone, all_kept, none = rows["ppo", None, 2], rows["ppo+skip", -5.0, 2], rows["ppo+skip", 5.0, 2]
+        for variant in VARIANTS:
+            assert rows[agent, -5.0, variant]["kept"] == 1
+            assert rows[agent, 5.0, variant]["kept"] == 0
+            assert rows[agent, 5.0, variant]["local_gmacs_per_video"] == 0
+    alone, all_kept, none = (
+        rows["ppo", None, RANDOM_PATCHES],
+        rows["ppo+skip", -5.0, RANDOM_PATCHES],
+        rows["ppo+skip", 5.0, RANDOM_PATCHES],
+    )
     assert (all_kept["top1"], all_kept["map"]) == (alone["top1"], alone["map"])
     assert all_kept["local_gmacs_per_video"] == alone["local_gmacs_per_video"]
     # Both policies run on every frame; random skipping needs no π′.
     own = all_kept["gmacs_per_video"] - alone["gmacs_per_video"]
     assert own > 0
-    assert rows["random_skip", -5.0, 2]["gmacs_per_video"] == pytest.approx(alone["gmacs_per_video"])
+    assert rows["random_skip", -5.0, RANDOM_PATCHES]["gmacs_per_video"] == pytest.approx(alone["gmacs_per_video"])
     assert none["gmacs_per_video"] + alone["local_gmacs_per_video"] == pytest.approx(all_kept["gmacs_per_video"])
 
 
 def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None:
-    run = _context(skipping)
+    run = Run.open(skipping)
     recognizer = load_recognizer(run, "stage1")
-    evaluation = Evaluation(run, RunFeatures(run, recognizer))
-    own = evaluation.own_agent()
+    systems = Systems(run, recognizer, blank_env(run.config, recognizer))
+    method = systems.skipping(systems.agent())[0]
     clips = clips_to_time(run.clips.val, 1)
+    assert method.costs  # counted once, on a copy of f_L that would be spied on, too
     patches: list[int] = []
 
     def spy(_: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -95,10 +93,9 @@ def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None
 
     recognizer.focus.register_forward_pre_hook(spy)
     spent = []
-    for point in operating_points(run):
+    for knob in method.knobs:
         patches.clear()
-        skipper = load_skipper(run, evaluation.env, own, point)
-        assert milliseconds(recognizer, recognizer.classifier, skipper, clips, device=run.device)
+        assert milliseconds(method, knob, clips, device=run.device)
         spent.append(set(patches))
     assert spent == [set(), {4}]
 
@@ -145,20 +142,20 @@ def test_another_price_later_leaves_the_rest_as_it_is(cli: Cli, skipping: Path, 
     after = {path.name: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
     assert {name: after[name] for name in before} == before
     assert {*after} - {*before} == {"stage2.skip0.5.safetensors", "stage3.skip0.5.safetensors"}
-    assert {row["lambda"] for row in _rows(run)} == {None, 5.0, 0.5}
-    assert "λ" in done.out
+    assert {row["knob"] for row in _rows(run)} == {None, 5.0, 0.5}
+    assert "knob" in done.out
 
 
 def test_any_agent_can_be_skipped_behind(cli: Cli, run: Path, recipe: Path) -> None:
     done = cli("train", recipe, "--out", run, "--stages", "2", "3", "--agent=RandomAgent", *SKIP, "--skip.epochs=1")
     assert done.code == 0, done.err
-    assert {row["agent"] for row in _rows(run) if row["lambda"] is not None} == {"random+skip", "random_skip"}
+    assert {row["agent"] for row in _rows(run) if row["knob"] is not None} == {"random+skip", "random_skip"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--skip.lambdas=[0.1,0.1]"], "skip.lambdas is [0.1, 0.1]; give each price once"),
+        (["--skip.lambdas=[0.1,0.1]"], "skip.lambdas is [0.1, 0.1]; give each λ once"),
         (["--skip.lambdas=[.nan]"], "skip.lambdas is [nan]; give finite numbers"),
         (
             ["--skip.lambdas=[0.1]", "--skip.options.hiden=3"],

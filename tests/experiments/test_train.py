@@ -15,14 +15,16 @@ from adafocus_rl.agents import GaussianOptions
 from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 Cli = Any
 Look = Any
 
 ROW = {
-    "agent": str, "after_stage": int, "kept": type(None), "lambda": type(None), "top1": float, "map": float,
+    "agent": str, "variant": str, "knob": type(None), "kept": type(None), "top1": float, "map": float,
     "gmacs_per_video": float, "local_gmacs_per_video": float, "ms_per_video": float, "videos": int,
 }  # fmt: skip
+VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
 REFERENCES = ["random", "center", "gaussian", "oracle"]
 
 
@@ -48,10 +50,11 @@ def test_results_have_the_schema(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     assert json.loads((finished.parent / "stdout.json").read_text()) == results
     agents = ["ppo", *REFERENCES]
-    rows = [(row["agent"], row["after_stage"]) for row in results["rows"]]
-    assert rows == [(name, stage) for stage in (2, 3) for name in agents] + [("full_frame", 3)]
+    rows = [(row["agent"], row["variant"]) for row in results["rows"]]
+    assert rows == [(name, variant) for variant in VARIANTS for name in agents] + [("full_frame", None)]
     for row in results["rows"]:
-        assert {key: type(value) for key, value in row.items()} == ROW
+        expected = ROW if row["variant"] else {**ROW, "variant": type(None)}
+        assert {key: type(value) for key, value in row.items()} == expected
         assert 0 <= row["top1"] <= 1
         assert 0 <= row["map"] <= 1
         assert row["videos"] == 6
@@ -60,11 +63,11 @@ def test_results_have_the_schema(finished: Path) -> None:
 
 
 def test_patches_cost_their_share_of_whole_frames(look: Look, finished: Path) -> None:
-    rows = {(row["agent"], row["after_stage"]): row for row in look.results(finished)["rows"]}
+    rows = {(row["agent"], row["variant"]): row for row in look.results(finished)["rows"]}
     # f_L is convolutional: a quarter of the pixels costs a quarter of the compute.
-    patch, whole = (rows[name, 3]["local_gmacs_per_video"] for name in ("ppo", "full_frame"))
+    patch, whole = (rows[one]["local_gmacs_per_video"] for one in (("ppo", FINE_TUNED), ("full_frame", None)))
     assert math.isclose(patch, whole / 4, rel_tol=1e-9)
-    assert rows["ppo", 3]["gmacs_per_video"] > rows["random", 3]["gmacs_per_video"]
+    assert rows["ppo", FINE_TUNED]["gmacs_per_video"] > rows["random", FINE_TUNED]["gmacs_per_video"]
 
 
 def test_the_contact_sheet_opens(finished: Path) -> None:
@@ -119,17 +122,17 @@ def test_any_agent_on_the_stage_1_of_an_earlier_run(look: Look, cli: Cli, run: P
     before = look.checkpoints(run)
     done = cli("train", recipe, "--out", run, "--stages", "2", "3", f"--agent={name}")
     assert done.code == 0, done.err
-    rows = [(row["agent"], row["after_stage"]) for row in look.results(run)["rows"]]
+    rows = [(row["agent"], row["variant"]) for row in look.results(run)["rows"]]
     label = name.removesuffix("Agent").lower()
     agents = [label, *(other for other in REFERENCES if other != label)]
-    assert rows == [(one, stage) for stage in (2, 3) for one in agents] + [("full_frame", 3)]
+    assert rows == [(one, variant) for variant in VARIANTS for one in agents] + [("full_frame", None)]
     after = look.checkpoints(run)
     assert after["stage1.safetensors"] == before["stage1.safetensors"]
     assert after["stage3.safetensors"] != before["stage3.safetensors"]
     assert load_settings(run / "config.yaml").config.agent.name == name
     # The command after it opens the run as it is now.
     assert cli("evaluate", run).code == 0
-    assert [(row["agent"], row["after_stage"]) for row in look.results(run)["rows"]] == rows
+    assert [(row["agent"], row["variant"]) for row in look.results(run)["rows"]] == rows
 
 
 def test_an_agent_for_the_whole_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def test_evaluating_one_agent_writes_nothing(look: Look, cli: Cli, run: Path) ->
     done = cli("evaluate", run, "--agent=GaussianAgent", "--json")
     assert done.code == 0
     rows = json.loads(done.out)["rows"]
-    assert [(row["agent"], row["after_stage"]) for row in rows] == [("gaussian", 2), ("gaussian", 3)]
+    assert [(row["agent"], row["variant"]) for row in rows] == [("gaussian", RANDOM_PATCHES), ("gaussian", FINE_TUNED)]
     stored = [row for row in look.results(run)["rows"] if row["agent"] == "gaussian"]
     assert [{key: value for key, value in row.items() if key != "ms_per_video"} for row in rows] == stored
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

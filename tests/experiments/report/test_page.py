@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adafocus_rl.experiments.report.page import Cell, PageContent, render_page
+from adafocus_rl.experiments.report.page import PageContent, render_page
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
+from adafocus_rl.experiments.report.table import Cell, Table
 
 FRAMES, SIDE, PATCH = 5, 16, 8
 NAMES = ["plain", "<script>window.hacked = 1</script>", "quo\"te's & <b>", "прыжки 跳高 قفز", "long " * 60]
@@ -73,12 +74,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         title=NAMES[1],
         subtitle=NAMES[2],
         footer="made by a test",
-        columns=["agent", "top-1, %"],
-        rows=[
-            [Cell(text=NAMES[1]), Cell(text="9.5", key="9.5")],
-            [Cell(text="b"), Cell(text="80.0", key="80.0")],
-            [Cell(text="c"), Cell(text="10.0", key="10.0")],
-        ],
+        table=Table(
+            heads=["agent", "top-1, %"],
+            rows=[
+                [Cell(text=NAMES[1]), Cell(text="9.5", key="9.5")],
+                [Cell(text="b"), Cell(text="80.0", key="80.0")],
+                [Cell(text="c"), Cell(text="10.0", key="10.0")],
+            ],
+        ),
         videos=videos(),
         videos_note=NAMES[3],
         failed=[("<i>gone</i>.mp4", "no such file")],

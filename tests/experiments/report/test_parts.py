@@ -17,6 +17,7 @@ from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.pictures import film, sheet, write_film
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo, spread
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
+from adafocus_rl.experiments.report.table import Cell, Table
 
 
 def opened(strip: str) -> Image.Image:
@@ -64,7 +65,7 @@ def test_names_are_looked_at_and_not_obeyed(tmp_path: Path) -> None:
     assert (video.path, video.true_names, panel.title, panel.says) == (shown, [shown], shown, [shown] * 2)
     plot = Plot(heading=name, x_label="x", y_label="y", points=[Point(name=name, x=1, y=2)])
     content = page.PageContent(
-        title=name, subtitle=name, footer=name, columns=[name], rows=[[page.Cell(text=name)]], notes=[name],
+        title=name, subtitle=name, footer=name, table=Table(heads=[name], rows=[[Cell(text=name)]]), notes=[name],
         charts=[plot], videos=[video], failed=[(name, name)],
     )  # fmt: skip
     text = page.render_page(content)

@@ -24,7 +24,7 @@ from adafocus_rl.experiments.report.pictures import draw_moment
 from adafocus_rl.experiments.report.shown import ShownVideo, show
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.geometry import PatchGrid
-from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord
 
 Cli = Any
 
@@ -52,9 +52,9 @@ def record(finished: Path) -> EpisodeRecord:
 
 
 def test_the_record_is_what_the_agent_does(record: EpisodeRecord, actions: torch.Tensor) -> None:
-    traces = {(trace.name, trace.after_stage): trace for trace in record.traces}
-    for stage in (2, 3):
-        trace = traces["ppo", stage]
+    traces = {(trace.name, trace.variant): trace for trace in record.traces}
+    for variant in (RANDOM_PATCHES, FINE_TUNED):
+        trace = traces["ppo", variant]
         assert torch.equal(trace.boxes, GRID.box(GRID.action_origin(actions)))
         assert trace.probabilities is not None
         assert torch.equal(trace.probabilities.argmax(-1), actions)
@@ -62,9 +62,7 @@ def test_the_record_is_what_the_agent_does(record: EpisodeRecord, actions: torch
 
 def test_the_record_adds_up_to_the_results(finished: Path, record: EpisodeRecord) -> None:
     rows = json.loads((finished / "results.json").read_text())["rows"]
-    assert [(row["agent"], row["after_stage"]) for row in rows] == [
-        (trace.name, trace.after_stage) for trace in record.traces
-    ]
+    assert [(row["agent"], row["variant"]) for row in rows] == [(trace.name, trace.variant) for trace in record.traces]
     for row, trace in zip(rows, record.traces, strict=True):
         assert trace.macs.sum(1).double().mean() / 1e9 == pytest.approx(row["gmacs_per_video"], rel=1e-12)
         if row["agent"] in ("ppo", "oracle", "center", "full_frame"):
@@ -76,7 +74,7 @@ def test_the_page_agrees(finished: Path, record: EpisodeRecord, actions: torch.T
     found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
-    assert data["agents"][0]["title"] == "ppo, after stage III"
+    assert data["agents"][0]["title"] == "ppo, fine-tuned"
     boxes = torch.tensor([video["panels"][0]["boxes"] for video in data["videos"]])
     assert torch.equal(boxes, GRID.box(GRID.action_origin(actions)))
     assert [video["path"] for video in data["videos"]] == record.paths
@@ -151,7 +149,7 @@ def test_agents_and_videos_are_chosen(cli: Cli, finished: Path, tmp_path: Path) 
     found = re.search(r'<script id="data" type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
-    assert [agent["title"] for agent in data["agents"]] == ["oracle, after stage III", "random, after stage III"]
+    assert [agent["title"] for agent in data["agents"]] == ["oracle, fine-tuned", "random, fine-tuned"]
     assert [video["row"] for video in data["videos"]] == [4, 1]
     assert cli("replay", finished, "--videos", "4", "--out", tmp_path / "grid.mp4").code == 0
     with av.open(str(tmp_path / "grid.mp4")) as container:
@@ -221,7 +219,7 @@ def test_a_comparison_has_a_page(cli: Cli, run: Path, browser: Any) -> None:
     assert f"wrote {page}" in done.err
     browser.open(page, fragment="#video=2")
     titles = browser.run("[...document.querySelectorAll('#by-agent option')].map((e) => e.textContent)")
-    assert titles == [f"{name}, after stage III" for name in agents]
+    assert titles == [f"{name}, fine-tuned" for name in agents]
     assert browser.run("document.querySelectorAll('.sortable tbody tr').length") == 4
     assert browser.run("document.querySelectorAll('svg.chart').length") == 3
 

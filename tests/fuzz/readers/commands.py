@@ -174,7 +174,17 @@ def paths(rng: Random, corpus: Corpus, folder: Path) -> Case:
 
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "predict": ("--top", "--agent", "--price", "--device", "--seconds", "--out", "--probabilities", "--json"),
+    "predict": (
+        "--top",
+        "--agent",
+        "--method",
+        "--knob",
+        "--device",
+        "--seconds",
+        "--out",
+        "--probabilities",
+        "--json",
+    ),
     "evaluate": ("--agent", "--strict", "--json"),
     "features check": ("--overwrite",),
     "replay": ("--video", "--videos", "--agents", "--fps", "--probabilities"),

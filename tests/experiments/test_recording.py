@@ -1,4 +1,4 @@
-"""Traces say what was chosen, what it cost and what was believed, by plain computation."""
+"""Records say what was chosen, what it cost and what was believed, by plain computation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import CenterAgent, PPOAgent, PPOOptions, RandomAgent
+from adafocus_rl.agents import CenterAgent, PPOAgent, RandomAgent
+from adafocus_rl.agents.methods import Cost, Outcome, Steps, Visit, act
+from adafocus_rl.agents.ppo import PPOOptions
 from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
-from adafocus_rl.envs.tracing import FrameMacs, Tracer
+from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.models.classifiers import GRUClassifier
 
-MACS = FrameMacs(always=5, local=100)
+COST = Cost(always=5, local=100)
+SMALL = PPOOptions(hidden=8, reduced_channels=2)
 
 
 @pytest.fixture
@@ -26,76 +29,81 @@ def env(made_up: Any) -> PatchSelectionVectorEnv:
 
 
 def test_boxes_beliefs_and_compute_of_patch_selection(env: PatchSelectionVectorEnv) -> None:
-    agent = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
-    tracer = Tracer(name="ppo", macs=MACS, after_stage=3, facts={"seed": 1})
-    rollouts = [env.rollout(agent, episodes=episodes, deterministic=True) for episodes in env.source.batches(2)]
-    for rollout in rollouts:
-        tracer.add(env, rollout)
-    trace, videos = tracer.finish(), tracer.videos()
-    action = torch.cat([rollout.output.action for rollout in rollouts])
+    agent = PPOAgent(env, SMALL)
+    recorder = Recorder(name="ppo", variant="fine-tuned", facts={"seed": 1})
+    outcomes = []
+    for batch in env.source.batches(2):
+        outcomes.append(act(env, agent, batch, cost=COST, visit=Visit(rewards=True, probabilities=True)))
+        recorder.add(batch, outcomes[-1])
+    trace, videos = recorder.finish(), recorder.videos()
+    action = torch.cat(
+        [env.rollout(agent, episodes=batch, deterministic=True).output.action for batch in env.source.batches(2)]
+    )
     # 3×3 patches of side 4 on a frame of side 12: origins 0, 4, 8.
     assert torch.equal(trace.boxes[..., 0], action // 3 * 4)
     assert torch.equal(trace.boxes[..., 1], action % 3 * 4)
     assert (trace.boxes[..., 2:] == 4).all()
     assert trace.kept.all()
     assert (trace.macs == 105).all()
-    belief = torch.cat([rollout.logits for rollout in rollouts]).softmax(-1)
+    belief = torch.cat([outcome.trace.logits for outcome in outcomes]).softmax(-1)
     assert torch.equal(trace.predicted, belief.argmax(-1))
     assert torch.allclose(trace.confidence, belief.amax(-1))
-    labels = env.source.labels
-    assert torch.allclose(trace.true_confidence, torch.stack([belief[i, :, labels[i]] for i in range(5)]))
+    source: Any = env.source
+    assert torch.allclose(trace.true_confidence, torch.stack([belief[i, :, source.labels[i]] for i in range(5)]))
     assert trace.reward is not None
-    assert torch.equal(trace.reward, torch.cat([rollout.reward for rollout in rollouts]))
     assert trace.probabilities is not None
     assert trace.probabilities.shape == (5, 4, 9)
     assert torch.allclose(trace.probabilities.float().sum(-1), torch.ones(5, 4), atol=0.01)
     assert torch.equal(trace.probabilities.argmax(-1), action)
-    assert (trace.name, trace.after_stage, trace.patch_size, trace.facts) == ("ppo", 3, 4, {"seed": 1})
+    assert (trace.name, trace.variant, trace.patch_size, trace.facts) == ("ppo", "fine-tuned", 4, {"seed": 1})
     assert videos["videos"].tolist() == [0, 1, 2, 3, 4]
-    assert videos["multi_hot"].long().argmax(1).tolist() == labels.tolist()
+    assert videos["multi_hot"].long().argmax(1).tolist() == source.labels.tolist()
     assert videos["true_boxes"][1, 2].tolist() == [1, 2, 3, 4]
 
 
 def test_what_is_not_known_is_not_there(env: PatchSelectionVectorEnv) -> None:
-    tracer = Tracer(name="random", macs=MACS)
-    episodes = env.source.episodes(torch.arange(3))
-    tracer.add(env, env.rollout(RandomAgent(env), episodes=episodes, deterministic=True, with_reward=False))
-    trace = tracer.finish()
+    recorder = Recorder(name="random")
+    batch = env.source.episodes(torch.arange(3))
+    recorder.add(batch, act(env, RandomAgent(env), batch, cost=COST, visit=Visit(probabilities=True)))
+    trace = recorder.finish()
     assert trace.reward is None
     assert trace.probabilities is None
     assert trace.patch_size == 0
 
 
 def test_skipped_frames_cost_no_focus_and_keep_the_patch_that_was_not_looked_at(env: PatchSelectionVectorEnv) -> None:
-    policy = PPOAgent(env, PPOOptions(hidden=8, reduced_channels=2))
+    policy = PPOAgent(env, SMALL)
     skipping = FrameSkippingVectorEnv(env, policy, lambda_=0.1)
     agent = RandomSkipAgent(skipping, RandomSkipOptions(share=0.5), seed=3)
-    episodes = env.source.episodes(torch.arange(5))
-    tracer = Tracer(name="skip", macs=MACS, price=0.1)
-    rollout = skipping.rollout(agent, episodes=episodes, deterministic=True)
-    tracer.add(skipping, rollout)
-    trace = tracer.finish()
-    kept = rollout.output.action == 1
+    batch = env.source.episodes(torch.arange(5))
+    recorder = Recorder(name="skip", knob=0.1)
+    recorder.add(batch, act(skipping, agent, batch, cost=COST, visit=Visit(probabilities=True)))
+    trace = recorder.finish()
+    kept = skipping.rollout(agent, episodes=batch, deterministic=True).output.action == 1
     assert 0 < int(kept.sum()) < kept.numel()
     assert torch.equal(trace.kept, kept)
     assert torch.equal(trace.macs, 5 + 100 * kept.long())
-    alone = env.rollout(policy, episodes=episodes, deterministic=True)
+    alone = env.rollout(policy, episodes=batch, deterministic=True)
     assert torch.equal(trace.boxes[..., 0] // 4 * 3 + trace.boxes[..., 1] // 4, alone.output.action)
     assert alone.output.probabilities is not None
     assert trace.probabilities is not None
     assert torch.equal(trace.probabilities, alone.output.probabilities.half())
 
 
-def test_whole_frames(env: PatchSelectionVectorEnv) -> None:
-    tracer = Tracer(name="full", macs=MACS)
+def test_any_method_is_recorded(env: PatchSelectionVectorEnv) -> None:
+    recorder = Recorder(name="full")
     logits = torch.randn(5, 4, 3)
-    tracer.add_whole_frames(env.source.episodes(torch.arange(5)), logits, frame_size=12)
-    trace = tracer.finish()
+    boxes = torch.tensor([0, 0, 12, 12]).expand(5, 4, 4)
+    outcome = Outcome.after(Steps(logits=logits, boxes=boxes, cost=COST))
+    recorder.add(env.source.episodes(torch.arange(5)), outcome)
+    trace = recorder.finish()
     assert (trace.boxes == torch.tensor([0, 0, 12, 12])).all()
     assert torch.equal(trace.last_predicted, logits[:, -1].argmax(-1))
+    assert outcome.macs.tolist() == [4 * 105] * 5
 
 
 def test_a_fixed_agent_s_boxes(env: PatchSelectionVectorEnv) -> None:
-    tracer = Tracer(name="center", macs=MACS)
-    tracer.add(env, env.rollout(CenterAgent(env), episodes=env.source.episodes(torch.arange(2)), deterministic=True))
-    assert (tracer.finish().boxes == torch.tensor([4, 4, 4, 4])).all()
+    recorder = Recorder(name="center")
+    batch = env.source.episodes(torch.arange(2))
+    recorder.add(batch, act(env, CenterAgent(env), batch, cost=COST, visit=Visit()))
+    assert (recorder.finish().boxes == torch.tensor([4, 4, 4, 4])).all()

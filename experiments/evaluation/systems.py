@@ -1,0 +1,175 @@
+"""The methods of a trained run: what its checkpoints are put together to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents.methods import (
+    FINE_TUNED,
+    METHODS,
+    RANDOM_PATCHES,
+    AdaFocus,
+    AdaFocusPlus,
+    Method,
+    OperatingPoint,
+)
+from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.handover import is_finished, load_agent, load_classifier
+from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
+from adafocus_rl.experiments.run.steps import CLASSIFIER
+from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.recognizer import Recognizer
+
+REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
+"""Stand in every table, the oracle where the data has true boxes."""
+
+
+class Systems:
+    """Puts methods together from what a run has trained.
+
+    Args:
+        run: the run.
+        recognizer: after stage I.
+        env: its decision problem with the recognizer's f_C, on any features of the run's shapes.
+    """
+
+    def __init__(self, run: Run, recognizer: Recognizer, env: PatchSelectionVectorEnv) -> None:
+        self.run = run
+        self.recognizer = recognizer
+        self.env = env
+
+    def agent(self, name: str | None = None) -> Agent:
+        """The run's trained agent; or one of another class that needs no training.
+
+        Raises:
+            UserError: the agent has to be trained, and this run trained none or another.
+        """
+        return load_agent(self.run, self.run.new_agent(self.env, name))
+
+    def references(self, own: Agent) -> list[Agent]:
+        """The agents to compare with."""
+        kinds = [kind for kind in REFERENCE_AGENTS if kind is not type(own)]
+        if not self.env.source.has_boxes:
+            kinds = [kind for kind in kinds if kind is not OracleAgent]
+        return [kind(self.env, seed=self.run.config.seed) for kind in kinds]
+
+    def of_agents(self, agents: Sequence[Agent]) -> list[Method]:
+        """AdaFocus with each agent, in each variant that was trained; variant by variant."""
+        return [
+            AdaFocus(self.recognizer, env=self._with(classifier), agent=agent, variant=variant)
+            for variant, classifier in self._classifiers(CLASSIFIER.name).items()
+            for agent in agents
+        ]
+
+    def skipping(self, own: Agent, knobs: Sequence[float] | None = None) -> list[AdaFocusPlus]:
+        """AdaFocus+ with the run's π′ of each λ, in each variant that was trained; none where no λ is wanted.
+
+        The f_C of the second variant was fine-tuned for this π′.
+
+        Args:
+            own: the run's agent, π.
+            knobs: these λ alone; None takes all.
+
+        Raises:
+            UserError: the π′ of a λ was not trained.
+        """
+        points: dict[str, dict[float, OperatingPoint]] = {}
+        for point in operating_points(self.run):
+            if knobs is not None and point.lambda_ not in knobs:
+                continue
+            skipper = load_skipper(self.run, self.env, own, point)
+            for variant, classifier in self._classifiers(point.stage(3)).items():
+                env = FrameSkippingVectorEnv(self._with(classifier), own, lambda_=point.lambda_)
+                points.setdefault(variant, {})[point.lambda_] = OperatingPoint(env=env, agent=skipper)
+        seed = self.run.config.seed
+        return [
+            AdaFocusPlus(self.recognizer, policy=own, points=some, variant=variant, seed=seed)
+            for variant, some in points.items()
+        ]
+
+    def all(self, own: Agent) -> list[Method]:
+        """The run's own methods and those to compare with, variant by variant; the run's agent comes first."""
+        found = [*self.of_agents([own, *self.references(own)]), *self.skipping(own)]
+        variants = list(dict.fromkeys(method.variant for method in found))
+        return sorted(found, key=lambda method: variants.index(method.variant))
+
+    def last(self, own: Agent, knob: float | None = None) -> Method:
+        """The last variant of AdaFocus, or of AdaFocus+ at one λ.
+
+        Args:
+            own: who chooses the patches.
+            knob: λ; None keeps all frames.
+
+        Raises:
+            UserError: the run has no π′ with this λ.
+        """
+        if knob is None:
+            return self.of_agents([own])[-1]
+        found = self.skipping(own, [knob])
+        if not found:
+            have = ", ".join(f"{point.lambda_:g}" for point in operating_points(self.run)) or "none"
+            raise UserError(f"the run has no π′ with λ = {knob:g}; it has {have} (skip.lambdas)")
+        return found[-1]
+
+    def _classifiers(self, name: str) -> dict[str, Classifier]:
+        """f_C by variant; ``name`` of the checkpoint of the fine-tuned one."""
+        found = {RANDOM_PATCHES: self.recognizer.classifier}
+        if is_finished(self.run, name):
+            found[FINE_TUNED], _ = load_classifier(self.run, name, self.recognizer.classifier)
+        return found
+
+    def _with(self, classifier: Classifier) -> PatchSelectionVectorEnv:
+        return self.env.like(self.env.source, classifier)
+
+
+def configured_methods(run: Run, recognizer: Recognizer) -> list[Method]:
+    """The methods that the configuration names under ``methods``, as they are made: untrained.
+
+    Args:
+        run: the run.
+        recognizer: after stage I.
+
+    Raises:
+        UserError: no method has such a name, or its options are out of range.
+    """
+    return [make_method(run, recognizer, name) for name in run.config.methods]
+
+
+def make_method(run: Run, recognizer: Recognizer, name: str) -> Method:
+    """A method of the registry with the options that the configuration gives it, or its defaults.
+
+    Args:
+        run: the run.
+        recognizer: after stage I.
+        name: its class's.
+
+    Raises:
+        UserError: no method has this name, or its options are out of range.
+    """
+    return METHODS.get(name)(recognizer, run.config.methods.get(name), seed=run.config.seed)
+
+
+def load_method(run: Run, recognizer: Recognizer, name: str) -> Method:
+    """A method of the registry as the run has trained it.
+
+    Args:
+        run: the run.
+        recognizer: after stage I.
+        name: the method's class.
+
+    Raises:
+        UserError: no method has this name, or it was not trained.
+    """
+    method = make_method(run, recognizer, name)
+    if method.learns:
+        path = run.folder.checkpoint(method.label)
+        if not path.is_file():
+            raise UserError(
+                f"{name} was not trained: there is no {path}; `adafocus evaluate {run.folder.path}` trains it"
+            )
+        method.load_tensors(checkpoint.load(path, device=run.device)[0], what=str(path))
+    return method

@@ -1,0 +1,97 @@
+"""Tables of results: which columns there are and what stands in a cell, for terminals and pages alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from adafocus_rl.experiments.report.rows import Row
+from adafocus_rl.experiments.terminal.tables import PlainTable
+
+R = TypeVar("R", bound=Row)
+
+MISSING = "–"
+"""Stands where there is no value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Of a table."""
+
+    text: str
+    key: str = ""
+    """What it is sorted by: a number, or the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column(Generic[R]):
+    """Of a table of rows."""
+
+    head: str
+    cell: Callable[[R], Cell]
+    optional: bool = False
+    """Left out where no row has a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a table shows: cells below heads; the first column names the row."""
+
+    heads: list[str]
+    rows: list[list[Cell]]
+
+    @classmethod
+    def of(cls, columns: Sequence[Column[R]], rows: Sequence[R]) -> Table:
+        """Those of the columns that have something to say of these rows."""
+        cells = {column.head: [column.cell(row) for row in rows] for column in columns}
+        shown = [
+            column.head
+            for column in columns
+            if not column.optional or any(cell.text not in ("", MISSING) for cell in cells[column.head])
+        ]
+        return cls(heads=shown, rows=[[cells[head][place] for head in shown] for place in range(len(rows))])
+
+    def print(self, title: str, *, width: int = 110) -> None:
+        """Prints it on stdout.
+
+        Args:
+            title: above it.
+            width: columns of text where stdout is no terminal.
+        """
+        table = PlainTable(title)
+        table.column(self.heads[0], right=False)
+        table.column(*self.heads[1:])
+        for row in self.rows:
+            table.row(*(cell.text for cell in row))
+        table.print(width)
+
+
+def text(value: str | None) -> Cell:
+    """A word, or a dash."""
+    return Cell(text=MISSING if value is None else value)
+
+
+def number(value: float | None, form: str, factor: int = 1) -> Cell:
+    """A number, or a dash."""
+    return Cell(text=MISSING) if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
+
+
+RESULT_COLUMNS: list[Column[Row]] = [
+    Column(head="agent", cell=lambda row: text(row.agent)),
+    Column(head="variant", cell=lambda row: text(row.variant), optional=True),
+    Column(head="knob", cell=lambda row: number(row.knob, "g"), optional=True),
+    Column(head="kept %", cell=lambda row: number(row.kept, ".0f", 100), optional=True),
+    Column(head="top-1 %", cell=lambda row: number(row.top1, ".1f", 100)),
+    Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
+    Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
+    Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".4g")),
+    Column(head="ms/video", cell=lambda row: number(row.ms_per_video, ".1f")),
+    Column(head="videos", cell=lambda row: number(row.videos, "d")),
+]
+"""Of the results of a run."""
+
+
+def result_table(rows: Sequence[Row]) -> Table:
+    """The results of a run."""
+    return Table.of(RESULT_COLUMNS, rows)

@@ -1,0 +1,99 @@
+"""What ``results.json`` holds, in this format and the one before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.record import VARIANT_AFTER, old_variant, title_of
+
+RESULTS_VERSION = 2
+
+
+def results(
+    rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """What results.json holds.
+
+    Args:
+        rows: of the table.
+        seconds: of the stages, by name.
+        failed: reasons of the videos that could not be decoded, by path.
+    """
+    return {
+        "version": RESULTS_VERSION,
+        "rows": [*map(dict, rows)],
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "failed": [{"path": path, "reason": reason} for path, reason in failed.items()],
+    }
+
+
+def refuse_infinite(found: Mapping[str, Any], path: object) -> None:
+    """Refuses a row with a number that is none: no table must look as if all were well.
+
+    Raises:
+        UserError: there is one.
+    """
+    for row in found["rows"]:
+        for name, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                title = title_of(row["agent"], row["variant"], row["knob"])
+                raise UserError(
+                    f"{title} has {name} {value}, so its training has diverged; no table was written to {path}: train "
+                    "with a lower rate"
+                )
+
+
+def read(found: Any) -> dict[str, Any]:
+    """The content of a file of this version or the one before, as this version has it.
+
+    Raises:
+        ValueError: it is none; says what is wrong.
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"a JSON {type(found).__name__}, expected an object")
+    version = found.get("version", 1)
+    if type(version) is not int or not 1 <= version <= RESULTS_VERSION:
+        raise ValueError(f"version {version!r}; this adafocus_rl reads up to {RESULTS_VERSION}")
+    for name, kind in (("rows", list), ("seconds", dict), ("failed", list)):
+        if not isinstance(found.get(name), kind):
+            raise ValueError(f"no usable {name!r}")
+    if not all(map(_is_number, found["seconds"].values())):
+        raise ValueError("seconds that are no numbers")
+    rows = [_second_version(row) if version == 1 else row for row in found["rows"]]
+    if not all(isinstance(row, dict) and _is_row(row) for row in rows):
+        raise ValueError("a row that is none")
+    for entry in found["failed"]:
+        if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
+            raise ValueError("a failed video without path and reason")
+    return {**found, "version": RESULTS_VERSION, "rows": rows}
+
+
+def _second_version(row: Any) -> Any:
+    """A row of version 1, which knew the last stage instead of a variant and λ instead of a knob."""
+    stage = row.get("after_stage") if isinstance(row, dict) else None
+    if type(stage) is not int or stage not in VARIANT_AFTER or "lambda" not in row or "agent" not in row:
+        return None
+    rest = {name: value for name, value in row.items() if name not in ("agent", "after_stage", "kept", "lambda")}
+    return {
+        "agent": row["agent"], "variant": old_variant(row["agent"], stage), "knob": row["lambda"],
+        "kept": row.get("kept"), **rest,
+    }  # fmt: skip
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    measured, missing = ("top1", "map", "gmacs_per_video", "local_gmacs_per_video"), ("kept", "knob", "ms_per_video")
+    return (
+        isinstance(row.get("agent"), str)
+        and isinstance(row.get("variant", 0), (str, type(None)))
+        and type(row.get("videos")) is int
+        and 0 < row["videos"] < 1 << 40
+        and all(_is_number(row.get(name)) for name in measured)
+        and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
