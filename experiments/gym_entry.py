@@ -17,6 +17,7 @@ from adafocus_rl.experiments.run.features import open_bank
 from adafocus_rl.experiments.run.handover import load_agent, load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.runtime import use_threads
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
@@ -58,7 +59,7 @@ def open_features(run: str | Path, *, split: Split = "train", features: Literal[
     if split not in ("train", "val") or features not in ("bank", "live"):
         raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
     opened = Run.open(run)
-    recognizer = load_recognizer(opened, "stage1")
+    recognizer = load_recognizer(opened, RANDOM_PATCHES.name)
     if features == "bank":
         dataset = opened.clips.train_still if split == "train" else opened.clips.val
         source: FeatureSource = open_bank(opened, recognizer, split, build=False)

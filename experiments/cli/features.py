@@ -10,6 +10,7 @@ from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.run.store import FEATURES_HELP, store_of, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import Ticker, say
@@ -31,7 +32,7 @@ def features(argv: Sequence[str]) -> int:
         run = Run.open(options.run)
         if build:  # a bank is checked without its videos
             run.check_videos()
-        recognizer = load_recognizer(run, "stage1")
+        recognizer = load_recognizer(run, RANDOM_PATCHES.name)
         if build:
             use_store(run.folder, options.features)
         for split in ("train", "val"):

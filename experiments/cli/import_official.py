@@ -16,6 +16,7 @@ from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import blank_env, write_classifier, write_recognizer
 from adafocus_rl.experiments.run.lock import locked
+from adafocus_rl.experiments.run.steps import CLASSIFIER, ENCODERS, POLICY, RANDOM_PATCHES
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.files import user_path
@@ -100,13 +101,13 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
             raise UserError(f"agent is {config.agent.name}, which has no place for a policy's weights; give PPOAgent")
         unused += _fill(network, found.policy, found.path, part="the policy")
     if stage == 0:
-        write_recognizer(run, "stage0", recognizer)
+        write_recognizer(run, ENCODERS.name, recognizer)
     if stage > 0 or not agent.learns:  # TSM by itself, on whole frames, is ready
-        write_recognizer(run, "stage1", recognizer)
+        write_recognizer(run, RANDOM_PATCHES.name, recognizer)
     if stage > 1:
-        agent.save(run.checkpoint("stage2"))
+        agent.save(run.checkpoint(POLICY.name))
     if stage > 2:
-        write_classifier(run, "stage3", recognizer.classifier, {})
+        write_classifier(run, CLASSIFIER.name, recognizer.classifier, {})
     return unused
 
 

@@ -17,6 +17,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run, make_env
+from adafocus_rl.experiments.run.steps import POLICY
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
@@ -99,13 +100,13 @@ def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def save_agent(run: Run, agent: Agent, name: str = "stage2") -> None:
+def save_agent(run: Run, agent: Agent, name: str = POLICY.name) -> None:
     """Ends the training of π, or of a π′."""
     agent.save(run.folder.checkpoint(name))
     forget_progress(run, name)
 
 
-def load_agent(run: Run, untrained: Agent, name: str = "stage2") -> Agent:
+def load_agent(run: Run, untrained: Agent, name: str = POLICY.name) -> Agent:
     """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
 
     Args:

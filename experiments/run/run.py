@@ -19,6 +19,7 @@ from adafocus_rl.experiments.run.clips import Clips, find_lists, read_run_lists
 from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
 from adafocus_rl.experiments.run.metrics_log import MetricsLog
 from adafocus_rl.experiments.run.runtime import find_device, use_threads
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.features import FeatureSource
 from adafocus_rl.geometry import PatchGrid
@@ -149,7 +150,7 @@ class Run:
         self.clips.check(self.lists)
 
     def _classes_of_checkpoint(self) -> int:
-        path = self.folder.checkpoint("stage1")
+        path = self.folder.checkpoint(RANDOM_PATCHES.name)
         manifest = checkpoint.load(path)[1] if path.is_file() else {}
         return int(manifest.get("model", {}).get("num_classes", 1))
 

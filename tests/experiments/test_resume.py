@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from adafocus_rl import checkpoint
 from adafocus_rl.experiments.run.metrics_log import MetricsLog
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.rotation import CheckpointRotation
@@ -166,3 +167,21 @@ def test_a_killed_process(cli: Cli, whole: dict[str, Path], recipe: Path, tmp_pa
     assert look.checkpoints(tmp_path / "run") == look.checkpoints(whole["bank"])
     assert look.metrics(tmp_path / "run") == look.metrics(whole["bank"])
     assert look.results(tmp_path / "run") == look.results(whole["bank"])
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_checkpoint_of_before_there_was_one_trainer_is_gone_on_from(
+    cli: Cli, whole: dict[str, Path], recipe: Path, tmp_path: Path, look: Look, stage: str
+) -> None:
+    """Supervised stages kept the optimiser's plain values beside the others, and all kept an empty metric."""
+    arguments = ["train", recipe, "--out", tmp_path, *EPOCHS]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_checkpoint(patch, stage, 2)
+        assert cli(*arguments).code == 130
+    (path,) = (tmp_path / "checkpoints").glob(f"{stage}.resume.*")
+    tensors, manifest = checkpoint.load(path)
+    if stage == "stage1":
+        manifest.update(manifest.pop("training"))
+    checkpoint.save(path, tensors=tensors, manifest={**manifest, "metric": None})
+    assert cli(*arguments, "--resume").code == 0
+    assert look.checkpoints(tmp_path) == look.checkpoints(whole["bank"])
