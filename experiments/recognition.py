@@ -11,6 +11,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.run.handover import blank_env, is_finished, load_agent, load_classifier, load_recognizer
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import CLASSIFIER, RANDOM_PATCHES
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -30,11 +31,11 @@ def load_trained(path: str | Path, *, device: str | None = None) -> tuple[Recogn
         UserError: no such run, or stage I or II was not run.
     """
     run = Run.open(path, device=device, with_data=False)
-    recognizer = load_recognizer(run, "stage1")
+    recognizer = load_recognizer(run, RANDOM_PATCHES.name)
     env = blank_env(run.config, recognizer)
     agent = load_agent(run, run.new_agent(env))
-    if is_finished(run, "stage3"):
-        recognizer.classifier, _ = load_classifier(run, "stage3", recognizer.classifier)
+    if is_finished(run, CLASSIFIER.name):
+        recognizer.classifier, _ = load_classifier(run, CLASSIFIER.name, recognizer.classifier)
     return recognizer, env, agent
 
 

@@ -13,6 +13,7 @@ from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.lock import locked
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.training.methods import other_methods
@@ -31,7 +32,7 @@ def evaluate(argv: Sequence[str]) -> int:
         run = Run.open(options.run, strict=options.strict)
         run.check_videos()
         use_store(run.folder, options.features)
-        features = RunFeatures(run, load_recognizer(run, "stage1"))
+        features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
         if options.agent is None:
             found = evaluate_run(run, features, partial(other_methods, run, features))
             finish(run, found, as_json=options.json)

@@ -14,6 +14,7 @@ from adafocus_rl.experiments.report.table import result_table
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.steps import POLICY, find_step
 from adafocus_rl.files import write_text
 from adafocus_rl.record import EpisodeRecord, Trace
 
@@ -101,7 +102,7 @@ def curve_plots(run: RunFolder) -> list[Plot]:
     ):
         lines = []
         for stage in dict.fromkeys(entry["stage"] for entry in entries):
-            if (key == "train/loss") == stage.startswith("stage2"):
+            if (key == "train/loss") == (find_step(stage).number == POLICY.number):
                 continue
             points = [
                 (float(entry["epoch"]), factor * float(entry[key]))
