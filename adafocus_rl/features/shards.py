@@ -127,7 +127,7 @@ def finished_shards(
         if number is None or int(number[1]) >= count or path != shard_folder(folder, int(number[1])):
             continue
         mark = _read_mark(path, wanted, videos, with_checksums=with_checksums)
-        if mark is not None and mark["manifest"] == built_from:
+        if mark is not None and mark.get("manifest") == built_from:
             finished[int(number[1])] = mark
     return finished
 

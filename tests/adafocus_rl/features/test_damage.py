@@ -184,6 +184,15 @@ def test_rows_that_are_not_there_make_a_mark_unusable(bank: Path, rows: Any) -> 
         FeatureBank(bank, device=CPU)
 
 
+def test_a_mark_without_its_manifest_is_unusable(bank: Path) -> None:
+    path = bank / "full" / "shard_00000" / "done.json"
+    mark, _ = read_sealed(path, "done mark")
+    del mark["manifest"]
+    write_sealed(path, mark)
+    with pytest.raises(UserError, match="half-written: 1 of 2 shards of the table full"):
+        FeatureBank(bank, device=CPU)
+
+
 def test_labels_beyond_the_classes_are_a_sentence(bank: Path) -> None:
     path = bank / "clips" / "shard_00001" / "label.npy"
     np.save(path, np.array([0, 3]))

@@ -73,7 +73,7 @@ def environments(rng: Random, corpus: Corpus, folder: Path) -> Case:
         path = run / "checkpoints" / f"{rng.choice(('stage1', 'stage2', 'stage3'))}.safetensors"
         attack_checkpoint(rng, path)
     elif kind < 0.7:
-        path = run / "features" / "val" / "manifest.json"
+        path = run / "features" / "val" / rng.choice(("clips", "global_map", "local")) / "manifest.json"
         _attack_json(rng, path)
     elif kind < 0.9:
         path = run / "config.yaml"

@@ -20,6 +20,7 @@ from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
 from fuzz.mutate_bytes import mutate_bytes, mutate_text
 from fuzz.mutate_trees import mutate_tree, to_json
+from fuzz.old_banks import as_old
 from fuzz.readers.calls import command, one_of
 from fuzz.readers.weights import attack_checkpoint
 
@@ -92,7 +93,9 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
     """Feature banks: manifests, done marks, tables, and the note of where they lie."""
     run = corpus.copy(corpus.run, folder / "run")
     bank = run / "features" / rng.choice(("train", "val"))
-    table = rng.choice(sorted(path.parent for path in bank.glob("*/manifest.json")))
+    if rng.random() < 0.25:
+        as_old(bank, rng.choice((1, 2)))
+    table = rng.choice(sorted(path.parent for path in bank.rglob("manifest.json")))
     shard = rng.choice(sorted(table.glob("shard_*")))
     kind = rng.random()
     if kind < 0.06:
