@@ -57,12 +57,7 @@ class PPOAgent(SamplingAgent):
             network = RecurrentActorCritic(
                 observation_space=env.single_observation_space,
                 action_space=env.single_action_space,
-                cell=options.cell,
-                reduced_channels=options.reduced_channels,
-                hidden=options.hidden,
-                action_std=options.action_std,
-                learn_std=options.learn_std,
-                batch_norm=options.batch_norm,
+                options=options,
             )
         self.network = network.to(self.device).eval()
         self.optimizer = torch.optim.Adam(

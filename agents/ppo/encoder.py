@@ -66,9 +66,7 @@ class ObservationEncoder(nn.Module):
         UserError: another kind of space.
     """
 
-    def __init__(
-        self, space: gym.Space[Any], *, reduced_channels: int = 32, hidden: int = 1024, batch_norm: bool = False
-    ) -> None:
+    def __init__(self, space: gym.Space[Any], *, reduced_channels: int, hidden: int, batch_norm: bool) -> None:
         super().__init__()
         parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"features": space}
         features = parts.pop("features", None)

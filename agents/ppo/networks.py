@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from adafocus_rl.agents.base import features_of
 from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.ppo.encoder import ObservationEncoder, flatten_time
+from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-
-Cell = Literal["gru", "lstm", "none"]
 
 _WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
@@ -27,12 +26,7 @@ class RecurrentActorCritic(ObservationEncoder):
         observation_space: of one observation; see :class:`~adafocus_rl.agents.ppo.encoder.ObservationEncoder`.
         action_space: Discrete(A), chosen from by a softmax; or a Box of positions (2,), drawn from a normal
             distribution around the sigmoid of the actor's output (AdaFocus-TSM's public code).
-        cell: the memory: a GRU (the paper's), an LSTM, or ``none``: every frame is decided by itself.
-        reduced_channels: outputs of the 1×1 convolution (32 in the paper's code).
-        hidden: width of the linear layer and of the memory (1024).
-        action_std: standard deviation of continuous actions; the initial one if it is learnt.
-        learn_std: learn it, one number for each axis.
-        batch_norm: whether the state encoder has batch normalisation (AdaFocus-TSM's has).
+        options: sizes, memory and spread.
 
     Attributes:
         state_dim: numbers that the memory keeps from frame to frame: H, 2H (hidden and cell state), or 0.
@@ -46,17 +40,18 @@ class RecurrentActorCritic(ObservationEncoder):
         *,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        cell: Cell = "gru",
-        reduced_channels: int = 32,
-        hidden: int = 1024,
-        action_std: float = 0.25,
-        learn_std: bool = False,
-        batch_norm: bool = False,
+        options: PPOOptions,
     ) -> None:
-        super().__init__(observation_space, reduced_channels=reduced_channels, hidden=hidden, batch_norm=batch_norm)
-        self.gru = nn.GRU(hidden, hidden, batch_first=True) if cell == "gru" else None
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True) if cell == "lstm" else None
-        self.state_dim = {"gru": hidden, "lstm": 2 * hidden, "none": 0}[cell]
+        hidden = options.hidden
+        super().__init__(
+            observation_space,
+            reduced_channels=options.reduced_channels,
+            hidden=hidden,
+            batch_norm=options.batch_norm,
+        )
+        self.gru = nn.GRU(hidden, hidden, batch_first=True) if options.cell == "gru" else None
+        self.lstm = nn.LSTM(hidden, hidden, batch_first=True) if options.cell == "lstm" else None
+        self.state_dim = {"gru": hidden, "lstm": 2 * hidden, "none": 0}[options.cell]
         self.continuous = isinstance(action_space, gym.spaces.Box)
         if isinstance(action_space, gym.spaces.Discrete):
             outputs = int(action_space.n)
@@ -68,8 +63,8 @@ class RecurrentActorCritic(ObservationEncoder):
         self.critic = nn.Linear(hidden, 1)
         self.log_std: Tensor
         if self.continuous:
-            log_std = torch.full((outputs,), math.log(action_std))
-            if learn_std:
+            log_std = torch.full((outputs,), math.log(options.action_std))
+            if options.learn_std:
                 self.log_std = nn.Parameter(log_std)
             else:
                 # An option, not a weight: it is not saved with them.

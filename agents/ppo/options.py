@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from adafocus_rl.agents.ppo.encoder import MOST_UNITS
-from adafocus_rl.agents.ppo.networks import Cell
 from adafocus_rl.options import require, require_finite
+
+Cell = Literal["gru", "lstm", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,9 @@ class StateFeatures(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: gym.Space[Any], *, reduced_channels: int, hidden: int) -> None:
         super().__init__(observation_space, features_dim=hidden)
-        self.encoder = ObservationEncoder(observation_space, reduced_channels=reduced_channels, hidden=hidden)
+        self.encoder = ObservationEncoder(
+            observation_space, reduced_channels=reduced_channels, hidden=hidden, batch_norm=False
+        )
 
     def forward(self, observation: Observation) -> Tensor:
         """Features (N, hidden) of observations (N, …)."""

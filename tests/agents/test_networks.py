@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Space
 from adafocus_rl.agents.base import features_of
 from adafocus_rl.agents.ppo import RecurrentActorCritic
 from adafocus_rl.agents.ppo.encoder import ObservationEncoder, take_rows
-from adafocus_rl.agents.ppo.networks import Cell
+from adafocus_rl.agents.ppo.options import Cell, PPOOptions
 from adafocus_rl.errors import UserError
 
 MAP, VECTOR = Box(-9, 9, (2, 3, 3)), Box(-9, 9, (5,))
@@ -21,7 +21,9 @@ CELLS: list[Cell] = ["gru", "lstm", "none"]
 def _network(space: Space[Any] = MAP, action: Space[Any] = GRID, **options: Any) -> RecurrentActorCritic:
     torch.manual_seed(0)
     return RecurrentActorCritic(
-        observation_space=space, action_space=action, **{"reduced_channels": 3, "hidden": 8, **options}
+        observation_space=space,
+        action_space=action,
+        options=PPOOptions(**{"reduced_channels": 3, "hidden": 8, **options}),
     )
 
 
@@ -61,7 +63,9 @@ def test_what_depends_on_the_past(cell: Cell) -> None:
 
 def test_the_published_network_has_the_names_and_shapes_of_the_public_code() -> None:
     """As in earlier checkpoints, too."""
-    network = RecurrentActorCritic(observation_space=Box(0, 6, (1280, 7, 7)), action_space=Discrete(49))
+    network = RecurrentActorCritic(
+        observation_space=Box(0, 6, (1280, 7, 7)), action_space=Discrete(49), options=PPOOptions()
+    )
     assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == {
         "state_encoder.0.weight": (32, 1280, 1, 1),
         "state_encoder.3.weight": (1024, 1568), "state_encoder.3.bias": (1024,),
@@ -72,7 +76,7 @@ def test_the_published_network_has_the_names_and_shapes_of_the_public_code() -> 
 
 
 def test_what_else_is_observed_joins_the_linear_layer() -> None:
-    encoder = ObservationEncoder(WITH_MORE, hidden=8)
+    encoder = ObservationEncoder(WITH_MORE, reduced_channels=3, hidden=8, batch_norm=False)
     observation = _observation(WITH_MORE, 4)
     assert encoder.extra is not None
     linear: Any = encoder.state_encoder[0]
@@ -96,7 +100,7 @@ def test_means_are_positions_and_the_spread_is_fixed_or_learnt() -> None:
 @pytest.mark.parametrize("space", [Discrete(3), Box(0, 1, (3, 3)), Dict({"map": MAP}), Dict({"features": Discrete(2)})])
 def test_other_observations_are_refused(space: Space[Any]) -> None:
     with pytest.raises(UserError, match=r"the observation space is .*; give a Box"):
-        ObservationEncoder(space)
+        ObservationEncoder(space, reduced_channels=3, hidden=8, batch_norm=False)
 
 
 def test_other_actions_are_refused() -> None:

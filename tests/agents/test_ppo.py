@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import PPOAgent, PPOOptions
-from adafocus_rl.agents.ppo.networks import Cell
+from adafocus_rl.agents.ppo.options import Cell
 from adafocus_rl.envs import PatchSelectionVectorEnv, PolicyOutput, RewardConfig, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import AveragingClassifier, GRUClassifier

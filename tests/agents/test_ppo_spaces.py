@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adafocus_rl.agents import Agent, PPOAgent, PPOOptions
-from adafocus_rl.agents.ppo.networks import Cell
+from adafocus_rl.agents.ppo.options import Cell
 from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.models.classifiers import GRUClassifier
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,17 @@ def test_options_are_kept(made_up: MadeUp, tmp_path: Path) -> None:
     assert manifest["options"] == {"seed": 4, "std": 0.1}
     gaussian = Agent.load(tmp_path / "gaussian.safetensors", env)
     assert (gaussian.options, gaussian.seed) == (GaussianOptions(std=0.1), 4)
+
+
+def test_an_option_is_defined_once() -> None:
+    """Its name, type and default stand in the dataclass of its class, and nowhere else among the agents."""
+    root = Path(inspect.getfile(Agent)).parent
+    source = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    kinds = [AGENTS.get(name).Options for name in AGENTS.names()]
+    names = [field.name for kind in dict.fromkeys(kinds) for field in dataclasses.fields(kind)]
+    assert len({*names}) > 20
+    for name in {*names} - {"options"}:  # the word for all of them, too
+        assert len(re.findall(rf"^ +{name}: .* = ", source, re.MULTILINE)) == names.count(name), name
 
 
 def test_options_of_another_class_are_refused(made_up: MadeUp) -> None:
