@@ -126,19 +126,6 @@ class Systems:
         return self.env.like(self.env.source, classifier)
 
 
-def configured_methods(run: Run, recognizer: Recognizer) -> list[Method]:
-    """The methods that the configuration names under ``methods``, as they are made: untrained.
-
-    Args:
-        run: the run.
-        recognizer: after stage I.
-
-    Raises:
-        UserError: no method has such a name, or its options are out of range.
-    """
-    return [make_method(run, recognizer, name) for name in run.config.methods]
-
-
 def make_method(run: Run, recognizer: Recognizer, name: str) -> Method:
     """A method of the registry with the options that the configuration gives it, or its defaults.
 
