@@ -72,7 +72,6 @@ class Agent(ABC):
     def __init__(self, env: DecisionVectorEnv, options: Any = None, *, seed: int = 0) -> None:
         if not isinstance(options, (self.Options, NoneType)):
             raise TypeError(f"{type(self).__name__} takes {self.Options.__name__}, not {type(options).__name__}")
-        self.env = env
         self.options = self.Options() if options is None else options
         self.seed = seed
         self.device = env.source.device

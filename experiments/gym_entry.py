@@ -239,7 +239,7 @@ def _frame_skipping(
     if run is not None and patches is None and policy is None:
         opened = open_features(run, split=split, features=features)
         patches = opened.run.env(opened.source, opened.recognizer.classifier)
-        policy = load_agent(opened.run, opened.run.new_agent(patches))
+        policy = load_agent(opened.run, patches)
         clips = opened.frames
     else:
         use_threads()

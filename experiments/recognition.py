@@ -33,7 +33,7 @@ def load_trained(path: str | Path, *, device: str | None = None) -> tuple[Recogn
     run = Run.open(path, device=device, with_data=False)
     recognizer = load_recognizer(run, RANDOM_PATCHES.name)
     env = blank_env(run.config, recognizer)
-    agent = load_agent(run, run.new_agent(env))
+    agent = load_agent(run, env)
     if is_finished(run, CLASSIFIER.name):
         recognizer.classifier, _ = load_classifier(run, CLASSIFIER.name, recognizer.classifier)
     return recognizer, env, agent

@@ -156,22 +156,23 @@ def _run(training: Training) -> None:
     recognizer = load_recognizer(base, steps.RANDOM_PATCHES.name)
     features = RunFeatures(base, recognizer, build=False)
     validation = features.validation()
-    agent = run.new_agent(run.env(features.training(config.stage2.features), recognizer.classifier))
+    env = run.env(features.training(config.stage2.features), recognizer.classifier)
+    agent = run.new_agent(env)
     if not training.result(RANDOM_PATCHES).is_file():
         seconds = 0.0
         if is_finished(run, steps.POLICY.name):
-            agent = load_agent(run, agent)
+            agent = load_agent(run, env)
         else:
-            seconds = train_policy(run, agent, validation) if agent.learns else 0.0
+            seconds = train_policy(run, agent, env, validation) if agent.learns else 0.0
             save_agent(run, agent)
         curves = _curves(run)
         _measure(training, run, agent, recognizer, validation, f_c=RANDOM_PATCHES, seconds=seconds, curves=curves)
     if training.finetune and not training.result(FINE_TUNED).is_file():
-        agent = load_agent(run, run.new_agent(agent.env))
-        source = features.training(config.stage3.features)
+        agent = load_agent(run, env)
+        env = run.env(features.training(config.stage3.features), recognizer.classifier)
         classifier = copy.deepcopy(recognizer.classifier)
         started = time.monotonic()
-        finetune_classifier(run, classifier, agent, source)
+        finetune_classifier(run, classifier, agent, env)
         seconds = time.monotonic() - started
         save_classifier(run, steps.CLASSIFIER.name, classifier, {})
         _measure(training, run, agent, recognizer, validation, f_c=FINE_TUNED, classifier=classifier, seconds=seconds)

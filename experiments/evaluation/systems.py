@@ -48,7 +48,7 @@ class Systems:
         Raises:
             UserError: the agent has to be trained, and this run trained none or another.
         """
-        return load_agent(self.run, self.run.new_agent(self.env, name))
+        return load_agent(self.run, self.env, name)
 
     def references(self, own: Agent) -> list[Agent]:
         """The agents to compare with."""
@@ -81,7 +81,7 @@ class Systems:
         for point in operating_points(self.run):
             if knobs is not None and point.lambda_ not in knobs:
                 continue
-            skipper = load_skipper(self.run, self.env, own, point)
+            skipper = load_skipper(self.run, FrameSkippingVectorEnv(self.env, own, lambda_=point.lambda_), point)
             for variant, classifier in self._classifiers(point.stage(3)).items():
                 env = FrameSkippingVectorEnv(self._with(classifier), own, lambda_=point.lambda_)
                 points.setdefault(variant, {})[point.lambda_] = OperatingPoint(env=env, agent=skipper)

@@ -12,7 +12,7 @@ import torch
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.class_names import ClassNames
-from adafocus_rl.envs import PatchSelectionVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.folder import RunFolder
@@ -67,7 +67,7 @@ def load_recognizer(run: Run, name: str) -> Recognizer:
     Raises:
         UserError: there is no checkpoint, or it is of another architecture, or its classes are not those of the lists.
     """
-    path = _required(run, name)
+    path = required_checkpoint(run, name)
     tensors, manifest = checkpoint.load(path, device=run.device)
     _check_classes(run, path, manifest)
     recognizer = run.new_recognizer(with_weights=False)
@@ -106,20 +106,19 @@ def save_agent(run: Run, agent: Agent, name: str = POLICY.name) -> None:
     forget_progress(run, name)
 
 
-def load_agent(run: Run, untrained: Agent, name: str = POLICY.name) -> Agent:
-    """The run's trained agent, on the environment of ``untrained``; that one itself when it has nothing to learn.
+def load_agent(run: Run, env: DecisionVectorEnv, name: str | None = None) -> Agent:
+    """Load the run's trained agent, or make one of another class that has nothing to learn.
 
     Args:
         run: the run.
-        untrained: an agent of the same class.
-        name: ``stage2`` for π; the checkpoint of a π′.
+        env: an environment like those in which the agent will act.
+        name: class of the agent; None takes the run's.
 
     Raises:
         UserError: there is no checkpoint, or it is of another agent or architecture.
     """
-    if not untrained.learns:
-        return untrained
-    return type(untrained).load(_required(run, name), untrained.env)
+    agent = run.new_agent(env, name)
+    return type(agent).load(required_checkpoint(run, POLICY.name), env) if agent.learns else agent
 
 
 def blank_env(config: ExperimentConfig, recognizer: Recognizer) -> PatchSelectionVectorEnv:
@@ -152,14 +151,19 @@ def load_classifier(run: Run, name: str, like: Classifier) -> tuple[Classifier, 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture.
     """
-    path = _required(run, name)
+    path = required_checkpoint(run, name)
     tensors, manifest = checkpoint.load(path, device=run.device)
     classifier = copy.deepcopy(like)
     checkpoint.load_into(classifier, tensors, prefix="classifier.", what=str(path))
     return classifier.eval(), manifest
 
 
-def _required(run: Run, name: str) -> Path:
+def required_checkpoint(run: Run, name: str) -> Path:
+    """Return the checkpoint of a finished step.
+
+    Raises:
+        UserError: the step was not run.
+    """
     path = run.folder.checkpoint(name)
     if not path.is_file():
         number = name.removeprefix("stage").split(".")[0]

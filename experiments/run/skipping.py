@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adafocus_rl.agents import Agent, PPOAgent
-from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
-from adafocus_rl.experiments.run.handover import is_finished, load_agent
+from adafocus_rl.envs import FrameSkippingVectorEnv
+from adafocus_rl.experiments.run.handover import is_finished, required_checkpoint
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import SKIPPING, SKIPPING_CLASSIFIER, STEPS, Step
 
@@ -41,23 +41,25 @@ def unfinished(run: Run, stage: int) -> list[Step]:
     return [step for step in steps_of(run, stage) if not (run.resume and is_finished(run, step.name))]
 
 
-def new_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> PPOAgent:
-    """A π′, untrained: PPO with a network of π's shape on e^G, with two actions.
+def new_skipper(run: Run, env: FrameSkippingVectorEnv) -> PPOAgent:
+    """Make a π′, untrained: PPO with a network of π's shape on what π observes, with two actions.
 
     Args:
         run: the run.
-        patches: π's environment.
-        policy: frozen π.
-        point: λ.
+        env: an environment like those in which π′ will act.
     """
-    env = FrameSkippingVectorEnv(patches, policy, lambda_=point.lambda_)
     return PPOAgent(env, run.config.skip.options, seed=run.config.seed)
 
 
-def load_skipper(run: Run, patches: PatchSelectionVectorEnv, policy: Agent, point: OperatingPoint) -> Agent:
-    """The run's trained π′ of a λ.
+def load_skipper(run: Run, env: FrameSkippingVectorEnv, point: OperatingPoint) -> Agent:
+    """Load the run's trained π′ of a λ.
+
+    Args:
+        run: the run.
+        env: an environment like those in which π′ will act.
+        point: λ.
 
     Raises:
         UserError: there is no checkpoint, or it is of another architecture.
     """
-    return load_agent(run, new_skipper(run, patches, policy, point), point.stage(2))
+    return PPOAgent.load(required_checkpoint(run, point.stage(2)), env)

@@ -9,11 +9,11 @@ import torch
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import Cost, Visit, act
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.report.pictures import sheet
 from adafocus_rl.experiments.report.shown import ShownVideo, make_panel, show, spread
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.features import FeatureSource
 
 VIDEOS = 4
 TAG = "replay/validation"
@@ -24,14 +24,14 @@ class LiveView:
 
     Args:
         run: the run; ``evaluation.replay_every`` says how often, 0 for never.
-        validation: features of the validation videos.
+        env: the agent's environment, on the validation videos.
         stage: name in logs.
         epochs: how many there will be; the last one is always drawn.
     """
 
-    def __init__(self, run: Run, validation: FeatureSource, *, stage: str, epochs: int) -> None:
+    def __init__(self, run: Run, env: DecisionVectorEnv, *, stage: str, epochs: int) -> None:
         self.run = run
-        self.validation = validation
+        self.env = env
         self.stage = stage
         self.epochs = epochs
         self._videos: list[ShownVideo] | None = None
@@ -46,12 +46,11 @@ class LiveView:
         every = self.run.config.evaluation.replay_every
         if not every or (done % every and done not in (1, self.epochs)):
             return
-        usable = self.validation.videos
-        env = agent.env.like(self.validation)
-        batch = self.validation.episodes(usable[spread(len(usable), VIDEOS)])
+        usable = self.env.source.videos
+        batch = self.env.source.episodes(usable[spread(len(usable), VIDEOS)])
         recorder = Recorder(name=agent.label)
         visit = Visit(probabilities=True)
-        recorder.add(batch, act(env, agent.bind(env), batch, cost=Cost(always=0, local=0), visit=visit))
+        recorder.add(batch, act(self.env, agent.bind(self.env), batch, cost=Cost(always=0, local=0), visit=visit))
         record = make_record(self.run.clips.val, "val", [recorder])
         if self._videos is None:
             self._videos, failed = show(record, self.run.clips.val, range(len(record)), [])

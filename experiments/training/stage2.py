@@ -9,6 +9,7 @@ from functools import partial
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import Cost, Outcome, Visit, act
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.evaluation.measure import measure
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import POLICY, Step
@@ -18,13 +19,20 @@ from adafocus_rl.features import EpisodeFeatures, FeatureSource
 
 
 def train_policy(
-    run: Run, agent: Agent, validation: FeatureSource, *, step: Step = POLICY, epochs: int | None = None
+    run: Run,
+    agent: Agent,
+    env: DecisionVectorEnv,
+    validation: FeatureSource,
+    *,
+    step: Step = POLICY,
+    epochs: int | None = None,
 ) -> float:
-    """Lets the agent learn on its environment, with a validation pass and a checkpoint after every epoch.
+    """Let an agent learn on an environment, with a validation pass and a checkpoint after every epoch.
 
     Args:
         run: the run.
-        agent: π or a π′, on the training features, with stage I's f_C; changed in place.
+        agent: π or a π′; changed in place.
+        env: the agent's environment, on the training features with stage I's f_C.
         validation: features of the validation videos.
         step: which one it is.
         epochs: passes over the training videos; None takes stage II's.
@@ -35,9 +43,9 @@ def train_policy(
     Raises:
         UserError: the loss or a parameter is not finite; nothing of the epoch is written.
     """
-    env, source = agent.env, agent.env.source
+    source, there = env.source, env.like(validation)
     epochs = run.config.stage2.epochs if epochs is None else epochs
-    view = LiveView(run, validation, stage=step.name, epochs=epochs)
+    view = LiveView(run, there, stage=step.name, epochs=epochs)
     began, passes = time.monotonic(), 0
 
     def after_epoch(done: int, scalars: Mapping[str, float]) -> Mapping[str, float]:
@@ -45,7 +53,7 @@ def train_policy(
         passes += 1
         spent = time.monotonic() - began
         run.clips.note_failures(source.failed)
-        found = measure(partial(_act, agent, validation), validation, batch_size=env.num_envs)
+        found = measure(partial(_act, agent, there), there.source, batch_size=env.num_envs)
         view.after_epoch(agent, done)
         kept = {} if found.kept is None else {"eval/kept": found.kept}
         fps = len(source.videos) * source.num_steps * passes / max(spent, 1e-9)
@@ -55,7 +63,6 @@ def train_policy(
     return RunTrainer(run).fit(step.name, learner, epochs=epochs, ticks=1, after_epoch=after_epoch)
 
 
-def _act(agent: Agent, source: FeatureSource, batch: EpisodeFeatures, visit: Visit) -> Outcome:
-    """The agent's best actions on other features than those that it learns on; what they cost is not asked."""
-    env = agent.env.like(source)
+def _act(agent: Agent, env: DecisionVectorEnv, batch: EpisodeFeatures, visit: Visit) -> Outcome:
+    """The agent's best actions in another environment than the one it learns on; what they cost is not asked."""
     return act(env, agent.bind(env), batch, cost=Cost(always=0, local=0), visit=visit)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents import Agent
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.config.stages import SGDConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import CLASSIFIER, FULL_FRAME, Step
@@ -39,7 +40,7 @@ class FeatureBatch:
 
 
 def finetune_classifier(
-    run: Run, classifier: Classifier, agent: Agent, source: FeatureSource, *, step: Step = CLASSIFIER
+    run: Run, classifier: Classifier, agent: Agent, env: DecisionVectorEnv, *, step: Step = CLASSIFIER
 ) -> float:
     """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
@@ -47,21 +48,22 @@ def finetune_classifier(
         run: the run.
         classifier: f_C, changed in place.
         agent: who chooses the patches, or which frames to keep.
-        source: features of the training videos; an agent's that skips frames have π's patches in them.
+        env: the agent's environment, on the training videos.
         step: which one it is.
 
     Returns:
         Seconds of training.
     """
     config = run.config.stage3
+    bound = agent.bind(env)
 
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         visit = torch.full_like(episodes.videos, epoch)
-        _, output = agent.env.decide(agent, episodes, agent.env.info(episodes, visit), deterministic=True)
-        return agent.env.local(episodes, output.action)
+        _, output = env.decide(bound, episodes, env.info(episodes, visit), deterministic=True)
+        return env.local(episodes, output.action)
 
     return _train_classifier(
-        run, step, classifier, source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
+        run, step, classifier, env.source, local, epochs=config.epochs, rate=config.learning_rate, sgd=config.sgd
     )
 
 

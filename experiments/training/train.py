@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from adafocus_rl.agents import Agent
+from adafocus_rl.envs import DecisionVectorEnv, FrameSkippingVectorEnv
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import (
     load_agent,
@@ -53,13 +54,14 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
     env = run.env(source, recognizer.classifier)
     agent = run.new_agent(env)
     if 3 in todo and 2 not in todo:
-        agent = load_agent(run, agent)
+        agent = load_agent(run, env)
     episodes = next(source.batches(1))
     env.rollout(agent, episodes=episodes, with_reward=False)
     for point in operating_points(run):
-        ready = load_skipper if 3 in todo and 2 not in todo else new_skipper
-        skipper = ready(run, env, agent, point)
-        skipper.env.rollout(skipper, episodes=episodes, with_reward=False)
+        skipping = FrameSkippingVectorEnv(env, agent, lambda_=point.lambda_)
+        trained = 3 in todo and 2 not in todo
+        skipper = load_skipper(run, skipping, point) if trained else new_skipper(run, skipping)
+        skipping.rollout(skipper, episodes=episodes, with_reward=False)
 
 
 def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
@@ -116,15 +118,16 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
     env = run.env(training, features.recognizer.classifier)
     if POLICY in todo:
         agent = run.new_agent(env)
-        spent = train_policy(run, agent, validation) if agent.learns else 0.0
+        spent = train_policy(run, agent, env, validation) if agent.learns else 0.0
         save_agent(run, agent)
         note(POLICY, spent)
     for point in operating_points(run):
         step = SKIPPING.at(point.lambda_)
         if step in todo:
             # As it was saved: the same whether it was trained just now or in an earlier process.
-            skipper = new_skipper(run, env, load_agent(run, run.new_agent(env)), point)
-            spent = train_policy(run, skipper, validation, step=step, epochs=run.config.skip.epochs)
+            skipping = FrameSkippingVectorEnv(env, load_agent(run, env), lambda_=point.lambda_)
+            skipper = new_skipper(run, skipping)
+            spent = train_policy(run, skipper, skipping, validation, step=step, epochs=run.config.skip.epochs)
             save_agent(run, skipper, step.name)
             note(step, spent)
 
@@ -133,17 +136,18 @@ def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step],
     """Stage III: an f_C for π, and one for π with each π′; all start from stage I's."""
     classifier = features.recognizer.classifier
     env = run.env(features.training(run.config.stage3.features), classifier)
-    agent = load_agent(run, run.new_agent(env))
+    agent = load_agent(run, env)
 
-    def finetune(step: Step, agent: Agent) -> None:
+    def finetune(step: Step, agent: Agent, env: DecisionVectorEnv) -> None:
         own = copy.deepcopy(classifier)
-        spent = finetune_classifier(run, own, agent, agent.env.source, step=step)
+        spent = finetune_classifier(run, own, agent, env, step=step)
         save_classifier(run, step.name, own, {})
         note(step, spent)
 
     if CLASSIFIER in todo:
-        finetune(CLASSIFIER, agent)
+        finetune(CLASSIFIER, agent, env)
     for point in operating_points(run):
         step = SKIPPING_CLASSIFIER.at(point.lambda_)
         if step in todo:
-            finetune(step, load_skipper(run, env, agent, point))
+            skipping = FrameSkippingVectorEnv(env, agent, lambda_=point.lambda_)
+            finetune(step, load_skipper(run, skipping, point), skipping)

@@ -55,6 +55,15 @@ def test_a_registered_agent_is_loaded_as_it_was(made_up: MadeUp, tmp_path: Path,
         assert torch.equal(after.logits, before.logits)
 
 
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_an_agent_keeps_no_environment(made_up: MadeUp, name: str) -> None:
+    """It is given one to learn on, and bound to one to act in; only who reads the features of one keeps it."""
+    env = _env(made_up)
+    parts = (env, env.source, env.classifier)
+    kept = [value for value in vars(AGENTS.get(name)(env)).values() if any(value is part for part in parts)]
+    assert kept == ([env] if name == "BestPatchAgent" else [])
+
+
 def test_labels_tell_agents_apart() -> None:
     labels = [AGENTS.get(name).label for name in AGENTS.names()]
     assert len(set(labels)) == len(labels)

@@ -152,7 +152,7 @@ def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
     _, info = env.reset(options={"video": 2})
     opened = open_features(finished, split="val")
     patches = opened.run.env(opened.source, opened.recognizer.classifier)
-    policy = load_agent(opened.run, opened.run.new_agent(patches))
+    policy = load_agent(opened.run, patches)
     rollout = patches.rollout(policy, episodes=opened.source.episodes(torch.tensor([2])), deterministic=True)
     assert env.unwrapped.env.chosen.tolist() == rollout.output.action.tolist()
     # Kept, as in patch selection; the price apart.

@@ -204,16 +204,17 @@ def test_stages_2_and_3_freeze_the_recognizer(
     validation = features.validation()
     tuned = copy.deepcopy(recognizer.classifier)
     uses = watch(recognizer)
-    agent = run.new_agent(run.env(source, recognizer.classifier))
+    env = run.env(source, recognizer.classifier)
+    agent = run.new_agent(env)
     before, policy = parts(recognizer), tensors_hash(agent.tensors())
-    train_policy(run, agent, validation)
+    train_policy(run, agent, env, validation)
     assert parts(recognizer) == before
     assert tensors_hash(agent.tensors()) != policy
     assert rates == []
 
     policy = tensors_hash(agent.tensors())
     training = watch(tuned)
-    finetune_classifier(run, tuned, agent, source)
+    finetune_classifier(run, tuned, agent, env)
     assert {mode for mode, _ in training} == {True}
     assert tensors_hash(tuned) != before["classifier"]
     assert parts(recognizer) == before
