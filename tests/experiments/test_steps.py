@@ -24,8 +24,8 @@ from adafocus_rl.experiments.run.steps import (
     stale_from,
 )
 
-ELSEWHERE = {"name", "device", "threads", "deterministic", "bank", "evaluation"}
-"""Parts of a recipe that no step depends on: where and how fast it runs, and what is measured at the end."""
+ELSEWHERE = {"name", "device", "threads", "deterministic", "bank", "evaluation", "methods"}
+"""Parts of a recipe that no step depends on: where and how fast it runs, and what is measured beside it at the end."""
 
 
 def values() -> dict[str, Any]:
