@@ -1,4 +1,4 @@
-"""The decision problems on frozen features, patch selection and frame skipping, and their rewards."""
+"""Decision problems on frozen features (patch selection and frame skipping) and their rewards."""
 
 from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv

@@ -1,4 +1,4 @@
-"""Which videos come next when an environment runs on and on."""
+"""The order in which environments play the videos of a source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from adafocus_rl.seeding import derive_seed
 
 
 class VideoOrder:
-    """Pass after pass over a source's videos; a batch that ends a pass is filled up with the next one's first videos.
+    """Endless passes over a source's videos; a batch at the end of a pass is filled with videos of the next pass.
 
     Args:
-        source: whose videos.
-        seed: of the order.
-        shuffle: a new order in every pass; otherwise index order.
+        source: source of the videos.
+        seed: seed of the order.
+        shuffle: draw a new order in every pass; False for index order.
     """
 
     def __init__(self, source: FeatureSource, *, seed: int, shuffle: bool) -> None:
@@ -26,14 +26,14 @@ class VideoOrder:
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
-        """Begins the first pass again, in the order of another seed."""
+        """Restart at the first pass with another seed."""
         self.seed = seed
         self._passes = 0
         self._videos = torch.empty(0, dtype=torch.long)
         self._visits = torch.empty(0, dtype=torch.long)
 
     def take(self, count: int) -> tuple[Tensor, Tensor]:
-        """The next index rows, and the number of the pass each belongs to; (count,) int64 on CPU both."""
+        """Take the next index rows and the number of each one's pass, both (count,) int64 on CPU."""
         while len(self._videos) < count:
             epoch = self._passes if self.shuffle else None
             videos = video_order(self.source.videos, seed=self.seed, epoch=epoch)
@@ -46,12 +46,12 @@ class VideoOrder:
 
 
 class VideoOrders:
-    """What B environments see next: one order that they share, or one of its own for each that was given a seed.
+    """Orders of videos for B environments: a shared one, and a separate one for each environment with its own seed.
 
     Args:
-        source: whose videos.
-        seed: of the shared order.
-        shuffle: a new order in every pass; otherwise index order.
+        source: source of the videos.
+        seed: seed of the shared order.
+        shuffle: draw a new order in every pass; False for index order.
     """
 
     def __init__(self, source: FeatureSource, *, seed: int, shuffle: bool) -> None:
@@ -59,16 +59,16 @@ class VideoOrders:
         self._own: dict[int, VideoOrder] = {}
 
     def restart(self, rows: Sequence[int], seed: int) -> None:
-        """Begins the shared order again with another seed; these environments follow it from now on."""
+        """Restart the shared order with another seed, and make these environments follow it."""
         self.shared.restart(seed)
         for row in rows:
             self._own.pop(row, None)
 
     def restart_each(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Gives each of these environments an order of its own.
+        """Give each of these environments a separate order.
 
-        Without a seed (None) an environment goes on in the order that it has; if it has none of its own yet, the
-        shared order's seed and its number give it one.
+        An environment without a seed (None) keeps its separate order. If it has none, its seed is derived from the
+        shared order's seed and the number of the environment.
         """
         for row, seed in zip(rows, seeds, strict=True):
             if seed is None and row in self._own:
@@ -77,7 +77,7 @@ class VideoOrders:
             self._own[row] = VideoOrder(self.shared.source, seed=seed, shuffle=self.shared.shuffle)
 
     def take(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The next index row of each of these environments, and the number of its pass; (R,) int64 on CPU both."""
+        """Take the next index row of each of these environments and the number of its pass, both (R,) int64 on CPU."""
         if not self._own:
             return self.shared.take(len(rows))
         taken = [self._own.get(row, self.shared).take(1) for row in rows]
@@ -85,7 +85,7 @@ class VideoOrders:
         return torch.cat(videos), torch.cat(visits)
 
     def seeds(self, rows: Sequence[int]) -> list[int]:
-        """The seed that each of these environments follows."""
+        """Seed of the order of each of these environments."""
         return [self._own.get(row, self.shared).seed for row in rows]
 
     @property

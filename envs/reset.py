@@ -1,4 +1,4 @@
-"""What a call of ``reset(seed=…, options=…)`` asks for."""
+"""Parsing of the arguments of ``reset(seed=…, options=…)``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Reset:
     """A reset of some of B environments.
 
     Attributes:
-        mask: (B,) on the host, which environments are reset.
+        mask: (B,) bool on the host, the environments to reset.
         rows: (R,) their numbers.
-        seed: one for all, one for each of the R (None: no new one), or None.
-        videos: (R,) int64 index rows that were asked for, on CPU; None takes the next ones in order.
+        seed: one seed for all, one for each of the R (None: no new seed), or None.
+        videos: (R,) int64 requested index rows, on CPU; None takes the next ones in order.
     """
 
     mask: NDArray[np.bool_]
@@ -33,10 +33,10 @@ class Reset:
 
     @staticmethod
     def read(seed: int | Sequence[int | None] | None, options: dict[str, Any], num_envs: int) -> Reset:
-        """Checks the arguments of ``reset()``.
+        """Check the arguments of ``reset()``.
 
         Raises:
-            UserError: not B seeds, videos or entries of the mask, or a mask without any environment.
+            UserError: the number of seeds, videos or mask entries is not B, or the mask selects no environment.
         """
         mask = np.ones(num_envs, dtype=np.bool_)
         if "reset_mask" in options:
@@ -61,14 +61,14 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _seed(seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> int | list[int | None] | None:
-    """The seeds of the environments in the mask, as Python's integers."""
+    """Convert the seeds of the masked environments to Python integers."""
     if seed is None:
         return None
     try:
         if isinstance(seed, (list, tuple, np.ndarray)):
             seeds = [None if one is None else operator.index(one) for one in seed]
         else:
-            return operator.index(seed)  # type: ignore[arg-type]  # NumPy's integers, too
+            return operator.index(seed)  # type: ignore[arg-type]  # also accepts NumPy integers
     except TypeError:
         raise UserError(f"reset(seed={seed!r}): give an int, or a list with an int or None for each video") from None
     if len(seeds) != len(mask):

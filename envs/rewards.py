@@ -1,8 +1,8 @@
-"""Rewards of patch selection: how much a chosen patch helps the frozen classifier f_C.
+"""Rewards of patch selection: how much the chosen patch helps the frozen classifier f_C.
 
-All are functions of p = softmax probability of the true class after a step. A reward is a function of a
-:class:`RewardContext`, whose N transitions may be one step of B environments or all B·T steps of whole episodes: the
-same code serves :meth:`step` and :meth:`rollout`. More come through the entry-point group ``adafocus_rl.rewards``.
+All rewards are functions of p, the softmax probability of the true class after a step. A reward is a function of a
+``RewardContext``, whose N transitions are one step of B environments or all B·T steps of whole episodes, so the same
+code serves ``step`` and ``rollout``. Other packages add rewards through the entry-point group ``adafocus_rl.rewards``.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from adafocus_rl.registry import Registry
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 MAX_CELL_ROWS = 1 << 16
-"""Cells evaluated at once, if there are several positions to average: it bounds their memory."""
+"""Largest number of cell evaluations in one batch when several positions are averaged; bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """Which reward the environment pays."""
+    """The reward of an environment."""
 
     kind: str = "random"
-    """``random``, ``padding``, ``increment``, ``confidence``, or the name of a third party's reward."""
+    """``random``, ``padding``, ``increment``, ``confidence``, or the name of another package's reward."""
 
     baseline_positions: int = 1
-    """Random positions averaged as the baseline of ``random``, at least 1; 0 takes the mean over all A positions of the
-    grid. Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
+    """Number of random positions averaged as the baseline of ``random``; 0 averages over all A positions of the grid.
+    Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
 
     def __post_init__(self) -> None:
         require(self, "baseline_positions", self.baseline_positions >= 0, "0 (all) or a count")
@@ -41,16 +41,16 @@ class RewardConfig:
 
 
 class RewardContext:
-    """N transitions, and lazily what might have been.
+    """N transitions, with lazily computed counterfactuals.
 
     Args:
         classifier: frozen f_C.
         labels: (N,) int64 true classes.
         history: (N, H) classifier states before the step, in the classifier's floating-point type.
-        state: (N, H) classifier states after it.
+        state: (N, H) classifier states after the step.
         global_vector: (N, D_G) features of the step's frame.
-        local: reads f_L features (N, K, D_L) of other actions (N, K), or (N, K, 2) if they are continuous, in the same
-            frames.
+        local: function that returns f_L features (N, K, D_L) of other actions in the same frames, (N, K) or, if
+            continuous, (N, K, 2).
         local_dim: D_L.
         baseline_actions: (N, K) or (N, K, 2) actions of the ``random`` reward's baseline.
         action: (N,) or (N, 2) actions taken.
@@ -91,11 +91,11 @@ class RewardContext:
 
     @cached_property
     def previous(self) -> Tensor:
-        """(N,) p before the step; before the first one, what f_C says of its initial state."""
+        """(N,) p before the step; before the first step, p in f_C's initial state."""
         return self.probability(self.history, self.labels)
 
     def with_local(self, local: Tensor) -> Tensor:
-        """(N, K) p had the frame's local features been (N, K, D_L), from the same history: one batched cell call."""
+        """(N, K) p if the frame's local features were (N, K, D_L), from the same history, in one batched cell call."""
         options = local.shape[1]
         vector = self.global_vector[:, None].expand(-1, options, -1)
         history = self.history[:, None].expand(-1, options, -1)
@@ -104,7 +104,7 @@ class RewardContext:
         return self.probability(states.view(*local.shape[:2], -1), self.labels[:, None].expand(-1, options))
 
     def with_actions(self, actions: Tensor) -> Tensor:
-        """(N, K) p had the actions (N, K) or (N, K, 2) been chosen, from the same history."""
+        """(N, K) p if the actions (N, K) or (N, K, 2) were chosen, from the same history."""
         options = max(1, MAX_CELL_ROWS // max(1, len(actions)))
         return torch.cat([self.with_local(self.local(part)) for part in actions.split(options, dim=1)], dim=1)
 
@@ -141,17 +141,17 @@ def confidence(context: RewardContext) -> Tensor:
 def baseline_actions(
     spaces: Spaces, positions: int, *, seed: int | Sequence[int], videos: Tensor, visits: Tensor, num_steps: int
 ) -> Tensor:
-    """Random patches to compare with: uniform on the grid, or on all pixels if actions are continuous.
+    """Draw the baseline's random patches: uniform on the grid, or on all pixels if actions are continuous.
 
-    A function of (seed, video, visit, frame, number) alone, so that a video's rewards do not depend on its neighbours,
-    on B, or on how its episode is taken.
+    They are a function of (seed, video, visit, frame, number) only, so a video's rewards do not depend on its
+    neighbours, on B, or on whether its episode is stepped or rolled out.
 
     Args:
-        spaces: what an action is.
-        positions: k, random patches of a frame; 0 takes all A positions of the grid.
-        seed: of all episodes, or of each.
+        spaces: the action space.
+        positions: k, random patches per frame; 0 takes all A positions of the grid.
+        seed: seed of all episodes, or one for each.
         videos: (B,) int64 index rows.
-        visits: (B,) int64, how often they were seen before; on the videos' device.
+        visits: (B,) int64 number of earlier visits, on the videos' device.
         num_steps: T.
 
     Returns:

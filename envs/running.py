@@ -1,4 +1,4 @@
-"""The episodes that an environment is in the middle of when it is taken step by step."""
+"""State of the running episodes of an environment that is stepped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adafocus_rl.features.source import EpisodeFeatures
 
 
 def host_mask(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
-    """A mask that the host knows, on the device; (B,) bool. Nothing waits: a copy is staged, if one is needed."""
+    """Copy a host mask (B,) bool to the device without synchronising."""
     if mask.all() or not mask.any():
         return torch.full(mask.shape, bool(mask[:1].any()), device=device)
     return torch.from_numpy(mask.copy()).to(device, non_blocking=True)
@@ -24,22 +24,22 @@ def host_mask(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
 
 @dataclass(kw_only=True)
 class Running:
-    """B episodes, each at a step of its own.
+    """B running episodes, each at its own step.
 
-    What decides about control flow is on the host, what belongs to the transition on the device, so that a step waits
-    for nothing.
+    Values that decide control flow are on the host and values of the transition are on the device, so that a step does
+    not synchronise.
 
     Attributes:
-        episodes: features.
+        episodes: features of the episodes.
         info: facts about the videos.
         baseline: (B, T, k[, 2]) actions of the ``random`` reward's baseline.
-        state: (B, H) of f_C.
+        state: (B, H) state of f_C.
         last: (B, 2) positions of the last patches.
-        returns: (B,) rewards so far.
-        frame: (B,) int64, the steps taken, at most T.
+        returns: (B,) sums of rewards so far.
+        frame: (B,) int64 number of steps taken, at most T.
         steps: the same on the host.
-        started: host's clock when each episode began, in seconds.
-        aligned: whether all are at the same step, having begun together.
+        started: host time at which each episode began, in seconds.
+        aligned: whether all episodes began together and are at the same step.
     """
 
     episodes: EpisodeFeatures
@@ -55,7 +55,7 @@ class Running:
 
     @staticmethod
     def begin(episodes: EpisodeFeatures, *, info: Info, baseline: Tensor, state: Tensor, last: Tensor) -> Running:
-        """New episodes, before their first step."""
+        """Begin new episodes, before their first step."""
         count = len(episodes)
         return Running(
             episodes=episodes,
@@ -71,22 +71,22 @@ class Running:
 
     @property
     def over(self) -> NDArray[np.bool_]:
-        """(B,) on the host, the episodes that have no frame left."""
+        """(B,) bool on the host: episodes that have taken all T steps."""
         return np.asarray(self.steps >= self.episodes.num_steps)
 
     @property
     def at(self) -> Tensor:
-        """(B, 1) int64, the current frame; the last one when an episode is over."""
+        """(B, 1) int64 current frame; the last one if an episode is over."""
         return self.frame.clamp(max=self.episodes.num_steps - 1)[:, None]
 
     def current(self, values: Tensor) -> Tensor:
-        """The current frames' entries (B, …) of a table (B, T, …): a view where all are at the same step."""
+        """Select the current frames' entries (B, …) of a table (B, T, …); a view if all episodes are at the same step."""
         if self.aligned:
             return values[:, min(int(self.steps[0]), self.episodes.num_steps - 1)]
         return values[torch.arange(len(values), device=values.device), self.at[:, 0]]
 
     def advance(self, *, state: Tensor, last: Tensor, reward: Tensor) -> None:
-        """Notes a step of every episode; those that were over stay so."""
+        """Record a step of every episode; finished episodes stay finished."""
         self.state, self.last = state, last
         self.returns = self.returns + reward
         frames = self.episodes.num_steps
@@ -94,9 +94,9 @@ class Running:
         self.steps = np.minimum(self.steps + 1, frames)
 
     def replace(self, rows: NDArray[np.int64], new: Running) -> None:
-        """Puts R new episodes in the place of some of these."""
+        """Replace R of these episodes by new ones."""
         if self.aligned:
-            # What was handed out as an observation is a view of the features: from now on it belongs to whoever has it.
+            # Observations already returned are views of the features, which must not change.
             self.episodes = self.episodes.clone()
             self.aligned = False
         where = torch.from_numpy(rows).to(self.frame.device, non_blocking=True)
@@ -110,9 +110,9 @@ class Running:
         self.started[rows] = new.started
 
     def statistics(self) -> dict[str, Any]:
-        """As Gymnasium's ``RecordEpisodeStatistics``, for all B.
+        """Statistics in the form of Gymnasium's ``RecordEpisodeStatistics``, for all B.
 
-        ``r`` rewards so far (B,), ``l`` steps so far (B,), ``t`` seconds since the start (B,).
+        ``r`` is the return so far (B,), ``l`` the number of steps (B,), ``t`` the seconds since the start (B,).
         """
         seconds = torch.from_numpy((time.perf_counter() - self.started).astype(np.float32))
         return {"r": self.returns, "l": self.frame, "t": seconds.to(self.frame.device, non_blocking=True)}
