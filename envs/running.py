@@ -80,7 +80,7 @@ class Running:
         return self.frame.clamp(max=self.episodes.num_steps - 1)[:, None]
 
     def current(self, values: Tensor) -> Tensor:
-        """Select the current frames' entries (B, …) of a table (B, T, …); a view if all episodes are at the same step."""
+        """Select the current entries (B, …) of a table (B, T, …); a view if all episodes are at the same step."""
         if self.aligned:
             return values[:, min(int(self.steps[0]), self.episodes.num_steps - 1)]
         return values[torch.arange(len(values), device=values.device), self.at[:, 0]]
