@@ -60,6 +60,7 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     joined["groups"] = None if None in groups else [group for some in groups for group in some]
     for key in ("map", "reward", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
         joined[key] = mean_of_known(part[key] for part in parts)
+    joined["kept"] = mean_of_known(part.get("kept") for part in parts)
     if "curves" in joined:
         epochs = joined["curves"]["epoch"]
         curves = [part["curves"] for part in parts]

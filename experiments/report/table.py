@@ -44,13 +44,17 @@ class Table:
     @classmethod
     def of(cls, columns: Sequence[Column[R]], rows: Sequence[R]) -> Table:
         """Those of the columns that have something to say of these rows."""
-        cells = {column.head: [column.cell(row) for row in rows] for column in columns}
+        # Heads may be equal: those of two runs, say.
+        cells = [(column, [column.cell(row) for row in rows]) for column in columns]
         shown = [
-            column.head
-            for column in columns
-            if not column.optional or any(cell.text not in ("", MISSING) for cell in cells[column.head])
+            (column.head, entries)
+            for column, entries in cells
+            if not column.optional or any(cell.text not in ("", MISSING) for cell in entries)
         ]
-        return cls(heads=shown, rows=[[cells[head][place] for head in shown] for place in range(len(rows))])
+        return cls(
+            heads=[head for head, _ in shown],
+            rows=[[entries[place] for _, entries in shown] for place in range(len(rows))],
+        )
 
     def print(self, title: str, *, width: int = 110) -> None:
         """Prints it on stdout.
