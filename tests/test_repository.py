@@ -178,6 +178,14 @@ def test_every_folder_of_code_is_a_package() -> None:
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
+def test_files_stay_short_and_the_top_floor_has_few_doors() -> None:
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for folder in FLOORS for path in sources(folder)
+    }
+    assert [f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > 300] == []
+    assert len([*(ROOT / "experiments").glob("*.py")]) <= 5
+
+
 def test_every_room_has_a_line_in_where_does_it_go() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([\w/]+)/` \|", page, re.MULTILINE)
