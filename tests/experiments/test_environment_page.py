@@ -31,7 +31,7 @@ def test_the_examples_run(after: dict[str, Any]) -> None:
     assert len(EXAMPLES) == 13
     # Their own assertions hold; this is what they leave behind.
     assert after["returns"][1] != 0
-    assert after["state"].shape == (3, 16)
+    assert after["state"].shape == (3, 16 + 1)  # the memory, and the number of steps since the episode began
     assert after["picture"].shape[-1] == 3
     assert after["model"].num_timesteps == 24
 
