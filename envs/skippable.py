@@ -10,6 +10,7 @@ from torch import Tensor
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Policy, PolicyOutput, StepPolicy
 from adafocus_rl.envs.whole_episodes import decide
+from adafocus_rl.features import TableSpec
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.source import EpisodeFeatures
 
@@ -58,6 +59,10 @@ class SkippableEpisodes(EpisodeFeatures):
     def full(self) -> Tensor:
         """Whole frames; nothing is skipped."""
         return self.episodes.full()
+
+    def table(self, table: TableSpec) -> Tensor:
+        """Rows of every frame; nothing is skipped."""
+        return self.episodes.table(table)
 
     def clone(self) -> SkippableEpisodes:
         """The same in memory of their own."""

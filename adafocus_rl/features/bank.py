@@ -20,7 +20,7 @@ from adafocus_rl.features.motion import frame_differences
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.source import EpisodeFeatures, video_order
-from adafocus_rl.features.specs import CLIPS
+from adafocus_rl.features.specs import CLIPS, TableSpec
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
 
@@ -64,6 +64,13 @@ class BankEpisodes(EpisodeFeatures):
     def full(self) -> Tensor:
         """Rows of the table ``full``."""
         return self.bank.table("full", self.videos)
+
+    def table(self, table: TableSpec) -> Tensor:
+        """Rows of a table that the bank was opened with."""
+        try:
+            return self.bank.table(table.name, self.videos)
+        except KeyError as error:
+            raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
 
 
 class FeatureBank:

@@ -12,6 +12,7 @@ from adafocus_rl.data.dataset import ClipBatch, ClipDataset, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.motion import frame_differences, thumbnails
 from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.specs import EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
 
 
@@ -86,6 +87,12 @@ class LiveEpisodes(EpisodeFeatures):
     def full(self) -> Tensor:
         """Encodes the whole frames now."""
         return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
+
+    @torch.no_grad()
+    def table(self, table: TableSpec) -> Tensor:
+        """Fills the table's rows now."""
+        rows: Tensor = table.fill(EncodedFrames(self.recognizer, self.clips)).float()
+        return rows.view(len(self), self.num_steps, *rows.shape[1:])
 
 
 class LiveFeatures:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.specs import TableSpec
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.seeding import derive_seed
 
@@ -99,6 +100,17 @@ class EpisodeFeatures(ABC):
     @abstractmethod
     def full(self) -> Tensor:
         """f_L features of the whole frames, (B, T, D_L) float32."""
+
+    def table(self, table: TableSpec) -> Tensor:
+        """Return a declared table's rows of every frame, (B, T, …) float32.
+
+        Args:
+            table: one that the source has been opened with, where it reads tables.
+
+        Raises:
+            UserError: these features have no such table.
+        """
+        raise UserError(f"{type(self).__name__} has no table {table.name!r}; use a feature bank or live features")
 
     def clone(self) -> EpisodeFeatures:
         """The same episodes in memory of their own.

@@ -33,8 +33,6 @@ class AdaFocus(Method):
         variant: which f_C that is.
     """
 
-    tables = ("global_map", "global_vector", "local")
-
     def __init__(
         self,
         recognizer: Recognizer,

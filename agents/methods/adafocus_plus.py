@@ -44,7 +44,6 @@ class AdaFocusPlus(Method):
         label: None takes π's, with ``+skip`` behind.
     """
 
-    tables = ("global_map", "global_vector", "local")
     knob_name = "λ"
 
     def __init__(

@@ -14,7 +14,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.errors import UserError
-from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features import EpisodeFeatures, FeatureSource, TableSpec
 from adafocus_rl.flops import Macs, component_macs
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import NoOptions
@@ -50,8 +50,8 @@ class Method(ABC):
     variant: str | None = None
     """Tells apart methods of one label, which differ in their weights alone; None where there is only one."""
 
-    tables: ClassVar[tuple[str, ...]] = ()
-    """Names of the bank's tables that it reads."""
+    tables: ClassVar[tuple[TableSpec, ...]] = ()
+    """Tables of the bank that it needs besides those that every bank has; read with ``batch.table(spec)``."""
 
     knobs: Sequence[float] = ()
     """Its operating points, each a row of the results; empty for a method that has only one."""

@@ -31,7 +31,6 @@ class WholeFrames(Method):
 
     label = WHOLE_FRAMES
     learns = True
-    tables = ("global_vector", "full")
 
     def __init__(
         self, recognizer: Recognizer, options: Any = None, *, seed: int = 0, classifier: Classifier | None = None

@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.store import note_index, noted_index, store_of
 from adafocus_rl.experiments.terminal.progress import Ticker
@@ -35,7 +37,7 @@ class RunFeatures:
         run: the run.
         recognizer: frozen f_G and f_L.
         build: build banks, or finish building them, if need be; otherwise they must be there.
-        tables: what banks hold; a method adds its own to :data:`~adafocus_rl.features.DEFAULT_TABLES`.
+        tables: what banks hold; None for what every bank has and the tables of the run's methods.
 
     Attributes:
         seconds: time spent building and opening banks.
@@ -47,12 +49,12 @@ class RunFeatures:
         recognizer: Recognizer,
         *,
         build: bool = True,
-        tables: Sequence[TableSpec] = DEFAULT_TABLES,
+        tables: Sequence[TableSpec] | None = None,
     ) -> None:
         self.run = run
         self.recognizer = recognizer
         self.build = build
-        self.tables = tables
+        self.tables = tables_of(run.config) if tables is None else tuple(tables)
         self.seconds = 0.0
         self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
 
@@ -80,6 +82,12 @@ class RunFeatures:
         return LiveFeatures(self.recognizer, dataset, device=self.run.device, workers=workers)
 
 
+def tables_of(config: ExperimentConfig) -> tuple[TableSpec, ...]:
+    """Return the tables that a run's banks hold: what every bank has, and those of the run's methods."""
+    wanted = [table for name in config.methods for table in METHODS.get(name).tables]
+    return tuple({table.name: table for table in (*DEFAULT_TABLES, *wanted)}.values())
+
+
 def open_bank(
     run: Run,
     recognizer: Recognizer,
@@ -88,7 +96,7 @@ def open_bank(
     build: bool = True,
     overwrite: bool = False,
     store: TableStore | None = None,
-    tables: Sequence[TableSpec] = DEFAULT_TABLES,
+    tables: Sequence[TableSpec] | None = None,
 ) -> FeatureBank:
     """The run's bank of a split.
 
@@ -99,13 +107,14 @@ def open_bank(
         build: build it, or finish building it, if need be.
         overwrite: build it anew, whatever is there.
         store: where its tables lie; None for where the run keeps them.
-        tables: what it holds; others are added to :data:`~adafocus_rl.features.DEFAULT_TABLES`.
+        tables: what it holds; None for what every bank has and the tables of the run's methods.
 
     Raises:
         UserError: the bank was built from other weights, videos or transforms, or is incomplete and not to be built.
     """
     dataset = run.clips.train_still if split == "train" else run.clips.val
     config = run.config.bank
+    tables = tables_of(run.config) if tables is None else tables
     store = store_of(run.folder, split) if store is None else store
     if build:
         with Ticker(f"bank {split}", len(dataset)) as ticker:

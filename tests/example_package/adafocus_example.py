@@ -108,7 +108,6 @@ class EveryNth(Method):
 
     label = "every_nth"
     Options = EveryNthOptions
-    tables = ("global_vector", "local")
 
     def __init__(self, recognizer: Recognizer, options: EveryNthOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(recognizer, options, seed=seed)
