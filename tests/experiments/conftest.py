@@ -129,7 +129,7 @@ def as_printed(finished: Path, recipe: Path, tmp_path_factory: pytest.TempPathFa
     """A folder to stand in, where the names that the pages use are: the run ``runs/demo``, and a video ``a.mp4``."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "runs").mkdir()
-    (folder / "runs" / "demo").symlink_to(finished, target_is_directory=True)
+    shutil.copytree(finished, folder / "runs" / "demo")  # pages may write into it
     root = Path(yaml.safe_load(recipe.read_text())["data"]["root"])
     shutil.copy(root / "val" / "00000.mp4", folder / "a.mp4")
     return folder
