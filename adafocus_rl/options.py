@@ -25,7 +25,7 @@ class OutOfRangeError(UserError):
     """A value outside its option's range.
 
     The message begins with the name of the option. Options do not know where they stand in a configuration: whoever
-    reads them from one names the whole key with :meth:`under`.
+    reads them from one names the whole key with ``under``.
     """
 
     def under(self, key: str) -> OutOfRangeError:
@@ -34,7 +34,7 @@ class OutOfRangeError(UserError):
 
 
 def require(options: object, name: str, valid: bool, wanted: str) -> None:
-    """Checks one option.
+    """Check one option.
 
     Args:
         options: the dataclass.
@@ -50,7 +50,7 @@ def require(options: object, name: str, valid: bool, wanted: str) -> None:
 
 
 def require_range(options: object, *names: str, least: float, most: float = math.inf) -> None:
-    """Checks numbers, and the numbers in lists; None passes.
+    """Check numbers, and the numbers in lists; None passes.
 
     Args:
         options: the dataclass.
@@ -71,7 +71,7 @@ def require_range(options: object, *names: str, least: float, most: float = math
 
 
 def require_finite(options: Any) -> None:
-    """Checks that no number of a dataclass is NaN or infinite.
+    """Check that no number of a dataclass is NaN or infinite.
 
     Raises:
         OutOfRangeError: naming the first one.

@@ -110,7 +110,7 @@ class EpisodeRecord:
     class_names: list[str]
     """K of them."""
     index_hash: str
-    """Of the list of videos (:meth:`~adafocus_rl.data.index.VideoIndex.hash`)."""
+    """Of the list of videos (``VideoIndex.hash``)."""
     traces: list[Trace]
     """In the order of the results table."""
 
@@ -151,7 +151,7 @@ class EpisodeRecord:
 
     @classmethod
     def load(cls, path: str | Path) -> EpisodeRecord:
-        """The inverse of :meth:`save`.
+        """The inverse of ``save``.
 
         Raises:
             UserError: there is no such file, or it is no record, damaged, or of a newer version.

@@ -30,12 +30,12 @@ class CheckpointRotation:
     def save(self, step: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
         """Write the checkpoint of an epoch, then remove all others.
 
-        Epochs after this one come from a run that was started over; without them :meth:`latest` is what was written
+        Epochs after this one come from a run that was started over; without them ``latest`` is what was written
         last.
 
         Args:
             step: number of the epoch, not negative.
-            tensors: as in :func:`~adafocus_rl.checkpoint.save`.
+            tensors: as in ``save``.
             manifest: as there; ``step`` is filled in here.
 
         Returns:

@@ -84,14 +84,14 @@ class Agent(ABC):
 
     @abstractmethod
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Actions (B, T[, 2]) of whole episodes from observations (B, T, …); :class:`~adafocus_rl.envs.Policy`."""
+        """Actions (B, T[, 2]) of whole episodes from observations (B, T, …); ``Policy``."""
 
     def act_step(
         self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Any]:
         """One step of whole episodes, where observations depend on what was chosen before.
 
-        As :meth:`predict`; :class:`~adafocus_rl.envs.rollout.StepPolicy`.
+        As ``predict``; ``StepPolicy``.
         """
         action, state = self.predict(observation, state, deterministic=deterministic)
         return PolicyOutput(action=action), state
@@ -161,7 +161,7 @@ class Agent(ABC):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Makes one pass over the environment's videos; agents that learn override it.
+        """Make one pass over the environment's videos; agents that learn override it.
 
         All random numbers of a pass follow from (seed, pass), so that training resumed from a pass's checkpoint goes on
         as if it had not stopped.
@@ -178,18 +178,18 @@ class Agent(ABC):
         raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything :meth:`save` stores as tensors; the inverse is :meth:`load_tensors`."""
+        """Everything ``save`` stores as tensors; the inverse is ``load_tensors``."""
         return {}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:  # noqa: B027  # nothing to restore
-        """Restores what :meth:`tensors` gave; ``what`` names the file in messages."""
+        """Restore what ``tensors`` gave; ``what`` names the file in messages."""
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values that learning needs to go on exactly where it is (optimiser included)."""
         return self.tensors(), {}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """The inverse of :meth:`training_state`."""
+        """The inverse of ``training_state``."""
         self.load_tensors(tensors, what=what)
 
     def macs_per_step(self) -> int:
@@ -210,7 +210,7 @@ class Agent(ABC):
         ``Agent.load`` takes whatever is registered.
 
         Args:
-            path: what :meth:`save` wrote.
+            path: what ``save`` wrote.
             env: where the agent shall act; with the same map and grid as where it was saved.
 
         Raises:
@@ -257,7 +257,7 @@ class PlannedAgent(Agent):
         return PolicyOutput(action=plan[:, step]), (plan, step + 1)
 
     def begin(self, info: Mapping[str, Any]) -> None:
-        """Plans the episodes that begin."""
+        """Plan the episodes that begin."""
         self._planned = self.plan(info, info["true_box"].shape[1])
 
     def predict(
@@ -270,7 +270,7 @@ class PlannedAgent(Agent):
         """The next action of the plan; the state is the number of the frame in its episode, (B,) int64.
 
         Raises:
-            RuntimeError: before :meth:`begin`.
+            RuntimeError: before ``begin``.
         """
         if self._planned is None:
             raise RuntimeError(

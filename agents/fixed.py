@@ -56,7 +56,7 @@ class CenterAgent(PlannedAgent):
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianOptions:
-    """Options of :class:`GaussianAgent`."""
+    """Options of ``GaussianAgent``."""
 
     std: float = 0.25
     """Standard deviation as a share of the range of positions, above 0."""
@@ -94,7 +94,7 @@ class GaussianAgent(PlannedAgent):
 class MotionAgent(PlannedAgent):
     """The grid patch in which most has moved since the frame before; the centre where nothing has, as in frame 1.
 
-    It compares small grey pictures of the clip's frames (:mod:`adafocus_rl.features.motion`), which costs no
+    It compares small grey pictures of the clip's frames (``adafocus_rl.features.motion``), which costs no
     multiply-accumulates of convolutions or matrix products, and none are counted.
 
     Args:

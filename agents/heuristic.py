@@ -18,7 +18,7 @@ from adafocus_rl.options import NoOptions, require, require_finite
 
 @dataclass(frozen=True, kw_only=True)
 class HeuristicOptions:
-    """Options of :class:`HeuristicAgent`."""
+    """Options of ``HeuristicAgent``."""
 
     sharpness: float = 2.0
     """Power that a cell's activation is raised to, above 0."""
@@ -105,7 +105,7 @@ class BestPatchAgent(PlannedAgent):
     compute is not accounted for.
 
     Args:
-        env: the environment whose features and f_C the agent reads; :meth:`bind` gives an agent that reads another.
+        env: the environment whose features and f_C the agent reads; ``bind`` gives an agent that reads another.
         options: none.
         seed: not used.
 

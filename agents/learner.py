@@ -1,7 +1,7 @@
 """What a training loop asks of whoever learns: one pass over the data at a time, and all that it needs to resume.
 
-Who implements :class:`Learner` owns what happens within a pass. Epochs, checkpoints, logs and the end of a training
-that diverges belong to the loop, :class:`~adafocus_rl.agents.methods.trainer.Trainer`.
+Who implements ``Learner`` owns what happens within a pass. Epochs, checkpoints, logs and the end of a training
+that diverges belong to the loop, ``Trainer``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Learner(Protocol):
     """Learns in passes over its training videos."""
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Makes one pass.
+        """Make one pass.
 
         Args:
             epoch: number of the pass, from 0. All random numbers follow from it and a seed, so that a resumed
@@ -47,7 +47,7 @@ class Learner(Protocol):
         ...
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restore what :meth:`training_state` returned.
+        """Restore what ``training_state`` returned.
 
         Args:
             tensors: its tensors.

@@ -19,7 +19,7 @@ class RecurrentAgent(Agent):
     def act_step(
         self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Tensor]:
-        """One step; the state is as in :meth:`predict`, and ``info``, which may be empty, is not looked at."""
+        """One step; the state is as in ``predict``, and ``info``, which may be empty, is not looked at."""
 
     def predict(
         self,

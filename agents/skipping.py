@@ -17,7 +17,7 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSkipOptions:
-    """Options of :class:`RandomSkipAgent`."""
+    """Options of ``RandomSkipAgent``."""
 
     share: float = 0.5
     """Probability of keeping a frame, in [0, 1]."""

@@ -1,4 +1,4 @@
-"""Actions as they come from outside, checked against their space."""
+"""Validation of actions against their space."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from adafocus_rl.errors import UserError
 
 
 def check_actions(space: gym.Space[Any], actions: Any, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return actions as int64 (…,) of a discrete space, or as float32 (…, D) of a box, to which they are clipped.
+    """Return actions as int64 (…,) for a discrete space, or as float32 (…, D) clipped to a box.
 
-    Range and NaN are checked only where that waits for no device: in arrays, numbers, and tensors on the host.
+    Range and NaN are checked only where this needs no device synchronisation: in arrays, numbers and host tensors.
 
     Args:
-        space: of one action: ``Discrete``, or a ``Box`` of shape (D,).
+        space: space of one action, ``Discrete`` or a ``Box`` of shape (D,).
         actions: a tensor, an array, or numbers.
-        shape: how many actions are expected, without the D coordinates of continuous ones.
-        device: where the result is expected.
+        shape: expected shape, without the D coordinates of continuous actions.
+        device: device of the result.
 
     Raises:
-        UserError: the actions have another shape, are no integers or out of range (discrete), or are no numbers
-            (continuous).
+        UserError: the shape differs, discrete actions are not integers or are out of range, or continuous actions
+            are not numbers.
     """
     wanted = f"{shape} of {space}" if shape else f"one of {space}"
     given = _tensor(actions)
@@ -49,7 +49,7 @@ def check_actions(space: gym.Space[Any], actions: Any, shape: tuple[int, ...], d
 
 
 def _tensor(actions: Any) -> Tensor | None:
-    """Actions as a tensor; arrays are copied, for the caller may write into them. None for what holds no numbers."""
+    """Return actions as a tensor, or None if they are not numeric. Arrays are copied: the caller may modify them."""
     if isinstance(actions, Tensor):
         return actions
     try:
@@ -58,5 +58,5 @@ def _tensor(actions: Any) -> Tensor | None:
         return None
     if array.dtype.kind not in "biuf":
         return None
-    # Not every kind of number that NumPy has is one of torch's.
+    # torch does not support every numeric type of NumPy.
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

@@ -1,4 +1,4 @@
-"""Pictures of the steps that environments are at: which clip, which frame of it, and what to draw there."""
+"""Rendering of the current step of running environments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from adafocus_rl.envs.running import Running
 
 
 class StepPictures:
-    """Draws steps, and keeps the clips of the episodes that are under way.
+    """Draws steps, and caches the clips of the running episodes.
 
     Args:
-        frames: what is drawn on.
+        frames: source of the frames to draw on.
     """
 
     def __init__(self, frames: Frames) -> None:
@@ -28,16 +28,16 @@ class StepPictures:
     def draw(
         self, info: Mapping[str, Any], *, step: int, box: Box | None = None, confidence: float | None = None
     ) -> Picture:
-        """The frame that the last action was about; before the first, the first frame.
+        """Draw the frame of the last action, or the first frame before any action.
 
         Args:
-            info: one environment's: ``video``, ``visit`` and ``true_box`` (T, 4).
-            step: steps taken so far.
-            box: what was chosen.
-            confidence: in the true class, after the step.
+            info: info of one environment, with ``video``, ``visit`` and ``true_box`` (T, 4).
+            step: number of steps taken.
+            box: chosen box.
+            confidence: probability of the true class after the step.
 
         Raises:
-            UserError: the video cannot be decoded, or is not there.
+            UserError: the video is missing or cannot be decoded.
         """
         key = int(info["video"]), int(info["visit"])
         if key not in self._clips:
@@ -53,15 +53,15 @@ class StepPictures:
         )
 
     def draw_all(self, running: Running, boxes: Tensor | None, logits: Tensor | None) -> tuple[Picture, ...]:
-        """One picture for each of B environments.
+        """Draw one picture for each of B environments.
 
         Args:
-            running: their episodes.
-            boxes: (B, 4) of what each chose last, empty ones for nothing; None before the first step.
-            logits: (B, K) of f_C after that.
+            running: the running episodes.
+            boxes: (B, 4) boxes chosen last, empty where nothing was chosen; None before the first step.
+            logits: (B, K) logits of f_C after the last step.
 
         Raises:
-            UserError: as :meth:`draw`.
+            UserError: see ``draw``.
         """
         facts = {name: running.info[name].cpu() for name in ("video", "visit", "true_box")}
         rows = range(len(running.steps))
@@ -79,5 +79,5 @@ class StepPictures:
         )
 
     def forget(self) -> None:
-        """Drops the clips: new episodes begin."""
+        """Drop the cached clips when new episodes begin."""
         self._clips.clear()

@@ -1,7 +1,7 @@
-"""Find the patch: a decision problem for debugging agents, without videos and networks, whose best action is known.
+"""FindThePatch: a decision problem for debugging agents, without videos or networks, whose best action is known.
 
-One cell of a g×g map is lit, and choosing the patch there pays 1; any other pays 0. Everything else is as in patch
-selection, whose code this is: an agent that learns there runs here unchanged, in seconds.
+One cell of a g×g map is lit. Choosing the patch at this cell gives reward 1, any other patch gives 0. The rest is the
+code of patch selection, so an agent for patch selection runs here unchanged, within seconds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.seeding import derive_seed
 
 CELL_SIDE = 8
-"""Side of a cell, and of a patch, in pixels of the made-up frames."""
+"""Side of a cell and of a patch, in pixels of the synthetic frames."""
 
 _CERTAIN = 1000.0
-"""A difference of logits whose softmax is exactly 0 and 1 in float32."""
+"""Difference of logits for which softmax gives exactly 0 and 1 in float32."""
 
 
 class FindThePatchEpisodes(EpisodeFeatures):
-    """Rows of a :class:`FindThePatchSource`; a patch's feature is 1 where it pays and 0 elsewhere."""
+    """Episodes of a ``FindThePatchSource``; the feature of a patch is 1 if the patch is rewarded, else 0."""
 
     def __init__(self, source: FindThePatchSource, videos: Tensor) -> None:
         self.videos = videos.to(source.device)
@@ -45,39 +45,39 @@ class FindThePatchEpisodes(EpisodeFeatures):
         self._grid = source.grid
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """(B, M, 1) or (B, M, K, 1): whether the actions (B, M) or (B, M, K) are right in the frames (B, M)."""
+        """Return whether actions (B, M) or (B, M, K) are right in the frames (B, M): (B, M, 1) or (B, M, K, 1)."""
         right, pays = self.cells.gather(1, step), self.pays.gather(1, step)
         if action.ndim > step.ndim:
             right, pays = right[..., None], pays[..., None]
         return ((action == right) * pays)[..., None].float()
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
-        """As :meth:`local_at`, for the grid position nearest to each (B, M, 2) or (B, M, K, 2)."""
+        """Return ``local_at`` of the grid positions nearest to the positions (B, M, 2) or (B, M, K, 2)."""
         return self.local_at(step, self._grid.action(position))
 
     def full(self) -> Tensor:
-        """(B, T, 1): a whole frame holds the right patch wherever there is one."""
+        """Return (B, T, 1): a whole frame contains the right patch wherever there is one."""
         return self.pays[..., None].float()
 
 
 class FindThePatchSource:
-    """A :class:`~adafocus_rl.features.source.FeatureSource` of N = A · ``videos_per_patch`` made-up videos.
+    """A ``FeatureSource`` of N = A · ``videos_per_patch`` synthetic videos.
 
-    In every frame each of the A positions is lit in equally many videos, so that what an agent earns without looking
-    is known exactly, too.
+    In every frame, each of the A positions is lit in the same number of videos, so the return of an agent that
+    ignores its observations is also known exactly.
 
     Args:
-        grid: g, at least 2; map cells and patch positions coincide.
+        grid: g, at least 2. Map cells and patch positions coincide.
         num_frames: T, at least 1, and 2 with ``memory``.
-        memory: light the cell in the first frame only; else another one in every frame.
-        videos_per_patch: videos for each position.
-        seed: of the shuffled order of :meth:`batches`.
-        device: where the tensors are.
+        memory: light the cell in the first frame only; otherwise light another cell in every frame.
+        videos_per_patch: number of videos for each position.
+        seed: seed of the shuffled order of ``batches``.
+        device: device of the tensors.
 
     Attributes:
         cells: (N, T) int64, the right action.
-        shown: (T,) float32, 1 where the map shows it.
-        pays: (T,) bool, where it is paid for: everywhere, but for the first frame with ``memory``.
+        shown: (T,) float32, 1 in frames whose map shows the lit cell.
+        pays: (T,) bool, frames in which the right action is rewarded: all but the first frame with ``memory``.
     """
 
     def __init__(
@@ -116,73 +116,73 @@ class FindThePatchSource:
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64, all rows."""
+        """All rows, (N,) int64."""
         return self._videos
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> FindThePatchEpisodes:
-        """The given rows (B,), the same in every epoch."""
+        """Return the episodes of rows (B,); they are the same in every epoch."""
         return FindThePatchEpisodes(self, videos)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[FindThePatchEpisodes]:
-        """All rows once."""
+        """Yield all rows once."""
         for videos in video_order(self.videos, seed=self.seed, epoch=epoch).split(batch_size):
             yield self.episodes(videos)
 
     def frames(self, video: int) -> Tensor:
-        """(T, 3, S, S) uint8 pictures of a row's maps: black, the lit cell white."""
+        """Return the maps of a row as pictures (T, 3, S, S) uint8: the lit cell is white, the rest is black."""
         maps = self.episodes(torch.tensor([video])).global_map[0].mul(255).to(torch.uint8).cpu()
         large = maps.repeat_interleave(CELL_SIDE, -1).repeat_interleave(CELL_SIDE, -2)
         return large.expand(-1, 3, -1, -1).contiguous()
 
 
 class FoundOrNot(Classifier):
-    """The f_C of this environment: certain of class 1 (found) after the right patch, of class 0 after any other."""
+    """f_C of this environment: predicts class 1 (found) after the right patch, else class 0, with certainty."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
         self.input_dim, self.num_classes, self.state_dim = input_dim, 2, 1
 
     def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        """(B, T, 1), the patches' features; the past does not matter."""
+        """Return the features of the patches, (B, T, 1); the history does not matter."""
         return x[..., -1:]
 
     def cell(self, x: Tensor, state: Tensor) -> Tensor:
-        """(N, 1), the patches' features."""
+        """Return the features of the patches, (N, 1)."""
         return x[..., -1:]
 
     def logits(self, states: Tensor) -> Tensor:
-        """(…, 2) of features (…, 1) that are 0 or 1."""
+        """Return logits (…, 2) of features (…, 1), which are 0 or 1."""
         return torch.cat((torch.zeros_like(states), _CERTAIN * (2 * states - 1)), dim=-1)
 
 
 class FindThePatchVectorEnv(PatchSelectionVectorEnv):
-    """B episodes of T frames side by side; a :class:`~adafocus_rl.envs.PatchSelectionVectorEnv` in everything.
+    """B parallel episodes of T frames; a ``PatchSelectionVectorEnv`` in every other respect.
 
     Observation: the map (B, 1, g, g) float32, 1 in the lit cell and 0 elsewhere (as a vector, the same numbers
-    flattened). Action: a position, (B,) int64 (continuous ones count as the nearest).
-    Reward: 1 for the lit cell's position, else 0.
+    flattened). Action: a position, (B,) int64 (a continuous action counts as the nearest position).
+    Reward: 1 for the position of the lit cell, else 0.
 
-    - ``memory=False``: a cell is lit in every frame, independently. The best return is T, without any memory; an
-      agent that does not look earns T/A.
-    - ``memory=True``: the cell is lit in the first frame, which pays nothing, and must be chosen at each of the T − 1
-      steps after it, when the map is dark. The best return is T − 1. Without memory all dark frames look the same,
-      whichever cell was lit, and an action is right in one video out of A: whatever such an agent does, it earns
-      (T − 1)/A on average over a pass. (Observing one's last action would be a memory.)
+    - ``memory=False``: a cell is lit in every frame, independently. The best return is T and needs no memory. An
+      agent that ignores its observations has the expected return T/A.
+    - ``memory=True``: the cell is lit in the first frame only, which gives no reward, and must be chosen in each of
+      the T − 1 following steps, in which the map is dark. The best return is T − 1. Without memory all dark frames
+      look the same and an action is right in one video out of A, so the mean return over a pass is (T − 1)/A for
+      every such agent. (Observing the last action is a form of memory.)
 
     Args:
         num_envs: B.
         grid: g; there are A = g² actions.
         num_frames: T.
-        memory: which variant.
-        videos_per_patch: length of a pass is A times as many episodes.
-        shuffle: a new order in every pass.
-        seed: of the order.
-        device: where everything is.
-        autoreset_mode: as in patch selection.
-        **options: other keyword arguments of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`.
+        memory: the variant.
+        videos_per_patch: number of videos for each position; a pass has A times as many episodes.
+        shuffle: draw a new order in every pass.
+        seed: seed of the order.
+        device: device of all tensors.
+        autoreset_mode: see ``PatchSelectionVectorEnv``.
+        **options: other keyword arguments of ``PatchSelectionVectorEnv``.
 
     Raises:
-        UserError: a number out of range.
+        UserError: a number is out of range.
     """
 
     def __init__(
@@ -220,18 +220,18 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
         )
         self.memory = memory
         self.best_return = float(source.pays.sum())
-        """T, or T − 1 with ``memory``."""
+        """Best return: T, or T − 1 with ``memory``."""
         self.best_return_without_memory = self.best_return / source.grid.num_actions if memory else self.best_return
-        """T, or (T − 1)/A with ``memory``; the mean over a pass."""
+        """Mean return over a pass of an agent that ignores its observations: T/A, or (T − 1)/A with ``memory``."""
 
 
 class FindThePatchEnv(PatchSelectionEnv):
-    """``AdaFocus/FindThePatch-v0``: :class:`FindThePatchVectorEnv` with B = 1 and NumPy.
+    """``AdaFocus/FindThePatch-v0``: ``FindThePatchVectorEnv`` with B = 1 and NumPy.
 
     Args:
-        render_mode: as in :class:`~adafocus_rl.envs.PatchSelectionEnv`.
-        flatten: as there.
-        **options: keyword arguments of :class:`FindThePatchVectorEnv`, but ``num_envs`` and ``autoreset_mode``.
+        render_mode: see ``PatchSelectionEnv``.
+        flatten: see ``PatchSelectionEnv``.
+        **options: keyword arguments of ``FindThePatchVectorEnv`` except ``num_envs`` and ``autoreset_mode``.
     """
 
     def __init__(self, *, render_mode: RenderMode | None = None, flatten: bool = True, **options: Any) -> None:

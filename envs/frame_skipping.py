@@ -1,11 +1,11 @@
-"""Frame skipping as a decision problem (AdaFocus+): is f_L worth running on this frame at all?
+"""Frame skipping as a decision problem (AdaFocus+): whether to run f_L on a frame.
 
-π is frozen and has chosen a patch in every frame. π′ keeps a frame, and f_C sees the patch's features, or skips it, and
-f_C sees zeros in their place. What is kept does not change what π observes, so its patches are known beforehand, and
-whatever π′ observes is, too: π′ is asked once for whole episodes even where π is asked frame by frame.
+π is frozen and has chosen a patch in every frame. If π′ keeps a frame, f_C receives the features of the patch. If π′
+skips a frame, f_C receives zeros instead. The actions of π′ change neither the observations of π nor those of π′, so
+π′ acts on whole episodes at once, even if π has to act frame by frame.
 
-No public code of AdaFocus+ exists; what the paper leaves open (the reward, what f_C sees of a skipped frame) is our
-choice.
+There is no public code of AdaFocus+. What the paper leaves open (the reward, and what f_C receives for a skipped
+frame) is our choice.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class FrameSkipping(DecisionProblem):
-    """Whether f_L looks at π's patch in each frame.
+    """The decision in each frame whether f_L is run on π's patch.
 
     Args:
         source: features with π's patches.
         classifier: frozen f_C.
-        lambda_: λ, what a run of f_L costs, in probability of the true class.
+        lambda_: λ, the cost of a run of f_L, in probability of the true class.
 
     Raises:
-        UserError: λ is no finite number.
+        UserError: λ is not a finite number.
     """
 
     skips_frames = True
@@ -52,23 +52,23 @@ class FrameSkipping(DecisionProblem):
         self.lambda_ = lambda_
 
     def prepare(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
-        """Return the episodes with π's patches; π is asked if they have none."""
+        """Return the episodes with π's patches, which are computed if the episodes have none."""
         return episodes if isinstance(episodes, SkippableEpisodes) else self.source.choose(episodes)
 
     def local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return f_L's features (B, M[, K], D_L) of π's patches in kept frames, and zeros for skipped ones."""
+        """Return f_L's features (B, M[, K], D_L) of π's patches in kept frames, and zeros in skipped frames."""
         return episodes.local_at(when, action)
 
     def boxes(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return the boxes (B, M, 4) of π's patches, those of skipped frames included."""
+        """Return the boxes (B, M, 4) of π's patches, including those of skipped frames."""
         return self.spaces.boxes(self.prepare(episodes).patches_at(when))
 
     def kept(self, action: Tensor) -> Tensor:
-        """Return whether the frame is kept: (B, M) bool."""
+        """Return whether each frame is kept: (B, M) bool."""
         return action == KEEP
 
     def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return the relative positions (B, M, 2) of π's patches, as π itself observes them."""
+        """Return the relative positions (B, M, 2) of π's patches, as observed by π."""
         return self.spaces.position(self.prepare(episodes).patches_at(when))
 
     def past(self, episodes: EpisodeFeatures) -> Tensor:
@@ -79,47 +79,46 @@ class FrameSkipping(DecisionProblem):
         return before
 
     def probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Return π's probabilities (B, T, A), for which π is asked again; None if π gives none."""
+        """Return π's probabilities (B, T, A) from a new call of π, or None if π has no such distribution."""
         return self.source.ask(self.prepare(rollout.episodes).episodes).probabilities
 
     def reward(self, context: RewardContext) -> Tensor:
-        """Return p(with f_L) − p(without) − λ where the frame is kept, and 0 where it is skipped; (N,)."""
+        """Return the rewards (N,): p(with f_L) − p(without) − λ for a kept frame, and 0 for a skipped frame."""
         return skipping_reward(context, self.lambda_)
 
 
 def skipping_reward(context: RewardContext, lambda_: float) -> Tensor:
-    """p(with f_L) − p(without) − λ where the frame is kept, 0 where it is skipped; (N,)."""
+    """Return p(with f_L) − p(without) − λ for kept frames and 0 for skipped frames, (N,)."""
     zero = context.global_vector.new_zeros(len(context.labels), 1, context.local_dim)
     gain = context.chosen - context.with_local(zero).squeeze(-1) - lambda_
     return torch.where(context.action == KEEP, gain, 0.0)
 
 
 class FrameSkippingVectorEnv(DecisionVectorEnv):
-    """B videos side by side; in each frame of each video π′ decides whether f_L looks at π's patch.
+    """B parallel videos; in each frame of each video, π′ decides whether f_L is run on π's patch.
 
     Observation: what π observes of the current frame: map or vector, motion, time step and the position of π's own last
-    patch, as π's environment has them. Action: 0 (skip) or 1 (keep), (B,) int64. Reward of a kept frame: p(true class |
-    with the patch) − p(true class | without) − λ, both from the same history; of a skipped one: 0. Everything else is
-    as in :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv`.
+    patch, as configured in π's environment. Action: 0 (skip) or 1 (keep), (B,) int64. Reward of a kept frame: p(true
+    class | with the patch) − p(true class | without) − λ, both from the same history. Reward of a skipped frame: 0.
+    Everything else is as in ``DecisionVectorEnv``.
 
-    A source that computes features when asked runs f_L on the kept patches alone; to learn how many they are, it waits
-    for the device.
+    A live source runs f_L on the kept patches only, and synchronises with the device to count them.
 
     Args:
-        patches: π's environment, for its features, f_C, and what π observes and how it acts; and what the arguments
-            below leave open.
-        policy: frozen π, who chooses the patches.
-        lambda_: λ, what a run of f_L costs, in probability of the true class. Below 0 looking is rewarded.
+        patches: π's environment. It defines the features, f_C, and π's observations and actions, and the defaults of
+            the arguments below.
+        policy: frozen π, which chooses the patches.
+        lambda_: λ, the cost of a run of f_L, in probability of the true class. A negative λ rewards keeping.
         num_envs: B, at least 1.
-        shuffle: a new order of videos in every pass; otherwise index order.
-        seed: of the order.
+        shuffle: draw a new order of videos in every pass; False for index order.
+        seed: seed of the order.
         autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED.
-        render_mode: as in patch selection, and so are the others.
-        frames: what to draw on.
+        render_mode: see ``PatchSelectionVectorEnv``.
+        frames: see ``PatchSelectionVectorEnv``.
         max_episode_steps: T.
 
     Raises:
-        UserError: λ is no finite number, or as :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv`.
+        UserError: λ is not a finite number, or an error of ``DecisionVectorEnv``.
     """
 
     problem: FrameSkipping
@@ -160,7 +159,7 @@ class FrameSkippingVectorEnv(DecisionVectorEnv):
     def like(
         self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
     ) -> FrameSkippingVectorEnv:
-        """The same decision problem (π, λ, seed) on other features, with another f_C, for another B."""
+        """Return the same decision problem (π, λ, seed) with other features, another f_C or another B."""
         source = source.patches.source if isinstance(source, SkippableFeatures) else source
         return FrameSkippingVectorEnv(
             self.patches.like(source, classifier or self.classifier),
@@ -174,7 +173,7 @@ class FrameSkippingVectorEnv(DecisionVectorEnv):
 
     @property
     def chosen(self) -> Tensor:
-        """π's grid actions (B, T) or positions (B, T, 2) in the episodes under way.
+        """π's grid actions (B, T) or positions (B, T, 2) in the running episodes.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset.

@@ -1,4 +1,4 @@
-"""The frames that pictures of decisions are drawn on: where an environment of one video finds them."""
+"""Sources of the frames that decisions are drawn on."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureSource, LiveFeatures
 
 Frames = Callable[[int], Tensor]
-"""The frames (T, 3, S, S) uint8 RGB of a video's clip, by its index row."""
+"""Function that returns the frames (T, 3, S, S) uint8 RGB of a video's clip, given its index row."""
 
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """:data:`Frames` that are decoded when asked for, in the dataset's current epoch."""
+    """``Frames`` that are decoded on demand, in the dataset's current epoch."""
 
     dataset: ClipDataset
     """The clips, by index row."""
 
     def __call__(self, video: int) -> Tensor:
-        """The clip of an index row.
+        """Return the clip of an index row.
 
         Raises:
-            UserError: the video cannot be decoded, or is not there.
+            UserError: the video is missing or cannot be decoded.
         """
         clip = self.dataset[video]
         if isinstance(clip, BadClip):
@@ -42,17 +42,17 @@ class ClipFrames:
 
 @dataclass(frozen=True)
 class MapFrames:
-    """:data:`Frames` of a source without videos: grey pictures of its maps e^G."""
+    """``Frames`` of a source without videos: grayscale pictures of its maps e^G."""
 
     source: FeatureSource
     """The maps, by index row."""
 
     def __call__(self, video: int) -> Tensor:
-        """The maps of an index row."""
+        """Return the maps of an index row."""
         maps = self.source.episodes(torch.tensor([video])).global_map[0]
         return map_pictures(maps, self.source.grid.frame_size)
 
 
 def frames_of(source: FeatureSource) -> Frames:
-    """What there is to draw on: the clips of live features, pictures of e^G for any other source."""
+    """Return the frames to draw on: the clips of live features, or pictures of e^G for any other source."""
     return ClipFrames(source.dataset) if isinstance(source, LiveFeatures) else MapFrames(source)

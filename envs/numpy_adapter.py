@@ -1,4 +1,4 @@
-"""Device tensors outside, NumPy inside Gymnasium's wrappers: the conversion of a whole vector environment."""
+"""Conversion of a vector environment of device tensors to NumPy, for Gymnasium's wrappers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Arrays = Any
-"""A NumPy array, or a dict or tuple of such, as the space says."""
+"""A NumPy array, or a dict or tuple of arrays, depending on the space."""
 
 if TYPE_CHECKING:
     _Wrapper = VectorWrapper[Arrays, Arrays, Any, Any, NDArray[Any]]
-else:  # Gymnasium's older versions know no parameters here.
+else:  # In older versions of Gymnasium this class is not generic.
     _Wrapper = VectorWrapper
 
 STATISTICS = ("episode", "_episode")
-"""Names under which an environment tells the return and the length of an episode that has ended."""
+"""Keys of an info that hold the return and the length of a finished episode."""
 
 
 def to_arrays(value: Any) -> Any:
-    """Every tensor in a tree of dicts and tuples as a NumPy array of its own; everything else as it is.
+    """Convert every tensor in a tree of dicts and tuples to a NumPy array; keep everything else.
 
-    Copies, because Gymnasium's wrappers write into what they get, and a view would change the features behind it.
+    The arrays are copies, because Gymnasium's wrappers modify their inputs, and a view would change the features.
     """
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True).numpy()
@@ -42,7 +42,7 @@ def to_arrays(value: Any) -> Any:
 
 
 def to_tensors(value: Any) -> Any:
-    """Every array (list, number) in a tree of dicts and tuples as a tensor of its own, on CPU."""
+    """Convert every array, list or number in a tree of dicts and tuples to a new tensor on CPU."""
     if isinstance(value, Mapping):
         return {name: to_tensors(part) for name, part in value.items()}
     if isinstance(value, tuple):
@@ -51,7 +51,7 @@ def to_tensors(value: Any) -> Any:
 
 
 def list_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """One info per environment from a vector environment's in NumPy, without what an environment does not have."""
+    """Split a vector environment's NumPy info into one info per environment, without entries masked out for it."""
     rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, value in infos.items():
         if name.startswith("_"):
@@ -65,19 +65,19 @@ def list_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
 
 
 class NumpyVectorEnv(_Wrapper):
-    """A vector environment of device tensors as Gymnasium's own vector environments look.
+    """A vector environment of device tensors with the NumPy interface of Gymnasium's vector environments.
 
     Observations, rewards (float64), terminations, truncations and infos are NumPy arrays, ``final_obs`` is an object
     array with one observation for each environment that has one, and actions may be arrays.
 
-    Gymnasium's ``ArrayConversion`` is not used: it needs a package more, does not lay out ``final_obs`` as Gymnasium
-    itself does, and shares memory with the environment. Gymnasium's wrappers of vectors' observations take no
-    SAME_STEP environment, whosever it is; those of rewards and statistics take any.
+    Gymnasium's ``ArrayConversion`` is not used: it needs another package, its layout of ``final_obs`` differs from
+    that of Gymnasium's vector environments, and it shares memory with the environment. Gymnasium's vector observation
+    wrappers reject every SAME_STEP environment; its wrappers for rewards and statistics accept any environment.
 
     Args:
         env: a vector environment of this project.
         statistics: keep the environment's own ``episode`` in the infos; Gymnasium's ``RecordEpisodeStatistics``
-            refuses infos that have it already.
+            rejects infos that already have it.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], *, statistics: bool = False) -> None:
@@ -86,20 +86,20 @@ class NumpyVectorEnv(_Wrapper):
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """As in Gymnasium's own vector environments; what asks for it there asks for it here."""
+        """Autoreset mode, where Gymnasium's vector environments have it."""
         mode: AutoresetMode = self.env.metadata["autoreset_mode"]
         return mode
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The wrapped environment's method or attribute, in NumPy, once for each environment."""
+        """Return the result of the wrapped environment's method or attribute in NumPy, once for each environment."""
         return to_arrays(self.env.call(name, *args, **kwargs))  # type: ignore[attr-defined,no-any-return]
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """The wrapped environment's attribute, once for each environment."""
+        """Return the wrapped environment's attribute, once for each environment."""
         return to_arrays(self.env.get_attr(name))  # type: ignore[attr-defined,no-any-return]
 
     def set_attr(self, name: str, values: Any) -> None:
-        """Sets an attribute of the wrapped environment."""
+        """Set an attribute of the wrapped environment."""
         self.env.set_attr(name, values)  # type: ignore[attr-defined]
 
     def reset(
@@ -113,7 +113,7 @@ class NumpyVectorEnv(_Wrapper):
         self, actions: Arrays
     ) -> tuple[Arrays, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """As the wrapped environment's, in NumPy."""
-        with contextlib.suppress(TypeError, ValueError):  # what holds no numbers is the environment's to refuse
+        with contextlib.suppress(TypeError, ValueError):  # the environment rejects non-numeric actions
             actions = to_tensors(actions)
         observation, reward, terminated, truncated, info = self.env.step(actions)
         return (
@@ -139,8 +139,8 @@ class NumpyVectorEnv(_Wrapper):
 
 
 def to_numpy(env: VectorEnv[Any, Any, Any], *, statistics: bool = False) -> NumpyVectorEnv:
-    """The environment in NumPy, for Gymnasium's vector wrappers and for agents without torch.
+    """Return the environment in NumPy, for Gymnasium's vector wrappers and for agents without torch.
 
-    ``RecordEpisodeStatistics(to_numpy(env))`` and the like; options as in :class:`NumpyVectorEnv`.
+    Example: ``RecordEpisodeStatistics(to_numpy(env))``. The options are those of ``NumpyVectorEnv``.
     """
     return NumpyVectorEnv(env, statistics=statistics)

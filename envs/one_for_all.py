@@ -1,4 +1,4 @@
-"""Gymnasium's calls to the B environments of a vector environment, where these are one object."""
+"""Gymnasium's calls to the B environments of a vector environment that is one object."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from adafocus_rl.errors import UserError
 
 
 class OneForAll:
-    """``call``, ``get_attr`` and ``set_attr``, as ``SyncVectorEnv`` has them."""
+    """``call``, ``get_attr`` and ``set_attr`` with the interface of ``SyncVectorEnv``."""
 
     num_envs: int
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Calls the method once, or reads the attribute; the result once for each environment."""
+        """Call the method or read the attribute once, and return the result once for each environment."""
         value = getattr(self, name)
         return (value(*args, **kwargs) if callable(value) else value,) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """The attribute, once for each environment."""
+        """Return the attribute, once for each environment."""
         return (getattr(self, name),) * self.num_envs
 
     def set_attr(self, name: str, values: Any) -> None:
-        """Sets the attribute of all environments, to a value or to a list of B equal ones.
+        """Set the attribute of all environments to a value or to a list of B equal values.
 
         Raises:
-            UserError: another number of values, or different ones.
+            UserError: the number of values is not B, or the values differ.
         """
         each = list(values) if isinstance(values, (list, tuple)) else [values]
         same = all(np.array_equal(one, each[0]) for one in each[1:])

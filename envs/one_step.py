@@ -1,4 +1,4 @@
-"""A decision problem step by step: where B episodes are, and one frame on."""
+"""Transitions of a decision problem, one step of B episodes at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def begin(problem: DecisionProblem, videos: Tensor, visits: Tensor, seed: int | 
     """Return new episodes, before their first step.
 
     Args:
-        problem: what is decided.
+        problem: the decision problem.
         videos: (R,) int64 index rows, on CPU.
-        visits: (R,) int64 how often each was seen before, on CPU.
-        seed: of the reward's baseline: of all episodes, or one for each.
+        visits: (R,) int64 number of earlier visits of each video, on CPU.
+        seed: seed of the reward's baseline, for all episodes or one for each.
     """
     episodes = problem.episodes(videos, visits)
     device = problem.source.device
@@ -35,7 +35,7 @@ def begin(problem: DecisionProblem, videos: Tensor, visits: Tensor, seed: int | 
 
 @torch.no_grad()
 def advance(problem: DecisionProblem, running: Running, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Move each episode one frame on; return the rewards (B,) and f_C's logits (B, K)."""
+    """Advance each episode by one frame; return the rewards (B,) and f_C's logits (B, K)."""
     episodes, at, action = running.episodes, running.at, actions[:, None]
     vector = running.current(episodes.global_vector)[:, None]
     local = problem.local(episodes, at, action)
@@ -53,7 +53,7 @@ def observe(problem: DecisionProblem, running: Running) -> Observation:
 
 
 def boxes_seen(problem: DecisionProblem, running: Running, actions: Tensor) -> Tensor:
-    """Return what f_L saw after the last actions (B, …): boxes (B, 4) in pixels, empty where it did not look."""
+    """Return the boxes (B, 4) in pixels that f_L saw after the last actions (B, …); empty where f_L was not run."""
     before = (running.frame - 1).clamp_min(0)[:, None]
     action = actions[:, None]
     return (problem.boxes(running.episodes, before, action) * problem.kept(action)[..., None])[:, 0]

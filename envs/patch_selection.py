@@ -1,4 +1,4 @@
-"""Patch selection as a decision problem: one small patch per frame."""
+"""Patch selection as a decision problem: one patch per frame."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class PatchSelection(DecisionProblem):
-    """Where f_L looks in each frame.
+    """The decision where f_L looks in each frame.
 
     Args:
         source: frozen features.
         classifier: frozen f_C.
-        reward: which reward is paid; None takes the paper's.
-        spaces: what is observed and how a patch is named.
+        reward: the reward; None for the paper's.
+        spaces: observations and actions.
 
     Raises:
-        UserError: unknown reward (with a suggestion), no usable video, a number out of range, or continuous actions on
-            features that hold grid positions only.
+        UserError: the reward is unknown (with a suggestion), no video is usable, a number is out of range, or actions
+            are continuous and the features hold grid positions only.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PatchSelection(DecisionProblem):
 
     @property
     def exogenous(self) -> bool:
-        """Whether observations do not hold the last action."""
+        """Whether observations do not contain the last action."""
         return not self.spaces.config.last_action
 
     def local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
@@ -63,11 +63,11 @@ class PatchSelection(DecisionProblem):
         return self.spaces.position(action)
 
     def probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Return the policy's own."""
+        """Return the policy's own probabilities."""
         return rollout.output.probabilities
 
     def baseline(self, episodes: EpisodeFeatures, visits: Tensor, seed: int | Sequence[int]) -> Tensor:
-        """Return the random patches (B, T, K[, 2]) that the ``random`` reward compares with."""
+        """Return the random patches (B, T, K[, 2]) of the ``random`` reward's baseline."""
         return baseline_actions(
             self.spaces,
             self.reward_config.baseline_positions,
@@ -78,38 +78,37 @@ class PatchSelection(DecisionProblem):
         )
 
     def reward(self, context: RewardContext) -> Tensor:
-        """Return what the configured reward pays, (N,)."""
+        """Return the configured reward, (N,)."""
         return self._reward(context)
 
 
 class PatchSelectionVectorEnv(DecisionVectorEnv):
-    """B videos side by side; in each frame of each video one patch is chosen.
+    """B parallel videos; in each frame of each video, one patch is chosen.
 
     Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
-    ``time_step`` a dict of ``features``, ``last_action`` (B, 2) and ``time_step`` (B, 1)
-    (:class:`~adafocus_rl.envs.spaces.Spaces`). Action: grid position, (B,) int64 in [0, A), or relative position,
-    (B, 2) float32 in [0, 1]². Reward: see :mod:`adafocus_rl.envs.rewards`, (B,) float32. Everything else is as in
-    :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv`.
+    ``time_step`` a dict of ``features``, ``last_action`` (B, 2) and ``time_step`` (B, 1); see ``Spaces``. Action:
+    grid position, (B,) int64 in [0, A), or relative position, (B, 2) float32 in [0, 1]². Reward: see
+    ``adafocus_rl.envs.rewards``, (B,) float32. Everything else is as in ``DecisionVectorEnv``.
 
     Args:
         source: frozen features.
         classifier: frozen f_C, moved to the features' device and put in eval mode.
         num_envs: B, at least 1.
-        reward: which reward is paid.
-        action_space: ``grid`` or ``continuous``; see :class:`~adafocus_rl.envs.spaces.SpaceConfig`, also for the next.
+        reward: the reward.
+        action_space: ``grid`` or ``continuous``; see ``SpaceConfig`` for this and the next four arguments.
         observation: ``map`` or ``vector``.
-        last_action: whether the last action is observed, too.
-        time_step: whether the time step is observed, too.
-        motion: whether the map has a channel more: the difference to the frame before.
-        shuffle: a new order of videos in every pass; otherwise index order.
-        seed: of the order and of the baseline's random patches.
+        last_action: also observe the last action.
+        time_step: also observe the time step.
+        motion: add a channel to the map: the difference to the previous frame.
+        shuffle: draw a new order of videos in every pass; False for index order.
+        seed: seed of the order and of the baseline's random patches.
         autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED.
-        render_mode: ``rgb_array``: :meth:`render` returns B pictures.
-        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
-        max_episode_steps: T, which it cannot change; Gymnasium hands it over with a specification.
+        render_mode: ``rgb_array``: ``render`` returns B pictures.
+        frames: frames to draw on; None for the clips of live features, or pictures of e^G for any other source.
+        max_episode_steps: T; no other value is accepted. Gymnasium passes it from a specification.
 
     Raises:
-        UserError: as :class:`PatchSelection` and :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv`.
+        UserError: see ``PatchSelection`` and ``DecisionVectorEnv``.
     """
 
     problem: PatchSelection
@@ -153,13 +152,13 @@ class PatchSelectionVectorEnv(DecisionVectorEnv):
 
     @property
     def reward_config(self) -> RewardConfig:
-        """Which reward is paid."""
+        """The configuration of the reward."""
         return self.problem.reward_config
 
     def like(
         self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
     ) -> PatchSelectionVectorEnv:
-        """The same decision problem (reward, spaces, seed) on other features, with another f_C, for another B."""
+        """Return the same decision problem (reward, spaces, seed) with other features, another f_C or another B."""
         return PatchSelectionVectorEnv(
             source,
             classifier or self.classifier,

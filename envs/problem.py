@@ -1,9 +1,9 @@
-"""What a decision problem is: what is observed, what can be chosen, what f_L sees of it, and what is paid.
+"""Base class of decision problems: observations, actions, the input of f_L and f_C, and rewards.
 
 A problem describes transitions on frozen features and holds no episodes. The same methods serve one step of B
-environments (:mod:`adafocus_rl.envs.one_step`) and all steps of whole episodes
-(:mod:`adafocus_rl.envs.whole_episodes`), and :class:`~adafocus_rl.envs.vector_env.DecisionVectorEnv` runs any problem.
-To add one, subclass :class:`DecisionProblem` and implement ``local``, ``boxes`` and ``reward``.
+environments (``adafocus_rl.envs.one_step``) and all steps of whole episodes
+(``adafocus_rl.envs.whole_episodes``), and ``DecisionVectorEnv`` runs any problem.
+To add one, subclass ``DecisionProblem`` and implement ``local``, ``boxes`` and ``reward``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class DecisionProblem(ABC):
         """Return actions of any kind as a tensor on the features' device.
 
         Raises:
-            UserError: as :func:`~adafocus_rl.envs.actions.check_actions`.
+            UserError: as ``check_actions``.
         """
         return check_actions(self.action_space, actions, shape, self.source.device)
 
@@ -162,7 +162,7 @@ class DecisionProblem(ABC):
             vector: their global vectors (B, M, D_G).
             history: f_C's states before them, (B, M, H).
             states: f_C's states after them, (B, M, H).
-            baseline: :meth:`baseline` of these frames, (B, M, K, …).
+            baseline: ``baseline`` of these frames, (B, M, K, …).
             action: actions taken, (B, M, …).
         """
 

@@ -121,7 +121,7 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFo
 
 
 def draw_caption(picture: Picture, text: str) -> Picture:
-    """Adds a white bar below a picture, with one line of text as large as its width allows, of 11 to 28 pixels.
+    """Add a white bar below a picture, with one line of text as large as its width allows, of 11 to 28 pixels.
 
     Args:
         picture: (H, W, 3) uint8 RGB; not changed.
@@ -159,7 +159,7 @@ def draw_step(
         confidence: probability of the true class after the step; None before the first.
         box: the chosen patch.
         true_box: where the object is.
-        min_side: as in :func:`draw_boxes`.
+        min_side: as in ``draw_boxes``.
 
     Returns:
         (H', W', 3) uint8 RGB; its size depends on the frame's alone.
@@ -180,7 +180,7 @@ def map_pictures(maps: Tensor, side: int) -> Tensor:
 def _shade(
     image: Image.Image, heat: NDArray[np.floating], cells: Sequence[tuple[float, float, float, float]], scale: int
 ) -> None:
-    """Lays colour over an image in place, the denser the likelier."""
+    """Lay colour over an image in place, the denser the likelier."""
     mask = Image.new("L", image.size)
     pen = ImageDraw.Draw(mask)
     most = float(heat.max()) or 1.0

@@ -1,9 +1,8 @@
-"""Whole episodes: what a policy is asked, what it answers, and what comes of it.
+"""Interface of policies and of rollouts of whole episodes.
 
-A policy declares how it can be asked by the methods it has. :class:`Policy` (``act``) takes the observations of a whole
-episode at once; they are known beforehand, because no action changes them. With ``last_action``, though, an observation
-holds what the policy itself chose before: then it is asked frame by frame, and has to be a :class:`StepPolicy`
-(``act_step``), too.
+A ``Policy`` (``act``) receives the observations of a whole episode at once, because no action changes them. With
+``last_action``, however, an observation contains the policy's own previous action. The policy then acts frame by
+frame, and has to be a ``StepPolicy`` (``act_step``) as well.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ Info = dict[str, Tensor]
 
 @dataclass(kw_only=True)
 class PolicyOutput:
-    """What a policy says of whole episodes, or of one step of each (then without the axis T).
+    """Output of a policy for whole episodes, or for one step of each (then without the axis T).
 
     Attributes:
         action: (B, T) int64 on the grid; (B, T, 2) float32 positions if actions are continuous, clipped to [0, 1]².
         log_prob: (B, T) of the actions, for agents that learn; else None.
         value: (B, T) state values; else None.
-        sample: what was drawn, in the shape of the actions, where actions are clipped to their space; ``log_prob`` is
-            of this. None: the actions themselves.
+        sample: the samples before actions are clipped to their space, in the shape of the actions; ``log_prob``
+            refers to them. None if they are the actions themselves.
         probabilities: (B, T, A) of all choices, for pictures; None where there is no such distribution.
     """
 
@@ -45,27 +44,27 @@ class PolicyOutput:
 
 
 class Policy(Protocol):
-    """Anything that can act on whole episodes; every agent of the project is one."""
+    """Anything that acts on whole episodes; every agent of the project is a policy."""
 
     def act(self, observation: Observation, info: Info, *, deterministic: bool) -> PolicyOutput:
-        """Actions (B, T[, 2]) for observations (B, T, …), which may be a dict of such."""
+        """Return actions (B, T[, 2]) for observations (B, T, …) or a dict of observations."""
         ...
 
 
 @runtime_checkable
 class StepPolicy(Protocol):
-    """Anything that can act frame by frame, for observations that depend on the actions before."""
+    """Anything that acts frame by frame, for observations that depend on previous actions."""
 
     def act_step(
         self, observation: Observation, state: Any, info: Info, *, deterministic: bool
     ) -> tuple[PolicyOutput, Any]:
-        """Actions (B[, 2]) for one frame's observations (B, …), and the state for the next frame.
+        """Return actions (B[, 2]) for one frame's observations (B, …), and the state for the next frame.
 
         Args:
-            observation: of the frame.
-            state: what the call before returned; None in the first frame of the episodes.
-            info: of the whole episodes, the same in every frame.
-            deterministic: the best action instead of a sample.
+            observation: observations of the frame.
+            state: state returned by the previous call; None in the first frame of the episodes.
+            info: info of the whole episodes, the same in every frame.
+            deterministic: take the best action instead of a sample.
         """
         ...
 
@@ -78,8 +77,8 @@ class Rollout:
         episodes: the features behind them.
         info: facts about the videos.
         observation: (B, T, …), or a dict of such.
-        output: what the policy said, actions included.
-        reward: (B, T) float32; empty (B, 0) when it was not asked for.
+        output: output of the policy, including the actions.
+        reward: (B, T) float32; empty (B, 0) if it was not requested.
         logits: (B, T, K) of f_C after every step; the last step is the prediction.
     """
 

@@ -17,13 +17,13 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class EpisodeSampler:
-    """Takes whole episodes of a problem, and says of them what was chosen.
+    """Computes whole episodes of a problem, and describes the actions in them.
 
     Args:
-        problem: what is decided.
-        num_envs: B, videos at a time.
-        shuffle: a new order of videos in every pass; otherwise index order.
-        seed: of the order, and of the random actions that a reward compares with.
+        problem: the decision problem.
+        num_envs: B, number of videos at a time.
+        shuffle: draw a new order of videos in every pass; False for index order.
+        seed: seed of the order and of the random actions of the reward's baseline.
     """
 
     def __init__(self, problem: DecisionProblem, *, num_envs: int, shuffle: bool, seed: int) -> None:
@@ -65,16 +65,16 @@ class EpisodeSampler:
     def decide(
         self, policy: Policy | StepPolicy, episodes: EpisodeFeatures, info: Info, *, deterministic: bool = False
     ) -> tuple[Observation, PolicyOutput]:
-        """A policy's choices in whole episodes and nothing else: no f_L, no f_C, no reward.
+        """Return a policy's actions in whole episodes, without f_L, f_C or rewards.
 
         One call of ``policy.act``; where observations hold the policy's own last action, one of ``policy.act_step``
         per frame.
 
         Args:
-            policy: who chooses.
+            policy: the policy that acts.
             episodes: features to act on; any B.
-            info: of :meth:`info`.
-            deterministic: the policy's best actions instead of samples.
+            info: result of ``info``.
+            deterministic: take the policy's best actions instead of samples.
 
         Returns:
             Observations (B, T, …), and the policy's output.
@@ -85,7 +85,7 @@ class EpisodeSampler:
         return decide(self.problem, policy, episodes, info, deterministic=deterministic)
 
     def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
-        """What f_C sees of f_L in whole episodes, (B, T, D_L), after the actions (B, T, …)."""
+        """Return the f_L features (B, T, D_L) that f_C receives in whole episodes, given the actions (B, T, …)."""
         return self.problem.local(self.problem.prepare(episodes), self.problem.all_steps(episodes), action)
 
     def rollout(
@@ -97,7 +97,7 @@ class EpisodeSampler:
         deterministic: bool = False,
         with_reward: bool = True,
     ) -> Rollout:
-        """B whole episodes at once, the same numbers as step by step.
+        """Return B whole episodes, computed at once, with the same numbers as step by step.
 
         One sequence call of the policy, one of f_C, and one batched cell call for all baselines on the states before
         each step; where observations hold the policy's own last action, the policy alone is called once per frame.
@@ -105,7 +105,7 @@ class EpisodeSampler:
         taken.
 
         Args:
-            policy: who chooses.
+            policy: the policy that acts.
             episodes: features to act on; any B.
             visit: how often these episodes were seen before; other visits have other random baselines.
             deterministic: the policy's best actions instead of samples.
@@ -128,7 +128,7 @@ class EpisodeSampler:
         )
 
     def rollouts(self, policy: Policy | StepPolicy, *, epoch: int) -> Iterator[Rollout]:
-        """One pass over all videos in batches of at most B, sampled.
+        """Yield one pass over all videos in batches of at most B, with sampled actions.
 
         The order (the source's own, by its seed) and the baselines belong to ``epoch``.
         """
@@ -136,18 +136,18 @@ class EpisodeSampler:
             yield self.rollout(policy, episodes=episodes, visit=epoch)
 
     def chosen_boxes(self, rollout: Rollout) -> Tensor:
-        """The boxes (B, T, 4) int64 of the patches chosen, in pixels, those of skipped frames included."""
+        """Return the boxes (B, T, 4) int64 in pixels of the chosen patches, including those of skipped frames."""
         episodes = self.problem.prepare(rollout.episodes)
         return self.problem.boxes(episodes, self.problem.all_steps(episodes), rollout.output.action)
 
     def kept_frames(self, rollout: Rollout) -> Tensor:
-        """(B, T) bool: whether f_L looked at the frame."""
+        """Return whether f_L was run on each frame: (B, T) bool."""
         return self.problem.kept(rollout.output.action)
 
     def patch_probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Probabilities (B, T, A) of the grid's positions; None if the policy that chose the patches gives none."""
+        """Return probabilities (B, T, A) of the grid; None if the policy that chose the patches has none."""
         return self.problem.probabilities(rollout)
 
     def _baseline_seed(self, places: Sequence[int]) -> int | list[int]:
-        """The seed that these environments share, or one for each."""
+        """Return the seed that these environments share, or one for each."""
         return self.seed if self._orders.all_shared else self._orders.seeds(places)

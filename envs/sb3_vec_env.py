@@ -27,8 +27,8 @@ class SB3VecEnv(VecEnv):
     ``r`` and length ``l`` (so that SB3 logs them without a monitor). What the next episode is about is in
     ``reset_infos``.
 
-    All environments share one order of videos, so one seed is enough: :meth:`seed` passes it to the next
-    :meth:`reset`. Options are given per environment, ``set_options([{"video": row}, …])``, to choose the videos.
+    All environments share one order of videos, so one seed is enough: ``seed`` passes it to the next
+    ``reset``. Options are given per environment, ``set_options([{"video": row}, …])``, to choose the videos.
 
     Args:
         env: a vector environment of this project, of device tensors, with SAME_STEP autoreset.
@@ -51,7 +51,7 @@ class SB3VecEnv(VecEnv):
     # ---- acting -------------------------------------------------------------------------------------------------
 
     def reset(self) -> Any:
-        """Starts new episodes; a seed and options that were set before are used once.
+        """Start new episodes; a seed and options that were set before are used once.
 
         Returns:
             First observations, (B, …) float32 or a dict of such.
@@ -63,11 +63,11 @@ class SB3VecEnv(VecEnv):
         return observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Remembers the actions (B, …)."""
+        """Remember the actions (B, …)."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Takes the step: observations (B, …), rewards (B,), ends of episodes (B,) and B infos."""
+        """Take the step; return observations (B, …), rewards (B,), ends of episodes (B,) and B infos."""
         observation, reward, terminated, truncated, vector_info = self._numpy.step(self._actions)
         infos = list_infos(vector_info, self.num_envs)
         done = terminated | truncated
@@ -78,12 +78,12 @@ class SB3VecEnv(VecEnv):
         return observation, reward.astype(np.float32), done, infos
 
     def get_images(self) -> list[Picture | None]:
-        """A picture of each environment, for :meth:`render` and SB3's ``VecVideoRecorder``."""
+        """A picture of each environment, for ``render`` and SB3's ``VecVideoRecorder``."""
         pictures: Any = self.env.render()
         return [None] * self.num_envs if pictures is None else list(pictures)
 
     def close(self) -> None:
-        """Closes the environment."""
+        """Close the environment."""
         self.env.close()
 
     def _vector_options(self) -> dict[str, Any] | None:
@@ -108,13 +108,13 @@ class SB3VecEnv(VecEnv):
         return self._each(getattr(self.env, attr_name), indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Sets the environment's attribute, which is that of all indices."""
+        """Set the environment's attribute, which is that of all indices."""
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Calls the environment's method once; its result once for each index."""
+        """Call the environment's method once; its result once for each index."""
         return self._each(getattr(self.env, method_name)(*method_args, **method_kwargs), indices)
 
     def env_is_wrapped(

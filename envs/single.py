@@ -29,7 +29,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
     Observation, action and reward are those of one row of the vector environment, which does all the work: a NumPy
-    observation (or a dict of such), an action of :attr:`action_space`, a float. Maps are flattened (channel, row,
+    observation (or a dict of such), an action of ``action_space``, a float. Maps are flattened (channel, row,
     column), because Stable-Baselines3 takes everything of three axes for an image of bytes; and infinite bounds of
     spaces are float32's own limits.
 
@@ -43,7 +43,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
 
     Args:
         env: with ``num_envs=1`` and DISABLED autoreset.
-        render_mode: ``rgb_array``: :meth:`render` returns a picture (H, W, 3) uint8; ``human``: every reset and step
+        render_mode: ``rgb_array``: ``render`` returns a picture (H, W, 3) uint8; ``human``: every reset and step
             shows it in a window.
         flatten: False keeps maps (C, h, w).
         frames: what to draw on; None takes what the vector environment draws on.
@@ -82,7 +82,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         self._step = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
-        """Starts the next video's episode.
+        """Start the next video's episode.
 
         Args:
             seed: starts the order of videos and the baseline's random numbers anew.
@@ -100,7 +100,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         return self._observation(observation), self._single_info(info)
 
     def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
-        """Takes one action.
+        """Take one action.
 
         Raises:
             UserError: the action is of another shape or kind than the action space says, or out of range. Coordinates
@@ -130,7 +130,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         return self._draw() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Closes the window, if there is one."""
+        """Close the window, if there is one."""
         if self._window is not None:
             self._window.close()
 
@@ -180,13 +180,13 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
 
 
 class PatchSelectionEnv(DecisionEnv):
-    """Patch selection one video at a time: one row of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`."""
+    """Patch selection one video at a time: one row of ``PatchSelectionVectorEnv``."""
 
     env: PatchSelectionVectorEnv
 
 
 class FrameSkippingEnv(DecisionEnv):
-    """Frame skipping (π′) one video at a time: one row of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+    """Frame skipping (π′) one video at a time: one row of ``FrameSkippingVectorEnv``.
 
     An action is 0 (skip) or 1 (keep). ``render()`` draws π's patch if the frame was kept.
     """

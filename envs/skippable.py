@@ -50,7 +50,7 @@ class SkippableEpisodes(EpisodeFeatures):
         return self.patches[torch.arange(len(self), device=step.device)[:, None], step]
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """f_L features of the chosen patches where ``action`` is :data:`KEEP`, zeros where it is :data:`SKIP`."""
+        """f_L features of the chosen patches where ``action`` is ``KEEP``, zeros where it is ``SKIP``."""
         steps = step if action.ndim == step.ndim else step[..., None].expand_as(action)
         steps = steps.flatten(1)
         local = self.episodes.kept_local_at(steps, self.patches_at(steps), action.flatten(1) == KEEP)
@@ -69,22 +69,22 @@ class SkippableEpisodes(EpisodeFeatures):
         return SkippableEpisodes(self.episodes.clone(), self.patches.clone())
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
-        """Puts the videos of ``other`` in the place of some of these."""
+        """Put the videos of ``other`` in the place of some of these."""
         assert isinstance(other, SkippableEpisodes)
         self.episodes.overwrite(rows, other.episodes)
         self.patches.index_copy_(0, rows, other.patches)
 
 
 class SkippableFeatures:
-    """A :class:`~adafocus_rl.features.source.FeatureSource` whose episodes are :class:`SkippableEpisodes`.
+    """A ``FeatureSource`` whose episodes are ``SkippableEpisodes``.
 
-    π is asked for its best patches; one that draws lots has those of each video's first visit. On a bank, where a
-    video looks the same in every epoch, it is asked once per video and not again.
+    π chooses its best patches; a random π has the patches of each video's first visit. On a bank, in which a video is
+    the same in every epoch, π runs once per video.
 
     Args:
         patches: π's decision problem: the features, and what π observes of them.
         policy: frozen π.
-        batch_size: videos for which π is asked at once, where it is asked for all of them.
+        batch_size: number of videos per call of π, where π runs on all of them.
     """
 
     def __init__(self, patches: DecisionProblem, policy: Policy | StepPolicy, *, batch_size: int) -> None:
@@ -121,11 +121,11 @@ class SkippableFeatures:
             yield self._with_patches(episodes)
 
     def choose(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
-        """Asks π for its patches in any episodes, those of another source, say."""
+        """Return any episodes, for example of another source, with the patches that π chooses in them."""
         return SkippableEpisodes(episodes, self.ask(episodes).action)
 
     def ask(self, episodes: EpisodeFeatures) -> PolicyOutput:
-        """What π says of any episodes; one sequence call, unless π observes its own last action."""
+        """Return π's output for any episodes; one sequence call, unless π observes its own last action."""
         info = self.patches.info(episodes, torch.zeros_like(episodes.videos))
         return decide(self.patches, self.policy, episodes, info, deterministic=True)[1]
 

@@ -19,7 +19,7 @@ ActionKind = Literal["grid", "continuous"]
 ObservationKind = Literal["map", "vector"]
 
 Observation: TypeAlias = Any
-"""A tensor of features, or a dict of tensors where the options ask for more (:class:`Spaces`)."""
+"""A tensor of features, or a dict of tensors where the options ask for more (``Spaces``)."""
 
 NOWHERE = -1.0
 """Both coordinates of the last action before the first step."""

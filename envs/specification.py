@@ -1,4 +1,4 @@
-"""What Gymnasium writes down of an environment, and the length of its episodes, which only a run knows."""
+"""Gymnasium's specification of an environment, with the length of its episodes, which only a run knows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adafocus_rl.features.source import FeatureSource
 
 
 class Specified:
-    """``spec`` with ``max_episode_steps`` = T, for whoever reads it there, ``TimeAwareObservation`` say.
+    """``spec`` with ``max_episode_steps`` = T, for example for ``TimeAwareObservation``.
 
     It is set here, and not where the id is registered, because T is the run's. By then Gymnasium has made the
     environment, and puts no ``TimeLimit`` around what ends by itself. Where one is (``gymnasium.make(env.spec)``), the
@@ -24,7 +24,7 @@ class Specified:
     @property
     @abstractmethod
     def source(self) -> FeatureSource:
-        """The features, which say T."""
+        """The features, which define T."""
 
     @property
     def spec(self) -> EnvSpec | None:

@@ -1,8 +1,8 @@
 """The vector environment of all decision problems, step by step and whole episodes at once.
 
-Observations are *exogenous*: the map of frame t+1 comes whatever was chosen at t. So the environment offers two
-ways to the same numbers: :meth:`DecisionVectorEnv.step`, and :meth:`DecisionVectorEnv.rollout
-<adafocus_rl.envs.sampler.EpisodeSampler.rollout>`, which takes whole episodes without a Python loop over time or batch.
+Observations are *exogenous*: the map of frame t+1 does not depend on the action at t. So the environment offers two
+ways to the same numbers: ``DecisionVectorEnv.step``, and ``DecisionVectorEnv.rollout``, which computes whole episodes
+without a Python loop over time or batch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
-    """B videos side by side; one step is one frame; an episode is the T frames of a clip.
+    """B parallel videos; one step is one frame, and an episode is the T frames of a clip.
 
     What is observed, what can be chosen and what is paid is the problem's; everything else is the same for all of them
     and is here. Termination: after the last frame; never truncated. Everything is a torch tensor on the features'
@@ -48,15 +48,15 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
     seconds ``t`` it took, as from Gymnasium's ``RecordEpisodeStatistics``.
 
     Args:
-        problem: what is decided.
+        problem: the decision problem.
         num_envs: B, at least 1.
-        shuffle: a new order of videos in every pass; otherwise index order.
-        seed: of the order, and of the random actions that a reward compares with.
+        shuffle: draw a new order of videos in every pass; False for index order.
+        seed: seed of the order and of the random actions of the reward's baseline.
         autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
             ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
-        render_mode: ``rgb_array``: :meth:`render` returns B pictures.
-        frames: what to draw on; None takes the clips of live features, and of any other source pictures of e^G.
-        max_episode_steps: T, which it cannot change; Gymnasium hands it over with a specification.
+        render_mode: ``rgb_array``: ``render`` returns B pictures.
+        frames: frames to draw on; None for the clips of live features, or pictures of e^G for any other source.
+        max_episode_steps: T; no other value is accepted. Gymnasium passes it from a specification.
 
     Raises:
         UserError: an unknown render mode, another length of episodes, or fewer than one environment.
@@ -111,7 +111,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Starts new episodes.
+        """Start new episodes.
 
         Args:
             seed: an int starts the order of videos, which all environments share, and the baseline's random numbers
@@ -122,7 +122,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
                 count as never seen before; rows of environments that go on are not looked at).
 
         Returns:
-            Current observations (B, …), and an info with the names of :data:`~adafocus_rl.envs.rollout.Info`, which
+            Current observations (B, …), and an info with the names of ``Info``, which
             the environments that were reset have.
 
         Raises:
@@ -142,7 +142,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return observe(self.problem, running), self._vector_info(running.info, wanted.mask)
 
     def step(self, actions: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Takes one action in each video: (B,) int64, or (B, 2) float32 if actions are continuous.
+        """Take one action in each video: (B,) int64, or (B, 2) float32 if actions are continuous.
 
         Returns:
             observation (B, …), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
@@ -204,7 +204,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._pictures.draw_all(running, self.last_boxes(), logits)
 
     def last_boxes(self) -> Tensor | None:
-        """What f_L saw in the last step: boxes (B, 4) in pixels, empty where it did not look; None before any step."""
+        """Return the boxes (B, 4) in pixels that f_L saw in the last step, empty where not run; None before any."""
         if self._running is None or self._last_step is None:
             return None
         return boxes_seen(self.problem, self._running, self._last_step[0])
@@ -215,7 +215,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._running
 
     def _begin(self, rows: NDArray[np.int64], videos: Tensor | None = None) -> Running:
-        """New episodes in some environments: the next in their order, or of given index rows (R,)."""
+        """Begin new episodes in some environments: the next ones in their order, or those of given index rows (R,)."""
         places = rows.tolist()
         if videos is None:
             videos, visits = self._orders.take(places)
@@ -230,7 +230,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._running
 
     def _vector_info(self, values: dict[str, Any], mask: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """An info that the environments of a mask (B,) have; all of them without one."""
+        """Return an info that holds for the environments of a mask (B,), or for all environments without a mask."""
         device = self.problem.source.device
         has = host_mask(np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask, device)
         return {**values, **{f"_{name}": has for name in values}}

@@ -1,6 +1,6 @@
 """A decision problem in whole episodes at once, without a Python loop over time or batch.
 
-The numbers are those that :mod:`adafocus_rl.envs.one_step` gives step by step.
+The numbers are those that ``adafocus_rl.envs.one_step`` gives step by step.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def roll_out(
     states before each step.
 
     Args:
-        problem: what is decided.
-        policy: who decides.
+        problem: the decision problem.
+        policy: the policy that acts.
         episodes: features of B videos, of any source.
         visits: (B,) int64 how often each was seen before, on the features' device.
         seed: of the reward's baseline: of all episodes, or one for each.
@@ -43,7 +43,7 @@ def roll_out(
         with_reward: False skips the reward and its baseline.
 
     Raises:
-        UserError: as :func:`decide`, or the policy's actions are not in the problem's space.
+        UserError: as ``decide``, or the policy's actions are not in the problem's space.
     """
     episodes = problem.prepare(episodes)
     info = problem.info(episodes, visits)
@@ -75,14 +75,13 @@ def decide(
     *,
     deterministic: bool,
 ) -> tuple[Observation, PolicyOutput]:
-    """Return a policy's observations of whole episodes, and its choices.
+    """Return a policy's observations and actions in whole episodes.
 
-    One call where observations are exogenous; one call per frame, which nothing can spare, where they are not.
+    One call for whole episodes if observations are exogenous; otherwise one call per frame.
 
     Args:
-        problem: what is observed and chosen.
-        policy: a :class:`~adafocus_rl.envs.Policy`, or a :class:`~adafocus_rl.envs.StepPolicy` where observations hold
-            the policy's own last action.
+        problem: the decision problem.
+        policy: a ``Policy``, or a ``StepPolicy`` if observations contain the policy's own last action.
         episodes: features of B episodes.
         info: facts about them.
         deterministic: take the best actions instead of samples.
@@ -91,7 +90,7 @@ def decide(
         Observations (B, T, …), and the policy's output.
 
     Raises:
-        UserError: the policy has to be asked frame by frame and cannot be.
+        UserError: the policy has to act frame by frame and has no ``act_step``.
     """
     spaces = problem.spaces
     features = spaces.features(episodes)

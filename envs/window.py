@@ -15,7 +15,7 @@ class Window:
 
     Args:
         title: of the window.
-        fps: pictures per second; :meth:`show` waits that long.
+        fps: pictures per second; ``show`` waits that long.
 
     Raises:
         UserError: this OpenCV has no windows, or there is no screen.
@@ -46,7 +46,7 @@ class Window:
             )
 
     def show(self, picture: Picture) -> None:
-        """Shows an RGB picture (H, W, 3), and waits for one period."""
+        """Show an RGB picture (H, W, 3), and wait for one period."""
         if self._hidden:
             return
         cv2 = opencv()
@@ -55,7 +55,7 @@ class Window:
         self._shown = True
 
     def close(self) -> None:
-        """Closes the window; again is no mistake."""
+        """Close the window; closing it twice has no effect."""
         if self._shown:
             opencv().destroyWindow(self.title)
             self._shown = False

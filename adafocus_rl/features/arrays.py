@@ -50,7 +50,7 @@ class ArrayWriter:
         self._write(header.getbuffer())
 
     def put(self, at: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Writes rows; those that were passed over hold the fill value.
+        """Write rows; those that were passed over hold the fill value.
 
         Args:
             at: (R,) where they belong, ascending, after all that were written.
@@ -66,7 +66,7 @@ class ArrayWriter:
         self.rows = last
 
     def finish(self) -> None:
-        """Fills up, and flushes to the disk."""
+        """Fill up, and flush to the disk."""
         self._skip_to(self.shape[0])
         with naming(self.path):
             os.fsync(self._file.fileno())
@@ -78,7 +78,7 @@ class ArrayWriter:
         self.rows = max(self.rows, row)
 
     def close(self) -> None:
-        """Closes the file, whole or not."""
+        """Close the file, whole or not."""
         self._file.close()
 
     def _write(self, data: memoryview) -> None:
@@ -128,7 +128,7 @@ REDO = "delete its shard's folder and finish the bank with `adafocus features bu
 
 
 def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
-    """Compares an array's file with its shard's done mark, if that has checksums.
+    """Compare an array's file with its shard's done mark, if that has checksums.
 
     Raises:
         UserError: the content is not what was written.

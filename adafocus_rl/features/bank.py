@@ -29,7 +29,7 @@ RESIDENT_SHARE = 0.5
 
 
 class BankEpisodes(EpisodeFeatures):
-    """A batch of rows of a :class:`FeatureBank`; large tables are read only when asked for.
+    """A batch of rows of a ``FeatureBank``; large tables are read only when asked for.
 
     Args:
         bank: where the rows are.
@@ -74,14 +74,14 @@ class BankEpisodes(EpisodeFeatures):
 
 
 class FeatureBank:
-    """Opens complete tables of a store; a :class:`~adafocus_rl.features.source.FeatureSource`.
+    """Opens complete tables of a store; a ``FeatureSource``.
 
     Args:
         store: where the tables lie; the folder of a store that is not shared will do.
         device: where features are wanted.
-        seed: of the shuffled order of :meth:`batches`.
+        seed: of the shuffled order of ``batches``.
         expected: manifests of the tables to open, by name
-            (:func:`~adafocus_rl.features.expected.expected_manifests`), which the tables must have; None opens all
+            (``expected_manifests``), which the tables must have; None opens all
             tables that are there, as they are.
         resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them when they
             take at most half of the free memory ("auto").
@@ -92,7 +92,7 @@ class FeatureBank:
         resident: whether the tables are held on the device.
 
     What is verified on opening: the checksums of manifests, done marks and the small arrays of ``clips``, and header
-    and size of the large arrays, whose content :func:`~adafocus_rl.features.verify.verify_tables` looks at.
+    and size of the large arrays, whose content ``verify_tables`` looks at.
 
     Raises:
         UserError: when a table is missing, stale (the entry that differs is named), incomplete or damaged.
@@ -224,7 +224,7 @@ def _failed(tables: Iterable[StoredTable]) -> tuple[list[tuple[str, str]], list[
 
 
 def _check_tables(folder: Path, tables: Mapping[str, StoredTable]) -> None:
-    """Makes sure that the tables that every bank has are there, with axes that belong together."""
+    """Make sure that the tables that every bank has are there, with axes that belong together."""
     axes = {"global_map": 3, "global_vector": 1, "local": 2, "full": 1}
     for name in (CLIPS, *axes):
         if name not in tables:

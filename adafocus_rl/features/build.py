@@ -37,7 +37,7 @@ def build_bank(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Builds, or finishes building, tables of a store; tables that are complete are left as they are.
+    """Build, or finish building, tables of a store; tables that are complete are left as they are.
 
     Whatever is missing is filled in one pass: each video is decoded once, and each encoder runs once on it. A video
     that cannot be decoded is left out and named in the done marks; once mended, it comes in with ``overwrite``.
@@ -50,7 +50,7 @@ def build_bank(
         workers: decoding processes.
         shard_videos: videos in one shard, the unit of resuming; tables that are there keep theirs.
         chunk_videos: videos encoded at once; bounds memory.
-        tables: what to build; ``clips`` is always built with it. A method adds its own to :data:`DEFAULT_TABLES`.
+        tables: what to build; ``clips`` is always built with it. A method adds its own to ``DEFAULT_TABLES``.
         overwrite: discard these tables and build them anew.
         progress: called with (videos done, videos in all).
 

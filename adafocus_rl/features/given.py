@@ -15,7 +15,7 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 class GivenClips:
-    """A :class:`~adafocus_rl.features.source.FeatureSource` of tensors; encoded when asked.
+    """A ``FeatureSource`` of tensors; encoded when asked.
 
     Args:
         recognizer: f_G, f_L and the patch grid; put in eval mode, used without gradients on its own device.
@@ -59,7 +59,7 @@ class GivenClips:
         return torch.arange(len(self.clips))
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
-        """Encodes these clips now; they are the same in every epoch, and all are labelled 0."""
+        """Encode these clips now; they are the same in every epoch, and all are labelled 0."""
         clips = self.clips[videos.to(self.clips.device)]
         batch = ClipBatch.unlabelled(clips, self.num_classes, rows=videos)
         return LiveEpisodes(self.recognizer, batch, device=self.device)

@@ -54,11 +54,11 @@ class LiveEpisodes(EpisodeFeatures):
         return self.clips.flatten(0, 1)
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """Crops and encodes the patches now."""
+        """Crop and encode the patches now."""
         return self.local_at_origin(step, self.recognizer.grid.action_origin(action))
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
-        """Crops and encodes the patches now."""
+        """Crop and encode the patches now."""
         return self.local_at_origin(step, self.recognizer.grid.origin(position))
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class LiveEpisodes(EpisodeFeatures):
 
     @torch.no_grad()
     def kept_local_at(self, step: Tensor, patch: Tensor, keep: Tensor) -> Tensor:
-        """Crops and encodes the kept patches only, and calls f_L not at all when there are none.
+        """Crop and encode the kept patches only; f_L is not called if there are none.
 
         How many they are has to be known on the host: this waits for the device.
         """
@@ -85,7 +85,7 @@ class LiveEpisodes(EpisodeFeatures):
 
     @torch.no_grad()
     def full(self) -> Tensor:
-        """Encodes the whole frames now."""
+        """Encode the whole frames now."""
         return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
 
     @torch.no_grad()
@@ -96,13 +96,13 @@ class LiveEpisodes(EpisodeFeatures):
 
 
 class LiveFeatures:
-    """A :class:`~adafocus_rl.features.source.FeatureSource` that decodes and encodes on demand.
+    """A ``FeatureSource`` that decodes and encodes on demand.
 
     Args:
         recognizer: f_G, f_L and the patch grid; moved to the device and put in eval mode, used without gradients.
         dataset: clips; its seed orders them, its random transforms (if it has any) follow the epoch.
         device: where the encoders run.
-        workers: decoding processes of :meth:`batches`.
+        workers: decoding processes of ``batches``.
 
     Attributes:
         failed: (path, reason) of each video found undecodable so far.
@@ -135,7 +135,7 @@ class LiveFeatures:
         self._loader_batch_size = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loader of :meth:`batches`, whose processes belong to this process; a copy makes its own."""
+        """All but the loader of ``batches``, whose processes belong to this process; a copy makes its own."""
         return {**vars(self), "_loader": (), "_loader_batch_size": 0}
 
     @property
@@ -144,7 +144,7 @@ class LiveFeatures:
         return self._videos
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
-        """Decodes and encodes these videos now, in this process; not while a pass of :meth:`batches` is under way.
+        """Decode and encode these videos now, in this process; not during a pass of ``batches``.
 
         Raises:
             UserError: if one of them cannot be decoded (named, with the reason).
@@ -158,7 +158,7 @@ class LiveFeatures:
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
-        """Clips come from worker processes; a video that cannot be decoded is left out and noted in ``failed``."""
+        """Clip come from worker processes; a video that cannot be decoded is left out and noted in ``failed``."""
         self.dataset.set_epoch(epoch or 0)
         if self._loader_batch_size != batch_size:
             # One loader at a time, or the worker processes of all would live on side by side.

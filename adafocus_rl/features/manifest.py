@@ -57,7 +57,7 @@ def read_sealed_manifest(path: Path, *, oldest: int, newest: int) -> tuple[dict[
     """A manifest of these versions, and whether it carries a checksum; its entries are not looked at.
 
     Raises:
-        UserError: as :func:`read_manifest`.
+        UserError: as ``read_manifest``.
     """
     try:
         manifest, intact = read_sealed(path, "manifest")

@@ -33,7 +33,7 @@ class MappedRows:
         self.device = device
 
     def gather(self, *index: Tensor) -> Tensor:
-        """As :meth:`ResidentRows.gather`."""
+        """As ``ResidentRows.gather``."""
         videos, *others = (part.cpu().numpy() for part in torch.broadcast_tensors(*index))
         number, row = np.divmod(videos, self.shard_videos)
         values = np.empty((*row.shape, *self.shards[0].shape[len(index) :]), dtype=np.float16)

@@ -151,7 +151,7 @@ def _read_mark(path: Path, wanted: set[str], videos: int, *, with_checksums: boo
 
 
 class ShardWriter:
-    """Writes one shard's rows as they come; :meth:`finish` makes it visible.
+    """Writes one shard's rows as they come; ``finish`` makes it visible.
 
     Several processes may write the same shard at once if their owners differ: the first one that finishes is kept.
 
@@ -181,7 +181,7 @@ class ShardWriter:
             raise
 
     def add(self, rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Writes rows of each array; rows of the index come in ascending order.
+        """Write rows of each array; rows of the index come in ascending order.
 
         Raises:
             OSError: the disk is full, say.
@@ -190,7 +190,7 @@ class ShardWriter:
             self._arrays[name].put(rows - self.rows.start, values)
 
     def leave_out(self, rows: list[int], failed: list[tuple[str, str]]) -> None:
-        """Takes down the videos, by row and by (path, reason), that gave no clip."""
+        """Take down the videos, by row and by (path, reason), that gave no clip."""
         self._without.extend(rows)
         self._failed.extend(failed)
 
@@ -225,7 +225,7 @@ class ShardWriter:
         sync_folder(self.table.folder)
 
     def abandon(self) -> None:
-        """Gives back what an unfinished shard takes of the disk, which may be full."""
+        """Give back what an unfinished shard takes of the disk, which may be full."""
         for array in self._arrays.values():
             array.close()
         shutil.rmtree(self._part, ignore_errors=True)

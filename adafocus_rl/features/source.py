@@ -19,7 +19,7 @@ class EpisodeFeatures(ABC):
     """Frozen features of B videos of T steps each, float32 on one device.
 
     A step is a frame, unless the encoders look at a whole clip together; then the clip is one step
-    (:attr:`~adafocus_rl.models.recognizer.Recognizer.clip_frames`).
+    (``clip_frames``).
 
     Attributes:
         videos: (B,) int64, row of each video in its index.
@@ -29,7 +29,7 @@ class EpisodeFeatures(ABC):
         global_map: (B, T, C, h, w), e^G before pooling.
         global_vector: (B, T, D_G), e^G pooled.
         motion: (B, T, m, m) absolute difference to the frame before, zeros in the first
-            (:func:`~adafocus_rl.features.motion.frame_differences`); None of sources that have no pictures.
+            (``frame_differences``); None of sources that have no pictures.
     """
 
     videos: Tensor
@@ -88,7 +88,7 @@ class EpisodeFeatures(ABC):
 
         Args:
             step: (B, M) int64, the frame of each patch.
-            patch: (B, M) int64 grid actions, or (B, M, 2) float32 positions (:meth:`local_at_position`).
+            patch: (B, M) int64 grid actions, or (B, M, 2) float32 positions (``local_at_position``).
             keep: (B, M) bool.
 
         Returns:
@@ -115,7 +115,7 @@ class EpisodeFeatures(ABC):
     def clone(self) -> EpisodeFeatures:
         """The same episodes in memory of their own.
 
-        For this and :meth:`overwrite` every attribute that is a tensor has a row per video; what is no tensor, nor
+        For this and ``overwrite`` every attribute that is a tensor has a row per video; what is no tensor, nor
         episodes itself, is shared.
         """
         other = object.__new__(type(self))
@@ -124,7 +124,7 @@ class EpisodeFeatures(ABC):
         return other
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
-        """Puts the videos of ``other``, of the same source, in the place of some of these, in place.
+        """Put the videos of ``other``, of the same source, in the place of some of these, in place.
 
         Args:
             rows: (R,) int64, which of these B; on the device.
@@ -141,7 +141,7 @@ class EpisodeFeatures(ABC):
 class FeatureSource(Protocol):
     """Frozen features of a set of videos.
 
-    :class:`LiveFeatures` runs the encoders, :class:`FeatureBank` reads tables. On the same weights, clips and seed
+    ``LiveFeatures`` runs the encoders, ``FeatureBank`` reads tables. On the same weights, clips and seed
     they give the same batches in the same order, to the tolerance of fp16.
     """
 

@@ -131,4 +131,4 @@ DEFAULT_TABLES = (
     TableSpec(name="full", fill=lambda chunk: chunk.whole, depends=(normalization, focus_encoder)),
     TableSpec(name="thumbnail", fill=lambda chunk: thumbnails(chunk.frames), depends=(normalization,)),
 )
-"""The tables that a :class:`~adafocus_rl.features.bank.FeatureBank` needs."""
+"""The tables that a ``FeatureBank`` needs."""

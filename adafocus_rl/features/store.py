@@ -68,7 +68,7 @@ class TableStore:
         """The tables of these that are there, finished or not.
 
         Args:
-            expected: manifests by name (:func:`~adafocus_rl.features.expected.expected_manifests`).
+            expected: manifests by name (``expected_manifests``).
 
         Raises:
             UserError: one is stale (the entry that differs is named) or damaged.
@@ -141,7 +141,7 @@ class TableStore:
         )
 
     def begin(self, manifest: Manifest) -> StoredTable:
-        """Makes the folder of a table that is not there; another process may do so at the same time.
+        """Make the folder of a table that is not there; another process may do so at the same time.
 
         Raises:
             OSError: the disk is full, say.
@@ -166,7 +166,7 @@ class TableStore:
         return open_shards(folder, read_manifest(folder))
 
     def remove(self, expected: Iterable[Manifest]) -> None:
-        """Removes these tables, whole or not, and nothing else; a bank of an earlier version goes with them.
+        """Remove these tables, whole or not, and nothing else; a bank of an earlier version goes with them.
 
         Raises:
             UserError: the folder of a table holds anything else, which is not ours to remove.

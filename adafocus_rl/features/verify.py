@@ -16,7 +16,7 @@ def verify_tables(
     paths: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[int]:
-    """Reads all finished shards of tables, in flat memory.
+    """Read all finished shards of tables, in flat memory.
 
     Args:
         tables: of one set of clips.

@@ -53,7 +53,7 @@ class AdaFocus(Method):
         self.policy_macs = agent.macs_per_step()
 
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognises B videos with the agent's best actions."""
+        """Recognise B videos with the agent's best actions."""
         cost = patch_cost(self, self.policy_macs)
         return act(self.env, self.agent, batch, cost=cost, visit=visit)
 
@@ -62,7 +62,7 @@ class AdaFocus(Method):
         return acting_tensors(self.env, self.agent)
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores both."""
+        """Restore both."""
         load_acting(self.env, self.agent, tensors, what=what)
 
 
@@ -108,7 +108,7 @@ def acting_tensors(env: DecisionVectorEnv, agent: Agent, prefix: str = "") -> di
 def load_acting(
     env: DecisionVectorEnv, agent: Agent, tensors: Mapping[str, Tensor], *, what: str, prefix: str = ""
 ) -> None:
-    """The inverse of :func:`acting_tensors`; ``what`` names the file in messages."""
+    """The inverse of ``acting_tensors``; ``what`` names the file in messages."""
     start = f"{prefix}agent."
     own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     agent.load_tensors(own, what=what)

@@ -32,12 +32,12 @@ class OperatingPoint:
 class AdaFocusPlus(Method):
     """AdaFocus with a π′ for each λ. π and π′ run on every frame, since both are recurrent; f_L on those that are kept.
 
-    Made of what a run has trained, as :class:`~adafocus_rl.agents.methods.adafocus.AdaFocus` is.
+    Made of what a run has trained, as ``AdaFocus`` is.
 
     Args:
         recognizer: f_G and f_L.
         options: none; the agents have their own.
-        seed: of random skipping at the same share (:meth:`rivals`).
+        seed: of random skipping at the same share (``rivals``).
         policy: π.
         points: π′ and its f_C, by λ.
         variant: which f_C that is.
@@ -67,7 +67,7 @@ class AdaFocusPlus(Method):
         self.privileged = policy.privileged
 
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognises B videos with the best patches of π and the best decisions of λ's π′.
+        """Recognise B videos with the best patches of π and the best decisions of λ's π′.
 
         Raises:
             UserError: no such λ.
@@ -87,7 +87,7 @@ class AdaFocusPlus(Method):
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores them."""
+        """Restore them."""
         for knob, point in self.points.items():
             load_acting(point.env, point.agent, tensors, what=what, prefix=f"{knob}.")
 

@@ -15,7 +15,7 @@ from adafocus_rl.envs import DecisionVectorEnv
 
 @dataclass(frozen=True, kw_only=True)
 class AgentLearner:
-    """Binds an agent to where it learns and for how long; a :class:`~adafocus_rl.agents.learner.Learner`."""
+    """Binds an agent to where it learns and for how long; a ``Learner``."""
 
     agent: Agent
     """Who learns; changed in place."""
@@ -27,7 +27,7 @@ class AgentLearner:
     """Passes in all, for its schedules."""
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Lets the agent make one pass over the environment's videos."""
+        """Let the agent make one pass over the environment's videos."""
         return self.agent.train_epoch(self.env, epoch, epochs=self.epochs, tick=tick)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -60,7 +60,7 @@ class Method(ABC):
     """What a knob is called where one is shown: ``λ``."""
 
     learns: ClassVar[bool] = False
-    """Whether :meth:`fit` has anything to do; its checkpoint in a run is then called like its label."""
+    """Whether ``fit`` trains anything; its checkpoint in a run is then named after its label."""
 
     stochastic: bool = False
     """Whether metrics are to be averaged over several visits of each video."""
@@ -75,19 +75,19 @@ class Method(ABC):
 
     @abstractmethod
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognises B videos.
+        """Recognise B videos.
 
         What is needed of the features is read here, and only that, for live features spend their compute when they
         are read; the time of this call is the method's time.
 
         Args:
             batch: features of the videos.
-            knob: one of :attr:`knobs`; None for a method without any.
+            knob: one of ``knobs``; None for a method without any.
             visit: how often the videos were seen before, and what else is wanted.
         """
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:  # noqa: B027  # nothing to learn
-        """Learns from the training videos, if there is anything to learn.
+        """Learn from the training videos, if there is anything to learn.
 
         Args:
             train: their features.
@@ -111,11 +111,11 @@ class Method(ABC):
         return _COSTS[self.recognizer]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that :meth:`save` stores as tensors; the inverse is :meth:`load_tensors`."""
+        """Everything that ``save`` stores as tensors; the inverse is ``load_tensors``."""
         return {}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:  # noqa: B027  # nothing to restore
-        """Restores what :meth:`tensors` gave; ``what`` names the file in messages."""
+        """Restore what ``tensors`` gave; ``what`` names the file in messages."""
 
     def save(self, path: str | Path, *, facts: Mapping[str, Any] | None = None) -> None:
         """One safetensors file with a JSON manifest; written whole or not at all.
@@ -133,7 +133,7 @@ class Method(ABC):
         """A method as it was saved: of this class, or of one below it that is registered.
 
         Args:
-            path: what :meth:`save` wrote.
+            path: what ``save`` wrote.
             recognizer: the one that it was saved with, on the device where the method shall run.
             **parts: what the class's constructor wants besides.
 
@@ -155,7 +155,7 @@ class Method(ABC):
 
 
 def check_knob(method: Method, knob: float | None) -> None:
-    """Refuses an operating point that a method does not have.
+    """Refuse an operating point that a method does not have.
 
     Raises:
         UserError: naming those that it has.

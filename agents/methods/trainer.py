@@ -19,7 +19,7 @@ class Trainer(Protocol):
     def fit(
         self, step: str, learner: Learner, *, epochs: int, ticks: int, after_epoch: AfterEpoch | None = None
     ) -> float:
-        """Lets a learner make all of its passes, or those that a resumed run has left.
+        """Let a learner make all of its passes, or those that a resumed run has left.
 
         Args:
             step: name of the step in logs, and stem of its checkpoints.

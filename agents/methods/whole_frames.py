@@ -40,7 +40,7 @@ class WholeFrames(Method):
 
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognises B videos; nothing is chosen."""
+        """Recognise B videos; nothing is chosen."""
         logits: Tensor = self.classifier(torch.cat((batch.global_vector, batch.full()), dim=-1))
         side = self.recognizer.grid.frame_size
         return Outcome.after(
@@ -61,5 +61,5 @@ class WholeFrames(Method):
         return {f"classifier.{name}": value for name, value in self.classifier.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores f_C's weights."""
+        """Restore f_C's weights."""
         checkpoint.load_into(self.classifier, tensors, prefix="classifier.", what=what)

@@ -37,7 +37,7 @@ class PPOAgent(SamplingAgent):
     """Recurrent PPO for π.
 
     Args:
-        env: as in :class:`~adafocus_rl.agents.Agent`.
+        env: as in ``Agent``.
         options: of the network and of learning.
         seed: of the initial weights, the sampled actions and the minibatches.
     """
@@ -93,7 +93,7 @@ class PPOAgent(SamplingAgent):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Makes one pass over the videos, in batches of the environment's size: one PPO update for each.
+        """Make one pass over the videos, in batches of the environment's size: one PPO update for each.
 
         Raises:
             UserError: when not one of the videos can be decoded any more.
@@ -178,7 +178,7 @@ class PPOAgent(SamplingAgent):
         return {f"policy.{name}": value for name, value in self.network.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores the network.
+        """Restore the network.
 
         Raises:
             UserError: when it was saved with another map, grid or width.
@@ -191,7 +191,7 @@ class PPOAgent(SamplingAgent):
         return {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}, plain
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restores the network and the optimiser.
+        """Restore the network and the optimiser.
 
         Raises:
             UserError: when they were saved with another map, grid, width or optimiser.

@@ -19,12 +19,12 @@ class Distribution(Protocol):
     def sample(self, uniform: Tensor) -> Tensor:
         """One draw each from uniform numbers in [0, 1), which have the shape of the draws.
 
-        :meth:`log_prob` is of this, the environment gets :meth:`action` of it.
+        ``log_prob`` is of this, the environment gets ``action`` of it.
         """
         ...
 
     def action(self, sample: Tensor) -> Tensor:
-        """Draws as actions of the environment."""
+        """Draw as actions of the environment."""
         ...
 
     def log_prob(self, sample: Tensor) -> Tensor:

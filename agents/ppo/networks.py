@@ -23,7 +23,7 @@ class RecurrentActorCritic(ObservationEncoder):
     """State encoder → memory → actor and critic heads.
 
     Args:
-        observation_space: of one observation; see :class:`~adafocus_rl.agents.ppo.encoder.ObservationEncoder`.
+        observation_space: of one observation; see ``ObservationEncoder``.
         action_space: Discrete(A), chosen from by a softmax; or a Box of positions (2,), drawn from a normal
             distribution around the sigmoid of the actor's output (AdaFocus-TSM's public code).
         options: sizes, memory and spread.

@@ -13,7 +13,7 @@ Cell = Literal["gru", "lstm", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class PPOOptions:
-    """Options of :class:`~adafocus_rl.agents.ppo.PPOAgent`."""
+    """Options of ``PPOAgent``."""
 
     learning_rate: float = 3e-4
     """Adam's, above 0."""
@@ -72,7 +72,7 @@ class PPOOptions:
     learns from while it learns, by running statistics when it is measured."""
 
     def __post_init__(self) -> None:
-        """Checks the ranges.
+        """Check the ranges.
 
         Raises:
             OutOfRangeError: naming the first option outside its range.

@@ -18,7 +18,7 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 class SamplingAgent(RecurrentAgent):
     """A recurrent agent whose network gives a distribution for each step.
 
-    Its state (B, M + 1) is the memory (B, M) and the number of steps since the first call, which :meth:`predict` needs
+    Its state (B, M + 1) is the memory (B, M) and the number of steps since the first call, which ``predict`` needs
     to draw other numbers in each step. A new episode clears the memory and leaves the number.
     """
 
@@ -42,7 +42,7 @@ class SamplingAgent(RecurrentAgent):
     def act_step(
         self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Tensor]:
-        """One step of whole episodes; the state is as in :meth:`predict`.
+        """One step of whole episodes; the state is as in ``predict``.
 
         Without ``info``, draws belong to rows of the batch instead of videos.
         """

@@ -25,7 +25,7 @@ from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import derive_seed, isolated
 
 _DRAWN = ("action", "log_prob", "sample", "probabilities")
-"""What of a :class:`~adafocus_rl.envs.PolicyOutput` is known without a critic."""
+"""What of a ``PolicyOutput`` is known without a critic."""
 
 
 @AGENTS.register("SB3Agent")
@@ -36,7 +36,7 @@ class SB3Agent(SamplingAgent):
     every environment.
 
     Args:
-        env: as in :class:`~adafocus_rl.agents.Agent`; the agent learns on as many videos side by side as it has.
+        env: as in ``Agent``; the agent learns on as many videos side by side as it has.
         options: the algorithm, and what it is given.
         seed: of the initial weights, the sampled actions, the minibatches and the order of videos.
 
@@ -127,7 +127,7 @@ class SB3Agent(SamplingAgent):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Lets Stable-Baselines3's own loop make one pass: N·T steps, rounded up to whole rollouts over all passes.
+        """Let Stable-Baselines3's own loop make one pass: N·T steps, rounded up to whole rollouts over all passes.
 
         Every pass begins with new episodes, and its random numbers and its order of videos depend on (seed, pass)
         alone.
@@ -165,7 +165,7 @@ class SB3Agent(SamplingAgent):
         return {f"policy.{name}": value for name, value in self.model.policy.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores the policy.
+        """Restore the policy.
 
         Raises:
             UserError: when it was saved with other spaces, another algorithm or width.
@@ -180,7 +180,7 @@ class SB3Agent(SamplingAgent):
         return tensors, {"optimizer": plain, **counters}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restores them.
+        """Restore them.
 
         Raises:
             UserError: when they were saved with other spaces, another algorithm or width.

@@ -150,7 +150,7 @@ class Record(KVWriter):
         self.values: dict[str, list[float]] = {}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Takes what a logger gives."""
+        """Take what a logger gives."""
         for name, value in key_values.items():
             if name.startswith(("train/", "rollout/")) and name not in ("train/n_updates", "rollout/ep_len_mean"):
                 self.values.setdefault(name, []).append(float(value))

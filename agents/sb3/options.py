@@ -13,7 +13,7 @@ Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]
 
 @dataclass(frozen=True, kw_only=True)
 class SB3Options:
-    """Options of :class:`~adafocus_rl.agents.sb3.SB3Agent`."""
+    """Options of ``SB3Agent``."""
 
     algorithm: Algorithm = "PPO"
     """``PPO``, ``A2C`` or ``RecurrentPPO``."""
@@ -37,7 +37,7 @@ class SB3Options:
     """Other keyword arguments of the algorithm's class, plain values only: ``{"n_epochs": 4}``."""
 
     def __post_init__(self) -> None:
-        """Checks the ranges; the algorithm's class checks ``options``.
+        """Check the ranges; the algorithm's class checks ``options``.
 
         Raises:
             OutOfRangeError: naming the first option outside its range.

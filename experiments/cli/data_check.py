@@ -107,7 +107,7 @@ def _path(name: str | None) -> Path | None:
 
 
 def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: int) -> Path | None:
-    """Draws training videos, if there are usable ones and a picture is wanted."""
+    """Draw training videos, if there are usable ones and a picture is wanted."""
     index = report.usable["train"]
     if not (videos and len(index)):
         return None

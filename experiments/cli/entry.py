@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 def process() -> int:
-    """The command of this process's command line, as ``adafocus`` calls it: :func:`main`, and a quiet end.
+    """The command of this process's command line, as ``adafocus`` calls it: ``main``, and a quiet end.
 
     Returns:
         The exit code.
@@ -57,7 +57,7 @@ _HINTS_FULL = {"train": ", with --resume: what was finished is kept"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; a user's mistake is one sentence on stderr and exit code 2.
+    """Run a command; a user's mistake is one sentence on stderr and exit code 2.
 
     Args:
         argv: command and arguments; None takes the process's.

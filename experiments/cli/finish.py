@@ -26,7 +26,7 @@ def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
-    """As :func:`print_found`, and which files were written."""
+    """As ``print_found``, and which files were written."""
     print_found(run, results, as_json=as_json)
     written = [path for path in (run.folder.results, run.folder.sheet, run.folder.report) if path.is_file()]
     say(f"wrote {', '.join(map(str, written))}")

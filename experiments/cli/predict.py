@@ -101,7 +101,7 @@ def predict(argv: Sequence[str]) -> int:
 
 
 def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:
-    """Recognises a file, a folder, or, if nothing of that name is there, the webcam of that number.
+    """Recognise a file, a folder, or, if nothing of that name is there, the webcam of that number.
 
     Raises:
         PredictionError: nothing to be decoded.
@@ -187,7 +187,7 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
 
 
 def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:
-    """Writes the film or picture of one video; in a folder, under the video's name."""
+    """Write the film or picture of one video; in a folder, under the video's name."""
     if out.suffix not in OVERLAYS:
         out.mkdir(parents=True, exist_ok=True)
         stem = Path(prediction.path).stem.replace(" ", "_")

@@ -85,7 +85,7 @@ def train(argv: Sequence[str]) -> int:
 def _check_folder(
     folder: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
 ) -> None:
-    """Makes sure that no finished work is lost or mixed up without being asked for."""
+    """Make sure that no finished work is lost or mixed up without being asked for."""
     if overwrite and resume:
         raise UserError("--resume and --overwrite exclude each other; give one of them")
     if overwrite and 0 not in stages:

@@ -87,7 +87,7 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
 
 
 def prepare(base: Base, origin: Run) -> None:
-    """Makes what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
+    """Make what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
 
     Args:
         base: which.

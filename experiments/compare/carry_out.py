@@ -54,7 +54,7 @@ class Found:
 def carry_out(
     plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None = None
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Trains what is missing, then writes compare.json and the pictures.
+    """Train what is missing, then writes compare.json and the pictures.
 
     Args:
         plans: what to do, one for each run; the same variants, seeds and stages in all of them.
@@ -151,7 +151,7 @@ def _trainings(plan: Plan, without: set[str]) -> list[Training]:
 
 
 def _train(trainings: Sequence[Training], plans: Sequence[Plan], jobs: int) -> list[Failure]:
-    """Runs those that are not finished."""
+    """Run those that are not finished."""
     todo = [training for training in trainings if not training.finished]
     if len(todo) < len(trainings):
         say(f"{len(trainings) - len(todo)} of {len(trainings)} trainings are finished already")

@@ -67,7 +67,7 @@ def make_plan(
     finetune: bool = False,
     methods: Sequence[str] = (),
 ) -> Plan:
-    """Reads and checks all configurations before any work.
+    """Read and check all configurations before any work.
 
     Args:
         run: the run to compare on.

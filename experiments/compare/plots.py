@@ -13,7 +13,7 @@ from adafocus_rl.record import RANDOM_PATCHES
 
 
 def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes ``compare.png`` and ``curves.png``, each if there is anything in it.
+    """Write ``compare.png`` and ``curves.png``, each if there is anything in it.
 
     Args:
         folder: that of ``compare.json``.

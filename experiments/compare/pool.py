@@ -36,7 +36,7 @@ def cores() -> int:
 def run_all(
     trainings: Sequence[Training], *, processes: int, done: Callable[[Training], None] = lambda training: None
 ) -> list[Failure]:
-    """Runs trainings, in order where there is one process only.
+    """Run trainings, in order where there is one process only.
 
     After the first failure of a variant its trainings that have not begun are left out: they would fail alike.
 
@@ -106,7 +106,7 @@ BROKEN = "a process was killed, for lack of memory perhaps; run the same command
 
 
 def attempt(training: Training) -> str | None:
-    """Runs a training; None, or why it failed."""
+    """Run a training; None, or why it failed."""
     try:
         run_training(training)
     except UserError as error:

@@ -20,7 +20,7 @@ from adafocus_rl.record import EpisodeRecord, Trace
 
 
 def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Sequence[Training], path: Path) -> Path:
-    """Writes the page of a comparison.
+    """Write the page of a comparison.
 
     Args:
         run: the run that is compared on.

@@ -41,7 +41,7 @@ def comparison_table(rows: Sequence[ComparedRow], runs: Sequence[str]) -> Table:
 
 
 def print_comparison(content: Mapping[str, Any]) -> None:
-    """Prints the rows of compare.json on stdout."""
+    """Print the rows of compare.json on stdout."""
     rows = [ComparedRow.of(row) for row in content["rows"]]
     if not rows:
         return

@@ -11,7 +11,7 @@ from adafocus_rl.experiments.run.run import Run
 
 
 def refuse_shared_videos(runs: Sequence[Run]) -> None:
-    """Refuses runs that validate on the same video, which together they would count twice, and so look too sure.
+    """Refuse runs that validate on the same video, which together they would count twice, and so look too sure.
 
     Raises:
         UserError: naming the first such video.

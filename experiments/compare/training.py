@@ -79,7 +79,7 @@ class Training:
         return dataclasses.replace(self, seed=seed, folder=self.folder.parent / f"seed{seed}")
 
     def result(self, f_c: str) -> Path:
-        """The result file with an f_C of :data:`LAST_STEP`."""
+        """The result file with an f_C of ``LAST_STEP``."""
         return self.folder / f"{LAST_STEP[f_c].name}.json"
 
     def episodes(self, f_c: str) -> Path:
@@ -124,7 +124,7 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
 
 
 def run_training(training: Training) -> None:
-    """Trains as stage II does, evaluates, fine-tunes if asked to; goes on from the last epoch if it was interrupted.
+    """Train as in stage II, evaluate, and fine-tune if requested; resume from the last epoch after an interruption.
 
     What it prints goes to ``log.txt`` in its folder: several of them may be at work. One torch thread each, so that a
     result does not depend on how many are.
@@ -190,7 +190,7 @@ def _measure(
     classifier: Classifier | None = None,
     **facts: Any,
 ) -> None:
-    """Measures the agent's best actions; writes the result file and, for seed 0, the episode record.
+    """Measure the agent's best actions; writes the result file and, for seed 0, the episode record.
 
     Args:
         training: which one.
@@ -198,7 +198,7 @@ def _measure(
         agent: who chooses.
         recognizer: frozen f_G and f_L.
         validation: features of the validation videos.
-        f_c: which f_C it is, of :data:`LAST_STEP`.
+        f_c: which f_C it is, of ``LAST_STEP``.
         classifier: f_C; None takes the recognizer's.
         **facts: further entries of the result file.
     """

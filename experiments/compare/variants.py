@@ -40,7 +40,7 @@ class Variant:
             arguments: further ``--KEY=VALUE``, which hold for all variants.
 
         Raises:
-            UserError: as :func:`variant_settings`; it names the ablation file, if that is where the mistake is.
+            UserError: as ``variant_settings``; it names the ablation file, if that is where the mistake is.
         """
         common = variant_settings(run, arguments)
         if not self.overrides:
@@ -115,7 +115,7 @@ def _variants(path: Path, content: Any) -> Iterator[Variant]:
 
 
 def check_names(variants: Sequence[Variant]) -> None:
-    """Refuses two variants of one name.
+    """Refuse two variants of one name.
 
     Raises:
         UserError: naming the first one that is there twice.
@@ -134,7 +134,7 @@ def variant_settings(run: RunFolder, arguments: Sequence[str]) -> Settings:
 
     Args:
         run: the run.
-        arguments: ``--KEY=VALUE``, of :func:`as_arguments` for one.
+        arguments: ``--KEY=VALUE``, of ``as_arguments`` for one.
 
     Raises:
         UserError: unknown key or class, wrong type, or a value out of range.

@@ -40,7 +40,7 @@ class Evaluation:
         self._spent: dict[tuple[str, float | None], float | None] = {}
 
     def add(self, method: Method) -> None:
-        """Measures a method at each of its operating points, and beside it its rivals.
+        """Measure a method at each of its operating points, and beside it its rivals.
 
         Raises:
             UserError: a prediction is NaN.
@@ -93,7 +93,7 @@ class Evaluation:
 
 
 def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Method]]) -> dict[str, Any]:
-    """Measures a trained run; the table and the contact sheet are written to its folder.
+    """Measure a trained run; the table and the contact sheet are written to its folder.
 
     Args:
         run: the run.
@@ -127,7 +127,7 @@ def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Meth
 
 
 def evaluate_one(run: Run, features: RunFeatures, agent_name: str) -> dict[str, Any]:
-    """Measures one agent on a trained run and writes nothing; as :func:`evaluate` otherwise."""
+    """Measure one agent on a trained run without writing anything; otherwise see ``evaluate``."""
     evaluation = Evaluation(run, features)
     systems = _systems(run, features)
     for method in systems.of_agents([systems.agent(agent_name)]):

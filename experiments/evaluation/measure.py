@@ -76,7 +76,7 @@ def measure(
     rewards: bool = False,
     recorder: Recorder | None = None,
 ) -> Measured:
-    """Recognises all videos of a source.
+    """Recognise all videos of a source.
 
     Args:
         act: what is measured.

@@ -2,7 +2,7 @@
 
 Published numbers are GFLOPs in the papers' words, which are 10⁹ multiply-accumulates (MACs) per video. "Ours" is never
 read from a table: the networks that the project trains are built at their published sizes and counted
-(:mod:`adafocus_rl.flops`). Two conventions are in print, so each row names its own: AdaFocus, AdaFocus-TSM, TSM and
+(``adafocus_rl.flops``). Two conventions are in print, so each row names its own: AdaFocus, AdaFocus-TSM, TSM and
 TSM+ count convolutions and fully connected layers; SCSampler and AR-Net come from tools that add 2 for each element
 that batch normalisation writes.
 """

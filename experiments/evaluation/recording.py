@@ -37,7 +37,7 @@ class Recorder:
         self._patch_size = 0
 
     def add(self, batch: EpisodeFeatures, outcome: Outcome) -> None:
-        """Adds a batch, in the source's order of videos."""
+        """Add a batch, in the source's order of videos."""
         steps = outcome.trace
         belief = steps.logits.float().softmax(-1)
         confidence, predicted = belief.max(-1)

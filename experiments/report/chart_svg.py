@@ -46,7 +46,7 @@ def chart_svg(plot: Plot) -> Markup:
 
 
 def _clean(root: ElementTree.Element) -> None:
-    """Takes out namespaces, what is not drawn, fonts and names that nothing refers to; puts in variables."""
+    """Remove namespaces, invisible elements, fonts and unused names, and insert variables."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):

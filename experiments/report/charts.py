@@ -115,7 +115,7 @@ def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ())
 
 
 def write_png(path: Path, plots: Sequence[Plot], *, title: str) -> None:
-    """Writes charts side by side, with one legend, whole or not at all.
+    """Write charts side by side, with one legend, whole or not at all.
 
     Args:
         path: the picture to write.
@@ -153,7 +153,7 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
-    """Charts side by side, with one legend below, within :func:`drawing`.
+    """Charts side by side, with one legend below, within ``drawing``.
 
     The artist of ``plot.points[i]`` has the ``gid`` ``tip<i>``.
     """
@@ -268,7 +268,7 @@ def legible(text: str, limit: int = NAME) -> str:
 
 
 def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:
-    """Shifts that set points of the same position apart, in the order they come.
+    """Shift that set points of the same position apart, in the order they come.
 
     Args:
         positions: of the points.

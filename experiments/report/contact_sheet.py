@@ -12,7 +12,7 @@ from adafocus_rl.record import EpisodeRecord
 
 
 def write_contact_sheet(run: Run, record: EpisodeRecord) -> Path:
-    """Draws videos spread evenly over the validation list, with the boxes and predictions of the run's own agent.
+    """Draw videos spread evenly over the validation list, with the boxes and predictions of the run's own agent.
 
     Args:
         run: the run.

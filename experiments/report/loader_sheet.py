@@ -37,7 +37,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".
 def write_loader_sheet(
     index: VideoIndex, config: ExperimentConfig, path: Path, *, videos: int, num_classes: int
 ) -> int:
-    """Draws a few random videos: a training clip, the evaluation clip, and its glances and one patch of each frame.
+    """Draw a few random videos: a training clip, the evaluation clip, and its glances and one patch of each frame.
 
     Args:
         index: where they are drawn from.
@@ -75,7 +75,7 @@ def write_loader_sheet(
 
 
 def check_picture(path: Path) -> None:
-    """Refuses a file name whose ending says no kind of picture.
+    """Refuse a file name whose ending says no kind of picture.
 
     Raises:
         UserError: it is none that can be written.

@@ -43,7 +43,7 @@ def draw_moment(
         video: whose.
         panel: which agent's choices.
         step: which frame, from 0.
-        min_side: see :func:`~adafocus_rl.envs.render.draw_boxes`.
+        min_side: see ``draw_boxes``.
         heat: shade π's probabilities, where there are any.
         path: join the centres of the patches so far.
     """
@@ -90,7 +90,7 @@ def film(videos: Sequence[ShownVideo], *, heat: bool = False, min_side: int | No
 def write_film(
     path: Path, videos: Sequence[ShownVideo], *, heat: bool = False, fps: int = 3, min_side: int | None = None
 ) -> None:
-    """An H.264 file that browsers play; arguments as :func:`film`'s, and ``fps``, sampled frames per second."""
+    """An H.264 file that browsers play; arguments as ``film``'s, and ``fps``, sampled frames per second."""
     # At the end it rests for a moment, so that the verdict can be read where the film plays in a loop.
     pictures = film(videos, heat=heat, min_side=min_side)
     with replacing(path) as temporary:

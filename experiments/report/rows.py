@@ -56,7 +56,7 @@ class Row:
 
     @classmethod
     def of(cls: type[R], plain: Mapping[str, Any]) -> R:
-        """The inverse of :meth:`plain`; what else a file says is left out."""
+        """The inverse of ``plain``; what else a file says is left out."""
         return cls(**{field.name: plain[field.name] for field in fields(cls)})
 
 

@@ -29,7 +29,7 @@ def write_report(
     traces: Sequence[Trace] | None = None,
     spread_out: bool = True,
 ) -> Path:
-    """Writes the page of a run.
+    """Write the page of a run.
 
     Args:
         run: the run.

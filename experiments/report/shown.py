@@ -155,7 +155,7 @@ def choose_traces(record: EpisodeRecord, names: Sequence[str] | None) -> list[Tr
 def show(
     record: EpisodeRecord, dataset: ClipDataset, places: Sequence[int], traces: Sequence[Trace], *, workers: int = 0
 ) -> tuple[list[ShownVideo], list[tuple[str, str]]]:
-    """Decodes videos of the record, and puts beside them what was done.
+    """Decode videos of the record, and combine them with the recorded actions.
 
     Args:
         record: what was done.

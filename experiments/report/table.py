@@ -57,7 +57,7 @@ class Table:
         )
 
     def print(self, title: str, *, width: int = 110) -> None:
-        """Prints it on stdout.
+        """Print it on stdout.
 
         Args:
             title: above it.

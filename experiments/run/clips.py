@@ -59,7 +59,7 @@ class Clips:
         return None if given is None else [*given]
 
     def note_failures(self, failed: list[tuple[str, str]]) -> None:
-        """Remembers which videos could not be decoded, and warns of each once.
+        """Remember which videos could not be decoded, and warn about each once.
 
         Raises:
             UserError: on the first one if ``strict``.
@@ -73,7 +73,7 @@ class Clips:
             say(f"warning: left out {path}: {reason}")
 
     def check(self, lists: Mapping[str, Path]) -> None:
-        """Looks whether the videos are there, and whether one of each list can be decoded.
+        """Look whether the videos are there, and whether one of each list can be decoded.
 
         Args:
             lists: the list files by split, for messages.
@@ -130,7 +130,7 @@ def read_run_lists(config: ExperimentConfig, lists: Mapping[str, Path]) -> dict[
 
 
 def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> list[tuple[str, str]]:
-    """Looks whether every video is there, and decodes them in order until one can be.
+    """Check that every video exists, and decode videos in order until one succeeds.
 
     Args:
         clips: the videos.

@@ -86,7 +86,7 @@ class RunFolder:
         return self.features / split
 
     def describe(self, *, config_text: str, command: str) -> None:
-        """Writes config.yaml, command.txt (one line per command) and environment.json."""
+        """Write config.yaml, command.txt (one line per command) and environment.json."""
         # What is there already is not touched: a run that goes on needs it, whatever happens to this write.
         if not self.config.is_file() or self.config.read_bytes() != config_text.encode():
             write_text(self.config, config_text)
@@ -94,12 +94,12 @@ class RunFolder:
         write_json(self.path / "environment.json", environment())
 
     def discard(self) -> None:
-        """Removes what a run writes, and nothing else that may lie in the folder."""
+        """Remove what a run writes, and nothing else that may lie in the folder."""
         for name in CONTENT:
             _remove(self.path / name)
 
     def discard_from(self, stage: int) -> list[str]:
-        """Removes what ``stage`` and those after it left: all of it is stale once the stage is done anew.
+        """Remove what ``stage`` and those after it left: all of it is stale once the stage is done anew.
 
         Returns:
             The names under which these stages log.
@@ -127,7 +127,7 @@ class RunFolder:
         return sorted(logged)
 
     def write_results(self, content: Mapping[str, Any]) -> None:
-        """Replaces results.json.
+        """Replace results.json.
 
         Raises:
             UserError: a row holds a number that is none: no table must look as if all were well.

@@ -30,13 +30,13 @@ def is_finished(run: Run, name: str) -> bool:
 
 
 def forget_progress(run: Run, name: str) -> None:
-    """Removes the checkpoints from which an unfinished stage would resume: its finished one is written."""
+    """Remove the checkpoints from which an unfinished stage would resume: its finished one is written."""
     for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
         path.unlink()
 
 
 def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:
-    """Ends stage 0 or I."""
+    """End stage 0 or I."""
     write_recognizer(run.folder, name, recognizer, class_names=run.class_names)
     forget_progress(run, name)
 
@@ -101,7 +101,7 @@ def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def save_agent(run: Run, agent: Agent, name: str = POLICY.name) -> None:
-    """Ends the training of π, or of a π′."""
+    """End the training of π, or of a π′."""
     agent.save(run.folder.checkpoint(name))
     forget_progress(run, name)
 
@@ -129,7 +129,7 @@ def blank_env(config: ExperimentConfig, recognizer: Recognizer) -> PatchSelectio
 
 
 def save_classifier(run: Run, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
-    """Ends stage III, or the training of the whole-frame row's f_C."""
+    """End stage III, or the training of the whole-frame row's f_C."""
     write_classifier(run.folder, name, classifier, manifest)
     forget_progress(run, name)
 

@@ -34,7 +34,7 @@ class MetricsLog:
         self._writers: dict[str, SummaryWriter] = {}
 
     def forget(self, stage: str, *, after: int = 0) -> None:
-        """Drops what was written of this stage after epoch ``after``: it was interrupted, or is done anew.
+        """Drop this stage's lines after epoch ``after``: the stage was interrupted, or is trained again.
 
         Raises:
             UserError: a line of the file cannot be read.
@@ -51,7 +51,7 @@ class MetricsLog:
             shutil.rmtree(self.tensorboard / stage, ignore_errors=True)
 
     def write(self, stage: str, epoch: int, scalars: Mapping[str, float]) -> None:
-        """Adds the scalars of a finished epoch (counted from 1); NaN is written as null.
+        """Add the scalars of a finished epoch (counted from 1); NaN is written as null.
 
         Raises:
             OSError: the disk is full, say.
@@ -65,7 +65,7 @@ class MetricsLog:
             writer.flush()
 
     def picture(self, stage: str, epoch: int, name: str, pixels: Tensor) -> None:
-        """Adds a picture (3, H, W) uint8 of a finished epoch; TensorBoard alone has it.
+        """Add a picture (3, H, W) uint8 of a finished epoch; TensorBoard alone has it.
 
         Raises:
             OSError: the disk is full, say.
@@ -82,7 +82,7 @@ class MetricsLog:
         return self._writers[stage]
 
     def close(self) -> None:
-        """Closes the event files; writing again opens new ones."""
+        """Close the event files; writing again opens new ones."""
         while self._writers:
             self._writers.popitem()[1].close()
 
@@ -134,7 +134,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _without_echo(args: threading.ExceptHookArgs) -> None:
-    """Leaves TensorBoard's writing thread out, whose error the next call of the writer raises where it is caught."""
+    """Leave TensorBoard's writing thread out, whose error the next call of the writer raises where it is caught."""
     if type(args.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
         _before(args)
 

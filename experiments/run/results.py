@@ -31,7 +31,7 @@ def results(
 
 
 def refuse_infinite(found: Mapping[str, Any], path: object) -> None:
-    """Refuses a row with a number that is none: no table must look as if all were well.
+    """Refuse a row with a number that is none: no table must look as if all were well.
 
     Raises:
         UserError: there is one.

@@ -142,7 +142,7 @@ class Run:
         return self.clips.class_names if self.with_data else None
 
     def check_videos(self) -> None:
-        """Looks whether the videos are there, and whether one of each list can be decoded.
+        """Look whether the videos are there, and whether one of each list can be decoded.
 
         Raises:
             UserError: none of a list can be used.
@@ -189,7 +189,7 @@ def make_env(
         config: of a run.
         source: features of the videos.
         classifier: f_C.
-        **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`; they override the configuration.
+        **options: of ``PatchSelectionVectorEnv``; they override the configuration.
     """
     chosen: dict[str, Any] = {
         "num_envs": config.stage2.batch_size,

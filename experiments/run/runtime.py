@@ -11,7 +11,7 @@ from adafocus_rl.errors import UserError
 
 
 def use_threads(number: int = 0) -> None:
-    """Sets the threads that torch computes in: this many, its own choice (0), and always one in a worker process."""
+    """Set the number of torch threads: this many, torch's default (0), and always one in a worker process."""
     if is_worker():
         torch.set_num_threads(1)
     elif number:

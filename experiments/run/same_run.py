@@ -13,7 +13,7 @@ from adafocus_rl.experiments.run.steps import STEPS, kept_before, keys_of, matte
 def check_same_run(
     run: RunFolder, stored: Mapping[str, Any], wanted: Mapping[str, Any], *, stages: Sequence[int], resume: bool
 ) -> None:
-    """Refuses a configuration that contradicts what was done in the run folder and is to be kept.
+    """Refuse a configuration that contradicts results of the run folder that are kept.
 
     With ``resume`` every step is kept; otherwise those that do not start from the first of ``stages`` or a later one.
 

@@ -24,7 +24,7 @@ FEATURES_HELP = "keep the features in this folder, which other runs may share; t
 
 
 def use_store(folder: RunFolder, store: str | None) -> None:
-    """Makes a run keep its features in a shared store from now on; None leaves it where they are.
+    """Make a run keep its features in a shared store from now on; None leaves it where they are.
 
     Args:
         folder: the run's, which is there.
@@ -70,7 +70,7 @@ def store_of(folder: RunFolder, split: str, store: str | None = None) -> TableSt
 
 
 def note_index(folder: RunFolder, split: str, index: str) -> None:
-    """Remembers from which list of videos the tables of a split were built, for when the videos are gone."""
+    """Remember from which list of videos the tables of a split were built, for when the videos are gone."""
     note = _remembered(folder)
     if note and note["index"].get(split) != index:
         write_json(folder.store, {**note, "index": {**note["index"], split: index}})

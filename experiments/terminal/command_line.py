@@ -16,13 +16,13 @@ from adafocus_rl.yaml_text import dump_yaml
 
 
 class CommandParser(argparse.ArgumentParser):
-    """``argparse`` without abbreviations, and with :class:`UserError` instead of a printed usage."""
+    """``argparse`` without abbreviations, and with ``UserError`` instead of a printed usage."""
 
     def __init__(self, *, prog: str, description: str | None = None, add_help: bool = True) -> None:
         super().__init__(prog=prog, description=description, add_help=add_help, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Turns ``argparse``'s complaint into ours.
+        """Turn ``argparse``'s complaint into ours.
 
         Raises:
             UserError: always.
@@ -64,7 +64,7 @@ def print_yaml(values: Mapping[str, Any]) -> None:
 
 
 def print_lines(*lines: str, limit: int | None = LIMIT) -> None:
-    """Lines on stdout, each made fit for a terminal; see :func:`~adafocus_rl.printable.printable`."""
+    """Lines on stdout, each made fit for a terminal; see ``printable``."""
     sys.stdout.writelines(f"{printable(line, limit)}\n" for line in lines)
 
 

@@ -35,7 +35,7 @@ def describe(error: KeyboardInterrupt) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block the first of these signals raises :class:`Interrupted`, the second ends the process at once.
+    """Within the block the first of these signals raises ``Interrupted``, the second ends the process at once.
 
     Only where nobody else has decided: not in another thread than the main one, not for a signal that is ignored
     (``nohup``) or has a handler already.

@@ -68,7 +68,7 @@ class Ticker:
             self._say()
 
     def to(self, count: int, total: int) -> None:
-        """Sets the count; the signature of the progress callbacks of the lower floors."""
+        """Set the count; the signature of the progress callbacks of the lower floors."""
         self.total = total
         if self._bar:
             self._bar.update(self._task, total=total)

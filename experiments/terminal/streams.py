@@ -72,7 +72,7 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 ERRORS = "adafocus_spelled"
-"""Name of the error handler that spells; see :mod:`codecs`."""
+"""Name of the error handler that spells; see ``codecs``."""
 codecs.register_error(ERRORS, _spell)
 
 
@@ -93,7 +93,7 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes text, or drops it.
+        """Write text, or drop it.
 
         Raises:
             OutputClosed: nobody reads it.
@@ -109,15 +109,15 @@ class Output:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """As :meth:`write`, line by line."""
+        """As ``write``, line by line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hands on what was written; once something has failed, nothing any more.
+        """Hand on what was written; once something has failed, nothing any more.
 
         Raises:
-            OutputClosed, UserError: as :meth:`write`.
+            OutputClosed, UserError: as ``write``.
         """
         if self._failed is None:
             try:
@@ -140,7 +140,7 @@ class Output:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Puts an :class:`Output` in the place of ``sys.stdout`` and ``sys.stderr`` as long as the block runs.
+    """Put an ``Output`` in the place of ``sys.stdout`` and ``sys.stderr`` as long as the block runs.
 
     A stream that was closed before Python started (``>&-``) becomes a null device.
     """
@@ -160,7 +160,7 @@ def guarded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _any_text(stream: TextIO) -> Iterator[None]:
-    """Lets a stream take characters that its encoding does not have."""
+    """Let a stream take characters that its encoding does not have."""
     reconfigure, errors = getattr(stream, "reconfigure", None), getattr(stream, "errors", None)
     if reconfigure is None:
         yield
@@ -175,7 +175,7 @@ def _any_text(stream: TextIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _printable_warnings() -> Iterator[None]:
-    """Makes what libraries and plug-ins warn of fit for a terminal: their words may quote a file's."""
+    """Make what libraries and plug-ins warn of fit for a terminal: their words may quote a file's."""
     before = warnings.formatwarning
 
     def formatted(*args: Any, **options: Any) -> str:
@@ -189,7 +189,7 @@ def _printable_warnings() -> Iterator[None]:
 
 
 def fill_descriptors() -> None:
-    """Opens the null device in the place of standard streams that are closed (``>&-``).
+    """Open the null device in the place of standard streams that are closed (``>&-``).
 
     Otherwise the next file that is opened, a checkpoint say, gets the number of standard error, and a library in C
     that reports something writes into it.
@@ -201,7 +201,7 @@ def fill_descriptors() -> None:
 
 
 def let_go() -> None:
-    """Gives up what could not be written: the interpreter would complain of it when the process ends."""
+    """Give up what could not be written: the interpreter would complain of it when the process ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -21,7 +21,7 @@ CELL = 200
 
 
 def plain(text: str, limit: int = 1000, *, encoding: str | None = None) -> Text:
-    """Text in which rich finds no markup, emoji, number or link; see :func:`~adafocus_rl.printable.printable`.
+    """Text in which rich finds no markup, emoji, number or link; see ``printable``.
 
     Args:
         text: anything.
@@ -47,15 +47,15 @@ class PlainTable:
         self._box = box
 
     def column(self, *names: str, right: bool = True, whole: bool = False) -> None:
-        """Adds columns: text to the right or left, cells of one line each (whole) or of several."""
+        """Add columns, aligned to the right or left, with cells of one line (whole) or of several."""
         self._columns += [(name, right, whole) for name in names]
 
     def row(self, *cells: str) -> None:
-        """Adds a row of as many cells as there are columns."""
+        """Add a row of as many cells as there are columns."""
         self._rows.append(cells)
 
     def print(self, width: int = 110) -> None:
-        """Prints it; where the words of its columns have no room beside each other, below each other.
+        """Print it; where the words of its columns have no room beside each other, below each other.
 
         Args:
             width: where it does not go to a terminal, which has a width itself.

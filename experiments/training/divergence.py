@@ -24,7 +24,7 @@ NAMED = 3
 
 
 class Watch:
-    """Hears of each step of one epoch; a :class:`~adafocus_rl.agents.learner.Tick`.
+    """Hears of each step of one epoch; a ``Tick``.
 
     That float16's scaler skips a step is no divergence: neither the loss nor a parameter is infinite then.
 
@@ -44,7 +44,7 @@ class Watch:
         self._unread: list[tuple[Tensor, Tensor | None]] = []
 
     def __call__(self, steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
-        """Moves the bar on, and keeps the loss.
+        """Advance the progress bar, and keep the loss.
 
         Raises:
             UserError: a loss that was kept so far is NaN or infinite.
@@ -56,7 +56,7 @@ class Watch:
                 self.read()
 
     def read(self) -> None:
-        """Looks at the losses that were kept; waits for the device once.
+        """Look at the losses that were kept; waits for the device once.
 
         Raises:
             UserError: one is NaN or infinite; the message names the first batch with such a loss, and its videos.
@@ -69,7 +69,7 @@ class Watch:
             raise self._error(f"the loss of batch {before + first + 1}{self._names(unread[first][1])}")
 
     def refuse(self, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]) -> None:
-        """Refuses an epoch after which nothing can be learnt any more.
+        """Refuse an epoch after which nothing can be learnt any more.
 
         Args:
             scalars: of the epoch; losses and rewards are looked at.

@@ -37,7 +37,7 @@ class LiveView:
         self._videos: list[ShownVideo] | None = None
 
     def after_epoch(self, agent: Agent, done: int) -> None:
-        """Draws, if it is time to: after the first epoch, every few, and the last one.
+        """Draw, if it is time to: after the first epoch, every few, and the last one.
 
         Args:
             agent: who learns.

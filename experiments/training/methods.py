@@ -36,7 +36,7 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
 
 
 def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
-    """Trains a method once; again when anything that it depends on has changed.
+    """Train a method once; again when anything that it depends on has changed.
 
     Args:
         run: the run; the checkpoint is called like the method's label.

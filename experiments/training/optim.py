@@ -43,14 +43,14 @@ def rate_factor(config: SGDConfig, step: int, *, steps: int, epochs: int) -> flo
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: SGDConfig, step: int, *, steps: int, epochs: int) -> None:
-    """Sets each group's learning rate for an update; arguments as of :func:`rate_factor`."""
+    """Set each group's learning rate for an update; arguments as of ``rate_factor``."""
     factor = rate_factor(config, step, steps=steps, epochs=epochs)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, config: SGDConfig) -> None:
-    """Scales the gradients down to a norm of ``max_grad_norm``, all parameters together; 0 leaves them alone."""
+    """Scale the gradients down to a norm of ``max_grad_norm``, all parameters together; 0 leaves them alone."""
     if config.max_grad_norm:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)

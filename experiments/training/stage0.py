@@ -21,7 +21,7 @@ from adafocus_rl.seeding import seed_all
 
 
 def train_encoders(run: Run, recognizer: Recognizer) -> float:
-    """Trains f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
+    """Train f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
 
     Encoders without published weights see close-ups first, if the data has them: what ImageNet is to the others. An
     averaging f_C begins with the two heads, for the sum of what they say of a clip is its logits (AdaFocus-TSM); else

@@ -42,7 +42,7 @@ class FeatureBatch:
 def finetune_classifier(
     run: Run, classifier: Classifier, agent: Agent, env: DecisionVectorEnv, *, step: Step = CLASSIFIER
 ) -> float:
-    """Fine-tunes f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
+    """Fine-tune f_C with the agent's best actions (appendix B.1, stage III); the agent stays as it is.
 
     Args:
         run: the run.
@@ -70,7 +70,7 @@ def finetune_classifier(
 def train_full_frame_classifier(
     run: Run, classifier: Classifier, source: FeatureSource, *, epochs: int, rate: float, sgd: SGDConfig
 ) -> float:
-    """Trains an f_C of its own on f_L's features of whole frames: the reference row.
+    """Train an f_C of its own on f_L's features of whole frames: the reference row.
 
     Args:
         run: the run.

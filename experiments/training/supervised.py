@@ -38,7 +38,7 @@ Losses = Callable[[BatchT, slice], tuple[Tensor, dict[str, Tensor]]]
 
 
 class SupervisedLearner(Generic[BatchT]):
-    """Learns from labels with SGD; a :class:`~adafocus_rl.agents.learner.Learner`.
+    """Learns from labels with SGD; a ``Learner``.
 
     Args:
         modules: what is trained or belongs with it, by name; all of it lies in the checkpoints.
@@ -77,7 +77,7 @@ class SupervisedLearner(Generic[BatchT]):
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.precision == "float16")
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Makes one pass; the gradient of an update is that of the mean loss over its minibatch, whatever the parts."""
+        """Make one pass; the gradient of an update is that of the mean loss over its minibatch, whatever the parts."""
         for module in self.modules.values():
             module.train()
         mean = Mean()
@@ -142,7 +142,7 @@ class Mean:
         self._count = 0
 
     def add(self, count: int, **scalars: Tensor) -> None:
-        """Adds scalars that are means over ``count`` items."""
+        """Add scalars that are means over ``count`` items."""
         self._count += count
         for name, value in scalars.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach() * count

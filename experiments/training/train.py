@@ -39,7 +39,7 @@ Note = Callable[[Step, float], None]
 
 
 def rehearse(run: Run, stages: Sequence[int]) -> None:
-    """Builds everything once without training, so that what is wrong shows before anything is written or takes hours.
+    """Build everything once without training, so that mistakes show before anything is written or takes hours.
 
     Raises:
         UserError: unknown encoder, weights, reward or option; a checkpoint to start from that is missing or of another
@@ -65,7 +65,7 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
 
 
 def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
-    """Runs the given stages, in order, each from the checkpoint of the one before.
+    """Run the given stages, in order, each from the checkpoint of the one before.
 
     Args:
         run: the run.

@@ -15,7 +15,7 @@ from adafocus_rl.seeding import seed_all
 
 
 class RunTrainer:
-    """Trains the steps of a run; a :class:`~adafocus_rl.agents.methods.trainer.Trainer`.
+    """Trains the steps of a run; a ``Trainer``.
 
     Args:
         run: whose folder gets the checkpoints and the logs. If it is resumed, each step goes on from its last epoch.
@@ -27,13 +27,13 @@ class RunTrainer:
     def fit(
         self, step: str, learner: Learner, *, epochs: int, ticks: int, after_epoch: AfterEpoch | None = None
     ) -> float:
-        """Lets a learner make its passes, with a line of the log and a checkpoint after each.
+        """Let a learner make its passes, with a line of the log and a checkpoint after each.
 
         The random numbers of an epoch follow from (seed, step, epoch), so parameters, optimiser and the number of the
         epoch are all that an exact resume needs.
 
         Args:
-            step: name of the step; :mod:`~adafocus_rl.experiments.run.steps` says more about those that it declares.
+            step: name of the step; ``steps`` says more about those that it declares.
             learner: who learns.
             epochs: passes in all.
             ticks: steps of one pass, for the progress bar.
