@@ -61,6 +61,10 @@ class AdaFocusPlus(Method):
         self.policy = policy
         self.points = {knob: replace(point, agent=point.agent.bind(point.env)) for knob, point in points.items()}
         self.knobs = tuple(points)
+        # Counted here and not while a video is recognised: the time of a call is the method's time.
+        self._policy_macs = {
+            knob: policy.macs_per_step() + point.agent.macs_per_step() for knob, point in points.items()
+        }
         self.variant = variant
         self.label = f"{policy.label}+skip" if label is None else label
         self.stochastic = any(point.agent.stochastic for point in points.values())
@@ -75,7 +79,7 @@ class AdaFocusPlus(Method):
         check_knob(self, knob)
         assert knob is not None
         point = self.points[knob]
-        cost = patch_cost(self, self.policy.macs_per_step() + point.agent.macs_per_step())
+        cost = patch_cost(self, self._policy_macs[knob])
         return act(point.env, point.agent, batch, cost=cost, visit=visit)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -142,6 +142,18 @@ def test_a_knob_decides_what_is_skipped(
     assert torch.allclose(outcomes[0.3].trace.logits, _belief(recognizer, batch, local), atol=1e-5)
 
 
+def test_no_compute_is_counted_while_a_video_is_recognised(
+    env: PatchSelectionVectorEnv, recognizer: Recognizer, batch: EpisodeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a call is reported as the method's; to count a policy's compute takes longer than to run it."""
+    methods: list[Method] = [_skipping(env, recognizer), AdaFocus(recognizer, env=env, agent=CenterAgent(env))]
+    assert all(method.costs.glance for method in methods)
+    for kind in (PPOAgent, RandomSkipAgent, CenterAgent):
+        monkeypatch.setattr(kind, "macs_per_step", None)
+    for method in methods:
+        method.run(batch, knob=method.knobs[0] if method.knobs else None)
+
+
 @pytest.mark.parametrize(
     ("knob", "message"), [(0.7, "at a λ of 0.1, 0.2, 0.3; there is no 0.7"), (None, "none was given")]
 )
