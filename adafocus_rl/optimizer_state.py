@@ -12,9 +12,18 @@ from torch import Tensor
 
 from adafocus_rl.errors import UserError
 
+OPTIMIZER = "optimizer."
+"""Beginning of the names of an optimiser's tensors where they lie among others."""
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, *, prefix: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Split an optimiser's state into tensors and plain values, as ``checkpoint.save`` takes them.
+
+    Args:
+        optimizer: an optimiser.
+        prefix: beginning of the tensors' names.
 
     Returns:
         Tensors named ``state.<parameter index>.<name>`` (or ``group.<index>.<name>`` for a setting that is a tensor),
@@ -27,7 +36,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
         plain = {}
         for name, value in values.items():
             if isinstance(value, Tensor):
-                tensors[f"{kind}.{index}.{name}"] = value
+                tensors[f"{prefix}{kind}.{index}.{name}"] = value
             else:
                 plain[name] = value
         return plain
@@ -41,7 +50,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, prefix: str = ""
 ) -> None:
     """Restore the state that ``optimizer_tensors`` split; the next step equals that of an uninterrupted run.
 
@@ -49,6 +58,7 @@ def restore_optimizer(
         optimizer: an optimiser of the same class, over the same parameters in the same order.
         tensors: tensors of a checkpoint; other names are ignored.
         plain: the dictionary, also after a round trip through JSON.
+        prefix: beginning of the tensors' names.
 
     Raises:
         UserError: the class, the parameter groups, or the shape of a state differ.
@@ -83,7 +93,7 @@ def restore_optimizer(
                     "start afresh"
                 )
     for key, tensor in tensors.items():
-        match = re.fullmatch(r"(state|group)\.(\d+)\.(\w+)", key)
+        match = re.fullmatch(re.escape(prefix) + r"(state|group)\.(\d+)\.(\w+)", key)
         if match is not None:
             owner = state if match[1] == "state" else groups
             # Cloned because the optimiser updates its state in place, which must not change the caller's tensors.

@@ -28,7 +28,7 @@ from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput, Rollout
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
-from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
+from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import derive_seed, hash_uniform
 
 
@@ -187,8 +187,8 @@ class PPOAgent(SamplingAgent):
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The network and Adam's moments; a pass's random numbers follow from its number."""
-        optimizer, plain = optimizer_tensors(self.optimizer)
-        return {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}, plain
+        optimizer, plain = optimizer_tensors(self.optimizer, prefix=OPTIMIZER)
+        return {**self.tensors(), **optimizer}, plain
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
         """Restore the network and the optimiser.
@@ -197,7 +197,4 @@ class PPOAgent(SamplingAgent):
             UserError: when they were saved with another map, grid, width or optimiser.
         """
         self.load_tensors(tensors, what=what)
-        own = {
-            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
-        }
-        restore_optimizer(self.optimizer, own, plain)
+        restore_optimizer(self.optimizer, tensors, plain, prefix=OPTIMIZER)

@@ -21,7 +21,7 @@ from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
-from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
+from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import derive_seed, isolated
 
 _DRAWN = ("action", "log_prob", "sample", "probabilities")
@@ -174,8 +174,8 @@ class SB3Agent(SamplingAgent):
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The policy, the optimiser's state, and how far the counters are."""
-        optimizer, plain = optimizer_tensors(self.model.policy.optimizer)
-        tensors = {**self.tensors(), **{f"optimizer.{name}": value for name, value in optimizer.items()}}
+        optimizer, plain = optimizer_tensors(self.model.policy.optimizer, prefix=OPTIMIZER)
+        tensors = {**self.tensors(), **optimizer}
         counters = {"num_timesteps": self.model.num_timesteps, "n_updates": self.model._n_updates}
         return tensors, {"optimizer": plain, **counters}
 
@@ -186,8 +186,5 @@ class SB3Agent(SamplingAgent):
             UserError: when they were saved with other spaces, another algorithm or width.
         """
         self.load_tensors(tensors, what=what)
-        own = {
-            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
-        }
-        restore_optimizer(self.model.policy.optimizer, own, plain["optimizer"])
+        restore_optimizer(self.model.policy.optimizer, tensors, plain["optimizer"], prefix=OPTIMIZER)
         self.model.num_timesteps, self.model._n_updates = int(plain["num_timesteps"]), int(plain["n_updates"])

@@ -54,7 +54,7 @@ class Found:
 def carry_out(
     plans: Sequence[Plan], *, jobs: int, command: str, together: Path | None = None
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Train what is missing, then writes compare.json and the pictures.
+    """Train what is missing, then write compare.json and the pictures.
 
     Args:
         plans: what to do, one for each run; the same variants, seeds and stages in all of them.

@@ -13,7 +13,7 @@ from adafocus_rl.agents.learner import Tick
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import PrecisionConfig, SGDConfig
 from adafocus_rl.experiments.training.optim import clip_gradients, set_rate, sgd_optimizer
-from adafocus_rl.optimizer_state import optimizer_tensors, restore_optimizer
+from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -105,9 +105,8 @@ class SupervisedLearner(Generic[BatchT]):
             for name, module in self.modules.items()
             for key, value in module.state_dict().items()
         }
-        optimizer, plain = optimizer_tensors(self.optimizer)
-        own = {f"optimizer.{name}": value for name, value in optimizer.items()}
-        return {**modules, **own}, {"optimizer": plain, "scaler": self.scaler.state_dict()}
+        optimizer, plain = optimizer_tensors(self.optimizer, prefix=OPTIMIZER)
+        return {**modules, **optimizer}, {"optimizer": plain, "scaler": self.scaler.state_dict()}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
         """Restore them.
@@ -117,11 +116,8 @@ class SupervisedLearner(Generic[BatchT]):
         """
         for name, module in self.modules.items():
             checkpoint.load_into(module, tensors, prefix=f"{name}.", what=what)
-        own = {
-            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
-        }
         try:
-            restore_optimizer(self.optimizer, own, plain["optimizer"])
+            restore_optimizer(self.optimizer, tensors, plain["optimizer"], prefix=OPTIMIZER)
         except UserError as error:
             raise UserError(f"{what}: {error}") from None
         if plain.get("scaler"):
