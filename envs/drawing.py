@@ -33,7 +33,7 @@ class StepPictures:
         Args:
             info: info of one environment, with ``video``, ``visit`` and ``true_box`` (T, 4).
             step: number of steps taken.
-            box: chosen box.
+            box: box of the selected patch; None draws none.
             confidence: probability of the true class after the step.
 
         Raises:
@@ -57,7 +57,7 @@ class StepPictures:
 
         Args:
             running: the running episodes.
-            boxes: (B, 4) boxes chosen last, empty where nothing was chosen; None before the first step.
+            boxes: (B, 4) boxes of f_L's inputs in the last step, empty where f_L was not run; None before the first.
             logits: (B, K) logits of f_C after the last step.
 
         Raises:

@@ -1,6 +1,6 @@
 """Frame skipping as a decision problem (AdaFocus+): whether to run f_L on a frame.
 
-π is frozen and has chosen a patch in every frame. If π′ keeps a frame, f_C receives the features of the patch. If π′
+π is frozen and has selected a patch in every frame. If π′ keeps a frame, f_C receives the features of the patch. If π′
 skips a frame, f_C receives zeros instead. The actions of π′ change neither the observations of π nor those of π′, so
 π′ acts on whole episodes at once, even if π has to act frame by frame.
 
@@ -107,7 +107,7 @@ class FrameSkippingVectorEnv(DecisionVectorEnv):
     Args:
         patches: π's environment. It defines the features, f_C, and π's observations and actions, and the defaults of
             the arguments below.
-        policy: frozen π, which chooses the patches.
+        policy: frozen π, which selects the patches.
         lambda_: λ, the cost of a run of f_L, in probability of the true class. A negative λ rewards keeping.
         num_envs: B, at least 1.
         shuffle: draw a new order of videos in every pass; False for index order.

@@ -51,7 +51,7 @@ def to_tensors(value: Any) -> Any:
 
 
 def list_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """Split a vector environment's NumPy info into one info per environment, without entries masked out for it."""
+    """Split a vector environment's NumPy info into one info per environment, without the entries that it lacks."""
     rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, value in infos.items():
         if name.startswith("_"):
@@ -86,7 +86,7 @@ class NumpyVectorEnv(_Wrapper):
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """Autoreset mode, where Gymnasium's vector environments have it."""
+        """Autoreset mode, under the name that it has in Gymnasium's vector environments."""
         mode: AutoresetMode = self.env.metadata["autoreset_mode"]
         return mode
 
@@ -105,14 +105,14 @@ class NumpyVectorEnv(_Wrapper):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """As the wrapped environment's, in NumPy."""
+        """Reset the wrapped environment; return its observations (B, …) and its info in NumPy."""
         observation, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists too
         return to_arrays(observation), self._info(info)
 
     def step(
         self, actions: Arrays
     ) -> tuple[Arrays, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """As the wrapped environment's, in NumPy."""
+        """Step the wrapped environment; return its five results in NumPy."""
         with contextlib.suppress(TypeError, ValueError):  # the environment rejects non-numeric actions
             actions = to_tensors(actions)
         observation, reward, terminated, truncated, info = self.env.step(actions)
@@ -139,8 +139,8 @@ class NumpyVectorEnv(_Wrapper):
 
 
 def to_numpy(env: VectorEnv[Any, Any, Any], *, statistics: bool = False) -> NumpyVectorEnv:
-    """Return the environment in NumPy, for Gymnasium's vector wrappers and for agents without torch.
+    """Return the environment with a NumPy interface, for Gymnasium's vector wrappers and for agents without torch.
 
-    Example: ``RecordEpisodeStatistics(to_numpy(env))``. The options are those of ``NumpyVectorEnv``.
+    Example: ``RecordEpisodeStatistics(to_numpy(env))``. The arguments are those of ``NumpyVectorEnv``.
     """
     return NumpyVectorEnv(env, statistics=statistics)

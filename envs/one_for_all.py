@@ -1,4 +1,4 @@
-"""Gymnasium's calls to the B environments of a vector environment that is one object."""
+"""``call``, ``get_attr`` and ``set_attr`` of a vector environment whose B environments are one object."""
 
 from __future__ import annotations
 

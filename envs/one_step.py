@@ -53,7 +53,7 @@ def observe(problem: DecisionProblem, running: Running) -> Observation:
 
 
 def boxes_seen(problem: DecisionProblem, running: Running, actions: Tensor) -> Tensor:
-    """Return the boxes (B, 4) in pixels that f_L saw after the last actions (B, …); empty where f_L was not run."""
+    """Return the boxes (B, 4) in pixels of f_L's inputs after the last actions (B, …); empty where f_L was not run."""
     before = (running.frame - 1).clamp_min(0)[:, None]
     action = actions[:, None]
     return (problem.boxes(running.episodes, before, action) * problem.kept(action)[..., None])[:, 0]

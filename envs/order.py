@@ -1,4 +1,4 @@
-"""The order in which environments play the videos of a source."""
+"""The order in which environments visit the videos of a source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class VideoOrder:
         self._visits = torch.empty(0, dtype=torch.long)
 
     def take(self, count: int) -> tuple[Tensor, Tensor]:
-        """Take the next index rows and the number of each one's pass, both (count,) int64 on CPU."""
+        """Return the next index rows and the number of each one's pass, both (count,) int64 on CPU."""
         while len(self._videos) < count:
             epoch = self._passes if self.shuffle else None
             videos = video_order(self.source.videos, seed=self.seed, epoch=epoch)
@@ -77,7 +77,7 @@ class VideoOrders:
             self._own[row] = VideoOrder(self.shared.source, seed=seed, shuffle=self.shared.shuffle)
 
     def take(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Take the next index row of each of these environments and the number of its pass, both (R,) int64 on CPU."""
+        """Return each of these environments' next index row and the number of its pass, both (R,) int64 on CPU."""
         if not self._own:
             return self.shared.take(len(rows))
         taken = [self._own.get(row, self.shared).take(1) for row in rows]
@@ -85,7 +85,7 @@ class VideoOrders:
         return torch.cat(videos), torch.cat(visits)
 
     def seeds(self, rows: Sequence[int]) -> list[int]:
-        """Seed of the order of each of these environments."""
+        """Return the seed of the order of each of these environments."""
         return [self._own.get(row, self.shared).seed for row in rows]
 
     @property

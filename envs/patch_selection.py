@@ -20,7 +20,7 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class PatchSelection(DecisionProblem):
-    """The decision where f_L looks in each frame.
+    """The decision which patch of each frame f_L is run on.
 
     Args:
         source: frozen features.
@@ -83,7 +83,7 @@ class PatchSelection(DecisionProblem):
 
 
 class PatchSelectionVectorEnv(DecisionVectorEnv):
-    """B parallel videos; in each frame of each video, one patch is chosen.
+    """B parallel videos; in each frame of each video, one patch is selected.
 
     Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
     ``time_step`` a dict of ``features``, ``last_action`` (B, 2) and ``time_step`` (B, 1); see ``Spaces``. Action:

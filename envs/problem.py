@@ -34,7 +34,7 @@ class DecisionProblem(ABC):
     Args:
         source: frozen features.
         classifier: frozen f_C; it is moved to the features' device and put in eval mode.
-        spaces: what is observed, and the geometry of patches.
+        spaces: observations, and the geometry of patches.
         action_space: space of one action.
 
     Attributes:
@@ -42,7 +42,7 @@ class DecisionProblem(ABC):
     """
 
     skips_frames: ClassVar[bool] = False
-    """Whether an action can leave a frame without a look of f_L."""
+    """Whether an action can skip f_L in a frame."""
 
     def __init__(
         self, source: FeatureSource, classifier: Classifier, *, spaces: Spaces, action_space: gym.Space[Any]
@@ -57,11 +57,11 @@ class DecisionProblem(ABC):
 
     @abstractmethod
     def local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return what f_C sees of f_L after actions (B, M[, K], …): (B, M[, K], D_L)."""
+        """Return f_C's local input (B, M[, K], D_L) after actions (B, M[, K], …)."""
 
     @abstractmethod
     def boxes(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return where f_L looks, or would look: boxes (B, M, 4) int64 in pixels."""
+        """Return the boxes (B, M, 4) int64, in pixels, of the patches, including those of skipped frames."""
 
     @abstractmethod
     def reward(self, context: RewardContext) -> Tensor:
@@ -75,11 +75,11 @@ class DecisionProblem(ABC):
         return True
 
     def prepare(self, episodes: EpisodeFeatures) -> EpisodeFeatures:
-        """Return episodes, of any source, with all that this problem needs; nothing is done twice."""
+        """Return episodes of any source with everything that this problem needs; prepared ones are left as they are."""
         return episodes
 
     def kept(self, action: Tensor) -> Tensor:
-        """Return whether f_L looks at the frame: (B, M) bool."""
+        """Return whether f_L is run on each frame: (B, M) bool."""
         return torch.ones(action.shape[:2], dtype=torch.bool, device=action.device)
 
     def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
@@ -95,12 +95,12 @@ class DecisionProblem(ABC):
         return None
 
     def baseline(self, episodes: EpisodeFeatures, visits: Tensor, seed: int | Sequence[int]) -> Tensor:
-        """Return actions (B, T, K, …) that a reward compares with; K is 0 where it needs none.
+        """Return the actions (B, T, K, …) of the reward's baseline; K is 0 if it needs none.
 
         Args:
             episodes: features of B videos.
-            visits: (B,) int64, how often each was seen before.
-            seed: of all episodes, or one for each.
+            visits: (B,) int64, number of earlier visits of each video.
+            seed: seed of all episodes, or one for each.
         """
         return torch.empty(len(episodes), episodes.num_steps, 0, dtype=torch.long, device=self.source.device)
 
@@ -110,30 +110,30 @@ class DecisionProblem(ABC):
         """Return actions of any kind as a tensor on the features' device.
 
         Raises:
-            UserError: as ``check_actions``.
+            UserError: as for ``adafocus_rl.envs.actions.check_actions``.
         """
         return check_actions(self.action_space, actions, shape, self.source.device)
 
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
-        """Return what privileged agents (random, oracle) and evaluation may read; a learner must not."""
+        """Return facts that privileged agents (random, oracle) and evaluation may read; learning agents must not."""
         known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.true_boxes, "visit": visits}
-        motion = episodes.motion  # once: live episodes compute it now
+        motion = episodes.motion  # read once, because live episodes compute it on every access
         if motion is not None:
             known["motion"] = patch_means(motion, self.source.grid)
         return known
 
     def episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
-        """Return features of index rows (R,) on CPU; what is random in them follows each video's visit, (R,) on CPU."""
+        """Return features of index rows (R,) on CPU; augmentation depends on each video's visit, (R,) on CPU."""
         first, *others = visits.unique().tolist()
         episodes = self.source.episodes(videos, epoch=first)
-        for visit in others:  # where a batch ends a pass
+        for visit in others:  # in a batch that spans several passes
             rows = (visits == visit).nonzero().flatten()
             again = self.source.episodes(videos[rows], epoch=visit)
             episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
         return episodes
 
     def all_steps(self, episodes: EpisodeFeatures) -> Tensor:
-        """Return (B, T) int64, all frames of whole episodes."""
+        """Return the numbers (B, T) int64 of all frames of whole episodes."""
         return torch.arange(episodes.num_steps, device=self.source.device).expand(len(episodes), -1)
 
     def inputs(self, vector: Tensor, local: Tensor) -> Tensor:

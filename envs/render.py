@@ -1,4 +1,4 @@
-"""Pictures of decisions: a frame with the chosen box on it. Arrays in, arrays out; nothing is kept or shown."""
+"""Pictures of decisions: a frame with the box of the selected patch. All functions map arrays to arrays."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.printable import printable
 
 CHOSEN_COLOR = (255, 176, 0)
-"""RGB of chosen boxes; it and the next differ for colour-blind eyes, too."""
+"""RGB of boxes of selected patches; colour-blind readers can tell it from ``TRUE_COLOR``."""
 
 TRUE_COLOR = (0, 158, 255)
 """RGB of true boxes."""
 
 HEAT_COLOR = (204, 121, 167)
-"""RGB of π's probabilities; a third one that can be told from the other two."""
+"""RGB of π's probabilities; distinct from the other two colours."""
 
 HEAT_OPACITY = 0.75
-"""Of the likeliest position; the others' are in proportion."""
+"""Opacity of the most probable position; the others are proportional to their probabilities."""
 
 SKIPPED_BRIGHTNESS = 0.4
-"""Share of its brightness that a skipped frame keeps."""
+"""Factor by which a skipped frame is dimmed."""
 
 FIRST_FOREIGN = 0x250
-"""First character that Pillow's own font may not have: neither Greek nor Cyrillic nor Chinese."""
+"""First character that Pillow's own font may lack; it has no Greek, Cyrillic or Chinese letters."""
 
 FOREIGN_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf")
-"""Looked for on the system in this order; without any, foreign letters show as empty boxes."""
+"""System fonts, tried in this order; if none is installed, such letters are drawn as empty boxes."""
 
 CAPTION = 300
-"""Letters of a caption, at most."""
+"""Largest length of a caption, in characters."""
 
 MIN_SIDE = 224
-"""Shorter side of a drawn frame in pixels, at least."""
+"""Smallest length of a drawn frame's shorter side, in pixels."""
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 Box = Sequence[float] | NDArray[np.floating] | NDArray[np.integer] | Tensor
-"""(top, left, height, width) in pixels of the frame before it is enlarged; NaN or an empty box draws nothing."""
+"""(top, left, height, width) in pixels of the frame before it is enlarged; NaN and empty boxes are not drawn."""
 
 
 def draw_boxes(
@@ -60,17 +60,18 @@ def draw_boxes(
     patch_size: int = 0,
     min_side: int = MIN_SIDE,
 ) -> Picture:
-    """Outlines the true box (thin, blue) and the chosen one (orange, above it) on a frame.
+    """Outline the true box (thin, blue) and the selected patch (orange, on top) on a frame.
 
     Args:
-        frame: (H, W, 3) uint8 RGB; not changed.
-        box: the chosen patch.
-        true_box: where the object is.
-        kept: whether f_L looked; a skipped frame is dimmed, and the outline of its patch thin.
-        path: patches of the frames so far, whose centres are joined.
-        heat: (A,) probabilities of the grid's positions.
-        patch_size: P, with ``heat``.
-        min_side: a smaller frame is enlarged by a whole factor, without blurring, to at least this shorter side.
+        frame: (H, W, 3) uint8 RGB; not modified.
+        box: box of the selected patch; None draws none.
+        true_box: true box of the object; None draws none.
+        kept: whether f_L was run; a skipped frame is dimmed and its patch is outlined thinly.
+        path: boxes of the patches so far; a line joins their centres.
+        heat: (A,) probabilities of the grid's positions, drawn as shading; None draws none.
+        patch_size: P; needed with ``heat``.
+        min_side: a smaller frame is enlarged by an integer factor s, without interpolation, to at least this shorter
+            side.
 
     Returns:
         (H·s, W·s, 3) uint8 RGB.
@@ -91,7 +92,7 @@ def draw_boxes(
 
 
 def heat_cells(num_actions: int, *, frame_size: int, patch_size: int) -> list[tuple[float, float, float, float]]:
-    """Where to shade each grid position: cells (top, left, height, width) that touch, in the middles of the patches.
+    """Return the cell (top, left, height, width) to shade for each position: adjacent, centred on the patches.
 
     Args:
         num_actions: A, a square number.
@@ -100,18 +101,18 @@ def heat_cells(num_actions: int, *, frame_size: int, patch_size: int) -> list[tu
     """
     side = math.isqrt(num_actions)
     grid = PatchGrid(grid=side, frame_size=frame_size, patch_size=patch_size)
-    # Not rounded to pixels as the patches are, so that neighbours neither overlap nor leave a gap.
+    # Unlike patches, cells are not rounded to pixels, so that neighbours neither overlap nor leave a gap.
     step = grid.last_offset / (side - 1) if side > 1 else float(patch_size)
     origins = (grid.position(torch.arange(num_actions)).double() * grid.last_offset).tolist()
     return [(row + (patch_size - step) / 2, col + (patch_size - step) / 2, step, step) for row, col in origins]
 
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font for this text: Pillow's own, the same everywhere, or the system's where that has not the letters.
+    """Return a font for a text: Pillow's own, the same on every system, or a system font if that lacks the letters.
 
     Args:
-        text: what will be written.
-        size: in pixels.
+        text: the text to draw.
+        size: size of the font in pixels.
     """
     if any(ord(letter) >= FIRST_FOREIGN and letter not in "…–" for letter in text):
         for name in FOREIGN_FONTS:
@@ -121,11 +122,11 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFo
 
 
 def draw_caption(picture: Picture, text: str) -> Picture:
-    """Add a white bar below a picture, with one line of text as large as its width allows, of 11 to 28 pixels.
+    """Add a white bar with one line of text below a picture; the font has 11 to 28 pixels, as the width allows.
 
     Args:
-        picture: (H, W, 3) uint8 RGB; not changed.
-        text: the line; what does not fit is cut off.
+        picture: (H, W, 3) uint8 RGB; not modified.
+        text: the line; text that does not fit is cut off.
 
     Returns:
         (H + bar, W, 3) uint8 RGB.
@@ -150,42 +151,42 @@ def draw_step(
     true_box: Box | None = None,
     min_side: int = MIN_SIDE,
 ) -> Picture:
-    """One decision: the frame, the boxes on it, and below it the step and the confidence.
+    """Draw one decision: the frame with its boxes, and a caption with the step and the confidence.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        step: steps taken so far; 0 before the first.
+        step: number of steps taken; 0 before the first.
         num_frames: T.
         confidence: probability of the true class after the step; None before the first.
-        box: the chosen patch.
-        true_box: where the object is.
-        min_side: as in ``draw_boxes``.
+        box: see ``draw_boxes``.
+        true_box: see ``draw_boxes``.
+        min_side: see ``draw_boxes``.
 
     Returns:
-        (H', W', 3) uint8 RGB; its size depends on the frame's alone.
+        (H', W', 3) uint8 RGB; the size depends only on the frame's size and ``min_side``.
     """
     text = f"step {step}/{num_frames}  p(true) " + ("–" if confidence is None else f"{confidence:.2f}")
     return draw_caption(draw_boxes(frame, box=box, true_box=true_box, min_side=min_side), text)
 
 
 def map_pictures(maps: Tensor, side: int) -> Tensor:
-    """Feature maps (T, C, h, w) as grey pictures (T, 3, side, side) uint8: mean over C, the clip's range."""
+    """Convert maps (T, C, h, w) to grey pictures (T, 3, side, side) uint8: mean over C, scaled to the clip's range."""
     mean = maps.detach().float().mean(1, keepdim=True).cpu()
     low, high = mean.min(), mean.max()
     grey = ((mean - low) / (high - low).clamp_min(1e-12) * 255).round()
-    # Nearest, so that a cell is seen as a cell.
+    # Nearest-neighbour interpolation, so that each cell is visible.
     return torch.nn.functional.interpolate(grey, size=(side, side)).to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _shade(
     image: Image.Image, heat: NDArray[np.floating], cells: Sequence[tuple[float, float, float, float]], scale: int
 ) -> None:
-    """Lay colour over an image in place, the denser the likelier."""
+    """Shade cells of an image in place, with an opacity proportional to their probabilities."""
     mask = Image.new("L", image.size)
     pen = ImageDraw.Draw(mask)
     most = float(heat.max()) or 1.0
     for share, (top, left, height, width) in zip(heat, cells, strict=True):
-        # To whole pixels: what a cell ends at, the next begins at.
+        # Edges are rounded to whole pixels, so that each cell begins where the one before ends.
         x, y, right, bottom = (round(at * scale) for at in (left, top, left + width, top + height))
         corners = (x, y, max(x, right - 1), max(y, bottom - 1))
         pen.rectangle(corners, fill=round(255 * HEAT_OPACITY * float(share) / most))
@@ -196,6 +197,6 @@ def _outline(pen: ImageDraw.ImageDraw, box: Box | None, scale: int, color: tuple
     if box is None:
         return
     top, left, height, width_ = (float(value) * scale for value in box)
-    # Comparing with NaN is false, so an absent box is not drawn either.
+    # Comparisons with NaN are false, so an absent box is not drawn either.
     if height > 0 and width_ > 0:
         pen.rectangle((left, top, left + width_ - 1, top + height - 1), outline=color, width=width)

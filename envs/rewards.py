@@ -1,4 +1,4 @@
-"""Rewards of patch selection: how much the chosen patch helps the frozen classifier f_C.
+"""Rewards of patch selection: how much the selected patch helps the frozen classifier f_C.
 
 All rewards are functions of p, the softmax probability of the true class after a step. A reward is a function of a
 ``RewardContext``, whose N transitions are one step of B environments or all B·T steps of whole episodes, so the same
@@ -80,7 +80,7 @@ class RewardContext:
         self.action = action
 
     def probability(self, state: Tensor, labels: Tensor) -> Tensor:
-        """Probability (…,) of the true classes (…,) in classifier states (…, H)."""
+        """Return the probabilities (…,) of the true classes (…,) in classifier states (…, H)."""
         probabilities = self.classifier.logits(state).float().softmax(-1)
         return probabilities.gather(-1, labels[..., None]).squeeze(-1)
 
@@ -95,7 +95,7 @@ class RewardContext:
         return self.probability(self.history, self.labels)
 
     def with_local(self, local: Tensor) -> Tensor:
-        """(N, K) p if the frame's local features were (N, K, D_L), from the same history, in one batched cell call."""
+        """Return p (N, K) for local features (N, K, D_L), from the same history, in one batched cell call."""
         options = local.shape[1]
         vector = self.global_vector[:, None].expand(-1, options, -1)
         history = self.history[:, None].expand(-1, options, -1)
@@ -104,7 +104,7 @@ class RewardContext:
         return self.probability(states.view(*local.shape[:2], -1), self.labels[:, None].expand(-1, options))
 
     def with_actions(self, actions: Tensor) -> Tensor:
-        """(N, K) p if the actions (N, K) or (N, K, 2) were chosen, from the same history."""
+        """Return p (N, K) for the actions (N, K) or (N, K, 2), from the same history."""
         options = max(1, MAX_CELL_ROWS // max(1, len(actions)))
         return torch.cat([self.with_local(self.local(part)) for part in actions.split(options, dim=1)], dim=1)
 
@@ -115,35 +115,35 @@ REWARDS: Registry[Reward] = Registry("reward", "adafocus_rl.rewards")
 
 @REWARDS.register("random")
 def random_baseline(context: RewardContext) -> Tensor:
-    """p(chosen patch) − mean p(random patches), all from the same history (AdaFocus, section 3.2)."""
+    """Return p(selected patch) − mean p(random patches), all from the same history (AdaFocus, section 3.2)."""
     return context.chosen - context.with_actions(context.baseline_actions).mean(-1)
 
 
 @REWARDS.register("padding")
 def padding_baseline(context: RewardContext) -> Tensor:
-    """p(chosen patch) − p(zero local feature), from the same history."""
+    """Return p(selected patch) − p(zero local feature), from the same history."""
     zero = context.global_vector.new_zeros(len(context.labels), 1, context.local_dim)
     return context.chosen - context.with_local(zero).squeeze(-1)
 
 
 @REWARDS.register("increment")
 def increment(context: RewardContext) -> Tensor:
-    """p_t − p_{t−1}."""
+    """Return p_t − p_{t−1}."""
     return context.chosen - context.previous
 
 
 @REWARDS.register("confidence")
 def confidence(context: RewardContext) -> Tensor:
-    """p_t."""
+    """Return p_t."""
     return context.chosen
 
 
 def baseline_actions(
     spaces: Spaces, positions: int, *, seed: int | Sequence[int], videos: Tensor, visits: Tensor, num_steps: int
 ) -> Tensor:
-    """Draw the baseline's random patches: uniform on the grid, or on all pixels if actions are continuous.
+    """Draw the baseline's random patches uniformly from the grid, or from all pixels if actions are continuous.
 
-    They are a function of (seed, video, visit, frame, number) only, so a video's rewards do not depend on its
+    The patches are a function of (seed, video, visit, frame, number) only, so a video's rewards do not depend on its
     neighbours, on B, or on whether its episode is stepped or rolled out.
 
     Args:

@@ -2,7 +2,7 @@
 
 A ``Policy`` (``act``) receives the observations of a whole episode at once, because no action changes them. With
 ``last_action``, however, an observation contains the policy's own previous action. The policy then acts frame by
-frame, and has to be a ``StepPolicy`` (``act_step``) as well.
+frame and must also be a ``StepPolicy`` (``act_step``).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class PolicyOutput:
 
     Attributes:
         action: (B, T) int64 on the grid; (B, T, 2) float32 positions if actions are continuous, clipped to [0, 1]².
-        log_prob: (B, T) of the actions, for agents that learn; else None.
-        value: (B, T) state values; else None.
+        log_prob: (B, T) log-probabilities of the actions; None for agents that do not learn.
+        value: (B, T) state values; None for agents without a value function.
         sample: the samples before actions are clipped to their space, in the shape of the actions; ``log_prob``
             refers to them. None if they are the actions themselves.
-        probabilities: (B, T, A) of all choices, for pictures; None where there is no such distribution.
+        probabilities: (B, T, A) probabilities of all grid actions, for pictures; None if the policy has none.
     """
 
     action: Tensor
@@ -71,12 +71,12 @@ class StepPolicy(Protocol):
 
 @dataclass(kw_only=True)
 class Rollout:
-    """B whole episodes.
+    """B whole episodes, with the policy's output, the rewards and the predictions.
 
     Attributes:
-        episodes: the features behind them.
+        episodes: features of the episodes.
         info: facts about the videos.
-        observation: (B, T, …), or a dict of such.
+        observation: (B, T, …), or a dict of such tensors.
         output: output of the policy, including the actions.
         reward: (B, T) float32; empty (B, 0) if it was not requested.
         logits: (B, T, K) of f_C after every step; the last step is the prediction.

@@ -17,7 +17,7 @@ from adafocus_rl.models.classifiers import Classifier
 
 
 class EpisodeSampler:
-    """Computes whole episodes of a problem, and describes the actions in them.
+    """Computes whole episodes of a problem, and the boxes and kept frames of their actions.
 
     Args:
         problem: the decision problem.
@@ -45,20 +45,20 @@ class EpisodeSampler:
 
     @property
     def space_config(self) -> SpaceConfig:
-        """What is observed."""
+        """Options of observations and actions."""
         return self.problem.spaces.config
 
     @property
     def skips_frames(self) -> bool:
-        """Whether an action can leave a frame without a look of f_L."""
+        """Whether an action can skip f_L in a frame."""
         return self.problem.skips_frames
 
     def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
-        """What privileged agents (random, oracle) and evaluation may read; a learner must not.
+        """Return facts that privileged agents (random, oracle) and evaluation may read; learning agents must not.
 
         Args:
             episodes: features of B videos.
-            visits: (B,) int64, how often each was seen before.
+            visits: (B,) int64, number of earlier visits of each video.
         """
         return self.problem.info(episodes, visits)
 
@@ -67,12 +67,12 @@ class EpisodeSampler:
     ) -> tuple[Observation, PolicyOutput]:
         """Return a policy's actions in whole episodes, without f_L, f_C or rewards.
 
-        One call of ``policy.act``; where observations hold the policy's own last action, one of ``policy.act_step``
-        per frame.
+        This takes one call of ``policy.act``, or, if observations contain the policy's own last action, one call of
+        ``policy.act_step`` per frame.
 
         Args:
             policy: the policy that acts.
-            episodes: features to act on; any B.
+            episodes: features to act on, for any B.
             info: result of ``info``.
             deterministic: take the policy's best actions instead of samples.
 
@@ -80,12 +80,12 @@ class EpisodeSampler:
             Observations (B, T, …), and the policy's output.
 
         Raises:
-            UserError: the policy has to be asked frame by frame and has no ``act_step``.
+            UserError: the policy must act frame by frame and has no ``act_step``.
         """
         return decide(self.problem, policy, episodes, info, deterministic=deterministic)
 
     def local(self, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
-        """Return the f_L features (B, T, D_L) that f_C receives in whole episodes, given the actions (B, T, …)."""
+        """Return f_L's features (B, T, D_L) that f_C receives in whole episodes, given the actions (B, T, …)."""
         return self.problem.local(self.problem.prepare(episodes), self.problem.all_steps(episodes), action)
 
     def rollout(
@@ -99,20 +99,19 @@ class EpisodeSampler:
     ) -> Rollout:
         """Return B whole episodes, computed at once, with the same numbers as step by step.
 
-        One sequence call of the policy, one of f_C, and one batched cell call for all baselines on the states before
-        each step; where observations hold the policy's own last action, the policy alone is called once per frame.
-        Episodes that are under way step by step are not touched; without ``episodes``, the next videos in order are
-        taken.
+        This takes one sequence call of the policy, one of f_C, and one batched cell call for all baselines, from the
+        states before each step. If observations contain the policy's own last action, only the policy is called once
+        per frame. Running episodes, which are stepped, are not affected.
 
         Args:
             policy: the policy that acts.
-            episodes: features to act on; any B.
-            visit: how often these episodes were seen before; other visits have other random baselines.
-            deterministic: the policy's best actions instead of samples.
+            episodes: features to act on, for any B; None takes the next videos in order.
+            visit: number of earlier visits of these episodes; each visit has its own random baselines.
+            deterministic: take the policy's best actions instead of samples.
             with_reward: False skips the reward and its baselines (evaluation).
 
         Raises:
-            UserError: the policy has to be asked frame by frame and has no ``act_step``.
+            UserError: the policy must act frame by frame and has no ``act_step``.
         """
         seed: int | list[int] = self.seed
         if episodes is None:
@@ -130,13 +129,13 @@ class EpisodeSampler:
     def rollouts(self, policy: Policy | StepPolicy, *, epoch: int) -> Iterator[Rollout]:
         """Yield one pass over all videos in batches of at most B, with sampled actions.
 
-        The order (the source's own, by its seed) and the baselines belong to ``epoch``.
+        The order (from the source's own seed) and the baselines depend on ``epoch``.
         """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
             yield self.rollout(policy, episodes=episodes, visit=epoch)
 
     def chosen_boxes(self, rollout: Rollout) -> Tensor:
-        """Return the boxes (B, T, 4) int64 in pixels of the chosen patches, including those of skipped frames."""
+        """Return the boxes (B, T, 4) int64 in pixels of the selected patches, including those of skipped frames."""
         episodes = self.problem.prepare(rollout.episodes)
         return self.problem.boxes(episodes, self.problem.all_steps(episodes), rollout.output.action)
 
@@ -145,7 +144,7 @@ class EpisodeSampler:
         return self.problem.kept(rollout.output.action)
 
     def patch_probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Return probabilities (B, T, A) of the grid; None if the policy that chose the patches has none."""
+        """Return probabilities (B, T, A) of the grid's positions; None if the policy that selects patches has none."""
         return self.problem.probabilities(rollout)
 
     def _baseline_seed(self, places: Sequence[int]) -> int | list[int]:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's vector environment on top of one of this project; import it from here, SB3 loads slowly."""
+"""Adapter to Stable-Baselines3's vector environments; not imported by ``adafocus_rl.envs``, as SB3 loads slowly."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from adafocus_rl.envs.render import Picture
 from adafocus_rl.errors import UserError
 
 Indices = int | Iterable[int] | None
-"""Which environments; None for all."""
+"""Numbers of environments; None for all."""
 
 
 class SB3VecEnv(VecEnv):
-    """B environments that are one object, as SB3's algorithms want them: ``PPO("MlpPolicy", SB3VecEnv(env))``.
+    """A vector environment of this project with the interface of SB3's: ``PPO("MlpPolicy", SB3VecEnv(env))``.
 
-    An episode's last step returns the first observation of the next one; its info has the episode's own facts,
-    ``terminal_observation``, ``TimeLimit.truncated`` and, where the environment counts them, ``episode`` with return
-    ``r`` and length ``l`` (so that SB3 logs them without a monitor). What the next episode is about is in
+    An episode's last step returns the first observation of the next one. Its info describes the episode that ended, and
+    holds ``terminal_observation``, ``TimeLimit.truncated`` and, if the environment records them, ``episode`` with
+    return ``r`` and length ``l`` (so that SB3 logs them without a monitor). The info of the next episode is in
     ``reset_infos``.
 
-    All environments share one order of videos, so one seed is enough: ``seed`` passes it to the next
-    ``reset``. Options are given per environment, ``set_options([{"video": row}, …])``, to choose the videos.
+    All environments share one order of videos, so one seed is enough: ``seed`` passes it to the next ``reset``. Options
+    are set per environment, ``set_options([{"video": row}, …])``, to select the videos.
 
     Args:
         env: a vector environment of this project, of device tensors, with SAME_STEP autoreset.
 
     Raises:
-        UserError: another autoreset mode.
+        UserError: the environment has another autoreset mode.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -54,7 +54,7 @@ class SB3VecEnv(VecEnv):
         """Start new episodes; a seed and options that were set before are used once.
 
         Returns:
-            First observations, (B, …) float32 or a dict of such.
+            First observations, (B, …) float32 or a dict of such arrays.
         """
         observation, info = self._numpy.reset(seed=self._seeds[0], options=self._vector_options())
         self.reset_infos = list_infos(info, self.num_envs)
@@ -63,7 +63,7 @@ class SB3VecEnv(VecEnv):
         return observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Remember the actions (B, …)."""
+        """Store the actions (B, …) for ``step_wait``."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
@@ -78,7 +78,7 @@ class SB3VecEnv(VecEnv):
         return observation, reward.astype(np.float32), done, infos
 
     def get_images(self) -> list[Picture | None]:
-        """A picture of each environment, for ``render`` and SB3's ``VecVideoRecorder``."""
+        """Return a picture of each environment, for ``render`` and SB3's ``VecVideoRecorder``."""
         pictures: Any = self.env.render()
         return [None] * self.num_envs if pictures is None else list(pictures)
 
@@ -87,10 +87,10 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def _vector_options(self) -> dict[str, Any] | None:
-        """The options of one reset from those of each environment.
+        """Return the options of the vector environment's reset, given those of each environment.
 
         Raises:
-            UserError: anything but a video for every environment.
+            UserError: the options are not a video for every environment.
         """
         given = [options for options in self._options if options]
         if not given:
@@ -104,23 +104,23 @@ class SB3VecEnv(VecEnv):
     # ---- one object, seen as B ----------------------------------------------------------------------------------
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """The environment's attribute, once for each index."""
+        """Return the environment's attribute, once for each index."""
         return self._each(getattr(self.env, attr_name), indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Set the environment's attribute, which is that of all indices."""
+        """Set the environment's attribute, which all indices share."""
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call the environment's method once; its result once for each index."""
+        """Call the environment's method once, and return its result once for each index."""
         return self._each(getattr(self.env, method_name)(*method_args, **method_kwargs), indices)
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
     ) -> list[bool]:
-        """Never: wrappers of single environments cannot be around one of B."""
+        """Return False for each index: wrappers of single environments cannot wrap a vector environment."""
         return self._each(False, indices)
 
     def _each(self, value: Any, indices: Indices) -> list[Any]:
@@ -128,7 +128,7 @@ class SB3VecEnv(VecEnv):
 
 
 def _split(info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The info of the episode that has ended, and of the one that begins."""
+    """Split an info into that of the episode that has ended and that of the one that begins."""
     begun = {name: value for name, value in info.items() if name not in ("final_obs", "final_info", *STATISTICS)}
     ended = {**info["final_info"], "terminal_observation": info["final_obs"]}
     episode = info.get("episode", ended.get("episode"))

@@ -28,28 +28,28 @@ RenderMode = Literal["rgb_array", "human"]
 class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
-    Observation, action and reward are those of one row of the vector environment, which does all the work: a NumPy
-    observation (or a dict of such), an action of ``action_space``, a float. Maps are flattened (channel, row,
-    column), because Stable-Baselines3 takes everything of three axes for an image of bytes; and infinite bounds of
-    spaces are float32's own limits.
+    Observations, actions and rewards are those of one row of the vector environment, which implements the transition:
+    a NumPy observation (or a dict of such arrays), an action of ``action_space``, a float. Maps are flattened
+    (channel, row, column), because Stable-Baselines3 treats every array with three axes as a uint8 image, and infinite
+    bounds of spaces are replaced by float32's limits.
 
-    The info has, after each step, ``logits`` (K,) of f_C, and always ``video``, ``label``, ``visit`` (int) and
-    ``true_box`` (T, 4) pixels, with an empty box (0, 0, 0, 0) where there is none. All but the logits are privileged:
-    a learner must not look at them.
+    The info always holds ``video``, ``label``, ``visit`` (int) and ``true_box`` (T, 4) in pixels, with an empty box
+    (0, 0, 0, 0) where there is none, and after each step ``logits`` (K,) of f_C. All but the logits are privileged:
+    learning agents must not read them.
 
-    ``render()`` draws the frame that the last action was about, the box that f_L saw of it (orange), the true box
-    (blue), the confidence in the true class after the step, and the step. After a reset, the first frame without a
-    box.
+    ``render()`` draws the frame of the last action, the box of f_L's input (orange), the true box (blue), the
+    probability of the true class after the step, and the step. After a reset, it draws the first frame without a
+    box of f_L.
 
     Args:
-        env: with ``num_envs=1`` and DISABLED autoreset.
+        env: a vector environment with ``num_envs=1`` and DISABLED autoreset.
         render_mode: ``rgb_array``: ``render`` returns a picture (H, W, 3) uint8; ``human``: every reset and step
             shows it in a window.
         flatten: False keeps maps (C, h, w).
-        frames: what to draw on; None takes what the vector environment draws on.
+        frames: frames to draw on; None uses those of the vector environment.
 
     Raises:
-        UserError: the environment is not such a one, the render mode is unknown, or there is no screen.
+        UserError: the environment has another B or autoreset mode, the render mode is unknown, or there is no screen.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 4}  # noqa: RUF012  # as in the base class
@@ -85,11 +85,11 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         """Start the next video's episode.
 
         Args:
-            seed: starts the order of videos and the baseline's random numbers anew.
-            options: ``{"video": row}`` asks for this index row instead of the next one in order.
+            seed: restarts the order of videos and the baseline's random numbers.
+            options: ``{"video": row}`` selects this index row instead of the next one in order.
 
         Raises:
-            UserError: an unknown option, or a video that is not there.
+            UserError: an option is unknown, or the video is not usable.
         """
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed, options=self._vector_options(options or {}))
@@ -103,8 +103,8 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         """Take one action.
 
         Raises:
-            UserError: the action is of another shape or kind than the action space says, or out of range. Coordinates
-                are clipped, and so never are.
+            UserError: the action has another shape or type than the action space, or is out of range; coordinates
+                are clipped instead.
             gymnasium.error.ResetNeeded: before the first reset, or after the episode's end.
         """
         chosen = self.env.problem.check_actions(action, ())
@@ -124,7 +124,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         )
 
     def render(self) -> Picture | None:
-        """The picture in mode ``rgb_array``; None in mode ``human`` (it is shown already) and without a mode."""
+        """Return the picture in mode ``rgb_array``; None in mode ``human`` (steps show it) and without a mode."""
         if self.render_mode is None:
             gym.logger.warn("render() draws nothing without a render_mode; give render_mode='rgb_array'")
         return self._draw() if self.render_mode == "rgb_array" else None
@@ -161,11 +161,11 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     def _single_info(self, info: dict[str, Any]) -> dict[str, Any]:
         single: dict[str, Any] = {}
         for name, value in info.items():
-            # Statistics are left to Gymnasium's RecordEpisodeStatistics, which refuses infos that have them.
+            # Gymnasium's RecordEpisodeStatistics adds statistics itself, and rejects infos that already have them.
             if not name.startswith("_") and name not in STATISTICS:
                 value = _first(value)
                 single[name] = value.item() if value.ndim == 0 else value
-        # An empty box, and not NaN: infos with NaN would not be equal to themselves.
+        # An empty box instead of NaN, because an info with NaN would not be equal to itself.
         single["true_box"] = np.nan_to_num(single["true_box"], nan=0.0)
         return single
 
@@ -201,14 +201,14 @@ def _confidence(info: dict[str, Any]) -> float | None:
 
 
 def _first(value: Any) -> Any:
-    """The only row of a tree of tensors (1, …), in NumPy."""
+    """Return the only row of a tree of tensors (1, …), in NumPy."""
     if isinstance(value, dict):
         return {name: _first(part) for name, part in value.items()}
     return to_arrays(value[0])
 
 
 def tidy(space: gym.Space[Any], *, flatten: bool) -> gym.Space[Any]:
-    """The space with finite bounds of its boxes and, if wanted, one axis each."""
+    """Return the space with finite bounds in its boxes, each flattened to one axis if ``flatten``."""
     if isinstance(space, gym.spaces.Dict):
         return gym.spaces.Dict({name: tidy(part, flatten=flatten) for name, part in space.items()})
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):

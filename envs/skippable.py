@@ -1,4 +1,4 @@
-"""Episodes in which π has chosen its patches, and all that is left to decide is whether f_L looks at them."""
+"""Episodes in which π has selected the patches, for the decision whether f_L is run on them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SKIP, KEEP = 0, 1
 
 
 class SkippableEpisodes(EpisodeFeatures):
-    """Episodes whose patches are chosen; an action says whether f_L looks at one.
+    """Episodes with selected patches; an action decides whether f_L is run on a patch.
 
     Args:
-        episodes: the features behind them.
-        patches: (B, T) int64 grid actions or (B, T, 2) float32 positions, what π chose.
+        episodes: features of the episodes.
+        patches: (B, T) int64 grid actions or (B, T, 2) float32 positions that π selected.
     """
 
     def __init__(self, episodes: EpisodeFeatures, patches: Tensor) -> None:
@@ -36,40 +36,40 @@ class SkippableEpisodes(EpisodeFeatures):
         self.global_vector = episodes.global_vector
 
     @property
-    def global_map(self) -> Tensor:  # type: ignore[override]  # read when asked for, as a bank does
+    def global_map(self) -> Tensor:  # type: ignore[override]  # read at the first use, as in a bank
         """(B, T, C, h, w)."""
         return self.episodes.global_map
 
     @property
-    def motion(self) -> Tensor | None:  # type: ignore[override]  # read only here
+    def motion(self) -> Tensor | None:  # type: ignore[override]  # read-only here
         """(B, T, m, m)."""
         return self.episodes.motion
 
     def patches_at(self, step: Tensor) -> Tensor:
-        """The chosen patches (B, M[, 2]) in the frames (B, M)."""
+        """Return the selected patches (B, M[, 2]) in the frames (B, M)."""
         return self.patches[torch.arange(len(self), device=step.device)[:, None], step]
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """f_L features of the chosen patches where ``action`` is ``KEEP``, zeros where it is ``SKIP``."""
+        """Return f_L's features of the selected patches where ``action`` is ``KEEP``, zeros where it is ``SKIP``."""
         steps = step if action.ndim == step.ndim else step[..., None].expand_as(action)
         steps = steps.flatten(1)
         local = self.episodes.kept_local_at(steps, self.patches_at(steps), action.flatten(1) == KEEP)
         return local.view(*action.shape, -1)
 
     def full(self) -> Tensor:
-        """Whole frames; nothing is skipped."""
+        """Return f_L's features of all whole frames; none is skipped."""
         return self.episodes.full()
 
     def table(self, table: TableSpec) -> Tensor:
-        """Rows of every frame; nothing is skipped."""
+        """Return a table's rows of all frames; none is skipped."""
         return self.episodes.table(table)
 
     def clone(self) -> SkippableEpisodes:
-        """The same in memory of their own."""
+        """Return a copy that shares no memory with these episodes."""
         return SkippableEpisodes(self.episodes.clone(), self.patches.clone())
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
-        """Put the videos of ``other`` in the place of some of these."""
+        """Replace some of these videos by those of ``other``, in place."""
         assert isinstance(other, SkippableEpisodes)
         self.episodes.overwrite(rows, other.episodes)
         self.patches.index_copy_(0, rows, other.patches)
@@ -78,13 +78,13 @@ class SkippableEpisodes(EpisodeFeatures):
 class SkippableFeatures:
     """A ``FeatureSource`` whose episodes are ``SkippableEpisodes``.
 
-    π chooses its best patches; a random π has the patches of each video's first visit. On a bank, in which a video is
-    the same in every epoch, π runs once per video.
+    π acts deterministically; a random π selects the patches of each video's first visit. On a bank, where a video has
+    the same features in every epoch, π runs once per video.
 
     Args:
-        patches: π's decision problem: the features, and what π observes of them.
+        patches: π's decision problem, which defines the features and π's observations.
         policy: frozen π.
-        batch_size: number of videos per call of π, where π runs on all of them.
+        batch_size: number of videos per call of π when it runs on all videos.
     """
 
     def __init__(self, patches: DecisionProblem, policy: Policy | StepPolicy, *, batch_size: int) -> None:
@@ -101,31 +101,31 @@ class SkippableFeatures:
         self.device = source.device
         self.has_boxes = source.has_boxes
         self.any_position = False
-        # The same list: it grows while videos are read.
+        # The same list object, because it grows while videos are read.
         self.failed = source.failed
         self.fixed = isinstance(source, FeatureBank)
         self._chosen: Tensor | None = None
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64 on CPU, the index rows that can be used."""
+        """(N,) int64 on CPU, the usable index rows."""
         return self.patches.source.videos
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> SkippableEpisodes:
-        """Features of the given index rows (B,), and π's patches in them."""
+        """Return the features of the given index rows (B,), with π's patches."""
         return self._with_patches(self.patches.source.episodes(videos, epoch=epoch))
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[SkippableEpisodes]:
-        """All usable videos once, in the source's order."""
+        """Yield all usable videos once, in the source's order."""
         for episodes in self.patches.source.batches(batch_size, epoch=epoch):
             yield self._with_patches(episodes)
 
     def choose(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
-        """Return any episodes, for example of another source, with the patches that π chooses in them."""
+        """Return episodes of any source with the patches that π selects in them."""
         return SkippableEpisodes(episodes, self.ask(episodes).action)
 
     def ask(self, episodes: EpisodeFeatures) -> PolicyOutput:
-        """Return π's output for any episodes; one sequence call, unless π observes its own last action."""
+        """Return π's output for episodes of any source, in one call unless π observes its own last action."""
         info = self.patches.info(episodes, torch.zeros_like(episodes.videos))
         return decide(self.patches, self.policy, episodes, info, deterministic=True)[1]
 

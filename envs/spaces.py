@@ -1,4 +1,4 @@
-"""What an agent sees of a frame, and how it says where to look: the options, their spaces, and tensors in them."""
+"""Observation and action spaces: their options, the Gymnasium spaces, and tensors in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ActionKind = Literal["grid", "continuous"]
 ObservationKind = Literal["map", "vector"]
 
 Observation: TypeAlias = Any
-"""A tensor of features, or a dict of tensors where the options ask for more (``Spaces``)."""
+"""A tensor of features, or a dict of tensors if the options add observations (``Spaces``)."""
 
 NOWHERE = -1.0
 """Both coordinates of the last action before the first step."""
@@ -27,51 +27,51 @@ NOWHERE = -1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
-    """What is observed and what is chosen."""
+    """Observations and actions."""
 
     action_space: ActionKind = "grid"
-    """``grid``: one of ``model.grid`` squared positions; ``continuous``: any (row, column) in [0, 1]², which needs live
-    features."""
+    """``grid``: one of ``model.grid`` squared positions; ``continuous``: any (row, column) in [0, 1]², which requires
+    live features."""
 
     observation: ObservationKind = "map"
-    """``map``: f_G's feature map of the frame; ``vector``: the same pooled."""
+    """``map``: f_G's feature map of the frame; ``vector``: the same map, pooled."""
 
     last_action: bool = False
-    """Also observe the position of the patch before, (−1, −1) in the first frame."""
+    """Also observe the position of the previous patch, (−1, −1) in the first frame."""
 
     time_step: bool = False
-    """Also observe which share of the frames is over."""
+    """Also observe the share of the frames that have passed."""
 
     motion: bool = False
-    """Also observe how much moved since the frame before: one more channel of the map."""
+    """Also observe the mean absolute difference to the previous frame, as an additional channel of the map."""
 
     def options(self) -> dict[str, Any]:
-        """The same as keyword arguments of an environment; fields that a subclass adds are left out."""
+        """Return the options as keyword arguments of an environment, without fields that a subclass adds."""
         return {field.name: getattr(self, field.name) for field in fields(SpaceConfig)}
 
 
 class Spaces:
-    """The spaces of one environment's options, and observations in them.
+    """Spaces for the options of one environment, and observations in these spaces.
 
     - ``features``: e^G of the frame, (C, h, w) or pooled (D_G,), float32. With ``motion`` (C + 1, h, w): the last
-      channel is the mean absolute difference to the frame before, zeros in the first frame.
-    - ``last_action``: relative (row, column) of the patch before, (2,) float32; (−1, −1) before the first. A position
-      whichever way actions are given, so that it means the same on every grid.
+      channel is the mean absolute difference to the previous frame, zeros in the first frame.
+    - ``last_action``: relative (row, column) of the previous patch, (2,) float32; (−1, −1) before the first. It is a
+      position for grid actions, too, so that it means the same on every grid.
     - ``time_step``: t / T, (1,) float32; 1 after the last frame.
 
-    With neither of the last two, an observation is the features alone; else a dict of those that are asked for.
+    Without the last two, an observation is the tensor of features; otherwise it is a dict of the configured entries.
 
     Args:
-        config: which of them.
-        source: shapes and the grid.
+        config: the options.
+        source: features, which define the shapes and the grid.
 
     Attributes:
-        patch: space of one patch, for problems in which an action chooses one.
+        patch: space of one patch, for problems in which an action selects one.
         observation: space of one environment's observation.
 
     Raises:
-        UserError: an unknown option, motion without maps, or continuous actions on features that hold grid positions
-            only.
+        UserError: an option is unknown, ``motion`` is set without maps, or actions are continuous and the features
+            hold grid positions only.
     """
 
     def __init__(self, config: SpaceConfig, source: FeatureSource) -> None:
@@ -103,16 +103,16 @@ class Spaces:
         self.observation: gym.Space[Any] = gym.spaces.Dict({"features": features, **more}) if more else features
 
     def features(self, episodes: EpisodeFeatures) -> Tensor:
-        """e^G of all frames as it is observed, (B, T, C, h, w) or (B, T, D_G).
+        """Return the observed features of all frames, (B, T, C[ + 1], h, w) or (B, T, D_G).
 
         Raises:
-            UserError: motion is observed, and these episodes have no pictures.
+            UserError: ``motion`` is observed, and these episodes have no pictures.
         """
         if self.config.observation == "vector":
             return episodes.global_vector
         if not self.config.motion:
             return episodes.global_map
-        motion = episodes.motion  # once: live episodes compute it now
+        motion = episodes.motion  # read once, because live episodes compute it on every access
         if motion is None:
             raise UserError(f"env.motion needs the frames' pictures, and {type(episodes).__name__} has none")
         *_, height, width = episodes.global_map.shape
@@ -120,23 +120,23 @@ class Spaces:
         return torch.cat((episodes.global_map, pooled[:, :, None]), dim=2)
 
     def position(self, action: Tensor) -> Tensor:
-        """Relative positions (…, 2) float32 of actions."""
+        """Return the relative positions (…, 2) float32 of actions."""
         return action if self.continuous else self.grid.position(action)
 
     def boxes(self, action: Tensor) -> Tensor:
-        """Boxes (…, 4) int64 in pixels of the patches of actions."""
+        """Return the boxes (…, 4) int64, in pixels, of the patches that actions select."""
         return self.grid.box(self.grid.origin(action) if self.continuous else self.grid.action_origin(action))
 
     def local(self, episodes: EpisodeFeatures, step: Tensor, action: Tensor) -> Tensor:
-        """f_L features (B, M[, K], D_L) of actions (B, M[, K]) or (B, M[, K], 2) in the frames ``step`` (B, M)."""
+        """Return f_L's features (B, M[, K], D_L) for actions (B, M[, K][, 2]) in the frames ``step`` (B, M)."""
         return episodes.local_at_position(step, action) if self.continuous else episodes.local_at(step, action)
 
     def observe(self, features: Tensor, last: Tensor, time_step: Tensor) -> Observation:
-        """Observations of frames.
+        """Return the observations of frames.
 
         Args:
             features: (…, C, h, w) or (…, D_G).
-            last: (…, 2) positions of the patches before.
+            last: (…, 2) positions of the previous patches.
             time_step: (…,) float32, t / T.
         """
         more = {}
@@ -147,5 +147,5 @@ class Spaces:
         return {"features": features, **more} if more else features
 
     def nowhere(self, *shape: int, device: torch.device) -> Tensor:
-        """The position (…, 2) before the first step."""
+        """Return the position (…, 2) that is observed before the first step."""
         return torch.full((*shape, 2), NOWHERE, device=device)

@@ -1,4 +1,4 @@
-"""Gymnasium's specification of an environment, with the length of its episodes, which only a run knows."""
+"""Gymnasium's specification of an environment, completed with the length of its episodes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from adafocus_rl.features.source import FeatureSource
 class Specified:
     """``spec`` with ``max_episode_steps`` = T, for example for ``TimeAwareObservation``.
 
-    It is set here, and not where the id is registered, because T is the run's. By then Gymnasium has made the
-    environment, and puts no ``TimeLimit`` around what ends by itself. Where one is (``gymnasium.make(env.spec)``), the
-    last step is terminated as ever, and truncated, too: no agent bootstraps after it.
+    T depends on the run, so it is set here and not where the id is registered. By then Gymnasium has created the
+    environment and adds no ``TimeLimit``, because the environment terminates by itself. With a ``TimeLimit``
+    (``gymnasium.make(env.spec)``), the last step is both terminated and truncated, so no agent bootstraps after it.
     """
 
     _spec: EnvSpec | None = None
@@ -28,13 +28,13 @@ class Specified:
 
     @property
     def spec(self) -> EnvSpec | None:
-        """The id, how it was made, and T; None of an environment that Gymnasium did not make."""
+        """Id, keyword arguments and T; None if Gymnasium did not create the environment."""
         return self._spec
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
-            # Paths as text, which JSON can hold.
+            # JSON cannot represent paths.
             options = {
                 name: str(value) if isinstance(value, PurePath) else value for name, value in spec.kwargs.items()
             }

@@ -1,8 +1,8 @@
-"""The vector environment of all decision problems, step by step and whole episodes at once.
+"""Vector environment for any decision problem, step by step or whole episodes at once.
 
-Observations are *exogenous*: the map of frame t+1 does not depend on the action at t. So the environment offers two
-ways to the same numbers: ``DecisionVectorEnv.step``, and ``DecisionVectorEnv.rollout``, which computes whole episodes
-without a Python loop over time or batch.
+Observations are *exogenous*: the map of frame t+1 does not depend on the action at t. The environment can therefore
+compute the same numbers in two ways: ``DecisionVectorEnv.step``, and ``DecisionVectorEnv.rollout``, which computes
+whole episodes without a Python loop over time or batch.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ from adafocus_rl.models.classifiers import Classifier
 class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorEnv[Observation, Tensor, Tensor]):
     """B parallel videos; one step is one frame, and an episode is the T frames of a clip.
 
-    What is observed, what can be chosen and what is paid is the problem's; everything else is the same for all of them
-    and is here. Termination: after the last frame; never truncated. Everything is a torch tensor on the features'
-    device, and nothing waits for it. When a pass over the videos is over, the next begins, in another order if
-    ``shuffle``; the last batch of a pass is filled up with the first videos of the next.
+    The problem defines observations, actions and rewards; everything else is the same for all problems and is
+    implemented here. An episode terminates after the last frame and is never truncated. All values are torch tensors
+    on the features' device, and no step synchronises with it. When a pass over the videos ends, the next one begins,
+    in a new order if ``shuffle``; the last batch of a pass is filled with the first videos of the next.
 
-    Infos are laid out as Gymnasium's vector environments do it: a tensor (B, …) per name, and under ``_name`` which
-    environments have it (B,). Where an episode has ended, ``episode`` holds its return ``r``, its length ``l`` and the
-    seconds ``t`` it took, as from Gymnasium's ``RecordEpisodeStatistics``.
+    Infos have the layout of Gymnasium's vector environments: a tensor (B, …) per name, and under ``_name`` a mask (B,)
+    of the environments that have it. When an episode ends, ``episode`` holds its return ``r``, its length ``l`` and
+    its duration ``t`` in seconds, as in Gymnasium's ``RecordEpisodeStatistics``.
 
     Args:
         problem: the decision problem.
         num_envs: B, at least 1.
         shuffle: draw a new order of videos in every pass; False for index order.
         seed: seed of the order and of the random actions of the reward's baseline.
-        autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next, and
-            ``final_obs`` and ``final_info``), NEXT_STEP (the step after it resets) or DISABLED (the caller resets).
+        autoreset_mode: SAME_STEP (the step that ends an episode returns the first observation of the next; the info
+            holds ``final_obs`` and ``final_info``), NEXT_STEP (the next step resets) or DISABLED (the caller resets).
         render_mode: ``rgb_array``: ``render`` returns B pictures.
         frames: frames to draw on; None for the clips of live features, or pictures of e^G for any other source.
         max_episode_steps: T; no other value is accepted. Gymnasium passes it from a specification.
 
     Raises:
-        UserError: an unknown render mode, another length of episodes, or fewer than one environment.
+        UserError: the render mode is unknown, ``max_episode_steps`` is not T, or ``num_envs`` is below 1.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
     def like(
         self, source: FeatureSource, classifier: Classifier | None = None, *, num_envs: int | None = None
     ) -> DecisionVectorEnv:
-        """Return the same decision problem on other features, with another f_C, for another B."""
+        """Return the same decision problem with other features, another f_C or another B."""
 
     # ---- step by step -------------------------------------------------------------------------------------------
 
@@ -114,20 +114,19 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         """Start new episodes.
 
         Args:
-            seed: an int starts the order of videos, which all environments share, and the baseline's random numbers
-                anew. A list has one for each environment, which then has an order and a baseline of its own, those
-                that it would have alone with this seed; None in it lets an environment go on in its order.
-            options: ``{"reset_mask": (B,) bool}`` starts new episodes in these environments only, and the others go
-                on. ``{"videos": rows (B,)}`` asks for these index rows instead of the next ones in order (they
-                count as never seen before; rows of environments that go on are not looked at).
+            seed: an int restarts the order of videos, which all environments share, and the baseline's random numbers.
+                A list has an entry for each environment, which then has its own order and baseline, the same as it
+                would have alone with this seed; an environment whose entry is None continues its order.
+            options: ``{"reset_mask": (B,) bool}`` starts new episodes in these environments only; the others
+                continue. ``{"videos": rows (B,)}`` selects these index rows instead of the next ones in order (they
+                count as never seen before; rows of environments that are not reset are ignored).
 
         Returns:
-            Current observations (B, …), and an info with the names of ``Info``, which
-            the environments that were reset have.
+            Current observations (B, …), and an info with the names of ``Info`` for the environments that were reset.
 
         Raises:
-            UserError: not B seeds, videos or entries of the mask, or a mask without any environment.
-            gymnasium.error.ResetNeeded: a mask that leaves out environments before the first reset of all.
+            UserError: the number of seeds, videos or mask entries is not B, or the mask selects no environment.
+            gymnasium.error.ResetNeeded: the mask leaves out environments before the first reset of all.
         """
         wanted = Reset.read(seed, options or {}, self.num_envs)
         if self._running is None and len(wanted.rows) < self.num_envs:
@@ -145,14 +144,14 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         """Take one action in each video: (B,) int64, or (B, 2) float32 if actions are continuous.
 
         Returns:
-            observation (B, …), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the
-            info are f_C's output after the step (with SAME_STEP, the last ones are in ``final_info``). There is no
-            frame after the last, so the last step's observation is the last frame's again.
+            observation (B, …), reward (B,), terminated (B,), truncated (B,), info. ``logits`` (B, K) in the info are
+            f_C's output after the step (with SAME_STEP, those of the last step are in ``final_info``). No frame
+            follows the last one, so the last step returns the last frame's observation again.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset, or after an episode's end with DISABLED.
-            UserError: actions of another shape or kind, or (where that can be seen without waiting for a device) out of
-                range.
+            UserError: the actions have another shape or type, or are out of range (checked only where this needs no
+                device synchronisation).
         """
         running = self._under_way("call reset() before the first step()")
         over = running.over
@@ -169,14 +168,14 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         reward, logits = advance(self.problem, running, actions)
         self._last_step = actions, logits
         stepped, ended = ~over, running.over & ~over
-        if over.any():  # nor do these environments' actions
+        if over.any():  # the actions of these environments belong to no episode
             reward = reward.masked_fill(host_mask(over, device), 0)
             running = self._begin(np.flatnonzero(over))
         terminated = host_mask(ended, device)
         info = self._vector_info(running.info)
         if ended.any():
             statistics = {name: value.masked_fill(~terminated, 0) for name, value in running.statistics().items()}
-            # With a mask for each statistic, too, as Gymnasium lays out infos: its wrappers up to 1.1 ask for them.
+            # Each statistic has its own mask, too: Gymnasium's wrappers up to version 1.1 read it.
             info |= self._vector_info({"episode": self._vector_info(statistics, ended)}, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 final = self._vector_info({**running.info, "logits": logits}, ended)
@@ -190,11 +189,11 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return observe(self.problem, running), reward, terminated, torch.zeros_like(terminated), info
 
     def render(self) -> tuple[Picture, ...] | None:
-        """One picture (H, W, 3) for each environment, as those of one video look; None without a render mode.
+        """Return one picture (H, W, 3) per environment, the same as ``DecisionEnv``'s; None without a render mode.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset.
-            UserError: a video cannot be decoded, or is not there.
+            UserError: a video is missing or cannot be decoded.
         """
         if self.render_mode is None:
             gym.logger.warn("render() draws nothing without a render_mode; give render_mode='rgb_array'")
@@ -204,7 +203,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._pictures.draw_all(running, self.last_boxes(), logits)
 
     def last_boxes(self) -> Tensor | None:
-        """Return the boxes (B, 4) in pixels that f_L saw in the last step, empty where not run; None before any."""
+        """Return the boxes (B, 4) in pixels of f_L's inputs in the last step, empty if skipped; None before any."""
         if self._running is None or self._last_step is None:
             return None
         return boxes_seen(self.problem, self._running, self._last_step[0])
@@ -215,7 +214,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._running
 
     def _begin(self, rows: NDArray[np.int64], videos: Tensor | None = None) -> Running:
-        """Begin new episodes in some environments: the next ones in their order, or those of given index rows (R,)."""
+        """Begin new episodes in some environments, with the next videos in order or those of given index rows (R,)."""
         places = rows.tolist()
         if videos is None:
             videos, visits = self._orders.take(places)
@@ -230,7 +229,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         return self._running
 
     def _vector_info(self, values: dict[str, Any], mask: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """Return an info that holds for the environments of a mask (B,), or for all environments without a mask."""
+        """Return an info whose values belong to the environments of a mask (B,), or to all without a mask."""
         device = self.problem.source.device
         has = host_mask(np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask, device)
         return {**values, **{f"_{name}": has for name in values}}

@@ -1,6 +1,6 @@
-"""A decision problem in whole episodes at once, without a Python loop over time or batch.
+"""Whole episodes of a decision problem at once, without a Python loop over time or batch.
 
-The numbers are those that ``adafocus_rl.envs.one_step`` gives step by step.
+The numbers equal those of ``adafocus_rl.envs.one_step``, which computes them step by step.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def roll_out(
 ) -> Rollout:
     """Return B whole episodes.
 
-    One sequence call of the policy, one of f_C, and one batched cell call for all that a reward compares with, on the
-    states before each step.
+    This takes one sequence call of the policy, one of f_C, and one batched cell call for all baselines of the reward,
+    from the states before each step.
 
     Args:
         problem: the decision problem.
         policy: the policy that acts.
         episodes: features of B videos, of any source.
-        visits: (B,) int64 how often each was seen before, on the features' device.
-        seed: of the reward's baseline: of all episodes, or one for each.
+        visits: (B,) int64 number of earlier visits of each video, on the features' device.
+        seed: seed of the reward's baseline, for all episodes or one for each.
         deterministic: take the policy's best actions instead of samples.
         with_reward: False skips the reward and its baseline.
 
     Raises:
-        UserError: as ``decide``, or the policy's actions are not in the problem's space.
+        UserError: as for ``decide``, or the policy's actions are not in the problem's space.
     """
     episodes = problem.prepare(episodes)
     info = problem.info(episodes, visits)
@@ -77,20 +77,20 @@ def decide(
 ) -> tuple[Observation, PolicyOutput]:
     """Return a policy's observations and actions in whole episodes.
 
-    One call for whole episodes if observations are exogenous; otherwise one call per frame.
+    The policy is called once for whole episodes if observations are exogenous, and once per frame otherwise.
 
     Args:
         problem: the decision problem.
         policy: a ``Policy``, or a ``StepPolicy`` if observations contain the policy's own last action.
         episodes: features of B episodes.
-        info: facts about them.
+        info: facts about the videos.
         deterministic: take the best actions instead of samples.
 
     Returns:
         Observations (B, T, …), and the policy's output.
 
     Raises:
-        UserError: the policy has to act frame by frame and has no ``act_step``.
+        UserError: the policy must act frame by frame and has no ``act_step``.
     """
     spaces = problem.spaces
     features = spaces.features(episodes)
@@ -118,7 +118,7 @@ def decide(
 
 
 def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
-    """Return outputs of single frames as one with the axis T."""
+    """Stack the outputs of single frames along the axis T."""
 
     def stack(parts: Sequence[Tensor | None]) -> Tensor | None:
         known = [part for part in parts if part is not None]

@@ -11,21 +11,21 @@ from adafocus_rl.errors import UserError
 
 
 class Window:
-    """Shows pictures one after another with OpenCV, or none where ``SDL_VIDEODRIVER`` is ``dummy``.
+    """Shows pictures one after another with OpenCV, or none if ``SDL_VIDEODRIVER`` is ``dummy`` or ``offscreen``.
 
     Args:
-        title: of the window.
-        fps: pictures per second; ``show`` waits that long.
+        title: title of the window.
+        fps: pictures per second; ``show`` waits for one period.
 
     Raises:
-        UserError: this OpenCV has no windows, or there is no screen.
+        UserError: OpenCV was built without windows, or there is no screen.
     """
 
     def __init__(self, title: str, *, fps: float) -> None:
         self.title = title
         self.milliseconds = max(1, round(1000 / fps))
         self._shown = False
-        # Names of drivers that show nothing, for machines without a screen: SDL's, as with pygame, and Qt's.
+        # Drivers that show nothing, for machines without a screen, by their names in SDL (as with pygame) and Qt.
         self._hidden = os.environ.get("SDL_VIDEODRIVER", "") in ("dummy", "offscreen")
         if self._hidden:
             return
@@ -36,7 +36,7 @@ class Window:
                 "render_mode is 'human', and this OpenCV cannot open windows (opencv-python-headless?); install "
                 "opencv-python, use render_mode='rgb_array', or set SDL_VIDEODRIVER=dummy to show nothing"
             )
-        # Asked here, because without a screen Qt would end the whole process.
+        # Checked here, because Qt would terminate the whole process without a screen.
         screen = ("DISPLAY", "WAYLAND_DISPLAY")
         offscreen = os.environ.get("QT_QPA_PLATFORM", "").split(":")[0] in ("offscreen", "minimal", "vnc")
         if sys.platform.startswith("linux") and not offscreen and not any(os.environ.get(name) for name in screen):
