@@ -15,6 +15,9 @@ from typing import Any, get_type_hints
 from adafocus_rl.annotations import annotation_of, is_readable
 from adafocus_rl.errors import UserError
 
+MOST = 1_000_000
+"""The largest number of epochs, videos or parts that an option takes."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoOptions:

@@ -110,6 +110,13 @@ class Method(ABC):
             _COSTS[self.recognizer] = component_macs(self.recognizer)
         return _COSTS[self.recognizer]
 
+    def facts(self) -> dict[str, Any]:
+        """Return the plain values (JSON) that the result of ``fit`` depends on; ``save`` stores them.
+
+        A run trains its method again when one of them, the recognizer or the training list has changed.
+        """
+        return {"options": plain_options(self.options), "seed": self.seed}
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that ``save`` stores as tensors; the inverse is ``load_tensors``."""
         return {}
@@ -124,9 +131,8 @@ class Method(ABC):
             path: the file.
             facts: further plain values of the manifest.
         """
-        options = plain_options(self.options)
-        manifest = {"kind": "method", "method": type(self).__name__, "options": options, "seed": self.seed}
-        checkpoint.save(Path(path), tensors=self.tensors(), manifest={**(facts or {}), **manifest})
+        manifest = {**(facts or {}), **self.facts(), "kind": "method", "method": type(self).__name__}
+        checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
 
     @classmethod
     def load(cls, path: str | Path, recognizer: Recognizer, **parts: Any) -> Method:

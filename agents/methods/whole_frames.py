@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method
+from adafocus_rl.agents.methods.classifier import ClassifierTraining, train_classifier
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
-from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.record import WHOLE_FRAMES
@@ -23,20 +26,44 @@ class WholeFrames(Method):
     """f_G and f_L on every whole frame, and an f_C of its own.
 
     Args:
-        recognizer: f_G and f_L.
+        recognizer: frozen f_G and f_L.
         options: none.
         seed: not used.
-        classifier: an f_C trained on f_L's features of whole frames; None: a copy of the recognizer's.
+        classifier: the f_C, trained or to be trained by ``fit``; None: a copy of the recognizer's.
+        training: how ``fit`` trains it.
     """
 
     label = WHOLE_FRAMES
     learns = True
 
     def __init__(
-        self, recognizer: Recognizer, options: Any = None, *, seed: int = 0, classifier: Classifier | None = None
+        self,
+        recognizer: Recognizer,
+        options: Any = None,
+        *,
+        seed: int = 0,
+        classifier: Classifier | None = None,
+        training: ClassifierTraining | None = None,
     ) -> None:
         super().__init__(recognizer, options, seed=seed)
-        self.classifier = copy.deepcopy(recognizer.classifier) if classifier is None else classifier
+        self.classifier = (copy.deepcopy(recognizer.classifier) if classifier is None else classifier).eval()
+        self.training = ClassifierTraining() if training is None else training
+
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
+        """Train f_C on f_L's features of whole frames.
+
+        Raises:
+            UserError: the training diverges.
+        """
+
+        def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
+            return episodes.full()
+
+        train_classifier(trainer, self.label, self.classifier, train, local, training=self.training)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the options, the seed, and how f_C is trained."""
+        return {**super().facts(), "training": dataclasses.asdict(self.training)}
 
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:

@@ -11,7 +11,6 @@ from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.envs import DecisionVectorEnv, RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import (
-    MOST,
     SkipConfig,
     Stage0Config,
     Stage1Config,
@@ -19,7 +18,7 @@ from adafocus_rl.experiments.config.stages import (
     Stage3Config,
 )
 from adafocus_rl.models.config import ModelConfig, clip_frames
-from adafocus_rl.options import require_range
+from adafocus_rl.options import MOST, require_range
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,71 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adafocus_rl.agents import PPOOptions
-from adafocus_rl.options import OutOfRangeError, require, require_range
-
-MOST = 1_000_000
-"""The largest number of epochs, videos or parts that a key takes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGDConfig:
-    """SGD; by default with Nesterov momentum and one cosine from the initial learning rate to 0 over a stage."""
-
-    batch_size: int = 64
-    """Videos in a minibatch; at least 1."""
-
-    momentum: float = 0.9
-    """Momentum in [0, 1)."""
-
-    weight_decay: float = 1e-4
-    """L2 regularisation coefficient; 0 disables."""
-
-    nesterov: bool = True
-    """Nesterov's momentum; false is the plain one."""
-
-    schedule: Literal["cosine", "steps"] = "cosine"
-    """``cosine``: to 0 over all steps of the stage; ``steps``: times ``decay`` at each of the ``milestones``."""
-
-    milestones: list[int] = field(default_factory=list)
-    """Epochs done at which the learning rate falls; of ``steps``."""
-
-    decay: float = 0.1
-    """What it falls to, as a share."""
-
-    max_grad_norm: float = 0.0
-    """Clips the gradient's norm; 0 disables."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "batch_size", least=1, most=MOST)
-        require_range(self, "momentum", "weight_decay", "decay", "max_grad_norm", least=0)
-        require_range(self, "milestones", least=1, most=MOST)
-        if self.schedule == "steps":
-            require(self, "milestones", len(self.milestones) > 0, "the epochs at which the rate falls, from 1 on")
-        elif self.milestones:
-            raise OutOfRangeError(
-                f"milestones is {self.milestones}, but the schedule is a cosine; give schedule=steps beside it, or "
-                "leave the milestones out"
-            )
-        require(self, "momentum", self.momentum < 1, "at least 0 and less than 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrecisionConfig:
-    """How a stage that trains encoders gets along with the memory there is."""
-
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are float32."""
-
-    accumulate: int = 1
-    """Parts that a minibatch is computed in, one after another, before the one update that it gives. Batch
-    normalisation sees the parts, and its running statistics move with each."""
-
-    recompute: bool = False
-    """Activation checkpointing: keep the input of each block of the encoders only, and compute the rest again for the
-    gradients."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "accumulate", least=1, most=MOST)
+from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.supervised import PrecisionConfig
+from adafocus_rl.options import MOST, require, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,24 +105,11 @@ class Stage2Config:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage3Config:
-    """Fine-tune f_C with the patches of the learnt policy; everything else is frozen."""
-
-    epochs: int = 10
-    """Passes over the training videos."""
-
-    learning_rate: float = 5e-3
-    """Initial learning rate of f_C (5e-3 on ActivityNet and FCVID, 5e-4 on Mini-Kinetics)."""
+class Stage3Config(ClassifierTraining):
+    """Fine-tune f_C on the patches of the trained policy; everything else is frozen."""
 
     features: Literal["bank", "live"] = "bank"
     """As in stage II."""
-
-    sgd: SGDConfig = field(default_factory=SGDConfig)
-    """Optimiser."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "epochs", least=0, most=MOST)
-        require_range(self, "learning_rate", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,47 +1,70 @@
-"""The methods that stand beside those of a run's agents, trained where there is something to learn."""
+"""Methods that are listed beside those of the run's agent, and their training."""
 
 from __future__ import annotations
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods import METHODS, Method, WholeFrames
+from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.evaluation.systems import make_method
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import forget_progress
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.full_frame import full_frame_classifier
 from adafocus_rl.experiments.training.trainer import RunTrainer
-from adafocus_rl.plain import plain_options
+from adafocus_rl.models.classifiers import AveragingClassifier
+from adafocus_rl.models.recognizer import Recognizer
 
 
 def other_methods(run: Run, features: RunFeatures) -> list[Method]:
-    """Those that the configuration names, then f_L on whole frames unless it is left out.
+    """Return the methods that the configuration names, then whole frames unless they are left out, all trained.
 
     Args:
         run: the run.
-        features: of its videos, by the recognizer after stage I.
+        features: features of its videos from the recognizer of stage I.
 
     Raises:
-        UserError: a method cannot be made here, or its training diverges.
+        UserError: a method cannot be constructed, or its training diverges.
     """
-    # f_L on whole frames has keys of its own, and stands in the table without being named.
+    # Whole frames are listed without being named, and have keys of their own.
     names = [name for name in run.config.methods if METHODS.get(name) is not WholeFrames]
     found = [make_method(run, features.recognizer, name) for name in names]
+    if run.config.evaluation.full_frame_epochs != 0:
+        found.append(whole_frames(run, features.recognizer))
     for method in found:
         if method.learns:
             fit_method(run, features, method)
-    if run.config.evaluation.full_frame_epochs != 0:
-        found.append(WholeFrames(features.recognizer, classifier=full_frame_classifier(run, features)))
     return found
 
 
-def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
-    """Train a method once; again when anything that it depends on has changed.
+def whole_frames(run: Run, recognizer: Recognizer) -> WholeFrames:
+    """Return the untrained whole-frame method with a new f_C.
+
+    Its training is as long as that of stages I and III together, so that its accuracy and that of AdaFocus compare.
 
     Args:
-        run: the run; the checkpoint is called like the method's label.
-        features: of its videos, by the recognizer after stage I.
-        method: new; changed in place.
+        run: the run.
+        recognizer: the recognizer of stage I.
+    """
+    config = run.config
+    epochs = config.evaluation.full_frame_epochs
+    training = ClassifierTraining(
+        epochs=config.stage1.epochs + config.stage3.epochs if epochs is None else epochs,
+        learning_rate=config.stage1.classifier_learning_rate,
+        sgd=config.stage1.sgd,
+    )
+    classifier = run.new_recognizer(with_weights=False).classifier
+    if isinstance(classifier, AveragingClassifier):  # stage 0 initialised it
+        classifier.load_state_dict(recognizer.classifier.state_dict())
+    return WholeFrames(recognizer, classifier=classifier, training=training)
+
+
+def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
+    """Train a method, or load it if it was trained before and nothing that it depends on has changed.
+
+    Args:
+        run: the run; the checkpoint is named after the method's label.
+        features: features of its videos from the recognizer of stage I.
+        method: a new method; changed in place.
 
     Raises:
         UserError: the training diverges, or the checkpoint does not fit.
@@ -53,11 +76,12 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
     }
     if path.is_file():
         tensors, manifest = checkpoint.load(path, device=run.device)
-        wanted = {**facts, "options": plain_options(method.options), "seed": method.seed}
+        wanted = {**facts, **method.facts()}
         if all(manifest.get(name) == value for name, value in wanted.items()):
             method.load_tensors(tensors, what=str(path))
             return
     training = features.training(run.config.stage3.features)
     method.fit(training, features.validation(), trainer=RunTrainer(run))
+    run.clips.note_failures(training.failed)
     method.save(path, facts=facts)
     forget_progress(run, method.label)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl.agents.supervised import SupervisedLearner, autocast
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.experiments.config.stages import Stage0Config, StillsConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import ENCODERS, STILLS, Step
-from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.models.classifiers import AveragingClassifier
 from adafocus_rl.models.recognizer import Recognizer

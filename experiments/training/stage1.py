@@ -9,11 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from adafocus_rl.agents.supervised import PrecisionConfig, SupervisedLearner, autocast
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.experiments.config.stages import PrecisionConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
-from adafocus_rl.experiments.training.supervised import SupervisedLearner, autocast
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import sequence_loss

@@ -11,11 +11,12 @@ import pytest
 
 from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions
 from adafocus_rl.agents.methods import METHODS, WholeFrames
+from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
-from adafocus_rl.experiments.config.stages import SGDConfig, Stage2Config
+from adafocus_rl.experiments.config.stages import Stage2Config
 from adafocus_rl.options import NoOptions, require
 
 # Appendix B.1, and the settings of GFNet that it refers to.

@@ -11,17 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from adafocus_rl.agents.methods import WholeFrames
+from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.sgd import SGDConfig, set_rate, sgd_optimizer
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import parse_settings
-from adafocus_rl.experiments.config.stages import SGDConfig
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.training.optim import set_rate, sgd_optimizer
+from adafocus_rl.experiments.training.methods import other_methods
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import random_origins, train_on_random_patches
 from adafocus_rl.experiments.training.stage2 import train_policy
-from adafocus_rl.experiments.training.stage3 import finetune_classifier, train_full_frame_classifier
+from adafocus_rl.experiments.training.stage3 import finetune_classifier
+from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.features import FeatureSource, LiveFeatures
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models import Recognizer
@@ -230,11 +233,12 @@ def test_the_whole_frame_row_has_its_own_classifier(run: Run, rates: Rates) -> N
     recognizer = run.new_recognizer().eval()
     source: FeatureSource = RunFeatures(run, recognizer).training("bank")
     before = parts(recognizer)
-    classifier = copy.deepcopy(recognizer.classifier)
-    sgd = SGDConfig(batch_size=6)
-    train_full_frame_classifier(run, classifier, source, epochs=2, rate=0.5, sgd=sgd)
+    training = ClassifierTraining(epochs=2, learning_rate=0.5, sgd=SGDConfig(batch_size=6))
+    method = WholeFrames(recognizer, training=training)
+    method.fit(source, source, trainer=RunTrainer(run))
     assert parts(recognizer) == before
-    assert tensors_hash(classifier) != before["classifier"]
+    assert tensors_hash(method.classifier) != before["classifier"]
+    assert not method.classifier.training
     assert rates == [[pytest.approx(rate)] for rate in cosine(0.5, 4)]
 
 
@@ -267,3 +271,25 @@ def test_random_patches_belong_to_videos_and_epochs(
     assert not torch.equal(places[..., 0], places[..., 1])
     assert places.min() == 0
     assert places.max() == recognizer.grid.last_offset
+
+
+def test_whole_frames_are_trained_again_when_something_they_depend_on_has_changed(
+    recipe: Path, tmp_path: Path, rates: Rates
+) -> None:
+    """Once; again for another learning rate."""
+    run = make(recipe, tmp_path)
+    recognizer = run.new_recognizer().eval()
+    features = RunFeatures(run, recognizer)
+
+    def trained(run: Run) -> tuple[str, int]:
+        (method,) = other_methods(run, features)
+        assert isinstance(method, WholeFrames)
+        updates, _ = len(rates), rates.clear()
+        return tensors_hash(method.classifier), updates
+
+    first, updates = trained(run)
+    assert updates > 0
+    assert trained(run) == (first, 0)
+    other, again = trained(make(recipe, tmp_path, "--stage1.classifier_learning_rate=0.011"))
+    assert again == updates
+    assert other != first

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import no_tick
+from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.supervised import PrecisionConfig, SupervisedLearner
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.config.stages import PrecisionConfig, SGDConfig
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import PatchBatch, random_patch_loss, train_on_random_patches
-from adafocus_rl.experiments.training.supervised import SupervisedLearner
 from adafocus_rl.models import ModelConfig, Recognizer
 
 CPU = torch.device("cpu")

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick
+from adafocus_rl.agents.sgd import SGDConfig, clip_gradients, set_rate, sgd_optimizer
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.stages import PrecisionConfig, SGDConfig
-from adafocus_rl.experiments.training.optim import clip_gradients, set_rate, sgd_optimizer
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
+from adafocus_rl.options import MOST, require_range
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """How a stage that trains encoders gets along with the memory there is."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are float32."""
+
+    accumulate: int = 1
+    """Parts that a minibatch is computed in, one after another, before the one update that it gives. Batch
+    normalisation sees the parts, and its running statistics move with each."""
+
+    recompute: bool = False
+    """Activation checkpointing: keep the input of each block of the encoders only, and compute the rest again for the
+    gradients."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "accumulate", least=1, most=MOST)
 
 
 class Batch(Protocol):

@@ -4,12 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from adafocus_rl.experiments.config.stages import SGDConfig
+from adafocus_rl.options import MOST, OutOfRangeError, require, require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDConfig:
+    """SGD; by default with Nesterov momentum and one cosine from the initial learning rate to 0 over a stage."""
+
+    batch_size: int = 64
+    """Videos in a minibatch; at least 1."""
+
+    momentum: float = 0.9
+    """Momentum in [0, 1)."""
+
+    weight_decay: float = 1e-4
+    """L2 regularisation coefficient; 0 disables."""
+
+    nesterov: bool = True
+    """Nesterov's momentum; false is the plain one."""
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """``cosine``: to 0 over all steps of the stage; ``steps``: times ``decay`` at each of the ``milestones``."""
+
+    milestones: list[int] = field(default_factory=list)
+    """Epochs done at which the learning rate falls; of ``steps``."""
+
+    decay: float = 0.1
+    """What it falls to, as a share."""
+
+    max_grad_norm: float = 0.0
+    """Clips the gradient's norm; 0 disables."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "batch_size", least=1, most=MOST)
+        require_range(self, "momentum", "weight_decay", "decay", "max_grad_norm", least=0)
+        require_range(self, "milestones", least=1, most=MOST)
+        if self.schedule == "steps":
+            require(self, "milestones", len(self.milestones) > 0, "the epochs at which the rate falls, from 1 on")
+        elif self.milestones:
+            raise OutOfRangeError(
+                f"milestones is {self.milestones}, but the schedule is a cosine; give schedule=steps beside it, or "
+                "leave the milestones out"
+            )
+        require(self, "momentum", self.momentum < 1, "at least 0 and less than 1")
 
 
 def sgd_optimizer(groups: Sequence[tuple[nn.Module, float]], config: SGDConfig) -> torch.optim.SGD:

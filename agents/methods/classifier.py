@@ -1,0 +1,107 @@
+"""Train f_C on frozen features: the same loop for stage III and for methods that have an f_C of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.models.classifiers import Classifier, sequence_loss
+from adafocus_rl.options import MOST, require_range
+
+LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
+"""Maps B videos and the number of the epoch to the f_L features (B, T, D_L) that f_C is trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining:
+    """How an f_C is trained on frozen features. Defaults are those of stage III (appendix B.1)."""
+
+    epochs: int = 10
+    """Passes over the training videos; 0 leaves the weights as they are."""
+
+    learning_rate: float = 5e-3
+    """Initial learning rate of f_C (stage III: 5e-3 on ActivityNet and FCVID, 5e-4 on Mini-Kinetics)."""
+
+    sgd: SGDConfig = field(default_factory=SGDConfig)
+    """Optimiser."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "learning_rate", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureBatch:
+    """A minibatch of frozen features."""
+
+    vectors: Tensor
+    """(B, T, D_G + D_L)."""
+
+    labels: Tensor
+    """(B,) int64."""
+
+    rows: Tensor
+    """(B,) rows of the index."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def train_classifier(
+    trainer: Trainer,
+    step: str,
+    classifier: Classifier,
+    source: FeatureSource,
+    local: LocalFeatures,
+    *,
+    training: ClassifierTraining,
+) -> float:
+    """Train f_C with the mean cross-entropy over all steps; it is in evaluation mode afterwards.
+
+    Args:
+        trainer: runs the epochs.
+        step: name of the step in logs and checkpoints.
+        classifier: f_C, changed in place.
+        source: features of the training videos.
+        local: selects the f_L features of a batch.
+        training: epochs, learning rate and optimiser.
+
+    Returns:
+        Seconds of training.
+
+    Raises:
+        UserError: the training diverges.
+    """
+
+    def batches(epoch: int) -> Iterator[FeatureBatch]:
+        for episodes in source.batches(training.sgd.batch_size, epoch=epoch):
+            vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
+            yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos)
+
+    def losses(batch: FeatureBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        labels = batch.labels[part]
+        logits = classifier(batch.vectors[part])
+        loss = sequence_loss(logits, labels)
+        return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
+
+    steps = -(-len(source.videos) // training.sgd.batch_size)
+    learner = SupervisedLearner(
+        {"classifier": classifier},
+        [(classifier, training.learning_rate)],
+        batches,
+        losses,
+        sgd=training.sgd,
+        steps=steps,
+        epochs=training.epochs,
+        device=next(classifier.parameters()).device,
+    )
+    seconds = trainer.fit(step, learner, epochs=training.epochs, ticks=steps)
+    classifier.eval()
+    return seconds
