@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.running import Running
 from adafocus_rl.envs.spaces import Observation
@@ -44,6 +45,13 @@ def advance(problem: DecisionProblem, running: Running, actions: Tensor) -> tupl
     reward = problem.rewards(episodes, at, vector, running.state[:, None], state[:, None], baseline, action)[:, 0]
     running.advance(state=state, last=problem.positions(episodes, at, action)[:, 0], reward=reward)
     return reward, problem.classifier.logits(state)
+
+
+def outcomes(problem: DecisionProblem, running: Running) -> Counterfactuals:
+    """Return the outcomes of all actions in the current frames, (B, 1, A), with f_C's next states."""
+    vector, baseline = (running.current(x)[:, None] for x in (running.episodes.global_vector, running.baseline))
+    history = running.state[:, None]
+    return counterfactuals(problem, running.episodes, running.at, vector, history, baseline, with_states=True)
 
 
 def observe(problem: DecisionProblem, running: Running) -> Observation:

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.problem import DecisionProblem
+from adafocus_rl.envs.projection import LocalProjection
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, baseline_actions
 from adafocus_rl.envs.rollout import Rollout
 from adafocus_rl.envs.spaces import ActionKind, ObservationKind, SpaceConfig, Spaces
 from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
@@ -44,6 +46,7 @@ class PatchSelection(DecisionProblem):
         self._reward = REWARDS.get(self.reward_config.kind)
         both = Spaces(spaces, source)
         super().__init__(source, classifier, spaces=both, action_space=both.patch)
+        self._projection = LocalProjection(source, self.classifier) if isinstance(source, FeatureBank) else None
 
     @property
     def exogenous(self) -> bool:
@@ -76,6 +79,16 @@ class PatchSelection(DecisionProblem):
             visits=visits,
             num_steps=episodes.num_steps,
         )
+
+    @property
+    def compares_with_every(self) -> bool:
+        """Whether the baseline averages over the whole grid."""
+        return self.reward_config.baseline_positions == 0
+
+    def projected_local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, A, P) of all patches, computed once for a bank that fits."""
+        known = self._projection.of(episodes, when) if self._projection is not None else None
+        return super().projected_local(episodes, when, action) if known is None else known
 
     def reward(self, context: RewardContext) -> Tensor:
         """Return the configured reward, (N,)."""

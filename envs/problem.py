@@ -104,6 +104,21 @@ class DecisionProblem(ABC):
         """
         return torch.empty(len(episodes), episodes.num_steps, 0, dtype=torch.long, device=self.source.device)
 
+    @property
+    def compares_with_every(self) -> bool:
+        """Whether ``baseline`` holds all actions of the space."""
+        return False
+
+    def projected_local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, A, P) with ``local`` of all A actions, (B, M, A).
+
+        Args:
+            episodes: features of B videos.
+            when: the frames.
+            action: all actions in each frame.
+        """
+        return self.classifier.project(self.local(episodes, when, action).to(self.dtype), self.source.vector_dim)
+
     # ---- the transition -----------------------------------------------------------------------------------------
 
     def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Tensor:
@@ -154,7 +169,21 @@ class DecisionProblem(ABC):
         baseline: Tensor,
         action: Tensor,
     ) -> Tensor:
-        """Return the rewards (B, M) float32 of the frames ``when`` (B, M).
+        """Return the rewards (B, M) float32 of the frames ``when`` (B, M); arguments as in ``context``."""
+        context = self.context(episodes, when, vector, history, states, baseline, action)
+        return self.reward(context).view(when.shape).float()
+
+    def context(
+        self,
+        episodes: EpisodeFeatures,
+        when: Tensor,
+        vector: Tensor,
+        history: Tensor,
+        states: Tensor,
+        baseline: Tensor,
+        action: Tensor,
+    ) -> RewardContext:
+        """Return the B · M transitions in the frames ``when`` (B, M), as rewards receive them.
 
         Args:
             episodes: features of B videos.
@@ -169,7 +198,7 @@ class DecisionProblem(ABC):
         def local(options: Tensor) -> Tensor:
             return self.local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
 
-        context = RewardContext(
+        return RewardContext(
             classifier=self.classifier,
             labels=episodes.labels[:, None].expand_as(when).flatten(),
             history=history.flatten(0, 1),
@@ -180,4 +209,3 @@ class DecisionProblem(ABC):
             baseline_actions=baseline.flatten(0, 1),
             action=action.flatten(0, 1),
         )
-        return self.reward(context).view(when.shape).float()

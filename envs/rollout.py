@@ -80,6 +80,7 @@ class Rollout:
         output: output of the policy, including the actions.
         reward: (B, T) float32; empty (B, 0) if it was not requested.
         logits: (B, T, K) of f_C after every step; the last step is the prediction.
+        states: (B, T, H) of f_C after every step.
     """
 
     episodes: EpisodeFeatures
@@ -88,3 +89,4 @@ class Rollout:
     output: PolicyOutput
     reward: Tensor
     logits: Tensor
+    states: Tensor

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
 from adafocus_rl.envs.order import VideoOrders
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation, SpaceConfig
-from adafocus_rl.envs.whole_episodes import decide, roll_out
+from adafocus_rl.envs.whole_episodes import decide, histories, roll_out
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
@@ -133,6 +134,30 @@ class EpisodeSampler:
         """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
             yield self.rollout(policy, episodes=episodes, visit=epoch)
+
+    def counterfactuals(self, rollout: Rollout, *, with_states: bool = False) -> Counterfactuals:
+        """Return the outcomes of all A actions in every frame of whole episodes.
+
+        Each is one step from the history that the rollout's own actions led to; on the rollout's actions, probabilities
+        and rewards equal the rollout's.
+
+        Args:
+            rollout: B whole episodes of ``rollout`` or ``rollouts``.
+            with_states: also return f_C's next states, (B, T, A, H).
+
+        Raises:
+            UserError: the actions are continuous.
+        """
+        problem, episodes = self.problem, self.problem.prepare(rollout.episodes)
+        return counterfactuals(
+            problem,
+            episodes,
+            problem.all_steps(episodes),
+            episodes.global_vector,
+            histories(problem, rollout.states),
+            problem.baseline(episodes, rollout.info["visit"], self.seed),
+            with_states=with_states,
+        )
 
     def chosen_boxes(self, rollout: Rollout) -> Tensor:
         """Return the boxes (B, T, 4) int64 in pixels of the selected patches, including those of skipped frames."""

@@ -19,10 +19,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl.envs.counterfactuals import Counterfactuals
 from adafocus_rl.envs.drawing import StepPictures
 from adafocus_rl.envs.frames import Frames, frames_of
 from adafocus_rl.envs.one_for_all import OneForAll
-from adafocus_rl.envs.one_step import advance, begin, boxes_seen, observe
+from adafocus_rl.envs.one_step import advance, begin, boxes_seen, observe, outcomes
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.render import Picture
 from adafocus_rl.envs.reset import Reset
@@ -187,6 +188,24 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         if stepped.any():
             info |= self._vector_info({"logits": logits}, stepped)
         return observe(self.problem, running), reward, terminated, torch.zeros_like(terminated), info
+
+    def step_counterfactuals(self) -> Counterfactuals:
+        """Return the outcomes of all A actions in the current frames: (B, A), and f_C's next states (B, A, H).
+
+        Each is what the next ``step`` with this action would lead to. No environment is stepped.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or if an episode is over.
+            UserError: the actions are continuous.
+        """
+        running = self._under_way("call reset() before step_counterfactuals()")
+        if running.over.any():
+            raise gym.error.ResetNeeded("an episode is over and has no next step; call reset() or step()")
+        found = outcomes(self.problem, running)
+        assert found.states is not None
+        return Counterfactuals(
+            probability=found.probability[:, 0], reward=found.reward[:, 0], states=found.states[:, 0]
+        )
 
     def render(self) -> tuple[Picture, ...] | None:
         """Return one picture (H, W, 3) per environment, the same as ``DecisionEnv``'s; None without a render mode.

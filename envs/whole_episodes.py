@@ -53,7 +53,7 @@ def roll_out(
     states = problem.classifier.sequence(problem.inputs(vector, problem.local(episodes, when, action)))
     reward = vector.new_zeros(len(episodes), 0)
     if with_reward:
-        history = torch.cat((problem.initial_state(len(episodes))[:, None], states[:, :-1]), dim=1)
+        history = histories(problem, states)
         baseline = problem.baseline(episodes, visits, seed)
         reward = problem.rewards(episodes, when, vector, history, states, baseline, action)
     return Rollout(
@@ -63,7 +63,13 @@ def roll_out(
         output=output,
         reward=reward,
         logits=problem.classifier.logits(states),
+        states=states,
     )
+
+
+def histories(problem: DecisionProblem, states: Tensor) -> Tensor:
+    """Return f_C's states before every step, (B, T, H), from those after every step."""
+    return torch.cat((problem.initial_state(len(states))[:, None], states[:, :-1]), dim=1)
 
 
 @torch.no_grad()

@@ -26,6 +26,11 @@ class Classifier(nn.Module, abc.ABC):
     state_dim: int
     """Length of the state."""
 
+    @property
+    def projection_dim(self) -> int:
+        """P, length of the input product; see ``project``."""
+        return self.input_dim
+
     def initial_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
@@ -42,6 +47,33 @@ class Classifier(nn.Module, abc.ABC):
     @abc.abstractmethod
     def cell(self, x: Tensor, state: Tensor) -> Tensor:
         """States (N, state_dim) after one step with features (N, D) from states (N, state_dim)."""
+
+    def project(self, x: Tensor, first: int = 0) -> Tensor:
+        """Return what a part of the feature vector adds to the input product, (…, P) of (…, D').
+
+        The input product W·[g; l] = W_g·g + W_l·l splits by the parts of the feature vector. With frozen weights, each
+        part needs to be multiplied only once, however many states it is combined with. Biases are not included, and
+        dropout is not applied: products are for evaluation mode. A classifier that does not override this method and
+        ``projected_cells`` projects nothing: its products are the feature vectors themselves.
+
+        Args:
+            x: entries ``first`` to ``first + D' − 1`` of feature vectors.
+            first: index of the first entry.
+        """
+        return F.pad(x, (first, self.input_dim - first - x.shape[-1]))
+
+    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+        """Return the states (N, A, state_dim) after one step with each of A inputs from the same state.
+
+        The result equals ``cell`` in evaluation mode.
+
+        Args:
+            projected: input products (N, A, P), the sum of ``project`` over all parts of the feature vector.
+            state: (N, state_dim).
+        """
+        count = projected.shape[1]
+        states = self.cell(projected.flatten(0, 1), state.repeat_interleave(count, dim=0))
+        return states.unflatten(0, (len(state), count))
 
     @abc.abstractmethod
     def logits(self, states: Tensor) -> Tensor:
@@ -81,6 +113,24 @@ class GRUClassifier(Classifier):
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         return torch.gru_cell(x, state, *(self.gru.get_parameter(name) for name in names))
 
+    @property
+    def projection_dim(self) -> int:
+        """Three gates of the hidden vector's length."""
+        return 3 * self.state_dim
+
+    def project(self, x: Tensor, first: int = 0) -> Tensor:
+        """Return W_ih's product with entries of a feature vector, (…, 3 · hidden)."""
+        return F.linear(x, self.gru.get_parameter("weight_ih_l0")[:, first : first + x.shape[-1]])
+
+    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+        """Return the hidden vectors (N, A, hidden) after one step with each of A inputs."""
+        inputs = (projected + self.gru.get_parameter("bias_ih_l0")).chunk(3, dim=-1)
+        weight, bias = (self.gru.get_parameter(f"{name}_hh_l0") for name in ("weight", "bias"))
+        hidden = F.linear(state, weight, bias)[:, None].chunk(3, dim=-1)
+        reset, update = (torch.sigmoid(inputs[gate] + hidden[gate]) for gate in (0, 1))
+        new = torch.tanh(inputs[2] + reset * hidden[2])
+        return torch.lerp(new, state[:, None].expand_as(new), update)
+
     def logits(self, states: Tensor) -> Tensor:
         """Class logits (…, K) of hidden vectors (…, hidden)."""
         logits: Tensor = self.fc(self.dropout(states))
@@ -118,6 +168,19 @@ class AveragingClassifier(Classifier):
     def cell(self, x: Tensor, state: Tensor) -> Tensor:
         """Sums and counts (N, K + 1) after one step with features (N, D)."""
         return state + self._step(x)
+
+    @property
+    def projection_dim(self) -> int:
+        """One logit for each class."""
+        return self.num_classes
+
+    def project(self, x: Tensor, first: int = 0) -> Tensor:
+        """Return the linear layer's product with entries of a feature vector, (…, K)."""
+        return F.linear(x, self.fc.weight[:, first : first + x.shape[-1]])
+
+    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+        """Return the sums and counts (N, A, K + 1) after one step with each of A inputs."""
+        return state[:, None] + F.pad(projected + self.fc.bias, (0, 1), value=1.0)
 
     def logits(self, states: Tensor) -> Tensor:
         """Mean logits (…, K) of sums and counts (…, K + 1); zeros before the first step."""
