@@ -104,7 +104,7 @@ def counterfactuals(
     # In parts: the states of all actions of whole episodes can be larger than the memory.
     frames = max(1, MAX_CELL_ROWS // (count * len(when)))
     parts = [
-        _outcomes(problem, episodes, *part, count, with_states)
+        _outcomes(problem, episodes, *part, with_states=with_states)
         for part in zip(*(x.split(frames, dim=1) for x in (when, vector, history, baseline)), strict=True)
     ]
     return Counterfactuals(
@@ -121,10 +121,12 @@ def _outcomes(
     vector: Tensor,
     history: Tensor,
     baseline: Tensor,
-    count: int,
+    *,
     with_states: bool,
 ) -> Counterfactuals:
-    classifier, shape = problem.classifier, (*when.shape, count)
+    assert isinstance(problem.action_space, gym.spaces.Discrete)
+    classifier, count = problem.classifier, int(problem.action_space.n)
+    shape = (*when.shape, count)
     every = torch.arange(count, device=when.device).expand(shape)
     inputs = problem.projected_local(episodes, when, every)
     inputs = inputs + classifier.project(vector.to(problem.dtype))[:, :, None]

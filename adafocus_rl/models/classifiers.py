@@ -73,7 +73,7 @@ class Classifier(nn.Module, abc.ABC):
         """
         count = projected.shape[1]
         states = self.cell(projected.flatten(0, 1), state.repeat_interleave(count, dim=0))
-        return states.unflatten(0, (len(state), count))
+        return states.view(len(state), count, -1)
 
     @abc.abstractmethod
     def logits(self, states: Tensor) -> Tensor:
@@ -129,7 +129,8 @@ class GRUClassifier(Classifier):
         hidden = F.linear(state, weight, bias)[:, None].chunk(3, dim=-1)
         reset, update = (torch.sigmoid(inputs[gate] + hidden[gate]) for gate in (0, 1))
         new = torch.tanh(inputs[2] + reset * hidden[2])
-        return torch.lerp(new, state[:, None].expand_as(new), update)
+        following: Tensor = torch.lerp(new, state[:, None].expand_as(new), update)
+        return following
 
     def logits(self, states: Tensor) -> Tensor:
         """Class logits (…, K) of hidden vectors (…, hidden)."""
