@@ -1,4 +1,4 @@
-"""Who decides: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
+"""Agents: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
 
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent

@@ -1,4 +1,4 @@
-"""What an agent is: Stable-Baselines3's verbs, and one more for whole episodes."""
+"""Interface of agents: the methods of Stable-Baselines3's models, and ``act`` for whole episodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adafocus_rl.plain import build, convert, plain_options
 from adafocus_rl.registry import Registry
 
 AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
-"""Agents by class name; ``--agent=NAME`` and ``adafocus list`` read it."""
+"""Agents by class name, for ``--agent=NAME`` and ``adafocus list``."""
 
 Self = TypeVar("Self", bound="Agent")
 
@@ -31,24 +31,24 @@ LearnCallback = Callable[[int, Mapping[str, float]], None]
 
 
 def features_of(observation: Observation) -> Tensor:
-    """e^G in observations: themselves, or a dict's ``features``."""
+    """Return e^G from observations: the observations themselves, or a dict's ``features``."""
     return observation if isinstance(observation, Tensor) else observation["features"]
 
 
 class Agent(ABC):
-    """Decides which patch to take.
+    """Base class of agents: in every frame, an agent selects an action, such as a patch.
 
     A subclass is registered with ``@AGENTS.register("ClassName")`` (third parties: an entry point in the group
     ``adafocus_rl.agents``). The fields of its ``Options`` become options of the command line.
 
     Args:
-        env: an environment like those in which the agent will act. The agent takes its spaces, its grid and its device
-            from it, and acts in any environment that has the same.
-        options: an instance of the class's ``Options``; None takes the defaults.
-        seed: of everything random in the agent.
+        env: an environment like those in which the agent will act. The agent copies its spaces, grid and device, and
+            can act in any environment that has the same ones.
+        options: an instance of the class's ``Options``; None uses the defaults.
+        seed: seed of the agent's random numbers.
 
     Raises:
-        TypeError: the options are those of another class.
+        TypeError: if ``options`` is not an instance of ``Options``.
     """
 
     Options: ClassVar[type[Any]] = NoOptions
@@ -58,16 +58,16 @@ class Agent(ABC):
     """Short name in tables and files: ``ppo``, ``random``."""
 
     learns: ClassVar[bool] = False
-    """Whether stage II has anything to do."""
+    """Whether stage II trains this agent."""
 
     stochastic: ClassVar[bool] = False
     """Whether evaluation should average over several visits of each video."""
 
     privileged: ClassVar[bool] = False
-    """Whether it acts on true boxes or labels: a reference in comparisons, not a rival."""
+    """Whether it uses true boxes or labels; such an agent is a reference in comparisons, not a competitor."""
 
     options: Any
-    """What the agent was made with, of the class's ``Options``."""
+    """The agent's options, an instance of ``Options``."""
 
     def __init__(self, env: DecisionVectorEnv, options: Any = None, *, seed: int = 0) -> None:
         if not isinstance(options, (self.Options, NoneType)):
@@ -84,14 +84,14 @@ class Agent(ABC):
 
     @abstractmethod
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Actions (B, T[, 2]) of whole episodes from observations (B, T, …); ``Policy``."""
+        """Return actions (B, T[, 2]) of whole episodes for observations (B, T, …); see ``Policy``."""
 
     def act_step(
         self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Any]:
-        """One step of whole episodes, where observations depend on what was chosen before.
+        """Return one step's actions and the next state, for observations that depend on previous actions.
 
-        As ``predict``; ``StepPolicy``.
+        The state is as in ``predict``; see ``StepPolicy``.
         """
         action, state = self.predict(observation, state, deterministic=deterministic)
         return PolicyOutput(action=action), state
@@ -104,20 +104,20 @@ class Agent(ABC):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Actions (B[, 2]) for one step's observations.
+        """Return actions (B[, 2]) for one step's observations.
 
         Args:
-            observation: (B, …), a tensor or a dict of tensors, as the environment's space says.
-            state: what the call before returned; None at the start.
-            episode_start: (B,) bool, environments whose episode begins with this observation; their state is reset.
-            deterministic: the best action instead of a sample.
+            observation: (B, …), a tensor or a dict of tensors, according to the environment's space.
+            state: the state returned by the previous call; None in the first.
+            episode_start: (B,) bool, True where an episode begins with this observation; the state is reset there.
+            deterministic: take the best action instead of a sample.
 
         Returns:
             Actions, (B,) int64 on the grid or (B, 2) float32 positions, and the state for the next call.
         """
 
     def action_at(self, position: Tensor) -> Tensor:
-        """Actions for relative positions (…, 2): themselves, float32, or the nearest of the grid (…,), int64."""
+        """Return actions for relative positions (…, 2): the same in float32, or the nearest on the grid (…,), int64."""
         return position.float() if self.continuous else self.grid.action(position)
 
     def bind(self, env: DecisionVectorEnv) -> Agent:
@@ -127,10 +127,10 @@ class Agent(ABC):
         """
         return self
 
-    def begin(self, info: Mapping[str, Any]) -> None:  # noqa: B027  # most agents need not hear it
-        """Hears ``info`` of ``env.reset()``, and of each ``env.step()`` that begins new episodes.
+    def begin(self, info: Mapping[str, Any]) -> None:  # noqa: B027  # most agents do not need it
+        """Receive ``info`` of ``env.reset()``, or of an ``env.step()`` that begins new episodes.
 
-        Only privileged agents (random by video, oracle) need it.
+        Only agents that plan from ``info`` (``PlannedAgent``: random, oracle) need it.
         """
 
     def learn(
@@ -141,13 +141,13 @@ class Agent(ABC):
         start_epoch: int = 0,
         callback: LearnCallback | None = None,
     ) -> Self:
-        """Train for passes ``start_epoch … epochs − 1`` over the environment's videos, if there is anything to learn.
+        """Train for passes ``start_epoch … epochs − 1`` over the environment's videos, if the agent ``learns``.
 
         Args:
             env: the environment to learn on.
-            epochs: number of passes in all, those before ``start_epoch`` included.
-            start_epoch: the first pass, when training resumes from a checkpoint.
-            callback: hears the scalars of each pass.
+            epochs: total number of passes, including those before ``start_epoch``.
+            start_epoch: the first pass; above 0 when training resumes from a checkpoint.
+            callback: called after each pass with its scalars.
 
         Returns:
             The agent itself.
@@ -161,68 +161,68 @@ class Agent(ABC):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Make one pass over the environment's videos; agents that learn override it.
+        """Make one pass over the environment's videos; agents that learn override this method.
 
-        All random numbers of a pass follow from (seed, pass), so that training resumed from a pass's checkpoint goes on
-        as if it had not stopped.
+        All random numbers of a pass depend on (seed, pass) only, so training resumed from a checkpoint continues as if
+        it had not stopped.
 
         Args:
-            env: where to learn.
+            env: the environment to learn on.
             epoch: number of the pass, from 0.
-            epochs: passes in all, for schedules.
-            tick: hears the loss of each update.
+            epochs: total number of passes, for schedules.
+            tick: called with the loss of each update.
 
         Returns:
-            Scalars of the pass by name, ``rollout/ep_rew_mean`` among them: the mean return of an episode.
+            Scalars of the pass by name, including ``rollout/ep_rew_mean``, the mean return of an episode.
         """
         raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything ``save`` stores as tensors; the inverse is ``load_tensors``."""
+        """Return all tensors that ``save`` stores; ``load_tensors`` is the inverse."""
         return {}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:  # noqa: B027  # nothing to restore
-        """Restore what ``tensors`` gave; ``what`` names the file in messages."""
+        """Restore the result of ``tensors``; ``what`` names the file in messages."""
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values that learning needs to go on exactly where it is (optimiser included)."""
+        """Return the tensors and plain values needed to resume training exactly, including the optimiser's."""
         return self.tensors(), {}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """The inverse of ``training_state``."""
+        """Restore the result of ``training_state``; ``what`` names the file in messages."""
         self.load_tensors(tensors, what=what)
 
     def macs_per_step(self) -> int:
-        """Multiply-accumulates of one decision; 0 for agents without a network."""
+        """Return the multiply-accumulates of one decision; 0 for agents without a network."""
         return 0
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file with a JSON manifest; written whole or not at all."""
-        # The seed stands among the options, as in the first version of the format.
+        """Save the agent as one safetensors file with a JSON manifest; the file is written atomically."""
+        # The seed is stored with the options, as in the first version of the format.
         options = {"seed": self.seed, **plain_options(self.options)}
         manifest = {"kind": "agent", "agent": type(self).__name__, "options": options}
         checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
 
     @classmethod
     def load(cls, path: str | Path, env: DecisionVectorEnv) -> Agent:
-        """An agent as it was saved, on ``env``: of this class, or of one below it that is registered.
+        """Load a saved agent of this class, or of a registered subclass.
 
-        ``Agent.load`` takes whatever is registered.
+        ``Agent.load`` loads any registered agent.
 
         Args:
-            path: what ``save`` wrote.
-            env: where the agent shall act; with the same map and grid as where it was saved.
+            path: a file that ``save`` wrote.
+            env: the environment to act in, with the same map and grid as the one that the saved agent was created for.
 
         Raises:
-            UserError: when the file is no agent's, was saved by a class that is no ``cls`` (``Agent.load`` takes
-                any), or when the agent does not fit ``env``.
+            UserError: if the file is not an agent checkpoint, contains an agent that is not a ``cls``, or the agent
+                does not fit ``env``.
         """
         tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
         if manifest.get("kind") != "agent":
             raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of an agent")
         with checkpoint.reading(path):
             name, options = convert(manifest["agent"], str, f"the agent of {path}"), dict(manifest["options"])
-        # Who names the class has it: it need not be registered.
+        # ``cls`` itself need not be registered.
         found = cls if name == cls.__name__ else AGENTS.get(name)
         if not issubclass(found, cls):
             raise UserError(f"{path} holds a {name}; load it with {name}.load or Agent.load")
@@ -237,22 +237,25 @@ class Agent(ABC):
 
 
 class PlannedAgent(Agent):
-    """An agent whose actions do not depend on what it sees: it plans a whole episode from ``info``."""
+    """An agent that plans whole episodes from ``info``; its actions do not depend on observations."""
 
     _planned: Tensor | None = None
 
     @abstractmethod
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Actions (B, T) int64 or (B, T, 2) float32, on the device of ``info``, which may be another environment's."""
+        """Return actions (B, T) int64 or (B, T, 2) float32, on the device of ``info``.
+
+        ``info`` may come from another environment than the one that the agent was created for.
+        """
 
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """The plan; what is observed gives the number of frames only."""
+        """Return the plan; the observation only determines the number of frames."""
         return PolicyOutput(action=self.plan(info, features_of(observation).shape[1]))
 
     def act_step(
         self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Any]:
-        """The next action of the plan; the state is the plan and the number of the frame."""
+        """Return the next action of the plan; the state is the plan and the number of the frame."""
         plan, step = (self.plan(info, info["true_box"].shape[1]), 0) if state is None else state
         return PolicyOutput(action=plan[:, step]), (plan, step + 1)
 
@@ -267,10 +270,10 @@ class PlannedAgent(Agent):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The next action of the plan; the state is the number of the frame in its episode, (B,) int64.
+        """Return the next action of the plan; the state is the number of the frame in its episode, (B,) int64.
 
         Raises:
-            RuntimeError: before ``begin``.
+            RuntimeError: if ``begin`` was not called.
         """
         if self._planned is None:
             raise RuntimeError(

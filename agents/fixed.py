@@ -1,4 +1,4 @@
-"""Agents that do not learn: what a policy has to beat, and what it cannot."""
+"""Agents that do not learn: baselines that a policy must beat, and an oracle that it cannot beat."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def _counters(info: Mapping[str, Any], num_frames: int) -> tuple[Tensor, Tensor,
 
 
 def _positions(seed: int, counters: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Uniform positions (B, T, 2) float64 in [0, 1)²."""
+    """Return uniform positions (B, T, 2) float64 in [0, 1)²."""
     axis = torch.arange(2, device=counters[0].device)
     return hash_uniform(seed, *(part[..., None] for part in counters), axis)
 
 
 @AGENTS.register("RandomAgent")
 class RandomAgent(PlannedAgent):
-    """A uniformly random position in every frame; a function of (seed, video, visit, frame)."""
+    """Selects a uniformly random position in every frame, a function of (seed, video, visit, frame)."""
 
     label = "random"
     stochastic = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Counter-based random numbers: the same whatever the batch size and the order."""
+        """Return random actions, which do not depend on the batch size or the order of the videos."""
         seed, counters = derive_seed(self.seed, "random agent"), _counters(info, num_frames)
         return (
             _positions(seed, counters).float() if self.continuous else hash_randint(self.num_actions, seed, *counters)
@@ -44,12 +44,12 @@ class RandomAgent(PlannedAgent):
 
 @AGENTS.register("CenterAgent")
 class CenterAgent(PlannedAgent):
-    """The centre, or the grid position nearest to it, always."""
+    """Always selects the centre, or the grid position nearest to it."""
 
     label = "center"
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """One action for all."""
+        """Return the same action for every frame."""
         center = torch.full((len(info["video"]), num_frames, 2), 0.5, device=info["video"].device)
         return self.action_at(center)
 
@@ -59,7 +59,7 @@ class GaussianOptions:
     """Options of ``GaussianAgent``."""
 
     std: float = 0.25
-    """Standard deviation as a share of the range of positions, above 0."""
+    """Standard deviation as a fraction of the range of positions, above 0."""
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -68,12 +68,12 @@ class GaussianOptions:
 
 @AGENTS.register("GaussianAgent")
 class GaussianAgent(PlannedAgent):
-    """Positions drawn from a normal distribution around the centre, clipped to the frame, rounded to a grid.
+    """Draws positions from a normal distribution around the centre, clipped to the frame, and rounded to a grid.
 
     Args:
-        env: where it acts.
-        options: the spread.
-        seed: of the positions, which are functions of (seed, video, visit, frame).
+        env: as in ``Agent``.
+        options: the standard deviation.
+        seed: seed of the positions, which are functions of (seed, video, visit, frame).
     """
 
     Options = GaussianOptions
@@ -83,22 +83,22 @@ class GaussianAgent(PlannedAgent):
     stochastic = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Uniform numbers through the inverse of the normal distribution function."""
+        """Return positions: uniform numbers mapped through the inverse normal distribution function."""
         uniform = _positions(derive_seed(self.seed, "gaussian agent"), _counters(info, num_frames))
-        # Away from 0, where the inverse is −∞; 1 is never drawn.
+        # The inverse is −∞ at 0; 1 is never drawn.
         normal = torch.special.ndtri(uniform.clamp_min(1e-12))
         return self.action_at((0.5 + self.options.std * normal).clamp(0, 1))
 
 
 @AGENTS.register("MotionAgent")
 class MotionAgent(PlannedAgent):
-    """The grid patch in which most has moved since the frame before; the centre where nothing has, as in frame 1.
+    """Selects the grid patch with most motion since the previous frame; the centre if there is none, as in frame 1.
 
-    It compares small grey pictures of the clip's frames (``adafocus_rl.features.motion``), which costs no
-    multiply-accumulates of convolutions or matrix products, and none are counted.
+    It compares small grey pictures of the clip's frames (``adafocus_rl.features.motion``). That takes no convolutions
+    or matrix products, so no multiply-accumulates are counted.
 
     Args:
-        env: where it acts; its features must have pictures.
+        env: as in ``Agent``; its features must have pictures.
         options: none.
         seed: not used.
     """
@@ -106,10 +106,10 @@ class MotionAgent(PlannedAgent):
     label = "motion"
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Every frame by itself.
+        """Return the patch with most motion in each frame.
 
         Raises:
-            UserError: the features have no pictures.
+            UserError: if the features have no pictures.
         """
         if "motion" not in info:
             raise UserError(
@@ -122,9 +122,9 @@ class MotionAgent(PlannedAgent):
 
 @AGENTS.register("OracleAgent")
 class OracleAgent(PlannedAgent):
-    """The patch nearest to the true box, which only embedded data knows: an upper reference, not a rival.
+    """Selects the patch nearest to the true box, for data that has boxes: an upper reference, not a competitor.
 
-    In frames without the object it takes the patch of the nearest frame with it, and the centre when no frame has one.
+    In frames without the object, it selects the patch of the nearest frame that has it; the centre if no frame has.
     """
 
     label = "oracle"
@@ -135,13 +135,13 @@ class OracleAgent(PlannedAgent):
         self.has_boxes = env.source.has_boxes
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Positions nearest to the boxes.
+        """Return the positions nearest to the boxes.
 
         Raises:
-            UserError: when neither these episodes' data nor the environment's own has true boxes.
+            UserError: if neither these episodes nor the environment's own data have true boxes.
         """
         boxes: Tensor = info["true_box"]
-        # The source knows whether it has boxes; these videos alone may have none, and asking would wait for the device.
+        # ``has_boxes`` comes first: reading the tensor waits for the device. Some videos may have no boxes even so.
         if not self.has_boxes and bool(boxes.isnan().all()):
             raise UserError(
                 "OracleAgent needs true boxes, and this data has none: give <list>_boxes.csv beside the list file"

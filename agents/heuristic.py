@@ -1,4 +1,4 @@
-"""Agents that look, but do not learn: one at the observation, one behind the scenes."""
+"""Agents that do not learn: one acts on the observation, one on privileged information."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HeuristicOptions:
     """Options of ``HeuristicAgent``."""
 
     sharpness: float = 2.0
-    """Power that a cell's activation is raised to, above 0."""
+    """Exponent of a cell's activation, above 0."""
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -30,19 +30,19 @@ class HeuristicOptions:
 
 @AGENTS.register("HeuristicAgent")
 class HeuristicAgent(Agent):
-    """The patch around the centre of mass of e^G's activation, in each frame by itself; nothing is learnt.
+    """Selects the patch around the centre of mass of e^G's activation, in each frame independently; nothing is learnt.
 
-    A cell of the map weighs (a − min a)^``sharpness``, where a is the cell's mean square over the channels. All cells
-    count a little, which draws the centre of mass to the middle; the higher the sharpness, the more it is the
-    brightest cell alone.
+    The weight of a cell of the map is (a − min a)^``sharpness``, where a is the cell's mean square over the channels.
+    All cells contribute, which pulls the centre of mass to the middle; the higher the sharpness, the more the brightest
+    cell dominates.
 
     Args:
-        env: where it acts; maps must be observed.
+        env: as in ``Agent``; its observations must be maps.
         options: the sharpness.
         seed: not used.
 
     Raises:
-        UserError: pooled vectors are observed.
+        UserError: if observations are pooled vectors.
     """
 
     Options = HeuristicOptions
@@ -56,7 +56,7 @@ class HeuristicAgent(Agent):
             raise UserError("HeuristicAgent looks at maps, but env.observation is 'vector'; give 'map'")
 
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Every frame by itself."""
+        """Return each frame's action, from that frame alone."""
         return PolicyOutput(action=self._choose(features_of(observation)))
 
     def predict(
@@ -66,11 +66,11 @@ class HeuristicAgent(Agent):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The frame by itself; there is no state."""
+        """Return the frame's actions, from that frame alone; there is no state."""
         return self._choose(features_of(observation)), None
 
     def _choose(self, maps: Tensor) -> Tensor:
-        """Actions (…) or (…, 2) of maps (…, C, h, w)."""
+        """Return actions (…) or (…, 2) for maps (…, C, h, w)."""
         center = center_of_mass(maps, self.options.sharpness)
         grid = self.grid
         point = torch.cat((center * grid.frame_size, torch.zeros_like(center)), dim=-1)
@@ -78,13 +78,13 @@ class HeuristicAgent(Agent):
 
 
 def center_of_mass(maps: Tensor, sharpness: float) -> Tensor:
-    """Relative (row, column) (…, 2) in (0, 1)² of the activation's centre of mass in maps (…, C, h, w).
+    """Return the activation's centre of mass in maps (…, C, h, w), as relative (row, column) (…, 2) in (0, 1)².
 
-    A cell's mass lies in its middle; a map that is the same everywhere has its centre in the middle.
+    The mass of a cell is at the cell's middle; the centre of mass of a constant map is the map's middle.
     """
     energy = maps.square().mean(-3)
     energy = energy - energy.amin((-2, -1), keepdim=True)
-    # Relative to the brightest cell, so that no power of it overflows.
+    # Relative to the brightest cell, so that the power cannot overflow.
     mass = (energy / energy.amax((-2, -1), keepdim=True).clamp_min(1e-30)).pow(sharpness)
     total = mass.sum((-2, -1))
     axes = []
@@ -97,20 +97,20 @@ def center_of_mass(maps: Tensor, sharpness: float) -> Tensor:
 
 @AGENTS.register("BestPatchAgent")
 class BestPatchAgent(PlannedAgent):
-    """The grid patch after which f_C gives the true class the highest probability: an upper bound, not a rival.
+    """Selects the grid patch after which f_C's probability of the true class is highest: an upper bound, no competitor.
 
-    It reads the label, f_L's features of all A patches and f_C. In every frame it tries all of them from the history
-    that its own choices have led to, and takes the best: exhaustive in the frame and greedy in time, so no policy
-    chooses better patches for the frame at hand, though a sequence of sacrifices might do better in the end. Its
-    compute is not accounted for.
+    The agent reads the label, f_L's features of all A patches, and f_C. In every frame, it tries all patches after the
+    history of its own choices, and takes the best one. The search is exhaustive in the frame and greedy over time: no
+    policy selects a better patch for the current frame, but one that accepts worse patches at first might do better in
+    the end. Its compute is not counted.
 
     Args:
-        env: the environment whose features and f_C the agent reads; ``bind`` gives an agent that reads another.
+        env: the environment whose features and f_C the agent reads; ``bind`` returns an agent that reads another one.
         options: none.
         seed: not used.
 
     Raises:
-        UserError: actions are no grid positions.
+        UserError: if actions are not grid positions.
     """
 
     label = "best_patch"
@@ -128,7 +128,7 @@ class BestPatchAgent(PlannedAgent):
 
     @torch.no_grad()
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """The best patches (B, T), found frame by frame."""
+        """Return the best patches (B, T), found frame by frame."""
         env = self.env
         episodes = env.source.episodes(info["video"].cpu(), epoch=int(info["visit"].max()))
         classifier = env.classifier
@@ -152,7 +152,7 @@ class BestPatchAgent(PlannedAgent):
                 local=local,
                 local_dim=env.source.local_dim,
                 baseline_actions=everything,
-                action=everything[:, 0],  # no reward is asked for
+                action=everything[:, 0],  # not used: no reward is computed
             )
             chosen.append(context.with_actions(everything).argmax(-1))
             inputs = torch.cat((vector, local(chosen[-1][:, None])[:, 0]), dim=-1)

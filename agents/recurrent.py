@@ -13,13 +13,13 @@ from adafocus_rl.envs.spaces import Observation
 
 
 class RecurrentAgent(Agent):
-    """An agent with a memory of one tensor (B, S), which is zeros where an episode starts."""
+    """An agent whose memory is one tensor (B, S), reset to zeros where an episode starts."""
 
     @abstractmethod
     def act_step(
         self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Tensor]:
-        """One step; the state is as in ``predict``, and ``info``, which may be empty, is not looked at."""
+        """Return one step's actions and the next state; the state is as in ``predict``, ``info`` may be empty."""
 
     def predict(
         self,
@@ -28,12 +28,12 @@ class RecurrentAgent(Agent):
         episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """One step; the state is what the memory keeps, (B, S), and zeros where an episode starts."""
+        """Return one step's actions and the next state, which is the memory (B, S)."""
         if state is not None and episode_start is not None:
             state = self.restart(state, torch.as_tensor(episode_start, device=state.device))
         output, state = self.act_step(observation, state, {}, deterministic=deterministic)
         return output.action, state
 
     def restart(self, state: Tensor, starts: Tensor) -> Tensor:
-        """The state (B, S) where the episodes of rows ``starts`` (B,) bool begin anew."""
+        """Return the state (B, S), reset in the rows ``starts`` (B,) bool, where a new episode begins."""
         return state.masked_fill(starts[:, None], 0)

@@ -1,4 +1,4 @@
-"""Who skips frames without thinking: what π′ has to beat at the same share of frames."""
+"""An agent that skips frames at random: the baseline that π′ must beat at the same share of frames."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class RandomSkipOptions:
 
 
 class RandomSkipAgent(PlannedAgent):
-    """Keeps each frame with the same probability; a function of (seed, video, visit, frame).
+    """Keeps each frame with the same probability; choices are functions of (seed, video, visit, frame).
 
     Args:
-        env: where it acts, a frame-skipping environment.
+        env: a frame-skipping environment; see ``Agent``.
         options: the share of frames to keep.
-        seed: of the choices.
+        seed: seed of the choices.
     """
 
     Options = RandomSkipOptions
@@ -42,7 +42,7 @@ class RandomSkipAgent(PlannedAgent):
     stochastic = True
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Counter-based random numbers: the same whatever the batch size and the order."""
+        """Return random actions, which do not depend on the batch size or the order of the videos."""
         video, visit = info["video"][:, None], info["visit"][:, None]
         frames = torch.arange(num_frames, device=video.device)[None]
         uniform = hash_uniform(derive_seed(self.seed, "random skip"), video, visit, frames)

@@ -1,4 +1,4 @@
-"""Whole systems that recognise videos, behind one contract: AdaFocus, AdaFocus+, whole frames."""
+"""Methods, complete systems that recognise videos, with one interface: AdaFocus, AdaFocus+, whole frames."""
 
 from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, RandomSkipping

@@ -1,4 +1,4 @@
-"""AdaFocus: an agent chooses one patch in every frame (Wang et al. 2021)."""
+"""AdaFocus: an agent selects one patch in every frame (Wang et al. 2021)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 class AdaFocus(Method):
-    """f_G on every frame, an agent that chooses one patch of it, f_L on that patch, and f_C on both features.
+    """f_G on every frame, an agent that selects one patch of it, f_L on that patch, and f_C on both features.
 
-    It is made of what a run has trained, and therefore stands in no registry: the configuration's key ``agent``
-    switches it on.
+    It is built from the trained parts of a run, and therefore not registered: the configuration's key ``agent``
+    enables it.
 
     Args:
         recognizer: f_G and f_L.
         options: none; the agent has its own.
         seed: not used; the agent has its own.
-        env: the decision problem, with the f_C that recognises.
-        agent: who chooses; trained.
-        variant: which f_C that is.
+        env: the environment, with the f_C that makes the predictions.
+        agent: the trained agent that selects the patches.
+        variant: name of this f_C's variant.
     """
 
     def __init__(
@@ -58,33 +58,33 @@ class AdaFocus(Method):
         return act(self.env, self.agent, batch, cost=cost, visit=visit)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The agent's, and f_C's weights."""
+        """Return the weights of the agent and of f_C."""
         return acting_tensors(self.env, self.agent)
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restore both."""
+        """Restore the weights of the agent and of f_C."""
         load_acting(self.env, self.agent, tensors, what=what)
 
 
 def patch_cost(method: Method, policy_macs: int) -> Cost:
-    """What a step costs in which f_L looks at a patch, or not at all; ``policy_macs`` of all policies together."""
+    """Return the cost of a step with or without a patch for f_L; ``policy_macs`` are those of all policies together."""
     costs = method.costs
     return Cost(always=costs.glance + costs.classifier + policy_macs, local=costs.focus_patch)
 
 
 @torch.no_grad()
 def act(env: DecisionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: Cost, visit: Visit) -> Outcome:
-    """An agent's best actions on a batch of videos.
+    """Recognise a batch of videos with an agent's best actions.
 
     Args:
-        env: the decision problem; its own videos are not looked at.
-        agent: who acts in it.
+        env: the environment; its own videos are not used.
+        agent: the agent that acts in it.
         batch: features of B videos.
-        cost: of a step.
-        visit: how often they were seen before, and what else is wanted.
+        cost: cost of a step.
+        visit: number of the visit, and which further results to compute.
     """
     rollout = env.rollout(agent, episodes=batch, visit=visit.number, deterministic=True, with_reward=visit.rewards)
-    # π′ says nothing of patches: π would have to be asked once more.
+    # π′ has no probabilities of patches; those need another forward pass of π.
     known = visit.probabilities or not env.skips_frames
     probabilities = env.patch_probabilities(rollout) if known else None
     steps = Steps(
@@ -100,7 +100,7 @@ def act(env: DecisionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: C
 
 
 def acting_tensors(env: DecisionVectorEnv, agent: Agent, prefix: str = "") -> dict[str, Tensor]:
-    """What is to be saved of an agent and the f_C behind it, under names that begin with ``prefix``."""
+    """Return the tensors to save of an agent and its f_C, under names that begin with ``prefix``."""
     classifier = {f"{prefix}classifier.{name}": value for name, value in env.classifier.state_dict().items()}
     return {**{f"{prefix}agent.{name}": value for name, value in agent.tensors().items()}, **classifier}
 
@@ -108,7 +108,7 @@ def acting_tensors(env: DecisionVectorEnv, agent: Agent, prefix: str = "") -> di
 def load_acting(
     env: DecisionVectorEnv, agent: Agent, tensors: Mapping[str, Tensor], *, what: str, prefix: str = ""
 ) -> None:
-    """The inverse of ``acting_tensors``; ``what`` names the file in messages."""
+    """Restore the result of ``acting_tensors``; ``what`` names the file in messages."""
     start = f"{prefix}agent."
     own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     agent.load_tensors(own, what=what)

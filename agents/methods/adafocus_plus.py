@@ -1,4 +1,4 @@
-"""AdaFocus+: a second agent, π′, decides on which frames f_L is worth running at all (Wang et al. 2022)."""
+"""AdaFocus+: a second agent, π′, decides in which frames f_L runs (Wang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from adafocus_rl.models.recognizer import Recognizer
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """One λ of frame skipping."""
+    """An operating point of frame skipping: one λ."""
 
     env: FrameSkippingVectorEnv
-    """The decision problem: π and its patches, λ, and the f_C that recognises."""
+    """The environment: π and its patches, λ, and the f_C that makes the predictions."""
 
     agent: Agent
-    """Who skips."""
+    """The agent that decides which frames to keep."""
 
 
 class AdaFocusPlus(Method):
-    """AdaFocus with a π′ for each λ. π and π′ run on every frame, since both are recurrent; f_L on those that are kept.
+    """AdaFocus with a π′ for each λ.
 
-    Made of what a run has trained, as ``AdaFocus`` is.
+    π and π′ run on every frame, since both are recurrent; f_L runs on the kept frames. Like ``AdaFocus``, the method is
+    built from the trained parts of a run.
 
     Args:
         recognizer: f_G and f_L.
         options: none; the agents have their own.
-        seed: of random skipping at the same share (``rivals``).
+        seed: seed of random skipping at the same share (``rivals``).
         policy: π.
-        points: π′ and its f_C, by λ.
-        variant: which f_C that is.
-        label: None takes π's, with ``+skip`` behind.
+        points: each π′ and its f_C, by λ.
+        variant: name of these f_C's variant.
+        label: the method's label; None uses π's followed by ``+skip``.
     """
 
     knob_name = "λ"
@@ -61,7 +62,7 @@ class AdaFocusPlus(Method):
         self.policy = policy
         self.points = {knob: replace(point, agent=point.agent.bind(point.env)) for knob, point in points.items()}
         self.knobs = tuple(points)
-        # Counted here and not while a video is recognised: the time of a call is the method's time.
+        # Counted here and not in ``run``, because the time of ``run`` is the method's time.
         self._policy_macs = {
             knob: policy.macs_per_step() + point.agent.macs_per_step() for knob, point in points.items()
         }
@@ -74,7 +75,7 @@ class AdaFocusPlus(Method):
         """Recognise B videos with the best patches of π and the best decisions of λ's π′.
 
         Raises:
-            UserError: no such λ.
+            UserError: if there is no such λ.
         """
         check_knob(self, knob)
         assert knob is not None
@@ -83,7 +84,7 @@ class AdaFocusPlus(Method):
         return act(point.env, point.agent, batch, cost=cost, visit=visit)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Each π′'s and its f_C's weights."""
+        """Return the weights of each π′ and its f_C."""
         return {
             name: value
             for knob, point in self.points.items()
@@ -91,25 +92,25 @@ class AdaFocusPlus(Method):
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restore them."""
+        """Restore the weights of each π′ and its f_C."""
         for knob, point in self.points.items():
             load_acting(point.env, point.agent, tensors, what=what, prefix=f"{knob}.")
 
     def rivals(self, kept: Mapping[float | None, float]) -> Sequence[Method]:
-        """Random skipping at the same share of frames."""
+        """Return random skipping at the same share of frames."""
         return [RandomSkipping.beside(self, kept)]
 
 
 class RandomSkipping(AdaFocusPlus):
-    """π's patches in frames that are drawn by lot: what π′ has to beat at the same share of frames."""
+    """π's patches in randomly kept frames: the baseline that π′ must beat at the same share of frames."""
 
     @classmethod
     def beside(cls, method: AdaFocusPlus, shares: Mapping[float | None, float]) -> RandomSkipping:
-        """Random skipping with π and f_C of another method.
+        """Return random skipping with π and f_C of another method.
 
         Args:
-            method: the other one.
-            shares: of the frames that it keeps, by its λ.
+            method: the other method.
+            shares: share of the frames that it keeps, by λ.
         """
         points = {
             knob: replace(

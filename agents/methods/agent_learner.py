@@ -1,4 +1,4 @@
-"""An agent that learns on an environment, as a training loop takes it."""
+"""An agent and its environment as a ``Learner``, for the training loop."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from adafocus_rl.envs import DecisionVectorEnv
 
 @dataclass(frozen=True, kw_only=True)
 class AgentLearner:
-    """Binds an agent to where it learns and for how long; a ``Learner``."""
+    """A ``Learner`` that trains an agent on an environment for a number of epochs."""
 
     agent: Agent
-    """Who learns; changed in place."""
+    """The agent to train; changed in place."""
 
     env: DecisionVectorEnv
-    """Where it learns."""
+    """The environment to train on."""
 
     epochs: int
-    """Passes in all, for its schedules."""
+    """Total number of passes, for the agent's schedules."""
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Let the agent make one pass over the environment's videos."""
+        """Train the agent for one pass over the environment's videos."""
         return self.agent.train_epoch(self.env, epoch, epochs=self.epochs, tick=tick)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what the agent needs to resume."""
+        """Return the agent's training state."""
         return self.agent.training_state()
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restore it.
+        """Restore the agent's training state.
 
         Raises:
-            UserError: the state is of another architecture or optimiser.
+            UserError: if the state belongs to another architecture or optimiser.
         """
         self.agent.load_training_state(tensors, plain, what=what)

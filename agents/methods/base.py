@@ -1,4 +1,4 @@
-"""What a method is: a whole system that recognises videos, and says what it spent on them."""
+"""Interface of methods: complete systems that recognise videos and report the compute they spent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adafocus_rl.plain import build, convert, plain_options
 from adafocus_rl.registry import Registry
 
 METHODS: Registry[type[Method]] = Registry("method", "adafocus_rl.methods")
-"""Methods by class name, which a configuration switches on (``methods.NAME``); ``adafocus list`` shows them."""
+"""Methods by class name. A configuration enables them (``methods.NAME``); ``adafocus list`` shows them."""
 
 FIRST_VISIT = Visit()
 
@@ -32,13 +32,13 @@ _COSTS: WeakKeyDictionary[Recognizer, Macs] = WeakKeyDictionary()
 class Method(ABC):
     """Recognises batches of videos from their frozen features, at one or several operating points.
 
-    Evaluation, comparison, replay and prediction know methods by this class alone. A subclass is registered with
+    Evaluation, comparison, replay and prediction use this interface only. A subclass is registered with
     ``@METHODS.register("ClassName")`` (third parties: an entry point in the group ``adafocus_rl.methods``).
 
     Args:
         recognizer: frozen f_G, f_L, and the f_C that was trained on random patches.
-        options: an instance of ``Options``; None takes the defaults.
-        seed: of everything random in the method.
+        options: an instance of ``Options``; None uses the defaults.
+        seed: seed of the method's random numbers.
     """
 
     Options: ClassVar[type[Any]] = NoOptions
@@ -48,25 +48,25 @@ class Method(ABC):
     """Short name in tables and files: ``ppo``, ``full_frame``."""
 
     variant: str | None = None
-    """Tells apart methods of one label, which differ in their weights alone; None where there is only one."""
+    """Distinguishes methods with one label, which differ in their weights only; None if there is only one."""
 
     tables: ClassVar[tuple[TableSpec, ...]] = ()
-    """Tables of the bank that it needs besides those that every bank has; read with ``batch.table(spec)``."""
+    """Bank tables that it needs besides those of every bank; read them with ``batch.table(spec)``."""
 
     knobs: Sequence[float] = ()
-    """Its operating points, each a row of the results; empty for a method that has only one."""
+    """Its operating points, each a row of the results; empty if there is only one."""
 
     knob_name: ClassVar[str] = "knob"
-    """What a knob is called where one is shown: ``λ``."""
+    """Name of a knob in tables and messages, such as ``λ``."""
 
     learns: ClassVar[bool] = False
-    """Whether ``fit`` trains anything; its checkpoint in a run is then named after its label."""
+    """Whether ``fit`` trains anything; the checkpoint in a run is then named after the label."""
 
     stochastic: bool = False
-    """Whether metrics are to be averaged over several visits of each video."""
+    """Whether metrics are averaged over several visits of each video."""
 
     privileged: bool = False
-    """Whether it uses ground truth: a reference in comparisons, not a rival, and of no use on a new video."""
+    """Whether it uses ground truth; such a method is only a reference in comparisons, and useless on new videos."""
 
     def __init__(self, recognizer: Recognizer, options: Any = None, *, seed: int = 0) -> None:
         self.recognizer = recognizer
@@ -77,35 +77,35 @@ class Method(ABC):
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognise B videos.
 
-        What is needed of the features is read here, and only that, for live features spend their compute when they
-        are read; the time of this call is the method's time.
+        An implementation reads the features that it needs here, and no others: live features are computed when they
+        are read, and the time of this call is the method's time.
 
         Args:
             batch: features of the videos.
             knob: one of ``knobs``; None for a method without any.
-            visit: how often the videos were seen before, and what else is wanted.
+            visit: number of the visit, and which further results to compute.
         """
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:  # noqa: B027  # nothing to learn
-        """Learn from the training videos, if there is anything to learn.
+        """Train on the training videos, if there is anything to learn.
 
         Args:
-            train: their features.
+            train: features of the training videos.
             val: features of the validation videos, to measure progress.
-            trainer: owns epochs, checkpoints, resume, logs and progress.
+            trainer: the training loop: epochs, checkpoints, resuming, logs and progress.
         """
 
     def rivals(self, kept: Mapping[float | None, float]) -> Sequence[Method]:
-        """Methods that it is to be compared with, at the same operating points; none if nothing else is said.
+        """Return methods to compare this one with, at the same operating points; none by default.
 
         Args:
-            kept: share of the frames that f_L looked at, by knob, as it was measured; empty of methods that skip none.
+            kept: measured share of the frames that f_L processed, by knob; empty if the method skips no frames.
         """
         return ()
 
     @property
     def costs(self) -> Macs:
-        """What each part of the recognizer costs in a step; counted once for all methods on one recognizer."""
+        """MACs of each part of the recognizer in one step; counted once for all methods on one recognizer."""
         if self.recognizer not in _COSTS:
             _COSTS[self.recognizer] = component_macs(self.recognizer)
         return _COSTS[self.recognizer]
@@ -118,33 +118,33 @@ class Method(ABC):
         return {"options": plain_options(self.options), "seed": self.seed}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that ``save`` stores as tensors; the inverse is ``load_tensors``."""
+        """Return all tensors that ``save`` stores; ``load_tensors`` is the inverse."""
         return {}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:  # noqa: B027  # nothing to restore
-        """Restore what ``tensors`` gave; ``what`` names the file in messages."""
+        """Restore the result of ``tensors``; ``what`` names the file in messages."""
 
     def save(self, path: str | Path, *, facts: Mapping[str, Any] | None = None) -> None:
-        """One safetensors file with a JSON manifest; written whole or not at all.
+        """Save the method as one safetensors file with a JSON manifest; the file is written atomically.
 
         Args:
             path: the file.
-            facts: further plain values of the manifest.
+            facts: further plain values for the manifest.
         """
         manifest = {**(facts or {}), **self.facts(), "kind": "method", "method": type(self).__name__}
         checkpoint.save(Path(path), tensors=self.tensors(), manifest=manifest)
 
     @classmethod
     def load(cls, path: str | Path, recognizer: Recognizer, **parts: Any) -> Method:
-        """A method as it was saved: of this class, or of one below it that is registered.
+        """Load a saved method of this class, or of a registered subclass.
 
         Args:
-            path: what ``save`` wrote.
-            recognizer: the one that it was saved with, on the device where the method shall run.
-            **parts: what the class's constructor wants besides.
+            path: a file that ``save`` wrote.
+            recognizer: the recognizer that the method was saved with, on the device to run on.
+            **parts: further arguments of the class's constructor.
 
         Raises:
-            UserError: the file is no method's, was saved by a class that is no ``cls``, or does not fit.
+            UserError: if the file is not a method checkpoint, contains a method that is not a ``cls``, or does not fit.
         """
         tensors, manifest = checkpoint.load(Path(path), device=next(recognizer.parameters()).device)
         if manifest.get("kind") != "method":
@@ -161,10 +161,10 @@ class Method(ABC):
 
 
 def check_knob(method: Method, knob: float | None) -> None:
-    """Refuse an operating point that a method does not have.
+    """Check that a method has an operating point.
 
     Raises:
-        UserError: naming those that it has.
+        UserError: if it does not; the message lists those that it has.
     """
     if knob not in (method.knobs or (None,)):
         have = ", ".join(f"{one:g}" for one in method.knobs)

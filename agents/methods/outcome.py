@@ -1,4 +1,4 @@
-"""What a method answers on a batch of videos: what it predicts, and which compute was spent where."""
+"""Results of a method on a batch of videos: its predictions, and the compute spent in each step."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-    """How a batch is looked at."""
+    """One visit of a method to a batch of videos, and which further results to compute."""
 
     number: int = 0
-    """How often its videos were seen before; stochastic methods choose anew in each visit."""
+    """How often the videos were seen before; stochastic methods choose anew in each visit."""
 
     rewards: bool = False
-    """Whether rewards are wanted, by methods that have some. Takes longer."""
+    """Whether to compute rewards, if the method has any; takes longer."""
 
     probabilities: bool = False
-    """Whether the probabilities of what was not chosen are wanted even if they take longer."""
+    """Whether to compute the probabilities of all choices even if that takes longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,45 +30,45 @@ class Cost:
     """Spent in every step: f_G, policies, f_C."""
 
     local: int
-    """Spent by f_L in a step in which it looks."""
+    """Spent by f_L in a step in which it runs."""
 
     @property
     def most(self) -> int:
-        """Spent in a step in which f_L looks."""
+        """Spent in a step in which f_L runs."""
         return self.always + self.local
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """What a method did with B videos, step by step; a step is a frame, or the clip where encoders see it as a whole.
+    """Trace of a method on B videos, step by step; a step is a frame, or the clip if encoders process it as a whole.
 
-    All tensors lie on one device, any.
+    All tensors are on one device, which may be any.
     """
 
     logits: Tensor
-    """(B, T, K) after each step."""
+    """(B, T, K) f_C's logits after each step."""
 
     boxes: Tensor
-    """(B, T, 4) int64, what f_L looked at, or would have: (top, left, height, width) in pixels of the frame."""
+    """(B, T, 4) int64, where f_L looked, or would have: (top, left, height, width) in pixels of the frame."""
 
     cost: Cost
-    """Of a step."""
+    """Cost of a step."""
 
     kept: Tensor | None = None
-    """(B, T) bool, whether f_L looked at all; None of methods that look at every frame by design."""
+    """(B, T) bool, whether f_L ran; None for methods that run it in every frame by design."""
 
     probabilities: Tensor | None = None
-    """(B, T, A) of all grid positions, row by row, where there are such and they were wanted."""
+    """(B, T, A) probabilities of all grid positions, row by row, if the method has them and they were requested."""
 
     patch_size: int = 0
-    """P of the grid's patches, to place the probabilities; 0 without them."""
+    """Side P of the grid's patches, to place the probabilities; 0 without them."""
 
     reward: Tensor | None = None
-    """(B, T) float32, where there is one and it was wanted."""
+    """(B, T) float32, if there is a reward and it was requested."""
 
     @property
     def looks(self) -> Tensor:
-        """(B, T) bool, whether f_L looked."""
+        """(B, T) bool, whether f_L ran."""
         return torch.ones_like(self.boxes[..., 0], dtype=torch.bool) if self.kept is None else self.kept
 
     @property
@@ -78,24 +78,24 @@ class Steps:
 
     @property
     def macs(self) -> Tensor:
-        """(B, T) int64 MACs of everything."""
+        """(B, T) int64 MACs of all parts."""
         return self.local_macs + self.cost.always
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of B videos."""
+    """Result of a method on B videos."""
 
     logits: Tensor
     """(B, K), the prediction."""
 
     macs: Tensor
-    """(B,) int64 multiply-accumulates that were spent on each video."""
+    """(B,) int64 multiply-accumulates spent on each video."""
 
     trace: Steps
-    """How it came about."""
+    """The steps that led to it."""
 
     @classmethod
     def after(cls, steps: Steps) -> Outcome:
-        """The outcome of a method whose last step predicts, and which spends nothing outside its steps."""
+        """Return the outcome of a method that predicts in its last step and spends nothing outside its steps."""
         return cls(logits=steps.logits[:, -1], macs=steps.macs.sum(1), trace=steps)

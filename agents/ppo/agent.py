@@ -1,8 +1,8 @@
 """PPO over whole episodes: sample with one sequence call, update with one sequence call.
 
-Defaults are those of GFNet, which AdaFocus takes over (appendix B.1, "the same training hyper-parameters as [8]"):
-with one epoch over one full batch the probability ratio is 1 throughout. More epochs, minibatches over videos, GAE,
-gradient clipping and an entropy schedule are there and off.
+The defaults are GFNet's, which AdaFocus adopts (appendix B.1, "the same training hyper-parameters as [8]"): with one
+epoch over one full batch, the probability ratio is 1 throughout. More epochs, minibatches over videos, GAE, gradient
+clipping and an entropy schedule are available, and off by default.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class PPOAgent(SamplingAgent):
 
     Args:
         env: as in ``Agent``.
-        options: of the network and of learning.
-        seed: of the initial weights, the sampled actions and the minibatches.
+        options: options of the network and of training.
+        seed: seed of the initial weights, the sampled actions and the minibatches.
     """
 
     Options = PPOOptions
@@ -52,7 +52,7 @@ class PPOAgent(SamplingAgent):
         super().__init__(env, options, seed=seed)
         options = self.options
         with torch.random.fork_rng(devices=[]):
-            # Layers draw their weights from this generator, on CPU whatever the device; it is put back afterwards.
+            # Layers draw their weights from the CPU generator for any device; its state is restored afterwards.
             torch.default_generator.manual_seed(derive_seed(seed, "ppo weights"))
             network = RecurrentActorCritic(
                 observation_space=env.single_observation_space,
@@ -65,7 +65,7 @@ class PPOAgent(SamplingAgent):
         )
 
     def macs_per_step(self) -> int:
-        """Counted on one step of the network, critic included (one dot product)."""
+        """Return the multiply-accumulates of one step of the network, including the critic (one dot product)."""
         network = copy.deepcopy(self.network).cpu()
         observation = blank(self.observation_space, 1)
         return macs(lambda state: network.step(observation, state), network.initial_state(1))
@@ -73,17 +73,17 @@ class PPOAgent(SamplingAgent):
     # ---- acting -------------------------------------------------------------------------------------------------
 
     def initial_memory(self, count: int) -> Tensor:
-        """Zeros (B, M)."""
+        """Return zeros (B, M)."""
         return self.network.initial_state(count)
 
     def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
-        """One step of the network, critic included."""
+        """Run one step of the network, including the critic."""
         outputs, value, memory = self.network.step(observation, memory)
         return self.network.distribution(outputs), value, memory
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """One sequence call; of ``info``, which is privileged, only numbers that draws belong to are looked at."""
+        """Return the actions of whole episodes, with one sequence call; of ``info``, only video and visit are used."""
         outputs, value = self.network.sequence(observation)
         uniform = None if deterministic else self.uniform_of_episodes(info, observation)
         return self.choose(self.network.distribution(outputs), value, uniform)
@@ -93,17 +93,17 @@ class PPOAgent(SamplingAgent):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Make one pass over the videos, in batches of the environment's size: one PPO update for each.
+        """Make one pass over the videos, with one PPO update for each batch of the environment's size.
 
         Raises:
-            UserError: when not one of the videos can be decoded any more.
+            UserError: if none of the videos can be decoded.
         """
         progress = epoch / max(1, epochs - 1)
         first, last = self.options.ent_coef, self.options.ent_coef_final
         ent_coef = first if last is None else first + progress * (last - first)
         history: list[dict[str, Tensor]] = []
         videos: list[int] = []
-        # Actions are drawn in the mode that they are learnt from in, so that the first ratio is 1.
+        # Actions are sampled in training mode, like in the update, so that the first ratio is 1.
         self.network.train()
         for rollout in env.rollouts(self, epoch=epoch):
             history.append(self.update(rollout, ent_coef=ent_coef))
@@ -112,13 +112,13 @@ class PPOAgent(SamplingAgent):
         self.network.eval()
         if not history:
             raise UserError("none of the training videos can be decoded; there is nothing to learn from")
-        # A pass's last batch may be small: each video counts as much as any other.
+        # The last batch of a pass may be smaller: scalars are means over videos, not over batches.
         share = torch.tensor(videos, device=self.device) / sum(videos)
         scalars = {name: float((torch.stack([part[name] for part in history]) * share).sum()) for name in history[0]}
         return {**scalars, "train/ent_coef": ent_coef}
 
     def update(self, rollout: Rollout, *, ent_coef: float) -> dict[str, Tensor]:
-        """One PPO update on B whole episodes; returns scalars named as in Stable-Baselines3."""
+        """Make one PPO update on B whole episodes; return scalars named as in Stable-Baselines3."""
         output = rollout.output
         assert output.log_prob is not None
         assert output.value is not None
@@ -155,7 +155,7 @@ class PPOAgent(SamplingAgent):
         return scalars
 
     def _advantage(self, reward: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Advantages and value targets, (B, T) each."""
+        """Return advantages and value targets, (B, T) each."""
         if self.options.gae_lambda is None:
             target = normalise(discounted_returns(reward, self.options.gamma))
             return target - value, target
@@ -163,7 +163,7 @@ class PPOAgent(SamplingAgent):
         return normalise(advantage), advantage + value
 
     def _minibatches(self, info: Info, count: int, turn: int) -> Iterator[slice | Tensor]:
-        """Rows of each part of a batch, the ``turn``-th time; a single part is the whole batch, and no copy of it."""
+        """Yield the rows of each minibatch in pass ``turn``; a single minibatch is the whole batch, without a copy."""
         if self.options.n_minibatches == 1:
             yield slice(None)
         else:
@@ -174,19 +174,19 @@ class PPOAgent(SamplingAgent):
     # ---- saving -------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """The network's, as ``policy.…``."""
+        """Return the network's weights, as ``policy.…``."""
         return {f"policy.{name}": value for name, value in self.network.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
         """Restore the network.
 
         Raises:
-            UserError: when it was saved with another map, grid or width.
+            UserError: if it was saved with another map, grid or width.
         """
         checkpoint.load_into(self.network, tensors, prefix="policy.", what=what)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The network and Adam's moments; a pass's random numbers follow from its number."""
+        """Return the network's weights and Adam's moments; random numbers depend on the number of the pass only."""
         optimizer, plain = optimizer_tensors(self.optimizer, prefix=OPTIMIZER)
         return {**self.tensors(), **optimizer}, plain
 
@@ -194,7 +194,7 @@ class PPOAgent(SamplingAgent):
         """Restore the network and the optimiser.
 
         Raises:
-            UserError: when they were saved with another map, grid, width or optimiser.
+            UserError: if they were saved with another map, grid, width or optimiser.
         """
         self.load_tensors(tensors, what=what)
         restore_optimizer(self.optimizer, tensors, plain, prefix=OPTIMIZER)

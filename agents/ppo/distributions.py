@@ -1,4 +1,4 @@
-"""What π draws its actions from: grid positions, or any position in the frame."""
+"""Action distributions of π: over grid positions, or over all positions in the frame."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from torch import Tensor
 
 
 class Distribution(Protocol):
-    """One distribution for each element of the leading axes (…), (B,) of a step or (B, T) of episodes."""
+    """One distribution for each element of the leading axes (…), (B,) for a step or (B, T) for episodes."""
 
     def mode(self) -> Tensor:
-        """The best actions."""
+        """Return the most likely samples."""
         ...
 
     def sample(self, uniform: Tensor) -> Tensor:
-        """One draw each from uniform numbers in [0, 1), which have the shape of the draws.
+        """Return one sample each, computed from uniform numbers in [0, 1) of the samples' shape.
 
-        ``log_prob`` is of this, the environment gets ``action`` of it.
+        ``log_prob`` refers to the sample; the environment receives ``action`` of it.
         """
         ...
 
     def action(self, sample: Tensor) -> Tensor:
-        """Draw as actions of the environment."""
+        """Return samples as actions of the environment."""
         ...
 
     def log_prob(self, sample: Tensor) -> Tensor:
-        """(…,) log-probability, or log-density, of draws."""
+        """Return the log-probability, or log-density, (…,) of samples."""
         ...
 
     def entropy(self) -> Tensor:
-        """(…,) in nats."""
+        """Return the entropy (…,) in nats."""
         ...
 
     def probabilities(self) -> Tensor | None:
-        """(…, A) of all choices; None where they cannot be counted."""
+        """Return the probabilities (…, A) of all choices; None if there are infinitely many."""
         ...
 
 
 class Categorical:
-    """One of A choices.
+    """Distribution over A choices.
 
     Args:
         logits: (…, A).
@@ -51,40 +51,40 @@ class Categorical:
         self.logits = logits
 
     def mode(self) -> Tensor:
-        """(…,) int64, the likeliest; the first of several."""
+        """Return the most likely choices (…,) int64; the first if there are several."""
         return self.logits.argmax(-1)
 
     def sample(self, uniform: Tensor) -> Tensor:
-        """(…,) int64 from uniform numbers (…,): the choice at which the probabilities add up to more than that."""
+        """Return choices (…,) int64 for uniform numbers (…,): the first whose cumulative probability exceeds it."""
         total = self.logits.softmax(-1).double().cumsum(-1)
-        # Rounding may leave the sum of all below 1; a choice without probability is never taken.
+        # Rounding may leave the total below 1; scaled by it, no choice of probability 0 is drawn.
         wanted = uniform.double()[..., None] * total[..., -1:]
         return torch.searchsorted(total, wanted, right=True).squeeze(-1).clamp(max=self.logits.shape[-1] - 1)
 
     def action(self, sample: Tensor) -> Tensor:
-        """The same."""
+        """Return the samples unchanged."""
         return sample
 
     def log_prob(self, sample: Tensor) -> Tensor:
-        """(…,) of choices (…,)."""
+        """Return the log-probability (…,) of choices (…,)."""
         return self.logits.log_softmax(-1).gather(-1, sample[..., None]).squeeze(-1)
 
     def entropy(self) -> Tensor:
-        """(…,), at most log A."""
+        """Return the entropy (…,), at most log A."""
         log_probs = self.logits.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
     def probabilities(self) -> Tensor:
-        """(…, A)."""
+        """Return the probabilities (…, A)."""
         return self.logits.softmax(-1)
 
 
 class ClippedGaussian:
-    """Positions (row, column): independent normal draws, clipped to [0, 1]² for the environment.
+    """Distribution over positions (row, column): independent normal samples, clipped to [0, 1]² for the environment.
 
-    Probabilities are those of the draw before it is clipped, which makes the policy gradient exact. The public code of
-    GFNet and of AdaFocus-TSM takes the density at the clipped position instead; away from the frame's edges the two are
-    the same.
+    Densities are those of the sample before it is clipped, which makes the policy gradient exact. The public code of
+    GFNet and of AdaFocus-TSM uses the density at the clipped position instead; both are the same away from the frame's
+    edges.
 
     Args:
         mean: (…, 2), in [0, 1].
@@ -96,28 +96,28 @@ class ClippedGaussian:
         self.std = std.expand_as(mean)
 
     def mode(self) -> Tensor:
-        """(…, 2), the mean."""
+        """Return the mean (…, 2)."""
         return self.mean
 
     def sample(self, uniform: Tensor) -> Tensor:
-        """(…, 2) from uniform numbers (…, 2), before it is clipped."""
-        # Neither 0 nor 1 has a quantile; numbers of 53 bits move by half of their distance.
+        """Return samples (…, 2) for uniform numbers (…, 2), before clipping."""
+        # 0 and 1 have no finite quantile, so the 53-bit numbers are shifted by half of their spacing.
         normal: Tensor = torch.special.ndtri((uniform.double() + 2.0**-54).clamp(max=1 - 2.0**-53))
         return self.mean + self.std * normal.to(self.mean.dtype)
 
     def action(self, sample: Tensor) -> Tensor:
-        """(…, 2) in [0, 1]²."""
-        # A NaN would become an index far outside, which stops a GPU for good; the loss tells of it.
+        """Return positions (…, 2) in [0, 1]²."""
+        # A NaN would become an index out of range, after which a GPU fails every call; the loss reports it.
         return sample.clamp(0, 1).nan_to_num(0.5)
 
     def log_prob(self, sample: Tensor) -> Tensor:
-        """(…,) log-density of draws (…, 2)."""
+        """Return the log-density (…,) of samples (…, 2)."""
         scaled = (sample - self.mean) / self.std
         return (-0.5 * (scaled.square() + math.log(2 * math.pi)) - self.std.log()).sum(-1)
 
     def entropy(self) -> Tensor:
-        """(…,) of the draw before it is clipped; it depends on the standard deviation alone."""
+        """Return the entropy (…,) before clipping; it depends on the standard deviation only."""
         return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)
 
     def probabilities(self) -> None:
-        """None: positions between others cannot be counted."""
+        """Return None, because there are infinitely many positions."""

@@ -1,4 +1,4 @@
-"""From an observation of whichever kind to one vector: the part of π before its memory."""
+"""Encoder of observations of any kind as one vector: the part of π before its memory."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
 MOST_UNITS = 16_384
-"""The widest layer: a memory of that width has 10⁹ weights."""
+"""Largest width of a layer: a memory of that width has 10⁹ weights."""
 
 
 def take_rows(observation: Observation, rows: slice | Tensor | tuple[slice, int]) -> Observation:
-    """Part of a batch of observations, a tensor or a dict of tensors."""
+    """Return rows of a batch of observations, a tensor or a dict of tensors."""
     if isinstance(observation, Tensor):
         return observation[rows]
     return {name: part[rows] for name, part in observation.items()}
 
 
 def flatten_time(observation: Observation) -> Observation:
-    """Observations (B, T, …) as (B·T, …)."""
+    """Return observations (B, T, …) as (B·T, …)."""
     if isinstance(observation, Tensor):
         return observation.flatten(0, 1)
     return {name: part.flatten(0, 1) for name, part in observation.items()}
 
 
 def blank(space: gym.Space[Any], *shape: int) -> Observation:
-    """Observations of zeros with leading axes ``shape``, on CPU."""
+    """Return zero observations with leading axes ``shape``, on CPU."""
     if isinstance(space, gym.spaces.Dict):
         return {name: blank(part, *shape) for name, part in space.spaces.items()}
     return torch.zeros(*shape, *(space.shape or ()))
 
 
 class _VectorNorm(nn.BatchNorm1d):
-    """Batch normalisation that uses its running statistics for a single row, which has no spread of its own."""
+    """Batch normalisation that uses its running statistics for a single row, which has no variance."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) == 1:
@@ -50,20 +50,20 @@ class _VectorNorm(nn.BatchNorm1d):
 
 
 class ObservationEncoder(nn.Module):
-    """Observations (N, …) to vectors (N, hidden).
+    """Encodes observations (N, …) as vectors (N, hidden).
 
-    A map goes through a 1×1 convolution without bias → ReLU → flatten → linear → ReLU (AdaFocus, public code's
-    ``state_encoder``), a pooled vector through linear → ReLU. AdaFocus-TSM's has batch normalisation before each ReLU.
-    What else a dict holds (last action, time step) joins at the linear layer, as if it were part of the flattened map.
+    A map goes through a 1×1 convolution without bias → ReLU → flatten → linear → ReLU (``state_encoder`` in AdaFocus's
+    public code), a pooled vector through linear → ReLU. AdaFocus-TSM's has batch normalisation before each ReLU. Other
+    entries of a dict (last action, time step) join at the linear layer, as if they were part of the flattened map.
 
     Args:
-        space: of one observation: a Box (C, h, w) or (D,), or a Dict with such a one as ``features``, and vectors.
-        reduced_channels: outputs of the 1×1 convolution (32 in the paper's code).
-        hidden: outputs.
-        batch_norm: whether there is batch normalisation.
+        space: space of one observation: a Box (C, h, w) or (D,), or a Dict of vectors and such a Box as ``features``.
+        reduced_channels: output channels of the 1×1 convolution (32 in the paper's code).
+        hidden: size of the output.
+        batch_norm: whether to use batch normalisation.
 
     Raises:
-        UserError: another kind of space.
+        UserError: if the space is of another kind.
     """
 
     def __init__(self, space: gym.Space[Any], *, reduced_channels: int, hidden: int, batch_norm: bool) -> None:
@@ -88,11 +88,11 @@ class ObservationEncoder(nn.Module):
         self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), *norm_of_vectors, nn.ReLU())
         self._more = tuple(parts)
         more = sum(math.prod(part.shape or ()) for part in parts.values())
-        # A layer of its own, so that the others have the same shapes with and without it.
+        # A separate layer, so that the shapes of the others do not depend on it.
         self.extra = nn.Linear(more, hidden, bias=False) if more else None
 
     def encode(self, observation: Observation) -> Tensor:
-        """(N, hidden) of observations (N, …)."""
+        """Return vectors (N, hidden) for observations (N, …)."""
         features = features_of(observation)
         if self.extra is None:
             encoded: Tensor = self.state_encoder(features)

@@ -1,6 +1,6 @@
-"""The arithmetic of PPO as pure functions on tensors; time is the second axis, (B, T).
+"""The formulas of PPO as pure functions on tensors; time is the second axis, (B, T).
 
-Every episode ends at T (termination, not truncation), so nothing is bootstrapped past the last frame.
+Every episode ends at T (termination, not truncation), so nothing is bootstrapped beyond the last frame.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 def discounted_returns(reward_bt: Tensor, gamma: float) -> Tensor:
-    """R_t = r_t + γ R_{t+1}, with R_T = 0; (B, T).
+    """Return the discounted returns (B, T): R_t = r_t + γ R_{t+1}, with R_T = 0.
 
-    One product with the triangular matrix of γ^(s−t): T is small, and a loop over time would cost T launches.
+    One product with the triangular matrix of γ^(s−t): T is small, and a loop over time would cost T kernel launches.
     """
     return reward_bt @ _decay(reward_bt, gamma)
 
 
 def gae(reward_bt: Tensor, value_bt: Tensor, gamma: float, lam: float) -> Tensor:
-    """Generalised advantages (B, T): Σ_{s≥t} (γλ)^(s−t) δ_s with δ_t = r_t + γ V_{t+1} − V_t.
+    """Return generalised advantages (B, T): Σ_{s≥t} (γλ)^(s−t) δ_s with δ_t = r_t + γ V_{t+1} − V_t.
 
     Source: Schulman et al. 2016, equation 16.
     """
@@ -30,23 +30,23 @@ def gae(reward_bt: Tensor, value_bt: Tensor, gamma: float, lam: float) -> Tensor
 
 
 def _decay(like_bt: Tensor, factor: float) -> Tensor:
-    """(T, T) matrix W with W[s, t] = factor^(s−t) for s ≥ t, else 0."""
+    """Return the matrix W (T, T) with W[s, t] = factor^(s−t) for s ≥ t, else 0."""
     step = torch.arange(like_bt.shape[1], device=like_bt.device, dtype=like_bt.dtype)
     exponent = step[:, None] - step[None, :]
     return torch.pow(factor, exponent.clamp(min=0)).tril()
 
 
 def normalise(values: Tensor, eps: float = 1e-5) -> Tensor:
-    """(x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch.
+    """Return (x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch.
 
-    A single element (one video of one frame may end a pass) has no spread to divide by: it becomes 0, not NaN.
+    A single element (a pass may end with one video of one frame) has no standard deviation: it becomes 0, not NaN.
     """
     return (values - values.mean()) / (values.std(correction=min(1, values.numel() - 1)) + eps)
 
 
 @dataclass(kw_only=True)
 class PPOTerms:
-    """The loss and what it is made of; scalars as tensors, so that nothing waits for the device.
+    """The loss and its terms; scalars are tensors, so that nothing waits for the device.
 
     Attributes:
         loss: policy + vf_coef · value + ent_coef · entropy_loss.
@@ -77,7 +77,7 @@ def ppo_loss(
     vf_coef: float,
     ent_coef: float,
 ) -> PPOTerms:
-    """The clipped surrogate objective (Schulman et al. 2017, eq. 7 and 9); all tensors (B, T)."""
+    """Return the clipped surrogate objective (Schulman et al. 2017, eq. 7 and 9); all tensors are (B, T)."""
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
@@ -98,5 +98,5 @@ def ppo_loss(
 
 
 def explained_variance(predicted: Tensor, target: Tensor) -> Tensor:
-    """1 − Var(target − predicted) / Var(target); 1 is perfect, 0 no better than the mean."""
+    """Return 1 − Var(target − predicted) / Var(target): 1 is perfect, 0 is no better than the mean."""
     return 1 - (target - predicted).var(correction=0) / target.var(correction=0).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""π: an actor-critic on what is observed of the frames so far (AdaFocus, public code's ``ActorCritic``)."""
+"""π: an actor-critic on the observations of all frames so far (``ActorCritic`` in AdaFocus's public code)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class RecurrentActorCritic(ObservationEncoder):
     """State encoder → memory → actor and critic heads.
 
     Args:
-        observation_space: of one observation; see ``ObservationEncoder``.
-        action_space: Discrete(A), chosen from by a softmax; or a Box of positions (2,), drawn from a normal
-            distribution around the sigmoid of the actor's output (AdaFocus-TSM's public code).
-        options: sizes, memory and spread.
+        observation_space: space of one observation; see ``ObservationEncoder``.
+        action_space: Discrete(A) for a softmax over A choices; or a Box of positions (2,) for a normal distribution
+            around the sigmoid of the actor's output (AdaFocus-TSM's public code).
+        options: sizes, kind of memory, and standard deviation.
 
     Attributes:
-        state_dim: numbers that the memory keeps from frame to frame: H, 2H (hidden and cell state), or 0.
+        state_dim: size of the memory's state S: H, 2H (hidden and cell state), or 0.
 
     Raises:
-        UserError: another kind of space.
+        UserError: if a space is of another kind.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class RecurrentActorCritic(ObservationEncoder):
             if options.learn_std:
                 self.log_std = nn.Parameter(log_std)
             else:
-                # An option, not a weight: it is not saved with them.
+                # An option, not a weight: it is not saved.
                 self.register_buffer("log_std", log_std, persistent=False)
 
     def sequence(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Whole episodes from a zero state: observations (B, T, …) → actor's outputs (B, T, A or 2), values (B, T)."""
+        """Return actor outputs (B, T, A or 2) and values (B, T) for whole episodes (B, T, …), from a zero state."""
         shape = features_of(observation).shape[:2]
         states = self.encode(flatten_time(observation)).unflatten(0, shape)
         if self.gru is not None:
@@ -81,7 +81,7 @@ class RecurrentActorCritic(ObservationEncoder):
         return self._act(states), self.critic(states).squeeze(-1)
 
     def step(self, observation: Observation, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: observations (B, …), state (B, S) → actor's outputs (B, A or 2), values (B,), next state (B, S)."""
+        """Return actor outputs (B, A or 2), values (B,) and next state (B, S) for one step's observations (B, …)."""
         hidden = self.encode(observation)
         if self.gru is not None:
             hidden = state = torch.gru_cell(hidden, state, *(getattr(self.gru, name) for name in _WEIGHTS))
@@ -92,11 +92,11 @@ class RecurrentActorCritic(ObservationEncoder):
         return self._act(hidden), self.critic(hidden).squeeze(-1), state
 
     def distribution(self, outputs: Tensor) -> Distribution:
-        """What the actor's outputs (…, A or 2) stand for: logits of A choices, or the mean of a position."""
+        """Return the distribution whose logits of A choices, or mean position, are the actor's outputs (…, A or 2)."""
         return ClippedGaussian(outputs, self.log_std.exp()) if self.continuous else Categorical(outputs)
 
     def initial_state(self, count: int) -> Tensor:
-        """Zeros (B, S)."""
+        """Return zeros (B, S)."""
         return self.critic.weight.new_zeros(count, self.state_dim)
 
     def _act(self, states: Tensor) -> Tensor:

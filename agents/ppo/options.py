@@ -1,4 +1,4 @@
-"""Options of PPO. Defaults are those of GFNet, which AdaFocus takes over (appendix B.1)."""
+"""Options of PPO. The defaults are GFNet's, which AdaFocus adopts (appendix B.1)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class PPOOptions:
     """Options of ``PPOAgent``."""
 
     learning_rate: float = 3e-4
-    """Adam's, above 0."""
+    """Adam's learning rate, above 0."""
 
     beta1: float = 0.9
-    """Adam's first moment decay, in [0, 1)."""
+    """Decay rate of Adam's first moment, in [0, 1)."""
 
     beta2: float = 0.999
-    """Adam's second moment decay, in [0, 1)."""
+    """Decay rate of Adam's second moment, in [0, 1)."""
 
     gamma: float = 0.7
     """Discount γ in [0, 1]."""
@@ -31,10 +31,10 @@ class PPOOptions:
     """Passes over each batch of episodes, at least 1."""
 
     n_minibatches: int = 1
-    """Parts, by video, that each such pass is split into; one update each, at least 1."""
+    """Minibatches of videos in each such pass, with one update each; at least 1."""
 
     clip_range: float = 0.2
-    """ε of the clipped ratio, above 0."""
+    """Clipping range ε of the probability ratio, above 0."""
 
     vf_coef: float = 0.5
     """Weight of the value loss."""
@@ -43,39 +43,39 @@ class PPOOptions:
     """Weight of the entropy bonus in the first pass over the videos."""
 
     ent_coef_final: float | None = None
-    """Its weight in the last pass over the videos, reached linearly; null keeps ``ent_coef``."""
+    """Weight of the entropy bonus in the last pass over the videos, reached linearly; null keeps ``ent_coef``."""
 
     gae_lambda: float | None = None
-    """λ of generalised advantages, in [0, 1]; null uses normalised returns minus values."""
+    """λ of generalised advantage estimation, in [0, 1]; null uses normalised returns minus values."""
 
     max_grad_norm: float = 0.0
-    """Clips the gradient's norm; 0 disables."""
+    """Norm to which the gradient is clipped; 0 disables clipping."""
 
     reduced_channels: int = 32
-    """Outputs of π's 1×1 convolution, at least 1."""
+    """Output channels of π's 1×1 convolution, at least 1."""
 
     hidden: int = 1024
     """Width of π's linear layer and of its memory, at least 1."""
 
     cell: Cell = "gru"
-    """π's memory: ``gru`` (the paper's), ``lstm``, or ``none``."""
+    """π's memory: ``gru`` (as in the paper), ``lstm`` or ``none``."""
 
     action_std: float = 0.25
-    """Standard deviation of continuous actions, above 0 (0.25 in AdaFocus-TSM's public scripts, 0.1 in GFNet's); where
-    it starts from if it is learnt."""
+    """Standard deviation of continuous actions, above 0 (0.25 in AdaFocus-TSM's public scripts, 0.1 in GFNet's); its
+    initial value if it is learnt."""
 
     learn_std: bool = False
     """Learn the standard deviation."""
 
     batch_norm: bool = False
-    """Normalise π's convolution and linear layer over the batch, as AdaFocus-TSM does: over the B·T frames that it
-    learns from while it learns, by running statistics when it is measured."""
+    """Apply batch normalisation after π's convolution and linear layer, as AdaFocus-TSM does: with the statistics of
+    B·T frames in training, with running statistics in evaluation."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
-            OutOfRangeError: naming the first option outside its range.
+            OutOfRangeError: if an option is out of range; the message names the first one.
         """
         require_finite(self)
         gae_lambda, width = self.gae_lambda, f"at least 1 and at most {MOST_UNITS}"

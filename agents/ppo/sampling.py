@@ -1,4 +1,4 @@
-"""Agents that draw their actions: every draw is a function of (seed, visit, video, step), never of what ran before."""
+"""Agents that sample their actions: a sample depends on (seed, visit, video, step) only, not on what ran before."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 
 
 class SamplingAgent(RecurrentAgent):
-    """A recurrent agent whose network gives a distribution for each step.
+    """A recurrent agent whose network returns a distribution for each step.
 
-    Its state (B, M + 1) is the memory (B, M) and the number of steps since the first call, which ``predict`` needs
-    to draw other numbers in each step. A new episode clears the memory and leaves the number.
+    Its state (B, M + 1) is the memory (B, M) and the number of steps since the first call, which gives ``predict``
+    different random numbers in each step. A new episode resets the memory, but not the number.
     """
 
     @abstractmethod
     def initial_memory(self, count: int) -> Tensor:
-        """Zeros (B, M), the memory of ``count`` episodes that begin."""
+        """Return zeros (B, M), the memory of ``count`` new episodes."""
 
     @abstractmethod
     def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
-        """One step of the network.
+        """Run one step of the network.
 
         Args:
             observation: (B, …) of the step.
             memory: (B, M).
 
         Returns:
-            Of actions (B,), values (B,) where there is a critic, and the next memory.
+            The distribution of the actions (B,), the values (B,) or None without a critic, and the next memory (B, M).
         """
 
     @torch.no_grad()
     def act_step(
         self, observation: Observation, state: Tensor | None, info: Info, *, deterministic: bool = False
     ) -> tuple[PolicyOutput, Tensor]:
-        """One step of whole episodes; the state is as in ``predict``.
+        """Return one step's actions and the next state; the state is as in ``predict``.
 
-        Without ``info``, draws belong to rows of the batch instead of videos.
+        Without ``info``, samples depend on the row of the batch instead of the video.
         """
         count = len(features_of(observation))
         if state is None:
@@ -55,16 +55,16 @@ class SamplingAgent(RecurrentAgent):
         return output, torch.cat((memory, step[:, None] + 1), dim=1)
 
     def restart(self, state: Tensor, starts: Tensor) -> Tensor:
-        """The state where the episodes of rows ``starts`` (B,) begin anew."""
+        """Return the state, with the memory reset in the rows ``starts`` (B,) bool, where a new episode begins."""
         return torch.cat((state[:, :-1].masked_fill(starts[:, None], 0), state[:, -1:]), dim=1)
 
     def choose(self, distribution: Distribution, value: Tensor | None, uniform: Tensor | None) -> PolicyOutput:
-        """Choices, and what learning needs to know of them.
+        """Return actions, and the log-probabilities, values and samples that learning needs.
 
         Args:
-            distribution: of actions (…).
-            value: (…), or None.
-            uniform: (…) or (…, 2), from which to draw; None takes the best actions.
+            distribution: distribution of actions (…).
+            value: state values (…), or None.
+            uniform: uniform numbers (…) or (…, 2) to sample with; None takes the best actions.
         """
         sample = distribution.mode() if uniform is None else distribution.sample(uniform)
         return PolicyOutput(
@@ -72,19 +72,19 @@ class SamplingAgent(RecurrentAgent):
             log_prob=distribution.log_prob(sample),
             value=value,
             sample=sample,
-            # Evaluation is what is looked at; training does without.
+            # Pictures of an evaluation need them; training does not.
             probabilities=distribution.probabilities() if uniform is None else None,
         )
 
     def uniform(self, info: Info, step: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1), one for each action, or two for a position.
+        """Return uniform numbers in [0, 1), one for each action, or two for a position.
 
         Args:
-            info: facts about B episodes; without ``video`` and ``visit``, draws belong to rows of the batch.
+            info: facts about B episodes; without ``video`` and ``visit``, rows of the batch are used instead.
             step: (B,) or (B, T) int64, numbers of the steps.
 
         Returns:
-            float64 of the shape of ``step``, with an axis of 2 behind it if actions are continuous.
+            float64 of the shape of ``step``, with a last axis of 2 if actions are continuous.
         """
         episodes = self.episode_counters(info, len(step), step.device)
         counters = [*(counter.view(-1, *[1] * (step.ndim - 1)) for counter in episodes), step]
@@ -95,12 +95,12 @@ class SamplingAgent(RecurrentAgent):
 
     @staticmethod
     def episode_counters(info: Info, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What tells B episodes from all others, (B,) each: visit and video; rows of the batch where nobody told."""
+        """Return the visit and video of B episodes, (B,) each; 0 and the row of the batch if ``info`` lacks them."""
         rows = torch.arange(count, device=device)
         return info.get("visit", torch.zeros_like(rows)), info.get("video", rows)
 
     def uniform_of_episodes(self, info: Info, observation: Observation) -> Tensor:
-        """Uniform numbers for all steps of B whole episodes, (B, T) or (B, T, 2): those that single steps get, too."""
+        """Return uniform numbers (B, T) or (B, T, 2) for all steps of B episodes, the same as for single steps."""
         features = features_of(observation)
         steps = torch.arange(features.shape[1], device=features.device)
         return self.uniform(info, steps.expand(len(features), -1))

@@ -1,4 +1,4 @@
-"""PPO, A2C and recurrent PPO of Stable-Baselines3, trained step by step, as agents."""
+"""Agents with the algorithms PPO, A2C and recurrent PPO of Stable-Baselines3, trained step by step."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_op
 from adafocus_rl.seeding import derive_seed, isolated
 
 _DRAWN = ("action", "log_prob", "sample", "probabilities")
-"""What of a ``PolicyOutput`` is known without a critic."""
+"""Fields of a ``PolicyOutput`` that need no critic."""
 
 
 @AGENTS.register("SB3Agent")
 class SB3Agent(SamplingAgent):
     """An algorithm of Stable-Baselines3 (RecurrentPPO: of sb3-contrib) on a network like π's.
 
-    Options that are not given are the algorithm's own defaults, but for γ and the length of a rollout: one episode of
-    every environment.
+    Options that are not given have the algorithm's own defaults, except γ and the length of a rollout, which is one
+    episode of every environment.
 
     Args:
-        env: as in ``Agent``; the agent learns on as many videos side by side as it has.
-        options: the algorithm, and what it is given.
-        seed: of the initial weights, the sampled actions, the minibatches and the order of videos.
+        env: as in ``Agent``; the agent can learn only with the same number of parallel videos.
+        options: the algorithm and its arguments.
+        seed: seed of the initial weights, the sampled actions, the minibatches and the order of videos.
 
     Raises:
-        UserError: the algorithm does not take one of ``options.options``, or needs sb3-contrib, which is not installed.
+        UserError: if the algorithm rejects one of ``options.options``, or needs sb3-contrib and that is not installed.
     """
 
     Options = SB3Options
@@ -66,10 +66,10 @@ class SB3Agent(SamplingAgent):
             )
 
     def macs_per_step(self) -> int:
-        """Counted on one step of the actor: encoder, LSTM, head."""
+        """Return the multiply-accumulates of one step of the actor: encoder, LSTM, head."""
         policy = copy.deepcopy(self.model.policy).cpu()
         observation = blank(self.observation_space, 1)
-        # Fused recurrent kernels hide from the count; switching them off warns of kernels for GPUs of another maker.
+        # The counter does not see fused recurrent kernels; switching them off warns about another vendor's GPU kernels.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with torch.backends.mkldnn.flags(enabled=False):
@@ -78,13 +78,13 @@ class SB3Agent(SamplingAgent):
     # ---- acting -------------------------------------------------------------------------------------------------
 
     def initial_memory(self, count: int) -> Tensor:
-        """Zeros (B, S): hidden and cell states of the actor's LSTM, if there is one."""
+        """Return zeros (B, S): hidden and cell states of the actor's LSTM, if there is one."""
         lstm = self.model.policy.lstm_actor if self._recurrent else None
         size = 2 * lstm.num_layers * lstm.hidden_size if lstm is not None else 0
         return torch.zeros(count, size, device=self.device)
 
     def _distribution(self, policy: Any, observation: Observation, state: Tensor) -> tuple[Distribution, Tensor]:
-        """What the policy draws from at observations (B, …) and states (B, S), and the next states."""
+        """Return the action distribution for observations (B, …) and states (B, S), and the next states."""
         policy.set_training_mode(False)
         if self._recurrent:
             layers, count = policy.lstm_actor.num_layers, len(state)
@@ -97,13 +97,13 @@ class SB3Agent(SamplingAgent):
         return ClippedGaussian(drawn.mean, drawn.stddev) if self.continuous else Categorical(drawn.logits), state
 
     def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
-        """One step of the actor."""
+        """Return the actor's distribution, no value, and the next memory."""
         distribution, memory = self._distribution(self.model.policy, observation, memory)
         return distribution, None, memory
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """One call for all frames; with an LSTM, one for each."""
+        """Return the actions of whole episodes: one call for all frames, or with an LSTM one call per frame."""
         count, frames = features_of(observation).shape[:2]
         if not self._recurrent:
             found, _ = self._distribution(self.model.policy, flatten_time(observation), self.initial_memory(count))
@@ -127,14 +127,13 @@ class SB3Agent(SamplingAgent):
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Let Stable-Baselines3's own loop make one pass: N·T steps, rounded up to whole rollouts over all passes.
+        """Make one pass with Stable-Baselines3's own loop: N·T steps, rounded up to whole rollouts over all passes.
 
-        Every pass begins with new episodes, and its random numbers and its order of videos depend on (seed, pass)
-        alone.
+        Every pass begins with new episodes; its random numbers and its order of videos depend on (seed, pass) only.
 
         Raises:
-            UserError: the environment has another autoreset mode than SAME_STEP, or another number of videos side by
-                side than the environment that the agent was made from.
+            UserError: if the autoreset mode is not SAME_STEP, or the number of parallel videos is not that of the
+                environment that the agent was created with.
         """
         from adafocus_rl.agents.sb3.models import Record
         from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
@@ -154,36 +153,36 @@ class SB3Agent(SamplingAgent):
                 self.model._last_obs = None
                 self.model.ep_info_buffer = None
                 self.model.learn(due, log_interval=1, reset_num_timesteps=False)
-            self.model.logger.dump()  # the last update's
+            self.model.logger.dump()  # scalars of the last update
         env.reset(seed=seed_before)
         return record.means()
 
     # ---- saving -------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """The policy's, as ``policy.…``."""
+        """Return the policy's weights, as ``policy.…``."""
         return {f"policy.{name}": value for name, value in self.model.policy.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
         """Restore the policy.
 
         Raises:
-            UserError: when it was saved with other spaces, another algorithm or width.
+            UserError: if it was saved with other spaces, another algorithm or another width.
         """
         checkpoint.load_into(self.model.policy, tensors, prefix="policy.", what=what)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The policy, the optimiser's state, and how far the counters are."""
+        """Return the policy's weights, the optimiser's state and the counters."""
         optimizer, plain = optimizer_tensors(self.model.policy.optimizer, prefix=OPTIMIZER)
         tensors = {**self.tensors(), **optimizer}
         counters = {"num_timesteps": self.model.num_timesteps, "n_updates": self.model._n_updates}
         return tensors, {"optimizer": plain, **counters}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restore them.
+        """Restore the policy, the optimiser and the counters.
 
         Raises:
-            UserError: when they were saved with other spaces, another algorithm or width.
+            UserError: if they were saved with other spaces, another algorithm or another width.
         """
         self.load_tensors(tensors, what=what)
         restore_optimizer(self.model.policy.optimizer, tensors, plain["optimizer"], prefix=OPTIMIZER)

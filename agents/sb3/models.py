@@ -1,4 +1,4 @@
-"""Stable-Baselines3's models for our spaces. Not imported before one is wanted: Stable-Baselines3 loads slowly."""
+"""Stable-Baselines3 models for the project's spaces; imported on first use, because Stable-Baselines3 loads slowly."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert
 
 OURS = ("policy", "env", "policy_kwargs", "device", "seed", "tensorboard_log", "_init_setup_model")
-"""Arguments of an algorithm's class that are not the user's: they are given, or would write files of their own."""
+"""Constructor arguments that the user may not set: this module sets them, or they would make the model write files."""
 
 
 class StateFeatures(BaseFeaturesExtractor):
     """π's state encoder as a features extractor.
 
     Args:
-        observation_space: of one observation.
-        reduced_channels: outputs of the 1×1 convolution.
-        hidden: features.
+        observation_space: space of one observation.
+        reduced_channels: output channels of the 1×1 convolution.
+        hidden: number of features.
     """
 
     def __init__(self, observation_space: gym.Space[Any], *, reduced_channels: int, hidden: int) -> None:
@@ -40,15 +40,15 @@ class StateFeatures(BaseFeaturesExtractor):
         )
 
     def forward(self, observation: Observation) -> Tensor:
-        """Features (N, hidden) of observations (N, …)."""
+        """Return features (N, hidden) of observations (N, …)."""
         return self.encoder.encode(observation)
 
 
 def algorithm_class(name: str) -> Any:
-    """The class of an algorithm.
+    """Return the class of an algorithm.
 
     Raises:
-        UserError: it needs a package that is not installed.
+        UserError: if it needs a package that is not installed.
     """
     if name != "RecurrentPPO":
         return {"PPO": PPO, "A2C": A2C}[name]
@@ -63,19 +63,20 @@ def algorithm_class(name: str) -> Any:
 
 
 def build(name: str, env: DecisionVectorEnv, *, reduced_channels: int, hidden: int, options: Mapping[str, Any]) -> Any:
-    """A new model for the spaces of ``env``, which it does not act on; its weights are drawn from torch's generator.
+    """Return a new model for the spaces of ``env``, with weights drawn from torch's global generator.
 
-    The policy is π's state encoder, an LSTM of the same width for RecurrentPPO, and linear heads.
+    The model does not act in ``env``. Its policy is π's state encoder, an LSTM of the same width for RecurrentPPO, and
+    linear heads.
 
     Args:
         name: ``PPO``, ``A2C`` or ``RecurrentPPO``.
-        env: spaces, device and number of environments.
-        reduced_channels: of the state encoder.
-        hidden: of the state encoder and the LSTM.
+        env: provides the spaces, the device and the number of environments.
+        reduced_channels: output channels of the state encoder's 1×1 convolution.
+        hidden: width of the state encoder and the LSTM.
         options: other keyword arguments of the algorithm's class.
 
     Raises:
-        UserError: an option that the class does not have, or refuses.
+        UserError: if the class does not have an option, or rejects its value.
     """
     kind = algorithm_class(name)
     taken = options_of(kind, skip=OURS)
@@ -96,7 +97,7 @@ def build(name: str, env: DecisionVectorEnv, *, reduced_channels: int, hidden: i
         **({"lstm_hidden_size": hidden} if recurrent else {}),
     }
     with warnings.catch_warnings():
-        # About a last minibatch that is smaller than the others, and about CPUs being as fast.
+        # The warnings say that the last minibatch is smaller than the others, and that a CPU would be as fast.
         warnings.simplefilter("ignore", UserWarning)
         try:
             return kind(
@@ -113,10 +114,10 @@ def build(name: str, env: DecisionVectorEnv, *, reduced_channels: int, hidden: i
 
 
 class SpacesOnly(VecEnv):
-    """The spaces of an environment, for a model that is only asked for actions.
+    """A ``VecEnv`` without episodes, for a model that is built before it has an environment to learn on.
 
     Args:
-        env: whose spaces, and how many environments.
+        env: provides the spaces and the number of environments.
     """
 
     def __init__(self, env: DecisionVectorEnv) -> None:
@@ -128,41 +129,41 @@ class SpacesOnly(VecEnv):
     reset = step_async = step_wait = set_attr = env_method = _refuse
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Nothing is known of any attribute; Stable-Baselines3 asks how the environments render."""
+        """Return None for any attribute; Stable-Baselines3 reads how the environments render."""
         return [None] * self.num_envs
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Never."""
+        """Return False for every environment."""
         return [False] * self.num_envs
 
 
 class Record(KVWriter):
-    """Keeps the scalars of training, and prints nothing.
+    """Collects the scalars of training, and prints nothing.
 
     Attributes:
-        values: by name, one number for each time that it was logged.
+        values: the logged numbers by name.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Take what a logger gives."""
+        """Store the scalars of one dump of the logger."""
         for name, value in key_values.items():
             if name.startswith(("train/", "rollout/")) and name not in ("train/n_updates", "rollout/ep_len_mean"):
                 self.values.setdefault(name, []).append(float(value))
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def logger(self) -> Any:
-        """A logger that writes here."""
+        """Return a logger that writes to this record."""
         return Logger(None, [self])
 
     def means(self) -> dict[str, float]:
-        """The mean of each name's numbers since the last call."""
+        """Return the mean of each name's numbers since the last call, and discard the numbers."""
         values, self.values = self.values, {}
         return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}

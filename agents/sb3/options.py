@@ -1,4 +1,4 @@
-"""Options of Stable-Baselines3's algorithms as agents."""
+"""Options of agents with Stable-Baselines3's algorithms."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class SB3Options:
     """``PPO``, ``A2C`` or ``RecurrentPPO``."""
 
     learning_rate: float | None = None
-    """Above 0; null: the algorithm's default."""
+    """Learning rate, above 0; null uses the algorithm's default."""
 
     gamma: float = 0.7
-    """Discount γ in [0, 1], AdaFocus's."""
+    """Discount γ in [0, 1]; the default is AdaFocus's."""
 
     n_steps: int | None = None
-    """Steps of each environment between two updates, at least 1; null: T."""
+    """Steps of each environment between two updates, at least 1; null uses T, the length of an episode."""
 
     reduced_channels: int = 32
-    """Outputs of the encoder's 1×1 convolution, at least 1."""
+    """Output channels of the encoder's 1×1 convolution, at least 1."""
 
     hidden: int = 256
     """Width of the encoder, and of RecurrentPPO's LSTM, at least 1."""
 
     options: dict[str, Any] | None = None
-    """Other keyword arguments of the algorithm's class, plain values only: ``{"n_epochs": 4}``."""
+    """Other keyword arguments of the algorithm's class, plain values only, such as ``{"n_epochs": 4}``."""
 
     def __post_init__(self) -> None:
         """Check the ranges; the algorithm's class checks ``options``.
 
         Raises:
-            OutOfRangeError: naming the first option outside its range.
+            OutOfRangeError: if an option is out of range; the message names the first one.
         """
         require_finite(self)
         rate, n_steps, width = self.learning_rate, self.n_steps, f"at least 1 and at most {MOST_UNITS}"
