@@ -1,4 +1,4 @@
-"""One pass of supervised learning: minibatches to updates, everything in the order in which it happens."""
+"""One pass of supervised learning, from minibatches to updates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PrecisionConfig:
 
 
 class Batch(Protocol):
-    """What a step learns from at once."""
+    """A minibatch."""
 
     @property
     def rows(self) -> Tensor:
@@ -47,29 +47,29 @@ class Batch(Protocol):
         ...
 
     def __len__(self) -> int:
-        """B."""
+        """Return B."""
         ...
 
 
 BatchT = TypeVar("BatchT", bound=Batch)
 
 Losses = Callable[[BatchT, slice], tuple[Tensor, dict[str, Tensor]]]
-"""From a minibatch and a part of it to the mean loss of that part, and scalars to take down, which are means, too."""
+"""Takes a minibatch and a part of it; returns the mean loss of that part, and scalars to log, which are means, too."""
 
 
 class SupervisedLearner(Generic[BatchT]):
-    """Learns from labels with SGD; a ``Learner``.
+    """A ``Learner`` that learns from labels with SGD.
 
     Args:
-        modules: what is trained or belongs with it, by name; all of it lies in the checkpoints.
+        modules: modules to save in checkpoints, by name: those to train, and those that belong with them.
         rates: modules to train, each with its initial learning rate.
-        batches: makes one pass: minibatches for the number of the epoch.
-        losses: what is minimised.
+        batches: returns the minibatches of one pass, given the number of the epoch.
+        losses: the loss to minimise.
         sgd: options of the optimiser.
-        steps: minibatches of an epoch.
-        epochs: passes in all, for the learning rate's schedule.
-        device: where it computes.
-        compute: precision, and the parts that a minibatch is computed in.
+        steps: minibatches per epoch.
+        epochs: total number of passes, for the learning rate's schedule.
+        device: device to compute on.
+        compute: precision, and number of parts that a minibatch is split into; None uses the defaults.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class SupervisedLearner(Generic[BatchT]):
         self.epochs = epochs
         self.compute = compute or PrecisionConfig()
         self.optimizer = sgd_optimizer(rates, sgd)
-        # Gradients of float16's losses would else underflow; in other types it does nothing.
+        # Without it, gradients of float16 losses would underflow; for other types it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.precision == "float16")
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Make one pass; the gradient of an update is that of the mean loss over its minibatch, whatever the parts."""
+        """Make one pass; an update uses the gradient of the mean loss over its minibatch, whatever the parts."""
         for module in self.modules.values():
             module.train()
         mean = Mean()
@@ -111,7 +111,7 @@ class SupervisedLearner(Generic[BatchT]):
                 self.scaler.scale(loss * share).backward()
                 mean.add(part.stop - part.start, **scalars)
                 whole.append(loss.detach() * share)
-            self.scaler.unscale_(self.optimizer)  # norms are those of the gradients themselves
+            self.scaler.unscale_(self.optimizer)  # the norm is that of the unscaled gradients
             clip_gradients(self.optimizer, self.sgd)
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -119,7 +119,7 @@ class SupervisedLearner(Generic[BatchT]):
         return {f"train/{name}": value for name, value in mean.values().items()}
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the modules' and the optimiser's tensors, which share memory with them, and their plain values."""
+        """Return the modules' and the optimiser's tensors, which share memory with them, and plain values."""
         modules = {
             f"{name}.{key}": value
             for name, module in self.modules.items()
@@ -129,10 +129,10 @@ class SupervisedLearner(Generic[BatchT]):
         return {**modules, **optimizer}, {"optimizer": plain, "scaler": self.scaler.state_dict()}
 
     def load_training_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, what: str) -> None:
-        """Restore them.
+        """Restore the modules and the optimiser.
 
         Raises:
-            UserError: they are of another architecture or optimiser.
+            UserError: if they belong to another architecture or optimiser.
         """
         for name, module in self.modules.items():
             checkpoint.load_into(module, tensors, prefix=f"{name}.", what=what)
@@ -145,13 +145,13 @@ class SupervisedLearner(Generic[BatchT]):
 
 
 def autocast(compute: PrecisionConfig, device: torch.device) -> torch.autocast:
-    """The context for the encoders' part of a loss; what comes out is of the precision's type."""
+    """Return the context for the encoders' part of a loss; its results have the precision's type."""
     kind = _TYPES[compute.precision]
     return torch.autocast(device.type, dtype=kind, enabled=kind != torch.float32)
 
 
 class Mean:
-    """Means of scalars that stay on the device until they are asked for."""
+    """Means of scalars, which stay on the device until they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -164,12 +164,12 @@ class Mean:
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach() * count
 
     def values(self) -> dict[str, float]:
-        """The means so far."""
+        """Return the means so far."""
         return {name: float(total) / self._count for name, total in self._sums.items()}
 
 
 def _parts(count: int, parts: int) -> Iterator[slice]:
-    """Parts of a minibatch, of equal size; the last one may be smaller."""
+    """Yield the parts of a minibatch, of equal size; the last one may be smaller."""
     size = -(-count // parts)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -1,4 +1,4 @@
-"""The compute of a recipe, part by part."""
+"""Compute of a recipe and its parts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[str, Any]:
-    """GMACs of a recipe's parts, each used once, and of a video.
+    """Return the GMACs of a recipe's parts, each used once, and of a video.
 
     Args:
         settings: the recipe.
-        with_batch_norm: the other convention.
+        with_batch_norm: also count batch normalisation (the other convention).
 
     Returns:
-        ``convention``; ``frames`` of a video, and ``steps``; ``components``, GMACs by name, each for one step, which is
-        a frame or, with temporal shift, the clip; ``video``, GMACs by agent, in ``total`` and ``local``: the recipe's
-        agent, whole frames instead of patches and, where frames are skipped, the two ends between which the share of
-        kept frames decides.
+        ``convention``; ``frames`` and ``steps`` of a video; ``components``, GMACs by name for one step, which is a
+        frame or, with temporal shift, the clip; ``video``, GMACs (``total`` and ``local``) by agent: the recipe's
+        agent, whole frames instead of patches and, if frames are skipped, the two extremes of keeping no frame and all
+        frames.
 
     Raises:
-        UserError: an impossible model, or classes that are to be counted in a list that is not there.
+        UserError: if the model is impossible, or the classes are to be counted in a list that does not exist.
     """
     config = settings.config
     model = dataclasses.replace(
         config.model,
         num_classes=config.model.num_classes or _count_classes(settings),
-        # Only shapes matter, and weights may be files that are elsewhere.
+        # Only shapes matter, and files of weights may be missing here.
         glance=dataclasses.replace(config.model.glance, weights="none"),
         focus=dataclasses.replace(config.model.focus, weights="none"),
     )
@@ -59,7 +59,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
 
     videos = {agent.label: video(policy_macs=policy), "full_frame": video(policy_macs=0, full=True)}
     if config.skip.lambdas:
-        for kept in (0, 1):  # π′ is of π's shape
+        for kept in (0, 1):  # π′ has π's architecture
             videos[f"{agent.label}+skip, {kept:.0%} kept"] = video(policy_macs=2 * policy, kept=kept)
     return {
         "convention": "with batch-norm" if with_batch_norm else "conv+fc",
@@ -77,7 +77,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
 
 
 def _count_classes(settings: Settings) -> int:
-    """As training would, but an embedded dataset is not made for it if it says how many it has."""
+    """Return the number of classes as in training, but without creating an embedded dataset that declares it."""
     data = settings.config.data
     if data.embedded:
         known: int | None = getattr(DATASETS.get(data.embedded), "num_classes", None)

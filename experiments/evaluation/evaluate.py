@@ -1,4 +1,4 @@
-"""The results table: one row for each method and operating point, on the same videos."""
+"""The results table: one row per method and operating point, all on the same videos."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Evaluation:
 
     Args:
         run: the run.
-        features: of its videos, by the recognizer after stage I.
+        features: features of its videos, by the recognizer after stage I.
 
     Attributes:
-        rows: of what was measured so far.
+        rows: rows of all methods measured so far.
     """
 
     def __init__(self, run: Run, features: RunFeatures) -> None:
@@ -40,10 +40,10 @@ class Evaluation:
         self._spent: dict[tuple[str, float | None], float | None] = {}
 
     def add(self, method: Method) -> None:
-        """Measure a method at each of its operating points, and beside it its rivals.
+        """Measure a method and its rivals at each of its operating points.
 
         Raises:
-            UserError: a prediction is NaN.
+            UserError: if a prediction is NaN.
         """
         own = self._measured(method)
         kept = {row.knob: row.kept for row, _ in own if row.kept is not None}
@@ -54,7 +54,7 @@ class Evaluation:
                 self._recorders.append(recorder)
 
     def record(self) -> EpisodeRecord:
-        """The episodes behind the rows so far."""
+        """Return the record of the episodes behind the rows so far."""
         return make_record(self.run.clips.val, "val", self._recorders)
 
     def _measured(self, method: Method) -> list[tuple[Row, Recorder]]:
@@ -85,7 +85,7 @@ class Evaluation:
         return row, recorder
 
     def _milliseconds(self, method: Method, knob: float | None) -> float | None:
-        """Measured once for all variants, which differ in their weights alone."""
+        """Return the time per video, measured once for all variants, which differ in their weights only."""
         key = (method.label, knob)
         if key not in self._spent:
             self._spent[key] = milliseconds(method, knob, self._clips, device=self.run.device)
@@ -93,18 +93,18 @@ class Evaluation:
 
 
 def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Method]]) -> dict[str, Any]:
-    """Measure a trained run; the table and the contact sheet are written to its folder.
+    """Measure a trained run; write the table, the episodes, the contact sheet and the report to its folder.
 
     Args:
         run: the run.
-        features: of its videos, by the recognizer after stage I.
-        others: gives the methods that stand beside those of the run's agents, trained: f_L on whole frames, say.
+        features: features of its videos, by the recognizer after stage I.
+        others: called for further trained methods besides those of the run's agents, such as f_L on whole frames.
 
     Returns:
         The content of results.json.
 
     Raises:
-        UserError: a checkpoint is missing or of another architecture, or the bank is stale.
+        UserError: if a checkpoint is missing or of another architecture, or the bank is stale.
     """
     say("evaluating")
     started, opened = time.monotonic(), features.seconds
@@ -127,7 +127,7 @@ def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Meth
 
 
 def evaluate_one(run: Run, features: RunFeatures, agent_name: str) -> dict[str, Any]:
-    """Measure one agent on a trained run without writing anything; otherwise see ``evaluate``."""
+    """Measure one agent on a trained run without writing anything; otherwise as ``evaluate``."""
     evaluation = Evaluation(run, features)
     systems = _systems(run, features)
     for method in systems.of_agents([systems.agent(agent_name)]):

@@ -1,4 +1,4 @@
-"""The numbers of the results table: accuracy and compute on frozen features, time measured on decoded frames."""
+"""Measurements of the results table: accuracy and compute on frozen features, time on decoded frames."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import hits, mean_average_precision
 
 ROUNDS = 3
-"""Timed rounds over the videos, after one to warm up."""
+"""Timed rounds over the videos, after one round of warm-up."""
 
 Act = Callable[[EpisodeFeatures, Visit], Outcome]
-"""What a method does at one operating point."""
+"""A method at one operating point, as a function."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What became of a set of videos.
+    """Metrics of a method on a set of videos.
 
     Attributes:
-        top1: share of videos whose best class is a true one, in [0, 1]; mean over the visits.
+        top1: top-1 accuracy: share of videos whose most likely class is a true one, in [0, 1]; mean over the visits.
         map: mean average precision over the classes that have a positive, in [0, 1]; mean over the visits.
-        macs: multiply-accumulates of a video, mean over videos and visits.
+        macs: multiply-accumulates per video, mean over videos and visits.
         local_macs: those of f_L.
-        rows: of the index, one for each video.
+        rows: row of each video in the index.
         labels: (first) class of each video.
-        visits: times that each video was seen.
-        hits: times that each video was recognised.
-        reward: mean over videos and visits of the sum of an episode's rewards; None where none was computed.
-        kept: share of the frames that f_L looked at; None of methods that look at every frame by design.
+        visits: number of visits to each video.
+        hits: number of visits in which each video was recognised.
+        reward: return of an episode, mean over videos and visits; None if no rewards were computed.
+        kept: share of the frames that f_L processed; None for methods that process every frame by design.
     """
 
     top1: float
@@ -63,7 +63,7 @@ class Measured:
 
 
 def acting(method: Method, knob: float | None = None) -> Act:
-    """A method at one of its operating points."""
+    """Return a method at one of its operating points, as a function."""
     return lambda batch, visit: method.run(batch, knob=knob, visit=visit)
 
 
@@ -76,18 +76,18 @@ def measure(
     rewards: bool = False,
     recorder: Recorder | None = None,
 ) -> Measured:
-    """Recognise all videos of a source.
+    """Recognise all videos of a source and return the metrics.
 
     Args:
-        act: what is measured.
+        act: the method to measure.
         source: features of the videos.
-        batch_size: videos at once; does not change the result.
-        visits: of each video, over which the metrics are averaged; more than one for stochastic methods only.
+        batch_size: videos per batch; does not change the result.
+        visits: number of visits to each video, to average the metrics over; above 1 for stochastic methods only.
         rewards: compute rewards in all visits, which takes longer.
-        recorder: records the first visit, rewards and probabilities included.
+        recorder: records the first visit, including rewards and probabilities.
 
     Raises:
-        UserError: a prediction is NaN.
+        UserError: if a prediction is NaN.
     """
     tables = [
         _visit(act, source, batch_size, number, rewards=rewards, recorder=None if number else recorder)
@@ -113,7 +113,7 @@ def measure(
 
 @dataclass(frozen=True, kw_only=True)
 class _Visit:
-    """What came of one look at all videos, on CPU; tensors have one entry for each video."""
+    """Results of one visit to all videos, on CPU; tensors have one entry per video."""
 
     scores: NDArray[np.float32]
     multi_hot: NDArray[np.float32]
@@ -160,9 +160,9 @@ def _visit(
 
 
 def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list[ClipBatch]:
-    """The first ``count`` videos of a dataset that can be decoded, each a batch of its own.
+    """Return those of a dataset's first ``count`` videos that can be decoded, one per batch.
 
-    One process decodes them, unless ``workers`` is 0: a video may crash it.
+    They are decoded in a separate process unless ``workers`` is 0, because a video may crash the decoder.
     """
     rows = range(min(count, len(dataset)))
     loader = make_loader(dataset, batches=[[row] for row in rows], workers=min(1, workers))
@@ -171,13 +171,13 @@ def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list
 
 @torch.no_grad()
 def milliseconds(method: Method, knob: float | None, clips: list[ClipBatch], *, device: torch.device) -> float | None:
-    """Median time in which a method recognises one video from decoded frames, batch size 1.
+    """Return the median time in which a method recognises one video from decoded frames, at batch size 1.
 
     Args:
-        method: what is timed; f_G is part of its time.
+        method: the method; its time includes f_G.
         knob: its operating point.
-        clips: batches of one video; decoding them is not part of the time.
-        device: where it runs.
+        clips: batches of one video each; the time does not include decoding.
+        device: device to run on.
 
     Returns:
         Milliseconds; None without clips.

@@ -1,10 +1,10 @@
-"""The compute that the paper prints for itself and for its rivals, beside the same systems counted here.
+"""Compute that the paper publishes for its own and other systems, beside the same systems counted here.
 
-Published numbers are GFLOPs in the papers' words, which are 10⁹ multiply-accumulates (MACs) per video. "Ours" is never
-read from a table: the networks that the project trains are built at their published sizes and counted
-(``adafocus_rl.flops``). Two conventions are in print, so each row names its own: AdaFocus, AdaFocus-TSM, TSM and
-TSM+ count convolutions and fully connected layers; SCSampler and AR-Net come from tools that add 2 for each element
-that batch normalisation writes.
+The papers call their numbers GFLOPs and mean 10⁹ multiply-accumulates (MACs) per video. "Ours" is never copied from a
+table: the networks that the project trains are built at their published sizes and counted (``adafocus_rl.flops``). The
+papers use two conventions, so each row names its own: AdaFocus, AdaFocus-TSM, TSM and TSM+ count convolutions and fully
+connected layers; SCSampler and AR-Net were counted with tools that add 2 for each element that batch normalisation
+writes.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from adafocus_rl.models.torchvision_encoders import MobileNetV2Encoder
 Convention = Literal["conv+fc", "with batch-norm"]
 
 CLASSES = {"ActivityNet": 200, "FCVID": 239, "Mini-Kinetics": 200, "Something-Something V1, V2": 174}
-"""K of each dataset."""
+"""Number of classes K of each dataset."""
 
 SAMPLER_SETTINGS = {16.9: (8, 4), 33.7: (16, 8), 42.0: (16, 10), 51.0: (32, 12)}
-"""SCSampler's published costs, and the (T frames looked at, k frames kept) of each.
+"""SCSampler's published costs, and (T frames processed, k frames kept) for each.
 
-Only (16, 10) is printed (AR-Net's re-implementation). The others are inferred: of T in 8, 16, 32 and whole k, each is
-the only pair that costs within 1 % of what is printed; a test looks at all pairs.
+Only (16, 10) is published (AR-Net's re-implementation). The others are inferred: for T in 8, 16, 32 and integer k, each
+is the only pair whose cost is within 1 % of the published one; a test checks all pairs.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeRow:
-    """One published cost and ours."""
+    """One published cost and the cost counted here."""
 
     system: str
-    """Name in the paper's tables, with the patch side where there is one."""
+    """Name in the paper's tables, with the side of the patch if there is one."""
     dataset: str
-    """For how many classes."""
+    """Name of the dataset, which sets the number of classes."""
     settings: str
-    """What was counted."""
+    """Networks and sizes that were counted."""
     convention: Convention
-    """What counts."""
+    """Which operations count."""
     published_gmacs: float
-    """As printed, per video."""
+    """Published cost per video."""
     ours_gmacs: float | None
-    """Counted here; None where the cost depends on shares that are not published."""
+    """Counted cost per video; None if it depends on shares that are not published."""
     note: str = ""
-    """What had to be inferred, or why nothing could be counted."""
+    """What was inferred, or why nothing could be counted."""
 
     @property
     def ratio(self) -> float | None:
@@ -62,7 +62,7 @@ class ComputeRow:
         return None if self.ours_gmacs is None else self.ours_gmacs / self.published_gmacs
 
     def plain(self) -> dict[str, Any]:
-        """The row as JSON has it."""
+        """Return the row as a dict for JSON."""
         return {
             "system": self.system, "dataset": self.dataset, "settings": self.settings, "convention": self.convention,
             "published_gmacs": self.published_gmacs, "ours_gmacs": self.ours_gmacs, "ratio": self.ratio,
@@ -71,14 +71,14 @@ class ComputeRow:
 
 
 def image_gmacs(encoder: str, side: int, *, classes: int, convention: Convention = "conv+fc", frames: int = 1) -> float:
-    """GMACs of an encoder of the registry, with a linear classifier behind it, on square images.
+    """Return the GMACs of a registered encoder, followed by a linear classifier, on square images.
 
     Args:
-        encoder: its name.
-        side: pixels.
-        classes: outputs of the classifier; 0 for none.
-        convention: what counts.
-        frames: images at once: a whole clip for encoders with temporal shift.
+        encoder: name of the encoder.
+        side: side of an image in pixels.
+        classes: outputs of the classifier; 0 for no classifier.
+        convention: which operations count.
+        frames: number of images; a whole clip for encoders with temporal shift.
     """
     body, vector = _body(encoder, side, convention, frames)
     return (body + macs(nn.Linear(vector, classes), torch.zeros(frames, vector))) / 1e9 if classes else body / 1e9
@@ -86,8 +86,8 @@ def image_gmacs(encoder: str, side: int, *, classes: int, convention: Convention
 
 @cache
 def _body(encoder: str, side: int, convention: Convention, frames: int) -> tuple[int, int]:
-    """MACs of an encoder on all frames, and D."""
-    with torch.device("meta"):  # only shapes matter; no memory, and no time to draw weights
+    """Return the MACs of an encoder on all frames, and the size D of its vectors."""
+    with torch.device("meta"):  # only shapes matter: no memory, and no time to draw weights
         network = create_encoder(encoder)
         network.set_num_frames(frames)
         images = torch.zeros(frames, 3, side, side)
@@ -97,12 +97,12 @@ def _body(encoder: str, side: int, convention: Convention, frames: int) -> tuple
 
 @cache
 def policy_gmacs(channels: int, *, reduced_channels: int, actions: int | None) -> float:
-    """GMACs of one decision of π on 7×7 maps, its value included.
+    """Return the GMACs of one decision of π on 7×7 maps, including its value.
 
     Args:
-        channels: of the map; with all frames of a clip stacked, T · C.
-        reduced_channels: outputs of its 1×1 convolution.
-        actions: A, or None for one position.
+        channels: channels of the map; T · C if all frames of a clip are stacked.
+        reduced_channels: output channels of π's 1×1 convolution.
+        actions: A, or None for one continuous position.
     """
     box = gym.spaces.Box(0, 1, (2,), np.float32)
     network = RecurrentActorCritic(
@@ -116,35 +116,36 @@ def policy_gmacs(channels: int, *, reduced_channels: int, actions: int | None) -
 
 @cache
 def classifier_gmacs(input_dim: int, classes: int) -> float:
-    """GMACs of one step of the recurrent f_C with its logits."""
+    """Return the GMACs of one step of the recurrent f_C, including its logits."""
     f_c = create_classifier("gru", input_dim=input_dim, num_classes=classes, hidden=1024, dropout=0)
     return macs(lambda x: f_c.logits(f_c.cell(x, f_c.initial_state(1))), torch.zeros(1, input_dim)) / 1e9
 
 
 def adafocus_gmacs(patch: int, *, frames: int = 16, classes: int = 200) -> float:
-    """AdaFocus: f_G and π on every frame, f_L on one patch of it, and a step of f_C on both vectors."""
+    """Return AdaFocus's GMACs: f_G and π on every frame, f_L on one patch of it, a step of f_C on both vectors."""
     step = image_gmacs("mobilenet_v2", 224, classes=0) + image_gmacs("resnet50", patch, classes=0)
     step += policy_gmacs(1280, reduced_channels=32, actions=49) + classifier_gmacs(1280 + 2048, classes)
     return frames * step
 
 
 def adafocus_tsm_gmacs(patch: int, *, glances: int = 8, patches: int = 12, classes: int = 174) -> float:
-    """AdaFocus-TSM: f_G on 8 frames, one decision of π on their stacked maps, f_L on the same patch of 12 frames."""
+    """Return AdaFocus-TSM's GMACs: f_G on 8 frames, one decision of π on their stacked maps, f_L on a patch of 12."""
     glance = image_gmacs("tsm_mobilenet_v2", 224, classes=classes, frames=glances)
     focus = image_gmacs("tsm_resnet50", patch, classes=classes, frames=patches)
     return glance + focus + policy_gmacs(glances * 1280, reduced_channels=64, actions=None)
 
 
 def sampler_gmacs(frames: int, kept: int, *, classes: int) -> float:
-    """SCSampler: MobileNet-V2 at 84 on every frame, ResNet-50 at 224 on the kept ones (AR-Net's re-implementation)."""
+    """Return SCSampler's GMACs: MobileNet-V2 at 84 on all frames, ResNet-50 at 224 on kept ones (AR-Net's version)."""
     light = image_gmacs("mobilenet_v2", 84, classes=classes, convention="with batch-norm")
     return frames * light + kept * image_gmacs("resnet50", 224, classes=classes, convention="with batch-norm")
 
 
 def ar_net_bounds(frames: int, *, classes: int) -> tuple[float, float]:
-    """AR-Net's cheapest and dearest video in GMACs: its policy looks once and skips on, or all frames go to ResNet-50.
+    """Return the GMACs of AR-Net's cheapest and most expensive video.
 
-    The policy is MobileNet-V2 at 84 and an LSTM of 512; a skip is at most four frames, after which it looks again.
+    The policy, MobileNet-V2 at 84 and an LSTM of 512, skips at most four frames at a time. In the cheapest video, it
+    always skips four frames; in the most expensive one, it runs on every frame, and all frames go to ResNet-50.
     """
     vector = MobileNetV2Encoder.vector_dim
     memory = nn.LSTM(vector, 512, batch_first=True)
@@ -155,7 +156,7 @@ def ar_net_bounds(frames: int, *, classes: int) -> tuple[float, float]:
 
 
 def paper_rows() -> list[ComputeRow]:
-    """Every published cost of AdaFocus, AdaFocus-TSM, TSM, TSM+, SCSampler and AR-Net, with ours."""
+    """Return every published cost of AdaFocus, AdaFocus-TSM, TSM, TSM+, SCSampler and AR-Net, with the counted one."""
     return [*_adafocus(), *_something(), *_sampler(), *_ar_net()]
 
 

@@ -1,4 +1,4 @@
-"""Episode records of a run's videos, from what methods answered."""
+"""Episode records of a run's videos, from the outcomes of methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recorder:
 
     Attributes:
         name: the method's label.
-        variant: the method's.
+        variant: the method's variant.
         knob: the operating point.
         facts: further plain values.
     """
@@ -37,7 +37,7 @@ class Recorder:
         self._patch_size = 0
 
     def add(self, batch: EpisodeFeatures, outcome: Outcome) -> None:
-        """Add a batch, in the source's order of videos."""
+        """Add a batch; batches come in the source's order of videos."""
         steps = outcome.trace
         belief = steps.logits.float().softmax(-1)
         confidence, predicted = belief.max(-1)
@@ -56,7 +56,7 @@ class Recorder:
         self._videos.append({name: value.cpu() for name, value in facts.items()})
 
     def finish(self) -> Trace:
-        """The trace of all batches."""
+        """Return the trace of all batches."""
         return Trace(
             name=self.name,
             variant=self.variant,
@@ -67,17 +67,17 @@ class Recorder:
         )
 
     def videos(self) -> dict[str, Tensor]:
-        """What is known of the videos: ``videos``, ``multi_hot`` and ``true_boxes`` of an episode record."""
+        """Return the facts about the videos in an episode record: ``videos``, ``multi_hot`` and ``true_boxes``."""
         return _joined(self._videos)
 
 
 def make_record(dataset: ClipDataset, split: str, recorders: Sequence[Recorder]) -> EpisodeRecord:
-    """The record of recorders that have each seen the same videos of a dataset.
+    """Return the record of recorders that have each seen the same videos of a dataset.
 
     Args:
         dataset: the clips.
-        split: what they are called.
-        recorders: at least one.
+        split: name of the split, such as ``val``.
+        recorders: at least one recorder.
     """
     index = dataset.index
     facts = recorders[0].videos()
@@ -93,7 +93,7 @@ def make_record(dataset: ClipDataset, split: str, recorders: Sequence[Recorder])
 
 
 def class_names(dataset: ClipDataset) -> list[str]:
-    """K names; those that the data does not give are the numbers."""
+    """Return K class names; the name of a class that has none in the data is its number."""
     given = dataset.index.class_names or ()
     return [*given, *(str(number) for number in range(len(given), dataset.num_classes))]
 

@@ -1,4 +1,4 @@
-"""The methods of a trained run: what its checkpoints are put together to."""
+"""The methods of a trained run, built from its checkpoints."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
 REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
-"""Stand in every table, the oracle where the data has true boxes."""
+"""Agents in every results table; the oracle only if the data has true boxes."""
 
 
 class Systems:
-    """Puts methods together from what a run has trained.
+    """Builds methods from the trained parts of a run.
 
     Args:
         run: the run.
-        recognizer: after stage I.
-        env: its decision problem with the recognizer's f_C, on any features of the run's shapes.
+        recognizer: the recognizer after stage I.
+        env: the run's environment with the recognizer's f_C, on any features of the run's shapes.
     """
 
     def __init__(self, run: Run, recognizer: Recognizer, env: PatchSelectionVectorEnv) -> None:
@@ -43,22 +43,22 @@ class Systems:
         self.env = env
 
     def agent(self, name: str | None = None) -> Agent:
-        """The run's trained agent; or one of another class that needs no training.
+        """Return the run's trained agent, or an agent of another class that needs no training.
 
         Raises:
-            UserError: the agent has to be trained, and this run trained none or another.
+            UserError: if the agent has to be trained, and this run trained none or another.
         """
         return load_agent(self.run, self.env, name)
 
     def references(self, own: Agent) -> list[Agent]:
-        """The agents to compare with."""
+        """Return the agents to compare with."""
         kinds = [kind for kind in REFERENCE_AGENTS if kind is not type(own)]
         if not self.env.source.has_boxes:
             kinds = [kind for kind in kinds if kind is not OracleAgent]
         return [kind(self.env, seed=self.run.config.seed) for kind in kinds]
 
     def of_agents(self, agents: Sequence[Agent]) -> list[Method]:
-        """AdaFocus with each agent, in each variant that was trained; variant by variant."""
+        """Return AdaFocus with each agent in each trained variant, sorted by variant."""
         return [
             AdaFocus(self.recognizer, env=self._with(classifier), agent=agent, variant=variant)
             for variant, classifier in self._classifiers(CLASSIFIER.name).items()
@@ -66,16 +66,16 @@ class Systems:
         ]
 
     def skipping(self, own: Agent, knobs: Sequence[float] | None = None) -> list[AdaFocusPlus]:
-        """AdaFocus+ with the run's π′ of each λ, in each variant that was trained; none where no λ is wanted.
+        """Return AdaFocus+ with the run's π′ of each λ, in each trained variant; empty without any λ.
 
         The f_C of the second variant was fine-tuned for this π′.
 
         Args:
             own: the run's agent, π.
-            knobs: these λ alone; None takes all.
+            knobs: the λ to use; None uses all.
 
         Raises:
-            UserError: the π′ of a λ was not trained.
+            UserError: if the π′ of a λ was not trained.
         """
         points: dict[str, dict[float, OperatingPoint]] = {}
         for point in operating_points(self.run):
@@ -92,20 +92,20 @@ class Systems:
         ]
 
     def all(self, own: Agent) -> list[Method]:
-        """The run's own methods and those to compare with, variant by variant; the run's agent comes first."""
+        """Return the run's own methods and those to compare with, sorted by variant; the run's agent comes first."""
         found = [*self.of_agents([own, *self.references(own)]), *self.skipping(own)]
         variants = list(dict.fromkeys(method.variant for method in found))
         return sorted(found, key=lambda method: variants.index(method.variant))
 
     def last(self, own: Agent, knob: float | None = None) -> Method:
-        """The last variant of AdaFocus, or of AdaFocus+ at one λ.
+        """Return the last variant of AdaFocus, or of AdaFocus+ at one λ.
 
         Args:
-            own: who chooses the patches.
+            own: the agent that selects the patches.
             knob: λ; None keeps all frames.
 
         Raises:
-            UserError: the run has no π′ with this λ.
+            UserError: if the run has no π′ with this λ.
         """
         if knob is None:
             return self.of_agents([own])[-1]
@@ -116,7 +116,7 @@ class Systems:
         return found[-1]
 
     def _classifiers(self, name: str) -> dict[str, Classifier]:
-        """f_C by variant; ``name`` of the checkpoint of the fine-tuned one."""
+        """Return f_C by variant; ``name`` is the checkpoint of the fine-tuned one."""
         found = {RANDOM_PATCHES: self.recognizer.classifier}
         if is_finished(self.run, name):
             found[FINE_TUNED], _ = load_classifier(self.run, name, self.recognizer.classifier)
@@ -127,29 +127,29 @@ class Systems:
 
 
 def make_method(run: Run, recognizer: Recognizer, name: str) -> Method:
-    """A method of the registry with the options that the configuration gives it, or its defaults.
+    """Return a registered method, untrained, with its options in the configuration or its defaults.
 
     Args:
         run: the run.
-        recognizer: after stage I.
-        name: its class's.
+        recognizer: the recognizer after stage I.
+        name: name of the method's class.
 
     Raises:
-        UserError: no method has this name, or its options are out of range.
+        UserError: if no method has this name, or its options are out of range.
     """
     return METHODS.get(name)(recognizer, run.config.methods.get(name), seed=run.config.seed)
 
 
 def load_method(run: Run, recognizer: Recognizer, name: str) -> Method:
-    """A method of the registry as the run has trained it.
+    """Return a registered method as the run has trained it.
 
     Args:
         run: the run.
-        recognizer: after stage I.
-        name: the method's class.
+        recognizer: the recognizer after stage I.
+        name: name of the method's class.
 
     Raises:
-        UserError: no method has this name, or it was not trained.
+        UserError: if no method has this name, or it was not trained.
     """
     method = make_method(run, recognizer, name)
     if method.learns:

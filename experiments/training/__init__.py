@@ -1,1 +1,1 @@
-"""The stages of training as outer loops, one file each."""
+"""The stages of training, one module each."""

@@ -1,4 +1,4 @@
-"""Training that diverges ends in the epoch where it happens, before anything of that epoch is written."""
+"""Detection of divergence: training stops in the epoch that diverges, before anything of that epoch is written."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from adafocus_rl.experiments.run.steps import STAGES, STEPS, find_step, under
 from adafocus_rl.experiments.terminal.progress import Ticker
 
 UNREAD = 64
-"""Losses that are kept on the device before they are read together, so that no step waits for it."""
+"""Losses that are collected on the device before they are read together, so that steps do not wait for it."""
 
 NAMED = 3
-"""Videos of a batch that a message names."""
+"""Number of videos of a batch that a message names."""
 
 
 class Watch:
-    """Hears of each step of one epoch; a ``Tick``.
+    """A ``Tick`` that checks the losses of one epoch for divergence.
 
-    That float16's scaler skips a step is no divergence: neither the loss nor a parameter is infinite then.
+    A step that float16's gradient scaler skips is not divergence: neither the loss nor a parameter is infinite then.
 
     Args:
         run: the run.
-        step: name in logs.
-        epoch: from 0.
+        step: name of the step in logs.
+        epoch: number of the epoch, from 0.
         ticker: the progress bar.
     """
 
@@ -44,10 +44,10 @@ class Watch:
         self._unread: list[tuple[Tensor, Tensor | None]] = []
 
     def __call__(self, steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
-        """Advance the progress bar, and keep the loss.
+        """Advance the progress bar and store the loss.
 
         Raises:
-            UserError: a loss that was kept so far is NaN or infinite.
+            UserError: if a stored loss is NaN or infinite.
         """
         self.ticker.advance(steps)
         if loss is not None:
@@ -56,10 +56,10 @@ class Watch:
                 self.read()
 
     def read(self) -> None:
-        """Look at the losses that were kept; waits for the device once.
+        """Check the stored losses; this waits for the device once.
 
         Raises:
-            UserError: one is NaN or infinite; the message names the first batch with such a loss, and its videos.
+            UserError: if one is NaN or infinite; the message names the first batch with such a loss, and its videos.
         """
         unread, before = self._unread, self._read
         self._unread, self._read = [], before + len(unread)
@@ -69,14 +69,14 @@ class Watch:
             raise self._error(f"the loss of batch {before + first + 1}{self._names(unread[first][1])}")
 
     def refuse(self, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]) -> None:
-        """Refuse an epoch after which nothing can be learnt any more.
+        """Raise an error if an epoch has diverged.
 
         Args:
-            scalars: of the epoch; losses and rewards are looked at.
+            scalars: scalars of the epoch, of which losses and rewards are checked.
             tensors: parameters, batch statistics, and the optimiser's state.
 
         Raises:
-            UserError: one of them is NaN or infinite.
+            UserError: if one of them is NaN or infinite.
         """
         self.read()
         names = [name for name, value in scalars.items() if _tells(name) and not math.isfinite(value)]
@@ -86,12 +86,12 @@ class Watch:
 
     @contextmanager
     def explaining(self, learner: Learner) -> Iterator[None]:
-        """A block of learning whose errors are divergence's if a loss or a parameter is not finite.
+        """Report errors in a block of training as divergence if a loss or a parameter is not finite.
 
-        Distributions of torch, for one, raise ValueError for parameters that are NaN.
+        For example, torch's distributions raise ValueError for parameters that are NaN.
 
         Raises:
-            UserError: the training has diverged.
+            UserError: if the training has diverged.
         """
         try:
             yield
@@ -101,16 +101,16 @@ class Watch:
             try:
                 self.read()
                 found = not_finite(learner.training_state()[0])
-            except RuntimeError:  # a GPU that an index has stopped answers nothing any more
+            except RuntimeError:  # after an index out of range, a GPU fails every call
                 found = None
-            if found is None and "nan" in str(error).lower():  # parameters so large that what comes out of them is none
+            if found is None and "nan" in str(error).lower():  # finite parameters so large that outputs are NaN
                 found = "what the agent computes"
             if found is None:
                 raise
             raise self._error(found) from error
 
     def _names(self, rows: Tensor | None) -> str:
-        """The videos of a batch for a message; empty where they are not known."""
+        """Return the videos of a batch for a message; empty if they are unknown."""
         clips = self.run.clips.stills if self.step.clips == "stills" else self.run.clips.train
         if rows is None or clips is None:
             return ""
@@ -120,7 +120,7 @@ class Watch:
 
     def _error(self, what: str) -> UserError:
         rates = self.step.rates
-        # The first step that a rate belongs to: the whole-frame row is trained with stage I's.
+        # The first step with this learning rate: the whole-frame method trains with stage I's.
         number = next((step.number for step in STEPS if rates and under(rates[0], step.keys)), None)
         again = f"--stages {' '.join(map(str, STAGES[number:]))}" if number else "--overwrite"
         return UserError(

@@ -1,4 +1,4 @@
-"""What π chooses on a few validation clips while it learns, as pictures in TensorBoard."""
+"""Pictures of π's choices on a few validation clips during training, in TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TAG = "replay/validation"
 
 
 class LiveView:
-    """Draws the same validation clips every few epochs, so that one sees the agent change.
+    """Draws the same validation clips every few epochs, to show how the agent changes.
 
     Args:
-        run: the run; ``evaluation.replay_every`` says how often, 0 for never.
+        run: the run; ``evaluation.replay_every`` is the interval in epochs, 0 for never.
         env: the agent's environment, on the validation videos.
-        stage: name in logs.
-        epochs: how many there will be; the last one is always drawn.
+        stage: name of the step in logs.
+        epochs: total number of epochs; the last one is always drawn.
     """
 
     def __init__(self, run: Run, env: DecisionVectorEnv, *, stage: str, epochs: int) -> None:
@@ -37,11 +37,11 @@ class LiveView:
         self._videos: list[ShownVideo] | None = None
 
     def after_epoch(self, agent: Agent, done: int) -> None:
-        """Draw, if it is time to: after the first epoch, every few, and the last one.
+        """Draw after the first epoch, every ``evaluation.replay_every`` epochs, and after the last one.
 
         Args:
-            agent: who learns.
-            done: epochs done.
+            agent: the agent in training.
+            done: number of epochs done.
         """
         every = self.run.config.evaluation.replay_every
         if not every or (done % every and done not in (1, self.epochs)):

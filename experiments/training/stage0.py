@@ -23,13 +23,13 @@ from adafocus_rl.seeding import seed_all
 def train_encoders(run: Run, recognizer: Recognizer) -> float:
     """Train f_G (at the glance size) and f_L (at the frame size) side by side, each with a linear head.
 
-    Encoders without published weights see close-ups first, if the data has them: what ImageNet is to the others. An
-    averaging f_C begins with the two heads, for the sum of what they say of a clip is its logits (AdaFocus-TSM); else
-    they are thrown away.
+    If the data has close-ups, encoders are trained on them first, which replaces pre-training on ImageNet for encoders
+    without published weights. An averaging f_C starts with the two heads' weights, because its logits of a clip are the
+    sum of theirs (AdaFocus-TSM); otherwise the heads are discarded.
 
     Args:
         run: the run.
-        recognizer: f_G and f_L are changed in place, and an averaging f_C; another f_C is left alone.
+        recognizer: f_G, f_L and an averaging f_C are changed in place; any other f_C is left unchanged.
 
     Returns:
         Seconds of training.
@@ -38,12 +38,12 @@ def train_encoders(run: Run, recognizer: Recognizer) -> float:
     classes = recognizer.config.num_classes
     seed_all(run.config.seed, "heads")
     encoders = {"glance": recognizer.glance, "focus": recognizer.focus}
-    # Not for an f_G without features, which a system without f_G has.
+    # A system without f_G has an f_G without features, which gets no head.
     linears = {name: nn.Linear(encoder.vector_dim, classes) for name, encoder in encoders.items() if encoder.vector_dim}
     heads = nn.ModuleDict(linears).to(run.device)
     seconds = 0.0
     if run.clips.stills is not None:
-        # When stage 0 resumes, this finds all of its epochs done and only loads what came of them.
+        # When stage 0 resumes, these epochs are done, and this only loads their result.
         seconds += _classify(run, recognizer, heads, run.clips.stills, STILLS, config.stills)
     seconds += _classify(run, recognizer, heads, run.clips.train, ENCODERS, config)
     if isinstance(recognizer.classifier, AveragingClassifier):
@@ -60,10 +60,10 @@ def _classify(
     step: Step,
     config: Stage0Config | StillsConfig,
 ) -> float:
-    """Both encoders on one dataset, by cross-entropy.
+    """Train both encoders on one dataset, with cross-entropy.
 
-    A clip is classified by the mean of its frames' logits, since its class shows in some frame; a still by its own,
-    since its class shows in every one. Heads are trained in float32, whatever the precision of the encoders.
+    A clip is classified by the mean of its frames' logits, since its class is visible in some frame; a still by its
+    own, since its class is visible in each. Heads are trained in float32, whatever the precision of the encoders.
     """
     rate = config.learning_rate
     of_frames = isinstance(config, StillsConfig)
@@ -78,7 +78,7 @@ def _classify(
             yield batch.to(run.device, non_blocking=True)
 
     def classify(head: nn.Module, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and share of right answers of vectors (B, F, D)."""
+        """Return the loss and the top-1 accuracy of vectors (B, F, D)."""
         logits: Tensor = head(dropout(vectors.float()))
         if of_frames:
             logits, labels = logits.flatten(0, 1), labels.repeat_interleave(vectors.shape[1])

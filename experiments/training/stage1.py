@@ -22,7 +22,7 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 
 @dataclass(frozen=True, kw_only=True)
 class PatchBatch:
-    """B clips, and where their patches are."""
+    """B clips, and the origins of their patches."""
 
     clips: ClipBatch
     """Clips (B, F, 3, S, S) and labels."""
@@ -40,13 +40,13 @@ class PatchBatch:
 
 
 def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> Tensor:
-    """Where each step's patch is: a function of (seed, video, step), so that no size of a batch changes it.
+    """Return the origin of each step's patch, a function of (seed, video, step) that no batch size changes.
 
     Args:
-        grid: the patch and the frame.
+        grid: sizes of the patch and the frame.
         rows: (B,) rows of the index.
         steps: T.
-        seed: of the epoch.
+        seed: seed of the epoch.
 
     Returns:
         (B, T, 2) crop origins, int64, at any pixel.
@@ -58,16 +58,16 @@ def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> T
 def random_patch_loss(
     recognizer: Recognizer, compute: PrecisionConfig, batch: PatchBatch, part: slice
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Stage I's loss on some videos of a minibatch.
+    """Return stage I's loss on some videos of a minibatch.
 
     Args:
-        recognizer: f_G frozen.
-        compute: for its precision.
+        recognizer: the recognizer, with f_G frozen.
+        compute: provides the precision.
         batch: the minibatch.
-        part: which videos.
+        part: the videos to use.
 
     Returns:
-        The loss, and scalars to take down.
+        The loss, and scalars to log.
     """
     labels = batch.clips.labels[part]
     with autocast(compute, labels.device):
@@ -81,12 +81,12 @@ def random_patch_loss(
 
 
 def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
-    """One uniformly random patch per step, at any pixel offset; cross-entropy after every step.
+    """Train f_L and f_C on one uniformly random patch per step, at any pixel, with cross-entropy after every step.
 
-    A step is a frame, or the whole clip for encoders that look at its frames together.
+    A step is a frame, or the whole clip for encoders that process its frames together.
 
-    f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance". So is f_L
-    where its learning rate is 0: nothing of it changes then, batch statistics included.
+    f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance". So is f_L if
+    its learning rate is 0: nothing in it changes then, including batch statistics.
 
     Args:
         run: the run.

@@ -27,21 +27,21 @@ def train_policy(
     step: Step = POLICY,
     epochs: int | None = None,
 ) -> float:
-    """Let an agent learn on an environment, with a validation pass and a checkpoint after every epoch.
+    """Train an agent on an environment, with a validation pass and a checkpoint after every epoch.
 
     Args:
         run: the run.
         agent: π or a π′; changed in place.
         env: the agent's environment, on the training features with stage I's f_C.
         validation: features of the validation videos.
-        step: which one it is.
-        epochs: passes over the training videos; None takes stage II's.
+        step: the step of the run, that of π or of a π′.
+        epochs: passes over the training videos; None uses stage II's.
 
     Returns:
         Seconds of training.
 
     Raises:
-        UserError: the loss or a parameter is not finite; nothing of the epoch is written.
+        UserError: if the loss or a parameter is not finite; nothing of that epoch is written.
     """
     source, there = env.source, env.like(validation)
     epochs = run.config.stage2.epochs if epochs is None else epochs
@@ -64,5 +64,5 @@ def train_policy(
 
 
 def _act(agent: Agent, env: DecisionVectorEnv, batch: EpisodeFeatures, visit: Visit) -> Outcome:
-    """The agent's best actions in another environment than the one it learns on; what they cost is not asked."""
+    """Take the agent's best actions in another environment than the one it learns on; their cost is not counted."""
     return act(env, agent.bind(env), batch, cost=Cost(always=0, local=0), visit=visit)

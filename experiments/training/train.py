@@ -1,4 +1,4 @@
-"""The stages, one after another, each from the checkpoint of the one before."""
+"""Training of a run: all stages in order, each from the checkpoint of the previous one."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import LiveFeatures
 
 Note = Callable[[Step, float], None]
-"""Takes down the seconds that a step took."""
+"""Records the seconds that a step took."""
 
 
 def rehearse(run: Run, stages: Sequence[int]) -> None:
-    """Build everything once without training, so that mistakes show before anything is written or takes hours.
+    """Build everything once without training, so that errors show before anything is written or takes hours.
 
     Raises:
-        UserError: unknown encoder, weights, reward or option; a checkpoint to start from that is missing or of another
-            architecture; an oracle without true boxes.
+        UserError: if an encoder, weights, a reward or an option is unknown; if a checkpoint to start from is missing or
+            of another architecture; or if an oracle has no true boxes.
     """
     todo = [stage for stage in stages if unfinished(run, stage)]
     start = ENCODERS if 1 in todo else RANDOM_PATCHES
@@ -65,17 +65,17 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
 
 
 def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
-    """Run the given stages, in order, each from the checkpoint of the one before.
+    """Run the given stages in order, each from the checkpoint of the previous one.
 
     Args:
         run: the run.
         stages: some of 0, 1, 2, 3.
 
     Returns:
-        The features of the run's videos, to evaluate it on; None if stage II was not asked for.
+        The features of the run's videos, for its evaluation; None if neither stage II nor III is given.
 
     Raises:
-        UserError: a checkpoint that a stage starts from is missing or of another architecture, or a bank is stale.
+        UserError: if a checkpoint that a stage starts from is missing or of another architecture, or a bank is stale.
     """
     todo = [step for stage in stages for step in unfinished(run, stage)]
     stale = and_after(step.name for step in todo)
@@ -112,7 +112,7 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
 
 
 def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
-    """Stage II: π, then a π′ for each λ."""
+    """Run stage II: train π, then a π′ for each λ."""
     validation = features.validation()
     training = features.training(run.config.stage2.features)
     env = run.env(training, features.recognizer.classifier)
@@ -124,7 +124,7 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
     for point in operating_points(run):
         step = SKIPPING.at(point.lambda_)
         if step in todo:
-            # As it was saved: the same whether it was trained just now or in an earlier process.
+            # Load π as it was saved, so that it does not matter whether this or an earlier process trained it.
             skipping = FrameSkippingVectorEnv(env, load_agent(run, env), lambda_=point.lambda_)
             skipper = new_skipper(run, skipping)
             spent = train_policy(run, skipper, skipping, validation, step=step, epochs=run.config.skip.epochs)
@@ -133,7 +133,7 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
 
 
 def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
-    """Stage III: an f_C for π, and one for π with each π′; all start from stage I's."""
+    """Run stage III: fine-tune an f_C for π, and one for π with each π′; all start from stage I's."""
     classifier = features.recognizer.classifier
     env = run.env(features.training(run.config.stage3.features), classifier)
     agent = load_agent(run, env)

@@ -1,4 +1,4 @@
-"""The one training loop: every step of a run goes through it, supervised or by reinforcement."""
+"""The training loop of every step of a run, with supervised or reinforcement learning."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from adafocus_rl.seeding import seed_all
 
 
 class RunTrainer:
-    """Trains the steps of a run; a ``Trainer``.
+    """A ``Trainer`` for the steps of a run.
 
     Args:
-        run: whose folder gets the checkpoints and the logs. If it is resumed, each step goes on from its last epoch.
+        run: the run. Checkpoints and logs are written to its folder; if it is resumed, each step continues after its
+            last epoch.
     """
 
     def __init__(self, run: Run) -> None:
@@ -27,24 +28,24 @@ class RunTrainer:
     def fit(
         self, step: str, learner: Learner, *, epochs: int, ticks: int, after_epoch: AfterEpoch | None = None
     ) -> float:
-        """Let a learner make its passes, with a line of the log and a checkpoint after each.
+        """Train a learner for all of its passes, with a line in the log and a checkpoint after each.
 
-        The random numbers of an epoch follow from (seed, step, epoch), so parameters, optimiser and the number of the
-        epoch are all that an exact resume needs.
+        The random numbers of an epoch depend on (seed, step, epoch) only, so parameters, optimiser state and the number
+        of the epoch are enough to resume exactly.
 
         Args:
-            step: name of the step; ``steps`` says more about those that it declares.
-            learner: who learns.
-            epochs: passes in all.
+            step: name of the step, one of those in ``adafocus_rl.experiments.run.steps`` or a method's own.
+            learner: the learner to train.
+            epochs: total number of passes.
             ticks: steps of one pass, for the progress bar.
-            after_epoch: is called after each pass, before the checkpoint is written.
+            after_epoch: called after each pass, before the checkpoint is written.
 
         Returns:
-            Seconds of training, those of earlier processes included.
+            Seconds of training, including those of earlier processes.
 
         Raises:
-            UserError: a loss or a parameter is NaN or infinite (nothing of that epoch is written), or the checkpoint to
-                resume from is of another architecture or another training list.
+            UserError: if a loss or a parameter is NaN or infinite (nothing of that epoch is written), or the checkpoint
+                to resume from belongs to another architecture or another training list.
         """
         run = self.run
         rotation = CheckpointRotation(run.folder.checkpoints, f"{step}.resume")
@@ -73,7 +74,7 @@ class RunTrainer:
         return seconds
 
     def _resume(self, rotation: CheckpointRotation, learner: Learner) -> tuple[int, float]:
-        """Epochs done and seconds spent; the learner is where it was then."""
+        """Restore the learner from the last checkpoint, if any, and return the epochs done and the seconds spent."""
         latest = rotation.load_latest(device=self.run.device)
         if latest is None:
             return 0, 0.0
@@ -83,13 +84,13 @@ class RunTrainer:
                 raise UserError(
                     f"a training list has changed since {path} was written; restore it, or begin anew with --overwrite"
                 )
-            # Supervised steps once wrote the plain values of their training beside the others.
+            # Old checkpoints of supervised steps have these plain values at the top level of the manifest.
             learner.load_training_state(tensors, manifest.get("training", manifest), what=str(path))
             return int(manifest["step"]), float(manifest["seconds"])
 
 
 def beside_the_bar(scalars: Mapping[str, float]) -> str:
-    """The numbers to look at while it trains: the validation's, or losses and accuracy where there was none."""
+    """Return the numbers to show during training: those of the validation, or losses and accuracy without one."""
     if "eval/top1" in scalars:
         reward = scalars.get("rollout/ep_rew_mean", float("nan"))
         kept = f" kept {scalars['eval/kept']:.2f}" if "eval/kept" in scalars else ""
