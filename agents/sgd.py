@@ -15,31 +15,31 @@ from adafocus_rl.options import MOST, OutOfRangeError, require, require_range
 
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig:
-    """SGD; by default with Nesterov momentum and one cosine from the initial learning rate to 0 over a stage."""
+    """SGD; by default with Nesterov momentum and cosine decay from the initial learning rate to 0 over a stage."""
 
     batch_size: int = 64
-    """Videos in a minibatch; at least 1."""
+    """Number of videos in a minibatch; at least 1."""
 
     momentum: float = 0.9
     """Momentum in [0, 1)."""
 
     weight_decay: float = 1e-4
-    """L2 regularisation coefficient; 0 disables."""
+    """L2 regularisation coefficient; 0 disables it."""
 
     nesterov: bool = True
-    """Nesterov's momentum; false is the plain one."""
+    """Use Nesterov momentum; false uses classical momentum."""
 
     schedule: Literal["cosine", "steps"] = "cosine"
-    """``cosine``: to 0 over all steps of the stage; ``steps``: times ``decay`` at each of the ``milestones``."""
+    """``cosine``: decay to 0 over all steps of the stage; ``steps``: multiply by ``decay`` at each milestone."""
 
     milestones: list[int] = field(default_factory=list)
-    """Epochs done at which the learning rate falls; of ``steps``."""
+    """Numbers of finished epochs after which the learning rate decays; only for ``steps``."""
 
     decay: float = 0.1
-    """What it falls to, as a share."""
+    """Factor of the learning rate at each milestone."""
 
     max_grad_norm: float = 0.0
-    """Clips the gradient's norm; 0 disables."""
+    """Norm to which the gradient is clipped; 0 disables clipping."""
 
     def __post_init__(self) -> None:
         require_range(self, "batch_size", least=1, most=MOST)

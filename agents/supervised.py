@@ -21,18 +21,19 @@ _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionConfig:
-    """How a stage that trains encoders gets along with the memory there is."""
+    """Precision and memory use of a stage that trains encoders."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are float32."""
+    """Data type of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are
+    float32."""
 
     accumulate: int = 1
-    """Parts that a minibatch is computed in, one after another, before the one update that it gives. Batch
-    normalisation sees the parts, and its running statistics move with each."""
+    """Number of parts in which a minibatch is computed, one after another; their gradients are accumulated for one
+    update. Batch normalisation sees the parts, and updates its running statistics with each."""
 
     recompute: bool = False
-    """Activation checkpointing: keep the input of each block of the encoders only, and compute the rest again for the
-    gradients."""
+    """Activation checkpointing: keep only the input of each block of the encoders, and recompute the rest in the
+    backward pass."""
 
     def __post_init__(self) -> None:
         require_range(self, "accumulate", least=1, most=MOST)

@@ -1,4 +1,4 @@
-"""Train f_C on frozen features: the same loop for stage III and for methods that have an f_C of their own."""
+"""Training of f_C on frozen features, for stage III and for methods that have an f_C of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTraining:
-    """How an f_C is trained on frozen features. Defaults are those of stage III (appendix B.1)."""
+    """Training of f_C on frozen features. The defaults are those of stage III (appendix B.1)."""
 
     epochs: int = 10
     """Passes over the training videos; 0 leaves the weights as they are."""
@@ -63,7 +63,7 @@ def train_classifier(
     *,
     training: ClassifierTraining,
 ) -> float:
-    """Train f_C with the mean cross-entropy over all steps; it is in evaluation mode afterwards.
+    """Train f_C with the mean cross-entropy over all steps, and put it in evaluation mode.
 
     Args:
         trainer: runs the epochs.
@@ -77,7 +77,7 @@ def train_classifier(
         Seconds of training.
 
     Raises:
-        UserError: the training diverges.
+        UserError: if the training diverges.
     """
 
     def batches(epoch: int) -> Iterator[FeatureBatch]:

@@ -1,4 +1,4 @@
-"""f_L on every whole frame: what the patches save compute against."""
+"""f_L on every whole frame: the reference for the compute that patches save."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class WholeFrames(Method):
         recognizer: frozen f_G and f_L.
         options: none.
         seed: not used.
-        classifier: the f_C, trained or to be trained by ``fit``; None: a copy of the recognizer's.
-        training: how ``fit`` trains it.
+        classifier: the f_C, trained or to be trained by ``fit``; None uses a copy of the recognizer's.
+        training: epochs, learning rate and optimiser of ``fit``; None uses those of stage III.
     """
 
     label = WHOLE_FRAMES
@@ -53,7 +53,7 @@ class WholeFrames(Method):
         """Train f_C on f_L's features of whole frames.
 
         Raises:
-            UserError: the training diverges.
+            UserError: if the training diverges.
         """
 
         def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
@@ -62,12 +62,12 @@ class WholeFrames(Method):
         train_classifier(trainer, self.label, self.classifier, train, local, training=self.training)
 
     def facts(self) -> dict[str, Any]:
-        """Return the options, the seed, and how f_C is trained."""
+        """Return the options, the seed, and the options of f_C's training."""
         return {**super().facts(), "training": dataclasses.asdict(self.training)}
 
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognise B videos; nothing is chosen."""
+        """Recognise B videos; nothing is selected."""
         logits: Tensor = self.classifier(torch.cat((batch.global_vector, batch.full()), dim=-1))
         side = self.recognizer.grid.frame_size
         return Outcome.after(
@@ -80,11 +80,11 @@ class WholeFrames(Method):
 
     @property
     def cost(self) -> Cost:
-        """What a step costs."""
+        """Cost of a step."""
         return Cost(always=self.costs.glance + self.costs.classifier, local=self.costs.focus_full)
 
     def tensors(self) -> dict[str, Tensor]:
-        """f_C's weights."""
+        """Return f_C's weights."""
         return {f"classifier.{name}": value for name, value in self.classifier.state_dict().items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Methods that are listed beside those of the run's agent, and their training."""
+"""Methods besides those of the run's agent, and their training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
         features: features of its videos from the recognizer of stage I.
 
     Raises:
-        UserError: a method cannot be constructed, or its training diverges.
+        UserError: if a method cannot be constructed, or its training diverges.
     """
     # Whole frames are listed without being named, and have keys of their own.
     names = [name for name in run.config.methods if METHODS.get(name) is not WholeFrames]
@@ -39,7 +39,8 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
 def whole_frames(run: Run, recognizer: Recognizer) -> WholeFrames:
     """Return the untrained whole-frame method with a new f_C.
 
-    Its training is as long as that of stages I and III together, so that its accuracy and that of AdaFocus compare.
+    By default, its training is as long as that of stages I and III together, so that its accuracy is comparable with
+    AdaFocus's.
 
     Args:
         run: the run.
@@ -67,7 +68,7 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
         method: a new method; changed in place.
 
     Raises:
-        UserError: the training diverges, or the checkpoint does not fit.
+        UserError: if the training diverges, or the checkpoint does not fit.
     """
     recognizer, path = features.recognizer, run.folder.checkpoint(method.label)
     facts = {

@@ -31,7 +31,7 @@ def finetune_classifier(
         Seconds of training.
 
     Raises:
-        UserError: the training diverges.
+        UserError: if the training diverges.
     """
     bound = agent.bind(env)
 
