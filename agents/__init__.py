@@ -1,8 +1,11 @@
-"""Agents: PPO, Stable-Baselines3's algorithms, and agents that do not learn."""
+"""Agents: PPO, learners from the outcomes of all actions, Stable-Baselines3's algorithms, and fixed rules."""
 
+from adafocus_rl.agents.all_actions import AllActionsAgent, AllActionsOptions
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
+from adafocus_rl.agents.distil import DistilAgent, DistilOptions
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent, HeuristicOptions
+from adafocus_rl.agents.policies import PolicyAgent, PolicyOptions
 from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
 from adafocus_rl.agents.recurrent import RecurrentAgent
 from adafocus_rl.agents.sb3 import SB3Agent, SB3Options
@@ -10,8 +13,12 @@ from adafocus_rl.agents.sb3 import SB3Agent, SB3Options
 __all__ = [
     "AGENTS",
     "Agent",
+    "AllActionsAgent",
+    "AllActionsOptions",
     "BestPatchAgent",
     "CenterAgent",
+    "DistilAgent",
+    "DistilOptions",
     "GaussianAgent",
     "GaussianOptions",
     "HeuristicAgent",
@@ -21,6 +28,8 @@ __all__ = [
     "PPOAgent",
     "PPOOptions",
     "PlannedAgent",
+    "PolicyAgent",
+    "PolicyOptions",
     "RandomAgent",
     "RecurrentAgent",
     "SB3Agent",

@@ -1,5 +1,6 @@
 """Decision problems on frozen features (patch selection and frame skipping) and their rewards."""
 
+from adafocus_rl.envs.counterfactuals import Counterfactuals
 from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
@@ -13,6 +14,7 @@ from adafocus_rl.envs.vector_env import DecisionVectorEnv
 
 __all__ = [
     "REWARDS",
+    "Counterfactuals",
     "DecisionProblem",
     "DecisionVectorEnv",
     "FindThePatchEnv",

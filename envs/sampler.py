@@ -127,13 +127,14 @@ class EpisodeSampler:
             self.problem, policy, episodes, visits, seed=seed, deterministic=deterministic, with_reward=with_reward
         )
 
-    def rollouts(self, policy: Policy | StepPolicy, *, epoch: int) -> Iterator[Rollout]:
+    def rollouts(self, policy: Policy | StepPolicy, *, epoch: int, with_reward: bool = True) -> Iterator[Rollout]:
         """Yield one pass over all videos in batches of at most B, with sampled actions.
 
-        The order (from the source's own seed) and the baselines depend on ``epoch``.
+        The order (from the source's own seed) and the baselines depend on ``epoch``. ``with_reward`` is as in
+        ``rollout``.
         """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
-            yield self.rollout(policy, episodes=episodes, visit=epoch)
+            yield self.rollout(policy, episodes=episodes, visit=epoch, with_reward=with_reward)
 
     def counterfactuals(self, rollout: Rollout, *, with_states: bool = False) -> Counterfactuals:
         """Return the outcomes of all A actions in every frame of whole episodes.

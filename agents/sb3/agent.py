@@ -13,9 +13,9 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import AGENTS, features_of
 from adafocus_rl.agents.learner import Tick, no_tick
-from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
-from adafocus_rl.agents.ppo.encoder import blank, flatten_time, take_rows
-from adafocus_rl.agents.ppo.sampling import SamplingAgent
+from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian, Distribution
+from adafocus_rl.agents.policies.encoder import blank, flatten_time, take_rows
+from adafocus_rl.agents.policies.sampling import SamplingAgent
 from adafocus_rl.agents.sb3.options import SB3Options
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation

@@ -13,7 +13,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from adafocus_rl.agents.ppo.encoder import ObservationEncoder
+from adafocus_rl.agents.policies.encoder import ObservationEncoder
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError

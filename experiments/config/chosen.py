@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from adafocus_rl.agents import AGENTS, PPOAgent, PPOOptions
 from adafocus_rl.agents.methods import METHODS
+from adafocus_rl.agents.policies import NetworkOptions
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.keys import Block, Origin, Part, expect_text
@@ -31,9 +33,17 @@ class Keys(Block):
             UserError: a value is missing or out of range.
         """
         agent = self.agent.build().options
-        self._skipper.base = agent if isinstance(agent, PPOOptions) else PPOOptions()
+        self._skipper.base = options_like(agent)
         config: ExperimentConfig = super().build()
         return config
+
+
+def options_like(agent: Any) -> PPOOptions:
+    """Return the options of a π′ beside an agent: PPO's own options, or defaults with the network of another agent."""
+    if isinstance(agent, PPOOptions):
+        return agent
+    shared = fields(NetworkOptions) if isinstance(agent, NetworkOptions) else ()
+    return PPOOptions(**{field.name: getattr(agent, field.name) for field in shared})
 
 
 class Overrides(Block):

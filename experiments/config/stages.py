@@ -124,8 +124,8 @@ class SkipConfig:
     """Passes over the training videos for each π′."""
 
     options: PPOOptions = field(default_factory=PPOOptions)
-    """Options of π′, a ``PPOAgent``. Files and command lines override single ones: the others are those of the run's
-    agent if that is a ``PPOAgent``, else the defaults."""
+    """Options of π′, a ``PPOAgent``. Files and command lines override single ones. The others are those of the run's
+    agent if that is a ``PPOAgent``; else the defaults, with the network options of the run's agent where it has any."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adafocus_rl.agents.ppo import PPOOptions, RecurrentActorCritic
+from adafocus_rl.agents.policies import NetworkOptions, RecurrentActorCritic
 from adafocus_rl.flops import macs
 from adafocus_rl.models import create_classifier, create_encoder
 from adafocus_rl.models.torchvision_encoders import MobileNetV2Encoder
@@ -108,7 +108,7 @@ def policy_gmacs(channels: int, *, reduced_channels: int, actions: int | None) -
     network = RecurrentActorCritic(
         observation_space=gym.spaces.Box(-np.inf, np.inf, (channels, 7, 7), np.float32),
         action_space=box if actions is None else gym.spaces.Discrete(actions),
-        options=PPOOptions(reduced_channels=reduced_channels),
+        options=NetworkOptions(reduced_channels=reduced_channels),
     )
     maps = torch.zeros(1, channels, 7, 7)
     return macs(lambda maps: network.step(maps, network.initial_state(1)), maps) / 1e9

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian
+from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian
 from adafocus_rl.seeding import hash_uniform
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from adafocus_rl.agents import Agent, PPOAgent, PPOOptions, SB3Agent, SB3Options
-from adafocus_rl.agents.ppo.options import Cell
+from adafocus_rl.agents.policies.options import Cell
 from adafocus_rl.envs import FindThePatchVectorEnv, PolicyOutput
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,10 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Space
 
 from adafocus_rl.agents.base import features_of
-from adafocus_rl.agents.ppo import RecurrentActorCritic
-from adafocus_rl.agents.ppo.encoder import ObservationEncoder, take_rows
-from adafocus_rl.agents.ppo.options import Cell, PPOOptions
+from adafocus_rl.agents.policies import RecurrentActorCritic
+from adafocus_rl.agents.policies.encoder import ObservationEncoder, take_rows
+from adafocus_rl.agents.policies.options import Cell
+from adafocus_rl.agents.ppo import PPOOptions
 from adafocus_rl.errors import UserError
 
 MAP, VECTOR = Box(-9, 9, (2, 3, 3)), Box(-9, 9, (5,))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import PPOAgent, PPOOptions
-from adafocus_rl.agents.ppo.options import Cell
+from adafocus_rl.agents.policies.options import Cell
 from adafocus_rl.envs import PatchSelectionVectorEnv, PolicyOutput, RewardConfig, Rollout
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import AveragingClassifier, GRUClassifier
@@ -142,18 +142,18 @@ def _rollout(agent: PPOAgent, dtype: torch.dtype = torch.float64) -> Rollout:
     reward = torch.randn(5, 4, generator=draw, dtype=dtype)
     empty: Any = None
     return Rollout(
-        episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=torch.empty(0)
+        episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=empty, states=empty
     )
 
 
 @pytest.mark.parametrize("lam", [None, 0.9])
 def test_one_update_equals_an_independent_computation(made_up: MadeUp, lam: float | None) -> None:
     env = _env(made_up)
-    agent, other = (_agent(env, gae_lambda=lam, gamma=0.7, learning_rate=1e-3) for _ in range(2))
+    agent, other = (_agent(env, gae_lambda=lam, gamma=0.7, learning_rate=1e-3, ent_coef=0.02) for _ in range(2))
     for one in (agent, other):
         one.network.double()
     rollout = _rollout(agent)
-    agent.update(rollout, ent_coef=0.02)
+    agent.update(rollout)
 
     logits, value = other.network.sequence(rollout.observation)
     taken = logits.softmax(-1).gather(-1, rollout.output.action[..., None])[..., 0]
@@ -187,16 +187,16 @@ def test_one_update_equals_an_independent_computation(made_up: MadeUp, lam: floa
 def test_the_ratio_is_one_in_the_first_epoch_and_not_after(made_up: MadeUp) -> None:
     env = _env(made_up)
     first = _agent(env)
-    scalars = first.update(_rollout(first, torch.float32), ent_coef=0.0)
+    scalars = first.update(_rollout(first, torch.float32))
     assert scalars["train/approx_kl"] == 0
     assert scalars["train/clip_fraction"] == 0
     more = _agent(env, n_epochs=3, learning_rate=0.01)
-    assert more.update(_rollout(more, torch.float32), ent_coef=0.0)["train/approx_kl"] > 0
+    assert more.update(_rollout(more, torch.float32))["train/approx_kl"] > 0
 
 
 def test_gradients_are_clipped_to_the_norm(made_up: MadeUp) -> None:
     agent = _agent(_env(made_up), max_grad_norm=1e-3)
-    agent.update(_rollout(agent, torch.float32), ent_coef=0.0)
+    agent.update(_rollout(agent, torch.float32))
     norm = torch.stack([weight.grad.norm() for weight in agent.network.parameters() if weight.grad is not None]).norm()
     torch.testing.assert_close(norm, torch.tensor(1e-3), rtol=1e-3, atol=0)
 
@@ -251,9 +251,9 @@ def test_a_pass_s_scalars_count_every_video_once(made_up: MadeUp) -> None:
     agent, log = _agent(env), Log()
     update = agent.update
 
-    def spy(rollout: Rollout, *, ent_coef: float) -> dict[str, Tensor]:
+    def spy(rollout: Rollout, *args: Any, **options: Any) -> dict[str, Tensor]:
         rewards.append(rollout.reward)
-        return update(rollout, ent_coef=ent_coef)
+        return update(rollout, *args, **options)
 
     agent.update = spy  # type: ignore[method-assign]
     agent.learn(env, epochs=1, callback=log)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adafocus_rl.agents import Agent, PPOAgent, PPOOptions
-from adafocus_rl.agents.ppo.options import Cell
+from adafocus_rl.agents.policies.options import Cell
 from adafocus_rl.envs import FindThePatchVectorEnv, PatchSelectionVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.models.classifiers import GRUClassifier
 
@@ -52,7 +52,7 @@ def test_step_by_step_equals_whole_episodes(made_up: MadeUp, spaces: dict[str, A
 def test_what_was_sampled_is_what_the_update_sees(made_up: MadeUp, spaces: dict[str, Any]) -> None:
     """Before the first step the ratio is 1 everywhere, also where an observation depends on what was chosen."""
     env = _env(made_up, **spaces)
-    agent = _agent(env)
+    agent = _agent(env, ent_coef=0.0)
     rollout = env.rollout(agent)
     outputs, value = agent.network.sequence(rollout.observation)
     output = rollout.output
@@ -60,7 +60,7 @@ def test_what_was_sampled_is_what_the_update_sees(made_up: MadeUp, spaces: dict[
     torch.testing.assert_close(output.value, value.detach())
     torch.testing.assert_close(output.log_prob, agent.network.distribution(outputs).log_prob(output.sample).detach())
     assert all(env.single_action_space.contains(one) for one in output.action.flatten(0, 1).numpy())
-    scalars = agent.update(rollout, ent_coef=0.0)
+    scalars = agent.update(rollout)
     assert abs(float(scalars["train/approx_kl"])) < 1e-6
     assert all(value.isfinite() for value in scalars.values())
 
@@ -68,7 +68,8 @@ def test_what_was_sampled_is_what_the_update_sees(made_up: MadeUp, spaces: dict[
 @pytest.mark.parametrize("learn_std", [False, True])
 def test_one_update_of_positions_equals_an_independent_computation(made_up: MadeUp, learn_std: bool) -> None:
     env = _env(made_up, action_space="continuous")
-    agent, other = (_agent(env, action_std=0.4, learn_std=learn_std, learning_rate=1e-3) for _ in range(2))
+    options = {"action_std": 0.4, "learn_std": learn_std, "learning_rate": 1e-3, "ent_coef": 0.02}
+    agent, other = (_agent(env, **options) for _ in range(2))
     for one in (agent, other):
         one.network.double()
     draw = torch.Generator().manual_seed(3)
@@ -80,8 +81,9 @@ def test_one_update_of_positions_equals_an_independent_computation(made_up: Made
     reward = torch.randn(5, 4, generator=draw, dtype=torch.float64)
     empty: Any = None
     agent.update(
-        Rollout(episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=empty),
-        ent_coef=0.02,
+        Rollout(
+            episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=empty, states=empty
+        )
     )
 
     mean, value = other.network.sequence(observation)
@@ -139,9 +141,9 @@ def test_batch_normalisation_while_learning_and_while_measured(made_up: MadeUp) 
     modes: list[bool] = []
     update = agent.update
 
-    def recorded(rollout: Rollout, *, ent_coef: float) -> dict[str, torch.Tensor]:
+    def recorded(rollout: Rollout, *args: Any, **options: Any) -> dict[str, torch.Tensor]:
         modes.append(agent.network.training)
-        scalars = update(rollout, ent_coef=ent_coef)
+        scalars = update(rollout, *args, **options)
         terms.append(float(scalars["train/approx_kl"]))
         return scalars
 

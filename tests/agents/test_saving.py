@@ -84,11 +84,13 @@ def test_options_are_kept(made_up: MadeUp, tmp_path: Path) -> None:
 
 
 def test_an_option_is_defined_once() -> None:
-    """Its name, type and default stand in the dataclass of its class, and nowhere else among the agents."""
-    root = Path(inspect.getfile(Agent)).parent
-    source = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    """Its name, type and default stand in one dataclass for all agents that have it, and nowhere else."""
     kinds = [AGENTS.get(name).Options for name in AGENTS.names()]
-    names = [field.name for kind in dict.fromkeys(kinds) for field in dataclasses.fields(kind)]
+    owners = {owner for kind in kinds for owner in kind.__mro__ if dataclasses.is_dataclass(owner)}
+    files = {inspect.getfile(kind) for name in AGENTS.names() for kind in AGENTS.get(name).__mro__[:-1]}
+    files |= {inspect.getfile(owner) for owner in owners}
+    source = "\n".join(Path(file).read_text() for file in files)
+    names = [name for owner in owners for name in vars(owner).get("__annotations__", {})]
     assert len({*names}) > 20
     for name in {*names} - {"options"}:  # the word for all of them, too
         assert len(re.findall(rf"^ +{name}: .* = ", source, re.MULTILINE)) == names.count(name), name

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents.base import features_of
-from adafocus_rl.agents.ppo.distributions import Categorical, ClippedGaussian, Distribution
-from adafocus_rl.agents.ppo.encoder import ObservationEncoder, flatten_time
-from adafocus_rl.agents.ppo.options import PPOOptions
+from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian, Distribution
+from adafocus_rl.agents.policies.encoder import ObservationEncoder, flatten_time
+from adafocus_rl.agents.policies.options import NetworkOptions
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
@@ -40,7 +40,7 @@ class RecurrentActorCritic(ObservationEncoder):
         *,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        options: PPOOptions,
+        options: NetworkOptions,
     ) -> None:
         hidden = options.hidden
         super().__init__(

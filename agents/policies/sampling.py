@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import features_of
-from adafocus_rl.agents.ppo.distributions import Distribution
+from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.recurrent import RecurrentAgent
 from adafocus_rl.envs import Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
