@@ -1,4 +1,4 @@
-"""Frozen features: one protocol, computed live or read from a bank, which is a store of named tables."""
+"""Frozen features behind one protocol: computed live, or read from a bank, which is a store of named tables."""
 
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.build import build_bank

@@ -1,4 +1,4 @@
-"""One array of a shard: a ``.npy`` file that is written row by row, and opened without trusting its header."""
+"""One array of a shard: a ``.npy`` file that is written row by row and opened without trusting its header."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.files import naming
 
 BLOCK_BYTES = 32 << 20
-"""Bytes that are read at once where a whole array is looked at."""
+"""Number of bytes read at once when a whole array is checked."""
 
 
 class ArrayWriter:
     """Writes an array (N, …) from its first row to its last.
 
-    Plain writes and no memory map: a disk that is full refuses the one, and kills the process at the other.
+    It uses plain writes instead of a memory map: on a full disk, a write raises an error, whereas an access to a memory
+    map kills the process.
 
     Args:
         path: the file.
-        dtype: of the array.
-        shape: of the whole array.
-        fill: the value of rows that are passed over.
+        dtype: type of the array.
+        shape: shape of the whole array.
+        fill: value of skipped rows.
 
     Attributes:
-        checksum: of what is written so far.
+        checksum: checksum of the bytes written so far.
     """
 
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, fill: float = 0) -> None:
@@ -50,10 +51,10 @@ class ArrayWriter:
         self._write(header.getbuffer())
 
     def put(self, at: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Write rows; those that were passed over hold the fill value.
+        """Write rows; skipped rows are set to the fill value.
 
         Args:
-            at: (R,) where they belong, ascending, after all that were written.
+            at: (R,) row numbers, ascending and above those of all rows written so far.
             rows: (R, …), converted to the array's type.
         """
         self._skip_to(int(at[0]))
@@ -66,7 +67,7 @@ class ArrayWriter:
         self.rows = last
 
     def finish(self) -> None:
-        """Fill up, and flush to the disk."""
+        """Fill the remaining rows, flush the file to the disk and close it."""
         self._skip_to(self.shape[0])
         with naming(self.path):
             os.fsync(self._file.fileno())
@@ -78,7 +79,7 @@ class ArrayWriter:
         self.rows = max(self.rows, row)
 
     def close(self) -> None:
-        """Close the file, whole or not."""
+        """Close the file, complete or not."""
         self._file.close()
 
     def _write(self, data: memoryview) -> None:
@@ -90,17 +91,17 @@ class ArrayWriter:
 
 
 def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array as a copy-on-write memory map.
+    """Open an array as a copy-on-write memory map.
 
-    The header is compared, not interpreted: it says what the manifest says, or the file is none of the bank's.
+    The header is not interpreted but compared with the expected one; a file with another header is rejected.
 
     Args:
         path: the file.
-        dtype: what it must have.
-        shape: what it must have.
+        dtype: expected type.
+        shape: expected shape.
 
     Raises:
-        UserError: the header or the size is another.
+        UserError: the file is unreadable, or its header or size is not the expected one.
     """
     wanted = _header(dtype, shape)
     text = f"{{'descr': {wanted['descr']!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
@@ -111,7 +112,7 @@ def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDAr
             size = file.seek(0, io.SEEK_END)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its disk and permissions") from None
-    # The padding differs between versions of NumPy.
+    # The padding of the header differs between versions of NumPy.
     named = header[:-1].rstrip(b" ") == text.encode() and header[-1:] == b"\n"
     if magic != npy.magic(1, 0) or not named:
         raise UserError(f"{path} is damaged: its header is not that of {dtype} numbers of shape {shape}; {REDO}")
@@ -119,19 +120,19 @@ def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDAr
     bytes_wanted = start + math.prod(shape) * dtype.itemsize
     if size != bytes_wanted:
         raise UserError(f"{path} is damaged: it has {size} bytes, expected {bytes_wanted}; {REDO}")
-    # Copy-on-write: nothing writes, but torch warns about arrays that could not be written to.
+    # Copy-on-write, although nothing writes, because torch warns about read-only arrays.
     return np.memmap(path, dtype=dtype, mode="c", offset=start, shape=shape)
 
 
 REDO = "delete its shard's folder and finish the bank with `adafocus features build RUN`"
-"""What to do about a damaged array."""
+"""Advice for a damaged array."""
 
 
 def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
-    """Compare an array's file with its shard's done mark, if that has checksums.
+    """Compare an array's file with the checksum in its shard's done mark, if the mark has checksums.
 
     Raises:
-        UserError: the content is not what was written.
+        UserError: the file is unreadable, or its content is not what was written.
     """
     wanted = mark.get("checksums", {}).get(path.name)
     try:
@@ -143,14 +144,14 @@ def verify_checksum(path: Path, mark: Mapping[str, Any]) -> None:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """An array's rows, some at a time, with the number of the first one; flat memory."""
+    """Yield blocks of an array's rows, each with the number of its first row, in constant memory."""
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         yield start, array[start : start + step]
 
 
 def not_finite(array: NDArray[Any]) -> int | None:
-    """The first row (video) of an array that holds a NaN or an infinity; None without any."""
+    """Return the first row (video) of an array that contains NaN or infinity, or None."""
     for start, rows in blocks(array):
         finite = np.isfinite(rows)
         if not finite.all():

@@ -1,4 +1,4 @@
-"""Precomputed features: fp16 tables, on the device when they fit and read from disk when they do not."""
+"""Precomputed features: fp16 tables, held on the device if they fit and read from disk otherwise."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
 
 RESIDENT_SHARE = 0.5
-"""Share of the free memory that a bank may take to be held on the device whole."""
+"""Largest share of the free memory that a bank may take and still be held on the device."""
 
 
 class BankEpisodes(EpisodeFeatures):
-    """A batch of rows of a ``FeatureBank``; large tables are read only when asked for.
+    """A batch of rows of a ``FeatureBank``; large tables are read only on access.
 
     Args:
-        bank: where the rows are.
+        bank: the bank that holds the rows.
         videos: (B,) int64 rows, on the bank's device.
     """
 
@@ -46,27 +46,27 @@ class BankEpisodes(EpisodeFeatures):
 
     @cached_property
     def global_map(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
-        """(B, T, C, h, w), read at the first use: not everyone looks at it."""
+        """(B, T, C, h, w), read at the first use, because not every caller needs it."""
         return self.bank.table("global_map", self.videos)
 
     @property
-    def motion(self) -> Tensor:  # type: ignore[override]  # read only here
+    def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
         """(B, T, m, m), from the table ``thumbnail``."""
         return frame_differences(self.bank.table("thumbnail", self.videos))
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """Rows of the table ``local``."""
+        """Return rows of the table ``local``."""
         videos = self.videos[:, None].expand_as(step)
         if action.ndim > step.ndim:
             videos, step = videos[..., None], step[..., None]
         return self.bank.table("local", videos, step, action)
 
     def full(self) -> Tensor:
-        """Rows of the table ``full``."""
+        """Return rows of the table ``full``."""
         return self.bank.table("full", self.videos)
 
     def table(self, table: TableSpec) -> Tensor:
-        """Rows of a table that the bank was opened with."""
+        """Return rows of a table with which the bank was opened."""
         try:
             return self.bank.table(table.name, self.videos)
         except KeyError as error:
@@ -74,28 +74,27 @@ class BankEpisodes(EpisodeFeatures):
 
 
 class FeatureBank:
-    """Opens complete tables of a store; a ``FeatureSource``.
+    """A ``FeatureSource`` that reads complete tables of a store.
 
     Args:
-        store: where the tables lie; the folder of a store that is not shared will do.
-        device: where features are wanted.
-        seed: of the shuffled order of ``batches``.
-        expected: manifests of the tables to open, by name
-            (``expected_manifests``), which the tables must have; None opens all
-            tables that are there, as they are.
-        resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them when they
-            take at most half of the free memory ("auto").
+        store: the store, or the folder of a store that is not shared.
+        device: device of the features.
+        seed: seed of the shuffled order of ``batches``.
+        expected: manifests of the tables to open, by name (``expected_manifests``), which the tables must match; None
+            opens all tables in the store without a comparison.
+        resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them if they take
+            at most half of the free memory ("auto").
 
     Attributes:
         failed: (path, reason) of each video that could not be decoded.
-        tables: the tables on disk, by name; ``clips`` among them.
+        tables: the opened tables, by name, including ``clips``.
         resident: whether the tables are held on the device.
 
-    What is verified on opening: the checksums of manifests, done marks and the small arrays of ``clips``, and header
-    and size of the large arrays, whose content ``verify_tables`` looks at.
+    The constructor verifies the checksums of manifests, done marks and the small arrays of ``clips``, and the header
+    and size of the large arrays. ``verify_tables`` verifies the content of the large arrays.
 
     Raises:
-        UserError: when a table is missing, stale (the entry that differs is named), incomplete or damaged.
+        UserError: a table is missing, stale (the message names the entry that differs), incomplete or damaged.
     """
 
     def __init__(
@@ -140,11 +139,11 @@ class FeatureBank:
         self.multi_hot = side["multi_hot"].to(device, torch.float32)
         size = sum(table.num_bytes for name, table in self.tables.items() if name != CLIPS)
         self.resident = resident == "always" or (resident == "auto" and size <= RESIDENT_SHARE * free_memory(device))
-        # All of them now, so that the next bank sees what this one has left.
+        # Loaded now and not on demand, so that the next bank measures the memory that is left.
         self._rows = {name: self._open(table) for name, table in self.tables.items() if name != CLIPS}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How to open it, and not what is in it: the tables lie on disk already, and may be larger than memory."""
+        """Pickle the way to open the bank, not its content: the tables are on disk and may be larger than memory."""
         opened = partial(
             type(self),
             device=self.device,
@@ -155,7 +154,7 @@ class FeatureBank:
         return opened, (replace(self.store, folder=self.folder.absolute()),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureBank:
-        """Itself: nothing writes to a bank, and a copy of its tables would only take memory."""
+        """Return the bank itself: nothing writes to it, and a copy of its tables would only take memory."""
         return self
 
     def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
@@ -165,10 +164,10 @@ class FeatureBank:
         return MappedRows(shards, table.shard_videos, self.device)
 
     def table(self, name: str, *index: Tensor) -> Tensor:
-        """Rows of a named table as float32 on the device.
+        """Return rows of a table as float32 on the device.
 
         Args:
-            name: one of the tables that were opened.
+            name: name of an opened table.
             *index: int64 tensors for its first axes (video, frame, action), on the device, that broadcast together.
 
         Raises:
@@ -180,14 +179,14 @@ class FeatureBank:
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64 on CPU, rows of the videos that could be decoded."""
+        """(N,) int64 on CPU, the rows of the videos that could be decoded."""
         return self._videos
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> BankEpisodes:
-        """Features of the given rows (B,), the same in every epoch.
+        """Return the features of the given rows (B,), which are the same in every epoch.
 
         Raises:
-            UserError: if one of the videos could not be decoded when the bank was built.
+            UserError: one of the videos could not be decoded when the bank was built.
         """
         rows = videos.cpu()
         if not bool(self._valid[rows].all()):
@@ -199,23 +198,23 @@ class FeatureBank:
         return BankEpisodes(self, rows.to(self.device, non_blocking=True))
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[BankEpisodes]:
-        """All valid rows once, in index order or shuffled by (seed, epoch)."""
+        """Yield all valid rows once, in index order or shuffled by (seed, epoch)."""
         order = video_order(self.videos, seed=self.seed, epoch=epoch).to(self.device)
         for videos in order.split(batch_size):
             yield BankEpisodes(self, videos)
 
 
 def _read_whole(table: StoredTable, name: str) -> Tensor:
-    """A small array of a table, verified."""
+    """Read a small array of a table and verify its checksums."""
     for number, mark in table.marks.items():
         verify_checksum(table.file(number, name), mark)
     return torch.from_numpy(np.concatenate([table.array(number, name) for number in range(table.shards)]))
 
 
 def _failed(tables: Iterable[StoredTable]) -> tuple[list[tuple[str, str]], list[int]]:
-    """(path, reason) of the videos that gave a table no clip, each once, and their rows as far as they are told.
+    """Return (path, reason) of each video without a clip in some table, and the rows that the done marks list.
 
-    A table that was added later may lack videos that were there before.
+    A table that was added later may lack videos that could be decoded before.
     """
     marks = [mark for table in tables for mark in table.marks.values()]
     failed = {str(path): str(reason) for mark in reversed(marks) for path, reason in reversed(mark["failed"])}
@@ -224,7 +223,7 @@ def _failed(tables: Iterable[StoredTable]) -> tuple[list[tuple[str, str]], list[
 
 
 def _check_tables(folder: Path, tables: Mapping[str, StoredTable]) -> None:
-    """Make sure that the tables that every bank has are there, with axes that belong together."""
+    """Check that the tables that every bank needs are present and that their axes agree."""
     axes = {"global_map": 3, "global_vector": 1, "local": 2, "full": 1}
     for name in (CLIPS, *axes):
         if name not in tables:

@@ -1,4 +1,4 @@
-"""Filling tables: all that are missing, in one pass over the videos, shard by shard, resumable."""
+"""Construction of all missing tables in one pass over the videos, shard by shard, resumable."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def build_bank(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Build, or finish building, tables of a store; tables that are complete are left as they are.
+    """Build, or finish building, tables of a store; complete tables are left unchanged.
 
-    Whatever is missing is filled in one pass: each video is decoded once, and each encoder runs once on it. A video
-    that cannot be decoded is left out and named in the done marks; once mended, it comes in with ``overwrite``.
+    All missing tables are filled in one pass: each video is decoded once, and each encoder runs once on it. A video
+    that cannot be decoded is left out and listed in the done marks; once it is repaired, ``overwrite`` includes it.
 
     Args:
-        store: where the tables belong; the folder of a store that is not shared will do. Made when missing.
+        store: the store, or the folder of a store that is not shared; created if missing.
         recognizer: frozen f_G and f_L; moved to the device and put in evaluation mode.
         dataset: clips with the evaluation transforms, so that a video has one set of features.
-        device: where the encoders run.
-        workers: decoding processes.
-        shard_videos: videos in one shard, the unit of resuming; tables that are there keep theirs.
-        chunk_videos: videos encoded at once; bounds memory.
-        tables: what to build; ``clips`` is always built with it. A method adds its own to ``DEFAULT_TABLES``.
-        overwrite: discard these tables and build them anew.
-        progress: called with (videos done, videos in all).
+        device: device of the encoders.
+        workers: number of decoding processes.
+        shard_videos: number of videos in one shard, the unit of resuming; existing tables keep theirs.
+        chunk_videos: number of videos encoded at once; bounds memory.
+        tables: tables to build; ``clips`` is always built as well. A method adds its own to ``DEFAULT_TABLES``.
+        overwrite: discard these tables and rebuild them.
+        progress: called with (videos done, total videos).
 
     Raises:
-        UserError: when a table was built from something else (the entry that differs is named), when overwriting would
-            remove files that are no table's, or when features do not fit in float16.
-        OSError: the disk is full, say; shards that are finished stay.
+        UserError: a table was built from something else (the message names the entry that differs), overwriting would
+            remove files that belong to no table, or features do not fit in float16.
+        OSError: writing failed, for example because the disk is full; finished shards are kept.
     """
     store = TableStore(store) if isinstance(store, Path) else store
     recognizer.to(device).eval()
@@ -102,14 +102,14 @@ def build_bank(
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Videos that are encoded at once, and the tables that miss them."""
+    """Videos that are encoded at once, and the tables that lack them."""
 
     rows: range
     tables: Sequence[StoredTable]
 
 
 def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: int) -> list[StoredTable]:
-    """The tables, all of them with a manifest on disk."""
+    """Return the tables, after writing the manifests of those that do not exist."""
     found = store.find(expected)
     for table in found.values():
         if table.old_version is not None and len(table.marks) < table.shards:
@@ -120,7 +120,7 @@ def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: in
 
 
 def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int) -> list[_Chunk]:
-    """Chunks of all videos that some table misses; none reaches beyond the shard of a table."""
+    """Return chunks of all videos that some table lacks; no chunk crosses the end of a table's shard."""
     cuts = sorted({videos, *(start for table in tables for start in range(0, videos, table.shard_videos))})
     chunks = []
     for start, stop in pairwise(cuts):
@@ -132,7 +132,7 @@ def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int) -> list
 
 
 def _clips(batch: ClipBatch) -> dict[str, NDArray[Any]]:
-    """Rows of the arrays of ``clips``."""
+    """Return rows of the arrays of ``clips``."""
     return {
         "label": batch.labels.numpy(),
         "multi_hot": batch.multi_hot.numpy(),
@@ -142,7 +142,7 @@ def _clips(batch: ClipBatch) -> dict[str, NDArray[Any]]:
 
 
 def _features(spec: TableSpec, encoded: EncodedFrames) -> dict[str, NDArray[Any]]:
-    """Rows of a table of features.
+    """Return rows of a table of features.
 
     Raises:
         UserError: a feature is NaN or too large for float16.

@@ -1,4 +1,4 @@
-"""What the manifests of a recognizer's tables have to say."""
+"""Expected manifests of a recognizer's tables."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from adafocus_rl.models.recognizer import Recognizer
 def expected_manifests(
     recognizer: Recognizer, dataset: ClipDataset, *, tables: Iterable[TableSpec] = DEFAULT_TABLES
 ) -> dict[str, dict[str, Any]]:
-    """What tables of this recognizer on this dataset say of themselves, by name; any difference makes a table stale.
+    """Return the manifests of this recognizer's tables on this dataset, by name; any difference makes a table stale.
 
-    ``clips`` comes first. The videos' own bytes are not read: a video that is replaced under its name needs a rebuild
-    by hand.
+    ``clips`` comes first. The content of video files is not read: after replacing a file under the same name, rebuild
+    the tables.
 
     Raises:
-        UserError: the encoders look at the frames of a clip together.
-        ValueError: the dataset has training transforms, which give a video other features at every visit.
+        UserError: the encoders process the frames of a clip together.
+        ValueError: the dataset has training transforms, with which a video has other features at every visit.
     """
     if recognizer.clip_frames is not None:
         raise UserError(
@@ -39,7 +39,7 @@ def expected_manifests(
         "videos": len(dataset),
         "frames": dataset.num_frames,
         "index": dataset.index.hash(),
-        # What augments training clips is not among them.
+        # Options that only augment training clips are left out.
         "transforms": {"frame_size": dataset.config.frame_size, "short_side": dataset.config.short_side},
     }
     side = recognizer.grid.frame_size
@@ -53,7 +53,7 @@ def expected_manifests(
     with recognizer.freeze("glance", "focus"):
         frame = EncodedFrames(recognizer, torch.zeros(1, 1, 3, side, side))
         specs = tuple(tables)
-        # Once each: to hash an encoder's weights takes time.
+        # Each function is called once, because hashing an encoder's weights takes time.
         values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}
         for spec in specs:
             kinds[spec.name] = {"shape": list(spec.fill(frame).shape[1:]), "dtype": "float16"}

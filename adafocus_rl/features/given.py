@@ -1,4 +1,4 @@
-"""Clips that are in memory already, without labels: for predictions."""
+"""Clips that are already in memory, without labels, for predictions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 class GivenClips:
-    """A ``FeatureSource`` of tensors; encoded when asked.
+    """A ``FeatureSource`` of clips given as a tensor, encoded on demand.
 
     Args:
-        recognizer: f_G, f_L and the patch grid; put in eval mode, used without gradients on its own device.
-        clips: (B, T, 3, S, S), uint8 intensities or floating point that is normalised already; with
-            ``recognizer.clip_frames`` T_G + T_L frames, those that f_G looks at first.
+        recognizer: f_G, f_L and the patch grid; put in eval mode and used without gradients on its own device.
+        clips: (B, T, 3, S, S), uint8 intensities or normalised floating point; with ``recognizer.clip_frames``,
+            T_G + T_L frames, f_G's frames first.
 
     Raises:
-        UserError: clips of another shape.
+        UserError: the clips have another shape.
     """
 
     def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
@@ -46,7 +46,7 @@ class GivenClips:
         self.any_position = True
         self.failed: list[tuple[str, str]] = []
         with torch.no_grad():
-            # One frame tells all shapes, if each is a step by itself.
+            # If each frame is a step, one frame determines all shapes.
             clip = recognizer.prepare(torch.zeros(1, frames or 1, 3, side, side, device=self.device))
             maps, vectors = recognizer.glance_steps(clip)
         self.map_shape = (maps.shape[2], maps.shape[3], maps.shape[4])
@@ -59,12 +59,12 @@ class GivenClips:
         return torch.arange(len(self.clips))
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
-        """Encode these clips now; they are the same in every epoch, and all are labelled 0."""
+        """Encode these clips; they are the same in every epoch, and all have label 0."""
         clips = self.clips[videos.to(self.clips.device)]
         batch = ClipBatch.unlabelled(clips, self.num_classes, rows=videos)
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
-        """All clips once, in order, or shuffled by the epoch."""
+        """Yield all clips once, in order, or shuffled by the epoch."""
         for videos in video_order(self.videos, seed=0, epoch=epoch).split(batch_size):
             yield self.episodes(videos)

@@ -1,4 +1,4 @@
-"""Banks of versions 1 and 2, whose tables have one manifest and one done mark per shard in common; read only.
+"""Banks of versions 1 and 2, whose tables share one manifest and one done mark per shard; read-only.
 
 Layout::
 
@@ -43,14 +43,14 @@ _DEPENDS = {
     "full": _FOCUS,
     "thumbnail": _NORMALIZATION,
 }
-"""What these versions' tables depend on, of all that their manifests hold."""
+"""Entries of these versions' manifests on which each table depends."""
 
 
 def open_old_tables(folder: Path) -> dict[str, StoredTable]:
-    """The tables of a bank of version 1 or 2, by name; none where there is no such bank.
+    """Open the tables of a bank of version 1 or 2, by name; an empty dict if there is no such bank.
 
     Raises:
-        UserError: its manifest is damaged, or of a version that this release does not know.
+        UserError: the manifest is damaged, or has a version that this release does not know.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -69,7 +69,7 @@ def open_old_tables(folder: Path) -> dict[str, StoredTable]:
 
 
 def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
-    """The first entry that cannot be used, of those that reading a bank depends on."""
+    """Return the first unusable entry of those that reading a bank depends on, or None."""
     counts = ["videos", "frames", "classes", "grid", "frame_size", "patch_size", "shard_videos"]
     if wrong := wrong_count(manifest, counts):
         return wrong
@@ -77,16 +77,16 @@ def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
     if not isinstance(tables, dict):
         return "tables"
     for name, table in tables.items():
-        # The name becomes a file's.
         if not isinstance(table, dict) or not is_shape(table.get("shape")) or table.get("dtype") != "float16":
             return f"tables.{name}"
+        # The name becomes part of a file name.
         if not NAME.fullmatch(name):
             return f"tables.{name}"
     return None
 
 
 def _manifest_of(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a table's own manifest would say."""
+    """Return the manifest that a table would have in the current version."""
     depends = ("classes", "boxes") if name == CLIPS else _DEPENDS[name]
     return {
         "format": BANK_FORMAT,
@@ -99,7 +99,7 @@ def _manifest_of(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(transforms: Any) -> Any:
-    """The evaluation transforms among all; as they stand if they make no sense, which fits no dataset."""
+    """Return the evaluation transforms; invalid transforms are returned as they are, which matches no dataset."""
     try:
         config = TransformConfig(frame_size=transforms["frame_size"], resize_short=transforms["resize_short"])
         return {"frame_size": config.frame_size, "short_side": config.short_side}

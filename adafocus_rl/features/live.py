@@ -1,4 +1,4 @@
-"""Features computed when asked: augmentation, continuous actions, one video from disk."""
+"""Features computed on demand, as augmentation, continuous actions and single videos require."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LiveEpisodes(EpisodeFeatures):
     """A batch of clips with the frozen recognizer that encodes them.
 
     Args:
-        recognizer: frozen f_G, f_L; in eval mode, in any floating-point type.
+        recognizer: frozen f_G and f_L, in eval mode and any floating-point type.
         batch: clips (B, T, 3, S, S) and their labels, on any device.
-        device: where features are computed; the recognizer's.
+        device: the recognizer's device, on which features are computed.
     """
 
     def __init__(self, recognizer: Recognizer, batch: ClipBatch, *, device: torch.device) -> None:
@@ -33,7 +33,7 @@ class LiveEpisodes(EpisodeFeatures):
         self.multi_hot = batch.multi_hot
         self.true_boxes = recognizer.focus_frames(batch.true_boxes)
         if recognizer.clip_frames is not None:
-            # One patch for all frames: around the middle of where the object is seen.
+            # There is one patch for all frames; its true box is the mean of the frames' true boxes.
             self.true_boxes = self.true_boxes.nanmean(1, keepdim=True)
         clips = recognizer.prepare(batch.clips)
         self.clips = recognizer.focus_steps(clips)
@@ -43,8 +43,8 @@ class LiveEpisodes(EpisodeFeatures):
         self.global_vector = vectors.float()
 
     @property
-    def motion(self) -> Tensor:  # type: ignore[override]  # read only here
-        """(B, T, m, m), computed now."""
+    def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
+        """(B, T, m, m), computed on every access."""
         pictures = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_steps))
         return frame_differences(pictures)
 
@@ -54,16 +54,16 @@ class LiveEpisodes(EpisodeFeatures):
         return self.clips.flatten(0, 1)
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """Crop and encode the patches now."""
+        """Crop and encode the patches of grid actions."""
         return self.local_at_origin(step, self.recognizer.grid.action_origin(action))
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
-        """Crop and encode the patches now."""
+        """Crop and encode the patches at relative positions."""
         return self.local_at_origin(step, self.recognizer.grid.origin(position))
 
     @torch.no_grad()
     def local_at_origin(self, step: Tensor, origin: Tensor) -> Tensor:
-        """f_L features (B, M[, K], D_L) of patches at pixel origins (B, M[, K], 2) of the frames ``step`` (B, M)."""
+        """Return f_L's features (B, M[, K], D_L) of patches at origins (B, M[, K], 2) in the frames ``step`` (B, M)."""
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
         features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1)).float()
         return features.view(*origin.shape[:-1], -1)
@@ -72,7 +72,7 @@ class LiveEpisodes(EpisodeFeatures):
     def kept_local_at(self, step: Tensor, patch: Tensor, keep: Tensor) -> Tensor:
         """Crop and encode the kept patches only; f_L is not called if there are none.
 
-        How many they are has to be known on the host: this waits for the device.
+        The host needs the number of kept patches, so this synchronises with the device.
         """
         local = torch.zeros(*step.shape, self.recognizer.focus.vector_dim, device=step.device)
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
@@ -85,12 +85,12 @@ class LiveEpisodes(EpisodeFeatures):
 
     @torch.no_grad()
     def full(self) -> Tensor:
-        """Encode the whole frames now."""
+        """Encode the whole frames."""
         return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
 
     @torch.no_grad()
     def table(self, table: TableSpec) -> Tensor:
-        """Fills the table's rows now."""
+        """Compute the table's rows."""
         rows: Tensor = table.fill(EncodedFrames(self.recognizer, self.clips)).float()
         return rows.view(len(self), self.num_steps, *rows.shape[1:])
 
@@ -99,10 +99,10 @@ class LiveFeatures:
     """A ``FeatureSource`` that decodes and encodes on demand.
 
     Args:
-        recognizer: f_G, f_L and the patch grid; moved to the device and put in eval mode, used without gradients.
-        dataset: clips; its seed orders them, its random transforms (if it has any) follow the epoch.
-        device: where the encoders run.
-        workers: decoding processes of ``batches``.
+        recognizer: f_G, f_L and the patch grid; moved to the device, put in eval mode and used without gradients.
+        dataset: clips; its seed determines their order, and its random transforms (if any) depend on the epoch.
+        device: device of the encoders.
+        workers: number of decoding processes of ``batches``.
 
     Attributes:
         failed: (path, reason) of each video found undecodable so far.
@@ -121,7 +121,7 @@ class LiveFeatures:
         self.failed: list[tuple[str, str]] = []
         side = recognizer.grid.frame_size
         with torch.no_grad():
-            # One frame tells all shapes, if each is a step by itself.
+            # If each frame is a step, one frame determines all shapes.
             shortest = 1 if recognizer.clip_frames is None else sum(recognizer.clip_frames)
             clip = recognizer.prepare(torch.zeros(1, shortest, 3, side, side, device=device))
             maps, vectors = recognizer.glance_steps(clip)
@@ -135,19 +135,19 @@ class LiveFeatures:
         self._loader_batch_size = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loader of ``batches``, whose processes belong to this process; a copy makes its own."""
+        """Return the state without the loader, whose workers belong to this process; a copy creates its own."""
         return {**vars(self), "_loader": (), "_loader_batch_size": 0}
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64 on CPU, all rows but those found undecodable so far."""
+        """(N,) int64 on CPU, all rows except those found undecodable so far."""
         return self._videos
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> LiveEpisodes:
-        """Decode and encode these videos now, in this process; not during a pass of ``batches``.
+        """Decode and encode these videos in this process; must not be called during a pass of ``batches``.
 
         Raises:
-            UserError: if one of them cannot be decoded (named, with the reason).
+            UserError: one of them cannot be decoded; the message names it, with the reason.
         """
         self.dataset.set_epoch(epoch)
         (batch,) = make_loader(self.dataset, batches=[videos.tolist()])
@@ -158,10 +158,10 @@ class LiveFeatures:
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
-        """Clip come from worker processes; a video that cannot be decoded is left out and noted in ``failed``."""
+        """Yield clips decoded by worker processes; an undecodable video is left out and added to ``failed``."""
         self.dataset.set_epoch(epoch or 0)
         if self._loader_batch_size != batch_size:
-            # One loader at a time, or the worker processes of all would live on side by side.
+            # Only one loader is kept, because the worker processes of each one stay alive.
             self._loader = make_loader(
                 self.dataset,
                 batch_size=batch_size,
@@ -170,7 +170,7 @@ class LiveFeatures:
                 pin=self.device.type == "cuda",
             )
             self._loader_batch_size = batch_size
-        # In place: the loader, whose workers outlive a pass, reads this list at the start of the next.
+        # Changed in place: the loader outlives a pass and reads this list at the start of the next.
         self._order[:] = video_order(self._videos, seed=self.dataset.seed, epoch=epoch).tolist()
         for batch in self._loader:
             self._note(batch)

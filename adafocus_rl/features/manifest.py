@@ -1,16 +1,16 @@
-"""The manifest of a table: what it holds and everything that its content depends on, and nothing else.
+"""The manifest of a table: its content and everything that the content depends on, and nothing else.
 
 Example of a table ``full``::
 
-    format, format_version      which files these are
+    format, format_version      kind and version of the files
     table                       "full"
     videos, frames              the first two axes
     shape, dtype                the other axes, and the type
-    shard_videos                videos in one shard; the only entry that the content does not depend on
+    shard_videos                videos in one shard; the only entry on which the content does not depend
     index, transforms           of the frames: hash of the list of videos, and the evaluation transforms
-    mean, std, focus_encoder, focus_weights     what the table declares
+    mean, std, focus_encoder, focus_weights     the table's declared dependencies
 
-``clips`` has ``classes`` and ``boxes`` (a hash of the file of boxes) in place of ``shape`` and ``dtype``.
+``clips`` has ``classes`` and ``boxes`` (a hash of the file of boxes) instead of ``shape`` and ``dtype``.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ BANK_VERSION = 3
 MANIFEST = "manifest.json"
 
 NOT_CONTENT = ("format_version", "shard_videos")
-"""Entries that may differ: how the rows are stored, and not what they are."""
+"""Entries that may differ, because they describe how rows are stored, not what they are."""
 
 SIDE_ARRAYS = ("label", "multi_hot", "boxes", "valid")
-"""What ``clips`` holds."""
+"""Arrays of ``clips``."""
 
 Manifest = Mapping[str, Any]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a table.
+    """Read the manifest of a table.
 
     Raises:
-        UserError: the manifest cannot be read or is damaged, or is of a version that this release does not know.
+        UserError: the manifest cannot be read, is damaged, or has a version that this release does not know.
     """
     path = folder / MANIFEST
     manifest, _ = read_sealed_manifest(path, newest=BANK_VERSION, oldest=BANK_VERSION)
@@ -54,10 +54,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_sealed_manifest(path: Path, *, oldest: int, newest: int) -> tuple[dict[str, Any], bool]:
-    """A manifest of these versions, and whether it carries a checksum; its entries are not looked at.
+    """Read a manifest of these versions without checking its entries; also return whether it has a checksum.
 
     Raises:
-        UserError: as ``read_manifest``.
+        UserError: as for ``read_manifest``.
     """
     try:
         manifest, intact = read_sealed(path, "manifest")
@@ -77,7 +77,7 @@ def read_sealed_manifest(path: Path, *, oldest: int, newest: int) -> tuple[dict[
 
 
 def no_manifest(path: Path, reason: str) -> UserError:
-    """The error of a file that is not a manifest."""
+    """Return the error for a file that is not a manifest."""
     return UserError(
         f"{path} is not a feature bank's manifest ({reason}); delete {path.parent} and build the bank again with "
         "`adafocus features build RUN`"
@@ -85,7 +85,7 @@ def no_manifest(path: Path, reason: str) -> UserError:
 
 
 def _wrong_entry(manifest: Manifest) -> str | None:
-    """The first entry that cannot be used, of those that reading a table depends on."""
+    """Return the first unusable entry of those that reading a table depends on, or None."""
     name = manifest.get("table")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         return "table"
@@ -99,22 +99,22 @@ def _wrong_entry(manifest: Manifest) -> str | None:
 
 
 def wrong_count(manifest: Manifest, names: list[str]) -> str | None:
-    """The first of these entries that is not a number of things, of which there is at least one."""
+    """Return the first of these entries that is not a positive count, or None."""
     return next((name for name in names if not is_count(manifest.get(name)) or manifest[name] == 0), None)
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value of unknown origin is a number of things."""
+    """Return whether an untrusted value is a count."""
     return type(value) is int and 0 <= value < 1 << 48
 
 
 def is_shape(value: Any) -> bool:
-    """Whether a value of unknown origin is the shape of an array."""
+    """Return whether an untrusted value is the shape of an array."""
     return isinstance(value, list) and len(value) < 16 and all(map(is_count, value))
 
 
 def differences(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]]:
-    """Dotted names of the entries that differ, each with a text that tells both values, sorted by name."""
+    """Yield the dotted names of the entries that differ, sorted, each with a text that contains both values."""
     then, now = _leaves(found), _leaves(json.loads(json.dumps(expected)))
     for field in sorted({*then, *now} - {*NOT_CONTENT}):
         if then.get(field) != now.get(field):
@@ -122,7 +122,7 @@ def differences(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]
 
 
 def _leaves(values: Manifest, prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted name, so that a message can tell the very option that differs."""
+    """Return nested values by dotted name, so that a message can name the exact option that differs."""
     leaves: dict[str, Any] = {}
     for name, value in values.items():
         nested = _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
@@ -131,34 +131,34 @@ def _leaves(values: Manifest, prefix: str = "") -> dict[str, Any]:
 
 
 def short(value: Any) -> str:
-    """A value for a message."""
+    """Format a value for a message."""
     text = json.dumps(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 def identity(manifest: Manifest) -> str:
-    """Hash of what the content of a table depends on; two tables of one identity hold the same features."""
+    """Return a hash of the content's dependencies; two tables with the same identity hold the same features."""
     return digest({name: value for name, value in manifest.items() if name != "shard_videos"})
 
 
 def digest(manifest: Manifest) -> str:
-    """Hash of a whole manifest, which the done marks of its shards carry."""
+    """Return a hash of a whole manifest, which the done marks of its shards contain."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def shard_count(manifest: Manifest) -> int:
-    """Number of shards of a complete table."""
+    """Return the number of shards of a complete table."""
     return -(-int(manifest["videos"]) // int(manifest["shard_videos"]))
 
 
 def videos_in_shard(manifest: Manifest, number: int) -> int:
-    """How many videos shard ``number`` holds; the last one may have fewer than the others."""
+    """Return the number of videos in shard ``number``; the last one may have fewer than the others."""
     size = int(manifest["shard_videos"])
     return min(size, int(manifest["videos"]) - number * size)
 
 
 def arrays_of(manifest: Manifest, videos: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Type and shape of every array of a shard of some videos, by name."""
+    """Return the type and shape of every array of a shard with this number of videos, by name."""
     frames = int(manifest["frames"])
     if manifest["table"] != CLIPS:
         return {manifest["table"]: (np.dtype(manifest["dtype"]), (videos, frames, *manifest["shape"]))}

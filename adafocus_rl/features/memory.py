@@ -1,4 +1,4 @@
-"""How much memory there is to spare, which decides whether a bank is held whole."""
+"""Free memory of a device, which decides whether a bank is held in memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be taken on a device; 0 where the platform does not tell.
+    """Return the number of free bytes on a device; 0 if the platform does not report it.
 
-    On CPU, file caches count as free, and a container's own limit holds where it is the tighter one: beyond it the
-    process is killed, whatever the machine still has.
+    On CPU, file caches count as free, and a container's own limit applies if it is lower, because a process that
+    exceeds it is killed however much memory the machine has.
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -33,6 +33,6 @@ def free_memory(device: torch.device) -> int:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Lines of ``name value`` or ``name: value kB``."""
+    """Parse lines of ``name value`` or ``name: value kB``."""
     rows = (line.split() for line in path.read_text().splitlines())
     return {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

@@ -1,4 +1,4 @@
-"""What moved between a clip's frames: differences of small grey pictures, cheap enough to have for every frame."""
+"""Motion between a clip's frames: differences of small grey pictures, cheap enough to compute for every frame."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ THUMBNAIL = 32
 
 
 def thumbnails(frames: Tensor) -> Tensor:
-    """Small grey pictures (N, m, m) of prepared frames (N, 3, S, S): means over the channels and over areas."""
+    """Return small grey pictures (N, m, m) of prepared frames (N, 3, S, S): means over the channels and over areas."""
     return F.adaptive_avg_pool2d(frames.mean(1, keepdim=True), THUMBNAIL)[:, 0]
 
 
 def frame_differences(pictures: Tensor) -> Tensor:
-    """Absolute differences (B, T, m, m) between each picture (B, T, m, m) and the one before; zeros in the first frame.
+    """Return absolute differences (B, T, m, m) between each picture and the previous one; zeros in the first frame.
 
-    Of the clip's sampled frames, since no others are decoded: only what was seen by frame t is known at frame t.
+    The differences are between the clip's sampled frames, since no others are decoded, and use no frame after t.
     """
     difference = pictures.diff(dim=1).abs()
     return torch.cat((torch.zeros_like(pictures[:, :1]), difference), dim=1)
 
 
 def patch_means(values: Tensor, grid: PatchGrid) -> Tensor:
-    """Means of pictures (…, m, m) over the patch at every grid position, (…, A).
+    """Return the means of pictures (…, m, m) over the patch at every grid position, (…, A).
 
-    A cell that a patch covers in part counts by the covered share.
+    A cell that a patch covers in part is weighted by the covered share.
     """
     side = values.shape[-1]
     scale = side / grid.frame_size

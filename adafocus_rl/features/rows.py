@@ -1,4 +1,4 @@
-"""Rows of a table: held on a device, or read from memory-mapped shards when asked for."""
+"""Rows of a table, held on a device or read on demand from memory-mapped shards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ResidentRows:
             part.copy_(torch.from_numpy(shard))
 
     def gather(self, *index: Tensor) -> Tensor:
-        """Rows as float32; int64 tensors for the first axes, on the device, that broadcast together."""
+        """Return rows as float32, given int64 indices of the first axes, on the device, that broadcast together."""
         return self.values[index].float()
 
 
 class MappedRows:
-    """A table (N, …) that stays in memory-mapped shards; only the rows asked for are read and moved."""
+    """A table (N, …) in memory-mapped shards; only the requested rows are read and moved to the device."""
 
     def __init__(self, shards: Sequence[NDArray[np.float16]], shard_videos: int, device: torch.device) -> None:
         self.shards = shards
@@ -33,7 +33,7 @@ class MappedRows:
         self.device = device
 
     def gather(self, *index: Tensor) -> Tensor:
-        """As ``ResidentRows.gather``."""
+        """Return rows like ``ResidentRows.gather``."""
         videos, *others = (part.cpu().numpy() for part in torch.broadcast_tensors(*index))
         number, row = np.divmod(videos, self.shard_videos)
         values = np.empty((*row.shape, *self.shards[0].shape[len(index) :]), dtype=np.float16)

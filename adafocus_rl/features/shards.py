@@ -1,18 +1,18 @@
-"""A table on disk: its manifest, and shards that appear all at once when they are complete.
+"""A table on disk: its manifest, and shards, each of which appears only when it is complete.
 
 Layout of a table's folder::
 
-    manifest.json                what the table holds and depends on
+    manifest.json                the table's content and dependencies
     shard_00000/<table>.npy      float16 (videos of the shard, T, …)
-    shard_00000/done.json        the done mark: the manifest's hash, the files' sizes and checksums, and the videos that
-                                 gave no clip
+    shard_00000/done.json        the done mark: the manifest's hash, the files' sizes and checksums, and the videos
+                                 without a clip
 
 The table ``clips`` has ``label.npy`` (int64), ``multi_hot.npy`` (uint8), ``boxes.npy`` (float32) and ``valid.npy``
 (bool) in each shard.
 
-A shard is written under a temporary name and renamed, so a folder ``shard_…`` with its done mark is whole. The mark
-names the manifest that the shard was built from, so a shard that outlives its manifest is not taken for another's.
-Manifest and marks carry checksums of themselves.
+A shard is written under a temporary name and renamed, so a folder ``shard_…`` with its done mark is complete. The mark
+identifies the manifest from which the shard was built, so a shard is never attributed to another manifest. Manifest and
+marks contain their own checksums.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from adafocus_rl.features.manifest import Manifest, arrays_of, digest, is_count,
 from adafocus_rl.files import naming, sync_folder
 
 PART = ".part_"
-"""How the names of unfinished shards begin."""
+"""Beginning of the names of unfinished shards."""
 
 Mark = Mapping[str, Any]
 
@@ -45,10 +45,10 @@ class StoredTable:
     """A table on disk.
 
     Attributes:
-        folder: where its shards lie.
-        manifest: what it holds, as this version says it.
-        marks: the done marks of the shards that are finished, by number.
-        old_version: of the files, if this release reads them but does not add to them.
+        folder: folder of its shards.
+        manifest: its manifest, in the format of this version.
+        marks: the done marks of the finished shards, by number.
+        old_version: format version of the files if this release reads it but does not write it; otherwise None.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class StoredTable:
 
     @property
     def shard_videos(self) -> int:
-        """Videos in one shard."""
+        """Number of videos in one shard."""
         return int(self.manifest["shard_videos"])
 
     @property
@@ -79,18 +79,18 @@ class StoredTable:
 
     @property
     def array_names(self) -> tuple[str, ...]:
-        """Names of the arrays in each shard: the table's own, or several of ``clips``."""
+        """Names of the arrays in each shard: the table's own name, or several for ``clips``."""
         return tuple(arrays_of(self.manifest, 0))
 
     def file(self, number: int, name: str) -> Path:
-        """Where an array of a shard lies."""
+        """Return the path of an array of a shard."""
         return shard_folder(self.folder, number) / f"{name}.npy"
 
     def array(self, number: int, name: str | None = None) -> NDArray[Any]:
-        """An array of a shard, memory-mapped; without a name the only one.
+        """Open an array of a shard as a memory map; None names the only one.
 
         Raises:
-            UserError: its header or its size is not what the manifest says.
+            UserError: its header or its size does not match the manifest.
         """
         name = self.name if name is None else name
         dtype, shape = arrays_of(self.manifest, videos_in_shard(self.manifest, number))[name]
@@ -98,30 +98,30 @@ class StoredTable:
 
 
 def open_shards(folder: Path, manifest: Manifest) -> StoredTable:
-    """The table of a manifest with the shards that are finished."""
+    """Open the table of a manifest with its finished shards."""
     wanted = {f"{name}.npy" for name in arrays_of(manifest, 0)}
     return StoredTable(folder, manifest, finished_shards(folder, manifest, wanted))
 
 
 def shard_folder(folder: Path, number: int) -> Path:
-    """Where shard ``number`` lies."""
+    """Return the folder of shard ``number``."""
     return folder / f"shard_{number:05d}"
 
 
 def finished_shards(
     folder: Path, manifest: Manifest, wanted: set[str], *, with_checksums: bool = True
 ) -> dict[int, Mark]:
-    """Done marks of the shards that belong to a manifest and whose files have the sizes they were written with.
+    """Return the done marks of the shards that belong to a manifest and whose files have the recorded sizes.
 
     Args:
-        folder: where they lie.
-        manifest: as it stands on the disk.
+        folder: folder of the shards.
+        manifest: the manifest as stored on the disk.
         wanted: names of the files in each shard.
-        with_checksums: whether marks without them are refused.
+        with_checksums: whether marks without checksums are rejected.
     """
     built_from, count, videos = digest(manifest), shard_count(manifest), int(manifest["videos"])
     finished = {}
-    # What is there, and not what may be: a manifest can claim any number of videos.
+    # Iterates over the files and not over the expected numbers: a manifest can claim any number of videos.
     for path in sorted(folder.glob("shard_*")):
         number = re.fullmatch(r"shard_(\d{5,12})", path.name)
         if number is None or int(number[1]) >= count or path != shard_folder(folder, int(number[1])):
@@ -133,7 +133,7 @@ def finished_shards(
 
 
 def _read_mark(path: Path, wanted: set[str], videos: int, *, with_checksums: bool) -> Mark | None:
-    """A shard's done mark; None where it is missing or damaged, or the files are not of the sizes that it names."""
+    """Return a shard's done mark; None if it is missing or damaged, or the files do not have the recorded sizes."""
     try:
         mark, intact = read_sealed(path / "done.json", "done mark")
         sizes, failed, sums = mark["bytes"], mark["failed"], mark.get("checksums", {})
@@ -151,14 +151,14 @@ def _read_mark(path: Path, wanted: set[str], videos: int, *, with_checksums: boo
 
 
 class ShardWriter:
-    """Writes one shard's rows as they come; ``finish`` makes it visible.
+    """Writes the rows of one shard; ``finish`` makes the shard visible.
 
-    Several processes may write the same shard at once if their owners differ: the first one that finishes is kept.
+    Several processes may write the same shard at once if their owners differ; the first that finishes is kept.
 
     Args:
         table: the table.
         number: the shard's number.
-        owner: who writes; what a killed process of the same owner left is overwritten.
+        owner: name of the writing process; files that a killed process of the same owner left are overwritten.
     """
 
     def __init__(self, table: StoredTable, number: int, *, owner: str = "") -> None:
@@ -181,24 +181,24 @@ class ShardWriter:
             raise
 
     def add(self, rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write rows of each array; rows of the index come in ascending order.
+        """Write rows of each array, given their index rows in ascending order.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: writing failed, for example because the disk is full.
         """
         for name, values in arrays.items():
             self._arrays[name].put(rows - self.rows.start, values)
 
     def leave_out(self, rows: list[int], failed: list[tuple[str, str]]) -> None:
-        """Take down the videos, by row and by (path, reason), that gave no clip."""
+        """Record the videos without a clip, by row and by (path, reason)."""
         self._without.extend(rows)
         self._failed.extend(failed)
 
     def finish(self) -> None:
-        """Flushes, writes the done mark and renames the shard to its final name.
+        """Flush the arrays, write the done mark and rename the shard to its final name.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: writing failed, for example because the disk is full.
         """
         for array in self._arrays.values():
             array.finish()
@@ -216,7 +216,7 @@ class ShardWriter:
             try:
                 os.replace(self._part, final)
             except OSError:
-                # There is one already: finished by another process, or what could not be used.
+                # The folder exists: another process has finished the shard, or the shard was unusable.
                 if self.number in open_shards(self.table.folder, self.table.manifest).marks:
                     shutil.rmtree(self._part, ignore_errors=True)
                     return
@@ -225,7 +225,7 @@ class ShardWriter:
         sync_folder(self.table.folder)
 
     def abandon(self) -> None:
-        """Give back what an unfinished shard takes of the disk, which may be full."""
+        """Remove an unfinished shard from the disk, which may be full."""
         for array in self._arrays.values():
             array.close()
         shutil.rmtree(self._part, ignore_errors=True)

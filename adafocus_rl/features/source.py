@@ -1,4 +1,4 @@
-"""What the decision problem sees of videos: frozen features of a batch of episodes."""
+"""Interface of frozen features: a batch of episodes, and a source of such batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adafocus_rl.seeding import derive_seed
 class EpisodeFeatures(ABC):
     """Frozen features of B videos of T steps each, float32 on one device.
 
-    A step is a frame, unless the encoders look at a whole clip together; then the clip is one step
+    A step is a frame, unless the encoders process the whole clip together; then the clip is one step
     (``clip_frames``).
 
     Attributes:
@@ -28,8 +28,8 @@ class EpisodeFeatures(ABC):
         true_boxes: (B, T, 4) float32 (top, left, height, width) in frame pixels; NaN where unknown or absent.
         global_map: (B, T, C, h, w), e^G before pooling.
         global_vector: (B, T, D_G), e^G pooled.
-        motion: (B, T, m, m) absolute difference to the frame before, zeros in the first
-            (``frame_differences``); None of sources that have no pictures.
+        motion: (B, T, m, m) absolute difference to the previous frame, zeros in the first (``frame_differences``); None
+            if the source has no pictures.
     """
 
     videos: Tensor
@@ -50,7 +50,7 @@ class EpisodeFeatures(ABC):
 
     @abstractmethod
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """f_L features of patches, each at its own time step.
+        """Return f_L's features of patches, each in its own frame.
 
         Args:
             step: (B, M) int64, the frame of each patch.
@@ -61,12 +61,12 @@ class EpisodeFeatures(ABC):
         """
 
     def local(self, action: Tensor) -> Tensor:
-        """f_L features of patches in every frame: (B, T, D_L) of actions (B, T), (B, T, K, D_L) of (B, T, K)."""
+        """Return f_L's features (B, T[, K], D_L) of patches in every frame for actions (B, T[, K])."""
         steps = torch.arange(self.num_steps, device=action.device).expand(len(self), -1)
         return self.local_at(steps, action)
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
-        """f_L features of patches anywhere, each at its own time step; only of sources with ``any_position``.
+        """Return f_L's features of patches anywhere, each in its own frame; only for sources with ``any_position``.
 
         Args:
             step: (B, M) int64, the frame of each patch.
@@ -84,7 +84,7 @@ class EpisodeFeatures(ABC):
         )
 
     def kept_local_at(self, step: Tensor, patch: Tensor, keep: Tensor) -> Tensor:
-        """f_L features of the patches to keep, and zeros for the others, on which no compute is spent.
+        """Return f_L's features of the patches to keep, and zeros for the others, on which f_L is not run.
 
         Args:
             step: (B, M) int64, the frame of each patch.
@@ -99,13 +99,13 @@ class EpisodeFeatures(ABC):
 
     @abstractmethod
     def full(self) -> Tensor:
-        """f_L features of the whole frames, (B, T, D_L) float32."""
+        """Return f_L's features of the whole frames, (B, T, D_L) float32."""
 
     def table(self, table: TableSpec) -> Tensor:
         """Return a declared table's rows of every frame, (B, T, …) float32.
 
         Args:
-            table: one that the source has been opened with, where it reads tables.
+            table: the table; a source that reads tables must have been opened with it.
 
         Raises:
             UserError: these features have no such table.
@@ -113,10 +113,10 @@ class EpisodeFeatures(ABC):
         raise UserError(f"{type(self).__name__} has no table {table.name!r}; use a feature bank or live features")
 
     def clone(self) -> EpisodeFeatures:
-        """The same episodes in memory of their own.
+        """Return a copy of the episodes with its own tensors.
 
-        For this and ``overwrite`` every attribute that is a tensor has a row per video; what is no tensor, nor
-        episodes itself, is shared.
+        This method and ``overwrite`` require that every tensor attribute has one row per video. Attributes that are
+        neither tensors nor episodes are shared.
         """
         other = object.__new__(type(self))
         own = (Tensor, EpisodeFeatures)
@@ -124,11 +124,11 @@ class EpisodeFeatures(ABC):
         return other
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
-        """Put the videos of ``other``, of the same source, in the place of some of these, in place.
+        """Replace some of these videos by those of ``other``, in place.
 
         Args:
-            rows: (R,) int64, which of these B; on the device.
-            other: R videos.
+            rows: (R,) int64 on the device, the rows of the videos to replace, in [0, B).
+            other: R videos of the same source.
         """
         for name, value in vars(self).items():
             if isinstance(value, EpisodeFeatures):
@@ -141,8 +141,8 @@ class EpisodeFeatures(ABC):
 class FeatureSource(Protocol):
     """Frozen features of a set of videos.
 
-    ``LiveFeatures`` runs the encoders, ``FeatureBank`` reads tables. On the same weights, clips and seed
-    they give the same batches in the same order, to the tolerance of fp16.
+    ``LiveFeatures`` runs the encoders, and ``FeatureBank`` reads tables. With the same weights, clips and seed, they
+    yield the same batches in the same order, within the precision of fp16.
     """
 
     grid: PatchGrid
@@ -155,30 +155,30 @@ class FeatureSource(Protocol):
     has_boxes: bool
     """Whether any frame of any video has a true box."""
     any_position: bool
-    """Whether f_L's features can be had at any position, and not on the grid alone."""
+    """Whether f_L's features are available at any position, and not only on the grid."""
     failed: list[tuple[str, str]]
     """(path, reason) of each video found undecodable so far."""
 
     @property
     def videos(self) -> Tensor:
-        """(N,) int64 on CPU, the index rows that can be used: those known to be undecodable are left out."""
+        """(N,) int64 on CPU, the usable index rows; those known to be undecodable are left out."""
         ...
 
     def episodes(self, videos: Tensor, *, epoch: int = 0) -> EpisodeFeatures:
-        """Features of the given index rows (B,); ``epoch`` picks the augmentation, where a source has any.
+        """Return the features of the given index rows (B,); ``epoch`` selects the augmentation, if the source has any.
 
         Raises:
-            UserError: if one of the videos cannot be decoded.
+            UserError: one of the videos cannot be decoded.
         """
         ...
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[EpisodeFeatures]:
-        """All usable videos once, in index order, or shuffled by the source's seed and the epoch when one is given."""
+        """Yield all usable videos once, in index order, or shuffled by the source's seed and the epoch if given."""
         ...
 
 
 def video_order(videos: Tensor, *, seed: int, epoch: int | None) -> Tensor:
-    """The rows in index order (epoch None) or in the order that belongs to this seed and epoch; (N,) int64 on CPU."""
+    """Return the rows in index order (epoch None) or in the order of this seed and epoch; (N,) int64 on CPU."""
     if epoch is None:
         return videos
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))

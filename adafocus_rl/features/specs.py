@@ -1,4 +1,4 @@
-"""The tables of a bank: what each one holds, what it depends on, and how it is filled."""
+"""Specifications of the tables of a bank: content, dependencies, and computation."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from adafocus_rl.features.motion import thumbnails
 from adafocus_rl.models.recognizer import Recognizer
 
 MAX_PATCH_PIXELS = 1 << 22
-"""Pixels of the patches that f_L sees at once (256 patches of 128²); bounds memory, whatever the grid."""
+"""Largest number of pixels in one batch of patches for f_L (256 patches of 128²); bounds memory for any grid."""
 
 CLIPS = "clips"
-"""What a store holds beside its tables, once: labels, boxes, and which videos could be decoded."""
+"""Name of the table that every bank has: labels, boxes, and which videos could be decoded."""
 
 NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 """Names of tables, which become names of folders and files."""
 
 
 class EncodedFrames:
-    """Frames of a few clips, and what the encoders make of them.
+    """Frames of a few clips, and their features.
 
-    Everything is computed when it is first asked for and then kept, so an encoder runs once for all tables that are
-    filled together, and not at all for tables that do not need it.
+    Each value is computed at its first use and cached, so an encoder runs once for all tables that are filled together,
+    and not at all if no table needs it.
 
     Args:
         recognizer: frozen f_G and f_L.
@@ -70,16 +70,16 @@ class EncodedFrames:
 
 
 Dependency = Callable[[Recognizer], Mapping[str, Any]]
-"""Names and plain values that features depend on. When one of them changes, the features are stale."""
+"""Function that returns the names and plain values on which features depend; if one changes, they are stale."""
 
 
 def normalization(recognizer: Recognizer) -> dict[str, Any]:
-    """Mean and standard deviation with which frames are prepared."""
+    """Return the mean and standard deviation with which frames are normalised."""
     return {"mean": list(recognizer.config.mean), "std": list(recognizer.config.std)}
 
 
 def glance_encoder(recognizer: Recognizer) -> dict[str, Any]:
-    """f_G: its name, its weights, and the size of the frames that it sees."""
+    """Return f_G's name, the hash of its weights, and its input size."""
     return {
         "glance_encoder": recognizer.config.glance.name,
         "glance_size": recognizer.config.glance_size,
@@ -88,25 +88,25 @@ def glance_encoder(recognizer: Recognizer) -> dict[str, Any]:
 
 
 def focus_encoder(recognizer: Recognizer) -> dict[str, Any]:
-    """f_L: its name and its weights."""
+    """Return f_L's name and the hash of its weights."""
     return {"focus_encoder": recognizer.config.focus.name, "focus_weights": tensors_hash(recognizer.focus)}
 
 
 def patch_grid(recognizer: Recognizer) -> dict[str, Any]:
-    """Where patches are cut and how large they are."""
+    """Return the positions and the size of patches."""
     grid = recognizer.grid
     return {"grid": grid.grid, "frame_size": grid.frame_size, "patch_size": grid.patch_size}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """Declares a table of features, one row for each frame.
+    """Declares a table of features, with one row for each frame.
 
-    Every table depends on the frames themselves: the list of videos, the number of frames and the evaluation
-    transforms. All else that it depends on is declared here.
+    Every table depends on the frames: the list of videos, the number of frames and the evaluation transforms. All other
+    dependencies are declared here.
 
     Raises:
-        ValueError: the name cannot be that of a folder, or is taken.
+        ValueError: the name is not valid for a folder, or is reserved.
     """
 
     name: str
@@ -116,7 +116,7 @@ class TableSpec:
     """Computes the rows (N, …) of N frames. They are stored as float16."""
 
     depends: tuple[Dependency, ...] = ()
-    """What the rows depend on besides the frames. A table of another encoder adds a function that gives the hash of
+    """Dependencies of the rows besides the frames. A table of another encoder adds a function that returns the hash of
     that encoder's weights."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where tables lie: a folder of one run's own, or one that several runs share."""
+"""Stores of tables: the folder of one run, or one that several runs share."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ BUILD = "`adafocus features build RUN`"
 
 @dataclass(frozen=True)
 class TableStore:
-    """A folder of tables, each in a folder of its own.
+    """A folder that contains one folder per table.
 
-    A store of one set of clips names its folders after the tables; a table that depends on something else than is
-    wanted is stale. In a shared store the names carry the identity of the tables, too (``local-3f9c…``), so tables of
-    many lists and encoders lie side by side, no table is ever stale, and equal ones are built once.
+    A store of one set of clips names its folders after the tables; a table that was built from something else than
+    expected is stale. In a shared store, the names also contain the identity of the table (``local-3f9c…``), so tables
+    of many lists and encoders coexist, no table is ever stale, and equal tables are built once.
 
     Attributes:
-        folder: where the tables lie.
-        shared: whether the names carry identities.
-        owner: who builds, so that several can do so at the same time in a shared store.
+        folder: the folder of the store.
+        shared: whether the names contain identities.
+        owner: name of the building process, so that several can build at the same time in a shared store.
     """
 
     folder: Path
@@ -44,11 +44,11 @@ class TableStore:
     owner: str = ""
 
     def path(self, manifest: Manifest) -> Path:
-        """The folder of a table with this manifest."""
+        """Return the folder of a table with this manifest."""
         return self.folder / (f"{manifest['table']}-{identity(manifest)}" if self.shared else str(manifest["table"]))
 
     def tables(self) -> dict[str, StoredTable]:
-        """All tables that are there, finished or not; not of a shared store, where a name has many.
+        """Return all tables, finished or not; not for a shared store, where one name can have many tables.
 
         Raises:
             UserError: a manifest is damaged.
@@ -65,13 +65,13 @@ class TableStore:
         return found
 
     def find(self, expected: Mapping[str, Manifest]) -> dict[str, StoredTable]:
-        """The tables of these that are there, finished or not.
+        """Return those of the expected tables that exist, finished or not.
 
         Args:
             expected: manifests by name (``expected_manifests``).
 
         Raises:
-            UserError: one is stale (the entry that differs is named) or damaged.
+            UserError: a table is stale (the message names the entry that differs) or damaged.
         """
         found = {}
         old = {} if self.shared else open_old_tables(self.folder)
@@ -96,13 +96,13 @@ class TableStore:
         return found
 
     def open(self, expected: Mapping[str, Manifest] | None = None) -> dict[str, StoredTable]:
-        """Complete tables.
+        """Open complete tables.
 
         Args:
-            expected: manifests by name; None takes all tables that are there, as they are.
+            expected: manifests by name; None opens all tables in the store without a comparison.
 
         Raises:
-            UserError: one is missing, half-written, stale or damaged.
+            UserError: a table is missing, half-written, stale or damaged.
         """
         found = self.tables() if expected is None else self.find(expected)
         missing = next((manifest for name, manifest in (expected or {}).items() if name not in found), None)
@@ -116,7 +116,7 @@ class TableStore:
         return found
 
     def _nearest(self, wanted: Manifest) -> str:
-        """What tells the table of a shared store that is most alike from the one that is wanted, for a message."""
+        """Describe how the most similar table of a shared store differs from the wanted one, for a message."""
         others = []
         for path in self.folder.glob(f"{wanted['table']}-*/{MANIFEST}"):
             with contextlib.suppress(UserError):
@@ -128,7 +128,7 @@ class TableStore:
         return f" (in {name}, {found[0]})" if found else ""
 
     def half_written(self, table: StoredTable) -> UserError:
-        """The error of a table that cannot be read as it is."""
+        """Return the error for a table that lacks shards."""
         advice = f"finish it with {BUILD}"
         if table.old_version is not None:
             advice = (
@@ -141,10 +141,10 @@ class TableStore:
         )
 
     def begin(self, manifest: Manifest) -> StoredTable:
-        """Make the folder of a table that is not there; another process may do so at the same time.
+        """Create the folder of a table if it is missing; another process may do so at the same time.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: writing failed, for example because the disk is full.
         """
         folder = self.path(manifest)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,10 +166,10 @@ class TableStore:
         return open_shards(folder, read_manifest(folder))
 
     def remove(self, expected: Iterable[Manifest]) -> None:
-        """Remove these tables, whole or not, and nothing else; a bank of an earlier version goes with them.
+        """Remove these tables, complete or not, and, in a store that is not shared, a bank of an earlier version.
 
         Raises:
-            UserError: the folder of a table holds anything else, which is not ours to remove.
+            UserError: the folder of a table contains a file that is no part of a table; nothing is removed.
         """
         doomed = [folder for folder in map(self.path, expected) if folder.exists()]
         for folder in doomed:
@@ -186,4 +186,4 @@ class TableStore:
 
 
 _OURS = (MANIFEST, f".{MANIFEST}", "shard_", PART)
-"""How the names of all begin that lies in the folder of a table, or in that of a bank of an earlier version."""
+"""Beginnings of all file names in the folder of a table, or of a bank of an earlier version."""

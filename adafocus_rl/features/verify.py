@@ -1,4 +1,4 @@
-"""The whole content of tables, looked at once: checksums, and numbers that are none."""
+"""Verification of the whole content of tables: checksums, and numbers that are NaN or infinite."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def verify_tables(
     paths: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[int]:
-    """Read all finished shards of tables, in flat memory.
+    """Verify all finished shards of tables, in constant memory.
 
     Args:
-        tables: of one set of clips.
-        paths: of the index's videos, for the message; None tells their rows alone.
-        progress: called with (shards looked at, shards in all); shards of the same number count as one.
+        tables: tables of one set of clips.
+        paths: paths of the index's videos, for the message; None names rows only.
+        progress: called with (shards verified, total shards); shards of the same number count as one.
 
     Returns:
-        The shards that have no checksums, which an earlier version has built.
+        The numbers of the shards without checksums, which an earlier version has written.
 
     Raises:
-        UserError: a table is not what was written, or holds a feature that is NaN or infinite; the message names the
-            file, and so the table and the shard.
+        UserError: a file is not what was written, or contains a feature that is NaN or infinite; the message names
+            the file, and thereby the table and the shard.
     """
     tables = tuple(tables)
     numbers = sorted({number for table in tables for number in table.marks})
