@@ -27,7 +27,7 @@ SCALARS: dict[Any, str] = {
 
 
 class Unreadable:
-    """Stands for an annotation that cannot be evaluated."""
+    """Placeholder for an annotation that cannot be evaluated."""
 
 
 def annotation_of(init: Callable[..., Any], parameter: inspect.Parameter) -> Any:
@@ -82,7 +82,7 @@ def describe(hint: Any) -> str:
 
 
 def taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Split an annotation into its bare form, its origin (``Union`` for both ways to write one), and its arguments.
+    """Split an annotation into its bare form, its origin (``Union`` for both notations of a union), and its arguments.
 
     ``Annotated``, type aliases and ``NewType`` are unwrapped.
     """

@@ -224,7 +224,7 @@ def _first_difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor that holds NaN or infinity, or None. Synchronises with the device once."""
+    """Return the name of the first tensor with NaN or infinity, or None; synchronises with the device once."""
     floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
     if not floating:
         return None
@@ -241,7 +241,7 @@ def _largest(value: Tensor) -> Tensor:
 
 
 def tensors_hash(source: nn.Module | Mapping[str, Tensor]) -> str:
-    """First 16 hex digits of the SHA-256 of all names, dtypes, shapes and bytes; order and device do not matter.
+    """Return the first 16 hex digits of the SHA-256 of all names, dtypes, shapes and bytes, for any order and device.
 
     Args:
         source: a module (its state dict is used) or a mapping from names to tensors.

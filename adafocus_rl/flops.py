@@ -56,11 +56,11 @@ def macs(
 
     Args:
         function: a module, of which a copy runs on CPU in evaluation mode and float32; or any function that computes
-            on CPU (the counter does not see the fused recurrent kernels of other devices).
+            on CPU (the counter does not count the fused recurrent kernels of other devices).
         *inputs: tensors for the call; the count depends on their shapes only, unless the function branches on values.
         with_batch_norm: add two per element that batch normalisation writes.
-        shapes_only: run the copy of a module on the ``meta`` device, which has no memory. This gives the same count
-            quickly, for modules that do not read values. (It also counts an ``LSTM``, which runs as one uncounted
+        shapes_only: run the copy of a module on the ``meta`` device, which has no memory. This yields the same count
+            faster, for modules that do not read values. (It also counts an ``LSTM``, which runs as one uncounted
             oneDNN operator on CPU.)
 
     Returns:
@@ -91,7 +91,7 @@ def _batch_norm_flops(shape: torch.Size, *_: object, **__: object) -> int:
 
 
 def classifier_macs(classifier: Classifier) -> int:
-    """MACs of one step of f_C for one video: the new state and its logits."""
+    """Return the MACs of one step of f_C for one video: the new state and its logits."""
     classifier = copy.deepcopy(classifier).to("cpu", torch.float32).eval()
     x, state = torch.zeros(1, classifier.input_dim), classifier.initial_state(1)
     return macs(lambda x, state: classifier.logits(classifier.cell(x, state)), x, state)
@@ -128,7 +128,7 @@ def video_macs(
     uses_glance: bool = True,
     kept: float = 1.0,
 ) -> dict[str, float]:
-    """MACs of one video whose steps all cost the same, except that f_L skips a share of them.
+    """Return the MACs of one video whose steps all cost the same, except that f_L skips a share of them.
 
     Args:
         costs: cost of each part.

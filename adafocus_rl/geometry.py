@@ -54,54 +54,54 @@ class PatchGrid:
         return self.frame_size - self.patch_size
 
     def position(self, action: Tensor) -> Tensor:
-        """Relative positions (…, 2), float32 in [0, 1], of grid actions (…), int64."""
+        """Return the relative positions (…, 2), float32 in [0, 1], of grid actions (…), int64."""
         row_col = self._row_col(action)
         if self.grid == 1:
             return torch.full(row_col.shape, 0.5, device=action.device)
         return row_col / (self.grid - 1)
 
     def action(self, position: Tensor) -> Tensor:
-        """The grid action (…), int64, nearest to each relative position (…, 2)."""
+        """Return the grid action (…), int64, nearest to each relative position (…, 2)."""
         row_col = (_wide(position).clamp(0, 1) * (self.grid - 1)).round().long()
         return row_col[..., 0] * self.grid + row_col[..., 1]
 
     def origin(self, position: Tensor) -> Tensor:
-        """Crop origins (…, 2), int64 pixels in [0, S − P], of relative positions (…, 2)."""
+        """Return the crop origins (…, 2), int64 pixels in [0, S − P], of relative positions (…, 2)."""
         return (_wide(position).clamp(0, 1) * self.last_offset).floor().long()
 
     def origin_position(self, origin: Tensor) -> Tensor:
-        """Relative positions (…, 2), float32 in [0, 1], of crop origins (…, 2): the inverse of ``origin``.
+        """Return relative positions (…, 2), float32 in [0, 1], of crop origins (…, 2): the inverse of ``origin``.
 
-        Returns the middle of the interval of positions with this origin, so that rounding never leads to a neighbouring
-        pixel; for the last offset, 1.
+        Each is the middle of the interval of positions with this origin, so that rounding never leads to a neighbouring
+        pixel; for the last offset, it is 1.
         """
         if self.last_offset == 0:
             return torch.full(origin.shape, 0.5, device=origin.device)
         return ((origin + 0.5) / self.last_offset).clamp(max=1)
 
     def action_origin(self, action: Tensor) -> Tensor:
-        """Crop origins (…, 2), int64 pixels, of grid actions (…).
+        """Return the crop origins (…, 2), int64 pixels, of grid actions (…).
 
-        Uses integer arithmetic: ``floor`` of a rounded product could fall one pixel short of the intended origin.
+        The arithmetic is integer, because ``floor`` of a rounded product can be one pixel below the intended origin.
         """
         if self.grid == 1:
             return self.origin(self.position(action))
         return self._row_col(action) * self.last_offset // (self.grid - 1)
 
     def uniform_origin(self, uniform: Tensor) -> Tensor:
-        """Crop origins (…, 2), int64, of uniform numbers (…, 2) in [0, 1): all offsets 0 … S − P are equally likely."""
+        """Map uniform numbers (…, 2) in [0, 1) to crop origins (…, 2), int64; 0 … S − P are equally likely."""
         # Clamped because the product with a number just below 1 may round up to S − P + 1.
         return (_wide(uniform) * (self.last_offset + 1)).floor().long().clamp(max=self.last_offset)
 
     def box(self, origin: Tensor) -> Tensor:
-        """Pixel boxes (…, 4) as (top, left, height, width), int64, of crop origins (…, 2)."""
+        """Return the pixel boxes (…, 4) as (top, left, height, width), int64, of crop origins (…, 2)."""
         side = torch.full_like(origin, self.patch_size)
         return torch.cat((origin, side), dim=-1)
 
     def centered_position(self, box: Tensor) -> Tensor:
-        """Relative positions (…, 2) whose patch is centred as closely as possible on pixel boxes (…, 4).
+        """Return the relative positions (…, 2) whose patches are centred as closely as possible on boxes (…, 4).
 
-        A NaN box gives a NaN position, unless the patch is the whole frame.
+        The position of a NaN box is NaN, unless the patch is the whole frame.
         """
         if self.last_offset == 0:
             return torch.full((*box.shape[:-1], 2), 0.5, device=box.device)
@@ -136,13 +136,13 @@ class PatchGrid:
         if origin.ndim == 3:
             sample = sample[:, None]
             pixels = pixels.contiguous()  # worth a copy when every frame is read K times
-        # A view of all windows of the frame: indexing whole windows copies rows of pixels, and is several times faster
-        # than an index for every pixel.
+        # A view of all windows of the frame: indexing whole windows copies rows of pixels and is several times faster
+        # than indexing every pixel.
         windows = pixels.unfold(1, self.patch_size, 1).unfold(2, self.patch_size, 1).movedim(3, -1)
         return windows[sample, origin[..., 0], origin[..., 1]].contiguous().movedim(-1, -3)
 
     def _row_col(self, action: Tensor) -> Tensor:
-        """Grid rows and columns (…, 2) of grid actions (…), int64."""
+        """Return the grid rows and columns (…, 2) of grid actions (…), int64."""
         return torch.stack((action // self.grid, action % self.grid), dim=-1)
 
 

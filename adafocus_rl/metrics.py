@@ -53,16 +53,16 @@ def hits(scores: Array, labels: Array) -> Array:
 
 
 def top1(scores: Array, labels: Array) -> float:
-    """Fraction of ``hits``, in [0, 1]; NaN if N is 0."""
+    """Return the top-1 accuracy, the fraction of ``hits`` in [0, 1]; NaN if N is 0."""
     found = hits(scores, labels)
     return float(found.mean()) if len(found) else float("nan")
 
 
 def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
-    """Mean over classes of scikit-learn's average precision, Σ (recall_i − recall_{i−1}) · precision_i over thresholds.
+    """Return the mean over classes of scikit-learn's average precision, Σ (recall_i − recall_{i−1}) · precision_i.
 
-    Videos with equal scores share a threshold, so the value does not depend on their order. Classes without a positive
-    video are left out and counted.
+    The sum is over thresholds. Videos with equal scores share a threshold, so the value does not depend on their order.
+    Classes without a positive video are left out and counted.
 
     Args:
         scores: (N, K) finite numbers.

@@ -1,7 +1,7 @@
-"""Options of a class: one frozen, keyword-only dataclass that checks its own ranges.
+"""Options of a class: a frozen, keyword-only dataclass that checks its own ranges.
 
-A class that can be chosen by name keeps its options as ``Options``, a dataclass with a docstring under each field. An
-option's name, type, default, meaning and range stand there and nowhere else.
+A class that can be selected by name declares its options as ``Options``, a dataclass with a docstring under each field.
+An option's name, type, default, meaning and range are defined there and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MOST = 1_000_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Options of a class that has none."""
+    """Options of a class without options."""
 
 
 class OutOfRangeError(UserError):
     """A value outside its option's range.
 
-    The message begins with the name of the option. Options do not know where they stand in a configuration: whoever
-    reads them from one names the whole key with ``under``.
+    The message begins with the name of the option. Options do not know their place in a configuration, so the code that
+    reads a configuration adds the rest of the key with ``under``.
     """
 
     def under(self, key: str) -> OutOfRangeError:
-        """The same error for options that stand under a dotted key; an empty one leaves it as it is."""
+        """Return the same error for options under a dotted key; with an empty key, the message is unchanged."""
         return OutOfRangeError(f"{key}.{self}") if key else self
 
 
@@ -41,34 +41,34 @@ def require(options: object, name: str, valid: bool, wanted: str) -> None:
 
     Args:
         options: the dataclass.
-        name: of the option.
+        name: name of the option.
         valid: whether its value is in range.
-        wanted: the range, in words: "a number in [0, 1]".
+        wanted: the range in words: "a number in [0, 1]".
 
     Raises:
-        OutOfRangeError: it is not valid.
+        OutOfRangeError: the value is not valid.
     """
     if not valid:
         raise OutOfRangeError(f"{name} is {getattr(options, name)}; give {wanted}")
 
 
 def require_range(options: object, *names: str, least: float, most: float = math.inf) -> None:
-    """Check numbers, and the numbers in lists; None passes.
+    """Check the range of numbers, and of the numbers in lists; None is accepted.
 
     Args:
         options: the dataclass.
-        names: of the options.
-        least: the smallest number that they take.
-        most: the largest one; more is a slip of the keyboard, or more than any machine has.
+        names: names of the options.
+        least: the smallest valid number.
+        most: the largest valid number; a larger one is a typing error, or exceeds the resources of any machine.
 
     Raises:
-        OutOfRangeError: naming the first one out of range.
+        OutOfRangeError: an option is out of range; the message names the first.
     """
     for name in names:
         value = getattr(options, name)
         for number in value if isinstance(value, list) else [value]:
             if number is not None:
-                # Not `number < least`: NaN is below nothing and above nothing.
+                # Not ``number < least``: every comparison with NaN is false.
                 require(options, name, number >= least, f"at least {least}")
                 require(options, name, number <= most, f"at most {most}")
 
@@ -77,7 +77,7 @@ def require_finite(options: Any) -> None:
     """Check that no number of a dataclass is NaN or infinite.
 
     Raises:
-        OutOfRangeError: naming the first one.
+        OutOfRangeError: a number is not finite; the message names the first option.
     """
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -86,13 +86,13 @@ def require_finite(options: Any) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
-    """One keyword of a class."""
+    """One keyword argument of a class."""
 
     hint: Any
-    """Its annotation; ``Any`` where there is none."""
+    """Its annotation; ``Any`` if there is none."""
 
     default: Any = dataclasses.MISSING
-    """The value when it is left out; ``MISSING`` when it must be given."""
+    """Its default; ``MISSING`` if the argument is required."""
 
     @property
     def readable(self) -> bool:
@@ -101,9 +101,9 @@ class Option:
 
 
 def options_of(kind: type[Any], *, skip: Sequence[str] = ()) -> dict[str, Option]:
-    """The keywords of a class, by name: a dataclass's fields, or what its ``__init__`` takes.
+    """Return the keyword arguments of a class by name: a dataclass's fields, or the parameters of ``__init__``.
 
-    Where that takes ``**kwargs``, the options of the class above are its own, too.
+    If ``__init__`` takes ``**kwargs``, the options of the base class are included.
 
     Args:
         kind: the class.

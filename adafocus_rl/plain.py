@@ -160,7 +160,7 @@ def plain_options(options: Any) -> dict[str, Any]:
 
 
 def unknown(key: str, known: Sequence[str], *, whose: str = "", otherwise: str = "") -> str:
-    """Message for an unknown key, in one sentence.
+    """Return the message for an unknown key, in one sentence.
 
     Args:
         key: the unknown key.

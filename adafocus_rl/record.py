@@ -1,8 +1,8 @@
-"""Episode records: what agents did in every frame of a set of videos, and what came of it, in one small file.
+"""Episode records: the decisions and predictions of methods in every frame of a set of videos, in one small file.
 
-Anything that looks at some part of each frame can be recorded: an agent of the project, a method of another paper, f_L
-on whole frames. Pages, films and pictures are drawn from a record alone, beside the videos themselves, so they cannot
-show anything else than was measured.
+Any method that processes some part of each frame can be recorded: an agent of the project, a method of another paper,
+f_L on whole frames. Pages, films and pictures are drawn only from a record and the videos, so they show exactly what
+was measured.
 """
 
 from __future__ import annotations
@@ -28,67 +28,67 @@ FINE_TUNED = "fine-tuned"
 """Variant with the f_C of stage III, which was fine-tuned on the agent's patches."""
 
 VARIANT_AFTER = {2: RANDOM_PATCHES, 3: FINE_TUNED}
-"""What files of version 1 call variants: by the last stage."""
+"""Variants by the last stage of training, which files of version 1 store instead."""
 
 WHOLE_FRAMES = "full_frame"
-"""Name of the method without variants that files of version 1 know."""
+"""Name of the only method without variants in files of version 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One method at one operating point on N videos of T frames. Tensors lie on CPU."""
+    """One method at one operating point on N videos of T frames; all tensors are on CPU."""
 
     name: str
-    """Its label in tables."""
+    """Label in tables."""
     boxes: Tensor
-    """(N, T, 4) int64 what f_L looked at, or would have: (top, left, height, width) in pixels of the frame."""
+    """(N, T, 4) int64 boxes of f_L's inputs, also in skipped frames: (top, left, height, width) in pixels."""
     kept: Tensor
-    """(N, T) bool, whether f_L looked at all."""
+    """(N, T) bool, whether f_L was run."""
     predicted: Tensor
-    """(N, T) int64, the class that is likeliest after the frame."""
+    """(N, T) int64, the most probable class after the frame."""
     confidence: Tensor
-    """(N, T) float32, its probability."""
+    """(N, T) float32, the probability of the predicted class."""
     true_confidence: Tensor
     """(N, T) float32, the probability of the video's (first) true class after the frame."""
     macs: Tensor
     """(N, T) int64 multiply-accumulates spent on the frame."""
     probabilities: Tensor | None = None
-    """(N, T, A) float16 of all grid positions, where the agent has such; row by row."""
+    """(N, T, A) float16, π's probabilities of all grid positions, row by row; None if the agent has none."""
     reward: Tensor | None = None
-    """(N, T) float32, where it was computed."""
+    """(N, T) float32; None if it was not computed."""
     variant: str | None = None
-    """Tells apart methods of one name, which differ in their weights alone; None where there is only one."""
+    """Distinguishes methods with the same name, which differ only in their weights; None if there is only one."""
     knob: float | None = None
-    """The operating point, λ of an agent that skips frames, say; None of a method that has only one."""
+    """The operating point, such as λ of an agent that skips frames; None for a method that has only one."""
     patch_size: int = 0
-    """P of the grid's patches, to place the probabilities; 0 without them."""
+    """P of the grid's patches, needed to draw the probabilities; 0 without them."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Further plain values: the seed, say."""
+    """Further plain values, such as the seed."""
 
     @property
     def title(self) -> str:
-        """Tells it from the other traces of a record."""
+        """Title that distinguishes the trace from the others of its record."""
         return title_of(self.name, self.variant, self.knob)
 
     @property
     def last_predicted(self) -> Tensor:
-        """(N,) int64, the prediction."""
+        """(N,) int64, the prediction after the last frame."""
         return self.predicted[:, -1]
 
 
 def title_of(name: str, variant: str | None, knob: float | None) -> str:
-    """What a method's operating point is called: ``ppo+skip at 0.01, fine-tuned``."""
+    """Return the title of a method's operating point: ``ppo+skip at 0.01, fine-tuned``."""
     return name + ("" if knob is None else f" at {knob:g}") + ("" if variant is None else f", {variant}")
 
 
 _TENSORS = ("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward")
 _SMALL = {"boxes": torch.int32, "predicted": torch.int32, "probabilities": torch.float16}
-"""What is enough on disk; on reading, whole numbers become int64 again."""
+"""Types on disk where smaller ones suffice; on reading, integers become int64 again."""
 _TYPES = {
     "boxes": torch.int64, "kept": torch.bool, "predicted": torch.int64, "confidence": torch.float32,
     "true_confidence": torch.float32, "macs": torch.int64, "probabilities": torch.float16, "reward": torch.float32,
 }  # fmt: skip
-"""As they are read."""
+"""Types after reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class EpisodeRecord:
     """Several methods on the same N videos."""
 
     split: str
-    """``val``, or whatever the videos are called."""
+    """Name of the set of videos, such as ``val``."""
     videos: Tensor
     """(N,) int64 rows of the index."""
     paths: list[str]
@@ -108,9 +108,9 @@ class EpisodeRecord:
     frame_size: int
     """S."""
     class_names: list[str]
-    """K of them."""
+    """K names."""
     index_hash: str
-    """Of the list of videos (``VideoIndex.hash``)."""
+    """Hash of the list of videos (``VideoIndex.hash``)."""
     traces: list[Trace]
     """In the order of the results table."""
 
@@ -123,15 +123,15 @@ class EpisodeRecord:
         return self.true_boxes.shape[1]
 
     def right(self, trace: Trace) -> Tensor:
-        """(N,) bool: whether the prediction is a true class."""
+        """Return whether each prediction is a true class, (N,) bool."""
         return self.multi_hot.gather(1, trace.last_predicted[:, None])[:, 0]
 
     def last_traces(self) -> list[Trace]:
-        """One trace for each name and knob, of the last variant that it has."""
+        """Return, for each name and operating point, the trace of the last variant."""
         return list({(trace.name, trace.knob): trace for trace in self.traces}.values())
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file with a JSON manifest; written whole or not at all."""
+        """Write the record atomically as one safetensors file with a JSON manifest."""
         tensors = {"videos": self.videos, "multi_hot": self.multi_hot, "true_boxes": self.true_boxes}
         traces = []
         for number, trace in enumerate(self.traces):
@@ -151,10 +151,10 @@ class EpisodeRecord:
 
     @classmethod
     def load(cls, path: str | Path) -> EpisodeRecord:
-        """The inverse of ``save``.
+        """Load a record that ``save`` has written.
 
         Raises:
-            UserError: there is no such file, or it is no record, damaged, or of a newer version.
+            UserError: the file does not exist, is not a record, is damaged, or has a newer version.
         """
         tensors, manifest = checkpoint.load(path)
         with checkpoint.reading(path):
@@ -198,19 +198,20 @@ class EpisodeRecord:
 
 
 def old_variant(name: str, after_stage: int) -> str | None:
-    """The variant that files of version 1 mean by the last stage of a method of that name.
+    """Return the variant of a method in a file of version 1, which stores the last stage of training instead.
 
     Raises:
-        KeyError: there is no such stage.
+        KeyError: the stage is unknown.
     """
     return None if name == WHOLE_FRAMES else VARIANT_AFTER[after_stage]
 
 
 def _checked(record: EpisodeRecord) -> EpisodeRecord:
-    """The record, if its parts fit together: pages and pictures are drawn from it without another look.
+    """Return the record if its parts are consistent; pages and pictures are drawn from it without further checks.
 
     Raises:
-        ValueError: naming the first part that does not.
+        TypeError: a part has the wrong type.
+        ValueError: a part does not match the others; the message names the first.
     """
     count, frames = record.true_boxes.shape[:2]
     classes = len(record.class_names)

@@ -1,6 +1,6 @@
 """Registries of classes and functions that a recipe or a command line selects by name.
 
-Built-in entries register with a decorator where they are defined. Other packages announce theirs as entry points
+Built-in entries are registered with a decorator where they are defined. Other packages declare theirs as entry points
 (groups ``adafocus_rl.agents``, ``adafocus_rl.methods``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``,
 ``adafocus_rl.rewards``). Entry points are imported when the registry is first searched, not when this module is
 imported, so that a heavy plug-in costs nothing until it is needed.
@@ -47,7 +47,7 @@ class Registry(Generic[T]):
         registered class as that class.
 
         Raises:
-            ValueError: another object has the name already; a silent replacement would change results.
+            ValueError: another object already has this name; a silent replacement would change results.
         """
 
         def decorator(entry: S) -> S:
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         return decorator
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         self._load_group()
         return sorted(self._entries)
 

@@ -1,4 +1,4 @@
-"""The newest checkpoint of a step of training, from which it resumes."""
+"""The newest checkpoint of a training step, from which the step resumes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from adafocus_rl.errors import UserError
 
 
 class CheckpointRotation:
-    """The newest checkpoint of one step of training: ``<stem>.step00012.safetensors``.
+    """Keeps the newest checkpoint of one training step: ``<stem>.step00012.safetensors``.
 
     Args:
-        folder: made when missing.
-        stem: the step's name, part of each file name.
+        folder: folder of the checkpoints; created if missing.
+        stem: name of the training step, part of each file name.
     """
 
     def __init__(self, folder: Path | str, stem: str) -> None:
@@ -30,16 +30,16 @@ class CheckpointRotation:
     def save(self, step: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
         """Write the checkpoint of an epoch, then remove all others.
 
-        Epochs after this one come from a run that was started over; without them ``latest`` is what was written
-        last.
+        Checkpoints of later epochs are left over from before a restart. They are removed, too, so that ``latest`` is
+        the checkpoint written last.
 
         Args:
             step: number of the epoch, not negative.
-            tensors: as in ``save``.
-            manifest: as there; ``step`` is filled in here.
+            tensors: as for ``checkpoint.save``.
+            manifest: as for ``checkpoint.save``; ``step`` is added here.
 
         Returns:
-            The path written.
+            The path of the checkpoint.
         """
         path = self.folder / f"{self.stem}.step{step:05d}.safetensors"
         save(path, tensors=tensors, manifest={**manifest, "step": step})
@@ -49,19 +49,19 @@ class CheckpointRotation:
         return path
 
     def latest(self) -> Path | None:
-        """The checkpoint of the highest step, or None when there is none."""
+        """Return the path of the checkpoint with the highest step, or None."""
         steps = self._steps()
         return steps[max(steps)] if steps else None
 
     def load_latest(
         self, *, device: torch.device | str = "cpu"
     ) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
-        """The checkpoint of the highest step, read; None when there is none.
+        """Load the checkpoint with the highest step; return its path, tensors and manifest, or None.
 
-        A damaged one is not passed over for an older one: what that means is the user's to decide.
+        If it is damaged, no older one is loaded instead: that decision is the user's.
 
         Raises:
-            UserError: it is damaged; the message tells what happens when it is deleted.
+            UserError: the checkpoint is damaged; the message says what happens after deleting it.
         """
         path = self.latest()
         if path is None:
@@ -71,10 +71,10 @@ class CheckpointRotation:
 
     @contextmanager
     def advising(self, path: Path) -> Iterator[None]:
-        """A block that goes on from a checkpoint; where it is damaged, the message says what to delete.
+        """Add advice to errors about a damaged checkpoint raised within the context, which resumes from it.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the checkpoint is damaged; the message says which file to delete.
         """
         try:
             with reading(path):

@@ -1,8 +1,8 @@
 """Randomness that does not depend on order: seeds from names, random numbers from counters.
 
-A generator with state gives a video another random patch when the batch size, the number of workers or the order of
-videos changes. Here every random choice is a function of its purpose: ``derive_seed(seed, epoch, video)`` seeds a
-small generator, and ``hash_uniform(seed, video, frame, sample)`` is the random number itself.
+With a stateful generator, the random patches of a video change with the batch size, the number of workers and the order
+of videos. Here every random choice is a function of its purpose: ``derive_seed(seed, epoch, video)`` seeds a small
+generator, and ``hash_uniform(seed, video, frame, sample)`` is the random number itself.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ def isolated(*parts: int | str, device: torch.device | str = "cpu") -> Iterator[
 
 
 def hash_uniform(seed: int | Tensor, *counters: Tensor) -> Tensor:
-    """Uniform float64 numbers in [0, 1), each a pure function of the seed and of its own counters.
+    """Return uniform float64 numbers in [0, 1), each a pure function of the seed and of its own counters.
 
     The numbers are the same on CPU and GPU, for any shape and in any batch. Counters that differ in a single place
-    give unrelated numbers. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    yield unrelated numbers. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
     pseudorandom number generators"), applied once per counter to the hash so far.
 
     Args:
         seed: any integer, such as one from ``derive_seed``; or an int64 tensor of seeds that broadcasts with the
-            counters, where each seed gives the same numbers as it gives alone.
+            counters, where each seed yields the same numbers as it does alone.
         counters: one or more integer tensors on one device that broadcast together, for example (B, T).
 
     Returns:
@@ -107,7 +107,7 @@ def hash_uniform(seed: int | Tensor, *counters: Tensor) -> Tensor:
 
 
 def hash_randint(high: int, seed: int | Tensor, *counters: Tensor) -> Tensor:
-    """Uniform integers in [0, high), each a pure function of the seed and of its own counters.
+    """Return uniform integers in [0, high), each a pure function of the seed and of its own counters.
 
     Args:
         high: exclusive upper bound, 1 to 2³¹; the bias of any value is below high · 2⁻⁵³.
@@ -128,7 +128,7 @@ def hash_randint(high: int, seed: int | Tensor, *counters: Tensor) -> Tensor:
 
 
 def _hash(seed: int | Tensor, counters: tuple[Tensor, ...]) -> Tensor:
-    """int64 hash of the seed and the broadcast counters; relies on torch's int64 wrapping modulo 2⁶⁴."""
+    """Return an int64 hash of the seed and the broadcast counters; relies on torch's int64 wrapping modulo 2⁶⁴."""
     if not counters:
         raise ValueError("no counter is given; the hash needs at least one")
     for counter in counters:
@@ -159,10 +159,10 @@ def _mix_int(x: int) -> int:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of 64 bits: torch's shift is arithmetic, so the copies of the sign bit are masked out."""
+    """Shift 64 bits right logically: torch's shift is arithmetic, so the copies of the sign bit are masked out."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(x: int) -> int:
-    """The int64 with the same 64 bits as the unsigned ``x``: torch takes no Python integer above 2⁶³ − 1."""
+    """Return the int64 with the same 64 bits as the unsigned ``x``: torch accepts no integer above 2⁶³ − 1."""
     return x - (1 << 64) if x >= 1 << 63 else x

@@ -1,7 +1,7 @@
 """Uncertainty of a comparison: interquartile means, and bootstrap intervals over seeds and videos.
 
-Every comparison has two sources of chance: the seeds of the trainings, and the videos of the evaluation. An interval
-over seeds alone says nothing about other videos; one over videos alone hides how much training varies. Here both are
+Every comparison has two sources of randomness: the seeds of training, and the videos of the evaluation. An interval
+over seeds alone says nothing about other videos; one over videos alone hides the variance of training. Here both are
 resampled together, and all seeds use the same resampled videos, as in the evaluation itself.
 
 Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (interquartile
@@ -25,7 +25,7 @@ CHUNK_ENTRIES = 1 << 22
 
 
 def interquartile_mean(values: Array, axis: int = -1) -> Array:
-    """Mean of the middle half of n values, without the lowest and the highest ⌊n/4⌋; of fewer than 4 values, the mean.
+    """Return the mean of n values without the lowest and the highest ⌊n/4⌋; for fewer than 4 values, the plain mean.
 
     Args:
         values: any shape, with at least one entry along the axis.
@@ -50,7 +50,7 @@ def bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Array]:
-    """Bootstrap distributions of the interquartile mean, over seeds, of the mean score over videos.
+    """Return bootstrap distributions of the interquartile mean, over seeds, of the mean score over videos.
 
     Each resample draws S of the S seeds with replacement, and from each stratum (class) as many videos as it has, or as
     many groups with all their videos. All entries of ``scores`` share the resampled videos, so differences between two
@@ -58,7 +58,7 @@ def bootstrap(
     depend on the other entries.
 
     Args:
-        scores: by name, (S, N) scores of each video (columns) with each seed (rows); S may differ between entries.
+        scores: by name, (S, N) scores of each video (columns) for each seed (rows); S may differ between entries.
         strata: (N,) class of each video; only equality matters.
         groups: (N,) group of each video, such as a scene or a speaker, resampled as a whole; only equality within a
             stratum matters. None makes each video its own group.
@@ -96,10 +96,10 @@ def bootstrap(
 
 
 def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Central interval that contains this share of the samples.
+    """Return the central interval that contains this share of the samples.
 
     Args:
-        samples: (R,) samples of a bootstrap.
+        samples: (R,) bootstrap samples.
         confidence: share in (0, 1).
 
     Returns:
@@ -111,7 +111,7 @@ def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float
 
 
 def _video_weights(strata: Array, groups: Array, resamples: int, draw: np.random.Generator) -> Array:
-    """Number of times that each video is in each resample, (R, N) float64; each stratum keeps its number of groups."""
+    """Return how often each video is in each resample, (R, N) float64; each stratum keeps its number of groups."""
     weights = np.empty((resamples, len(strata)))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)

@@ -1,7 +1,7 @@
 """FindThePatch: a decision problem for debugging agents, without videos or networks, whose best action is known.
 
-One cell of a g×g map is lit. Choosing the patch at this cell gives reward 1, any other patch gives 0. The rest is the
-code of patch selection, so an agent for patch selection runs here unchanged, within seconds.
+One cell of a g×g map is lit. The reward is 1 for the patch at this cell and 0 for any other. The rest is the code of
+patch selection, so an agent for patch selection runs here unchanged, within seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CELL_SIDE = 8
 """Side of a cell and of a patch, in pixels of the synthetic frames."""
 
 _CERTAIN = 1000.0
-"""Difference of logits for which softmax gives exactly 0 and 1 in float32."""
+"""Difference of logits for which softmax is exactly 0 and 1 in float32."""
 
 
 class FindThePatchEpisodes(EpisodeFeatures):
@@ -164,10 +164,10 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
 
     - ``memory=False``: a cell is lit in every frame, independently. The best return is T and needs no memory. An
       agent that ignores its observations has the expected return T/A.
-    - ``memory=True``: the cell is lit in the first frame only, which gives no reward, and must be chosen in each of
-      the T − 1 following steps, in which the map is dark. The best return is T − 1. Without memory all dark frames
-      look the same and an action is right in one video out of A, so the mean return over a pass is (T − 1)/A for
-      every such agent. (Observing the last action is a form of memory.)
+    - ``memory=True``: the cell is lit in the first frame only, which has no reward, and must be selected in each of
+      the T − 1 following steps, in which the map is dark. The best return is T − 1. Without memory, all dark frames
+      are the same and an action is right in one video out of A, so the mean return over a pass is (T − 1)/A for every
+      such agent. (Observing the last action is a form of memory.)
 
     Args:
         num_envs: B.

@@ -76,7 +76,7 @@ class Rollout:
     Attributes:
         episodes: features of the episodes.
         info: facts about the videos.
-        observation: (B, T, …), or a dict of such tensors.
+        observation: (B, T, …), or a dict of tensors.
         output: output of the policy, including the actions.
         reward: (B, T) float32; empty (B, 0) if it was not requested.
         logits: (B, T, K) of f_C after every step; the last step is the prediction.

@@ -110,9 +110,9 @@ class Running:
         self.started[rows] = new.started
 
     def statistics(self) -> dict[str, Any]:
-        """Statistics in the form of Gymnasium's ``RecordEpisodeStatistics``, for all B.
+        """Return the statistics of all B episodes in the form of Gymnasium's ``RecordEpisodeStatistics``.
 
-        ``r`` is the return so far (B,), ``l`` the number of steps (B,), ``t`` the seconds since the start (B,).
+        ``r`` is the return so far (B,), ``l`` the number of steps (B,), and ``t`` the seconds since the start (B,).
         """
         seconds = torch.from_numpy((time.perf_counter() - self.started).astype(np.float32))
         return {"r": self.returns, "l": self.frame, "t": seconds.to(self.frame.device, non_blocking=True)}

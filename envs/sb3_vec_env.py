@@ -54,7 +54,7 @@ class SB3VecEnv(VecEnv):
         """Start new episodes; a seed and options that were set before are used once.
 
         Returns:
-            First observations, (B, …) float32 or a dict of such arrays.
+            First observations, (B, …) float32 or a dict of arrays.
         """
         observation, info = self._numpy.reset(seed=self._seeds[0], options=self._vector_options())
         self.reset_infos = list_infos(info, self.num_envs)

@@ -29,7 +29,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     """One video at a time; one step is one frame; an episode is the T frames of a clip.
 
     Observations, actions and rewards are those of one row of the vector environment, which implements the transition:
-    a NumPy observation (or a dict of such arrays), an action of ``action_space``, a float. Maps are flattened
+    a NumPy observation (or a dict of arrays), an action of ``action_space``, a float. Maps are flattened
     (channel, row, column), because Stable-Baselines3 treats every array with three axes as a uint8 image, and infinite
     bounds of spaces are replaced by float32's limits.
 

@@ -20,7 +20,7 @@ def thumbnails(frames: Tensor) -> Tensor:
 def frame_differences(pictures: Tensor) -> Tensor:
     """Return absolute differences (B, T, m, m) between each picture and the previous one; zeros in the first frame.
 
-    The differences are between the clip's sampled frames, since no others are decoded, and use no frame after t.
+    The clip's sampled frames are compared, since no others are decoded; the difference of frame t uses no later frame.
     """
     difference = pictures.diff(dim=1).abs()
     return torch.cat((torch.zeros_like(pictures[:, :1]), difference), dim=1)
