@@ -1,1 +1,1 @@
-"""What goes to a person's terminal: sentences, progress, tables."""
+"""Terminal output: messages, progress bars and tables."""

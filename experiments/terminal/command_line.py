@@ -1,4 +1,4 @@
-"""What all commands share: a parser whose errors are sentences, and text and JSON on stdout."""
+"""Helpers shared by all commands: an argument parser that raises ``UserError``, and text and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from adafocus_rl.yaml_text import dump_yaml
 
 
 class CommandParser(argparse.ArgumentParser):
-    """``argparse`` without abbreviations, and with ``UserError`` instead of a printed usage."""
+    """``argparse`` parser without abbreviated options, which raises ``UserError`` instead of printing its usage."""
 
     def __init__(self, *, prog: str, description: str | None = None, add_help: bool = True) -> None:
         super().__init__(prog=prog, description=description, add_help=add_help, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Turn ``argparse``'s complaint into ours.
+        """Raise an ``argparse`` error as a ``UserError``.
 
         Raises:
             UserError: always.
@@ -30,15 +30,15 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(f"{message}; `{self.prog} --help` shows what there is")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As ``argparse``'s; besides, a value is not empty: ``--out=$DIR`` of an unset variable means no folder.
+        """Parse as ``argparse`` does, but refuse empty values, such as ``--out=$DIR`` with an unset variable.
 
         Raises:
-            UserError: a mistake.
+            UserError: if an argument is invalid or empty.
         """
         found, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(found, action.dest, None)
-            # Older Pythons take `--top=--` for an option without a value.
+            # Older Python versions parse `--top=--` as an option without a value.
             nothing = value == [] and action.nargs != "*"
             if nothing or value == "" or (isinstance(value, list) and "" in value):
                 name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
@@ -47,14 +47,15 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout, in ASCII, whatever the terminal's encoding."""
+    """Print a JSON document to stdout, in ASCII whatever the terminal's encoding."""
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 
 
 def print_yaml(values: Mapping[str, Any]) -> None:
-    """A YAML document on stdout: in ASCII if the terminal lacks a letter of it, or something in it is hidden.
+    """Print a YAML document to stdout.
 
-    Escaped by YAML itself, so that what is printed can be read back.
+    If the terminal's encoding lacks a character, or one is unprintable, the document is written in ASCII with YAML's
+    own escapes, so that the output can still be parsed.
     """
     text = dump_yaml(values)
     shown = "\n".join(printable(line, None) for line in text.split("\n"))
@@ -64,27 +65,27 @@ def print_yaml(values: Mapping[str, Any]) -> None:
 
 
 def print_lines(*lines: str, limit: int | None = LIMIT) -> None:
-    """Lines on stdout, each made fit for a terminal; see ``printable``."""
+    """Print lines to stdout, each passed through ``printable``."""
     sys.stdout.writelines(f"{printable(line, limit)}\n" for line in lines)
 
 
 def one_line(text: str) -> str:
-    """The text with line breaks, and blanks around them, as single spaces."""
+    """Return the text on one line: each line break, with the whitespace around it, becomes a single space."""
     return " ".join(filter(None, map(str.strip, text.split("\n"))))
 
 
 def command_text(*words: str) -> str:
-    """The command as it is noted in files: one line of UTF-8, whatever its words hold."""
+    """Return a command as files record it: shell-quoted, on one line, unprintable characters escaped."""
     return printable(shlex.join(words), None)
 
 
 def sentence(text: str) -> None:
-    """One sentence of ours on stderr: what is wrong, and what to do."""
+    """Print a message to stderr on one line: what is wrong, and what to do."""
     sys.stderr.write(f"adafocus: {printable(one_line(text))}\n")
 
 
 def at_most(limit: int) -> Callable[[str], int]:
-    """A type of whole numbers for ``add_argument``: more is a slip of the keyboard, or more than any machine has."""
+    """Return an ``add_argument`` type for integers up to ``limit``; a larger one is a typing error."""
 
     def whole(text: str) -> int:
         value = int(text)
@@ -92,5 +93,5 @@ def at_most(limit: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{value} is too large, give at most {limit}")
         return value
 
-    whole.__name__ = "int"  # as argparse names a type in its messages
+    whole.__name__ = "int"  # argparse prints this name in its messages
     return whole

@@ -1,4 +1,4 @@
-"""Ctrl-C, ``kill`` and a closed terminal: all end a command as Ctrl-C does, with what is finished kept."""
+"""Signal handling: Ctrl-C, ``kill`` and a closed terminal all interrupt a command, which keeps its finished work."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
-"""What ends a command, by name (Windows has no SIGHUP), and what is said then."""
+"""Signals that end a command (Windows has no SIGHUP), and the word that its message then uses."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked for the end.
+    """Raised when a signal interrupts the command.
 
     Args:
-        number: the signal's.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,17 +28,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 def describe(error: KeyboardInterrupt) -> tuple[str, int]:
-    """In a word what happened, and the exit code: 128 and the signal's number."""
+    """Return a short description of the interrupt, and the exit code: 128 plus the signal's number."""
     number = error.number if isinstance(error, Interrupted) else signal.SIGINT
     return SIGNALS[signal.Signals(number).name], 128 + number
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block the first of these signals raises ``Interrupted``, the second ends the process at once.
+    """Make the first of these signals within the block raise ``Interrupted``, and the second end the process at once.
 
-    Only where nobody else has decided: not in another thread than the main one, not for a signal that is ignored
-    (``nohup``) or has a handler already.
+    This has no effect outside the main thread, nor on a signal that is ignored (``nohup``) or already has a handler.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -63,7 +62,7 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.owner:
-            # A forked worker: Ctrl-C reaches all processes of a terminal, and the first one says what there is to say.
+            # A forked worker: Ctrl-C reaches all processes of a terminal, and only the main process prints a message.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         if not self.asked:
@@ -72,7 +71,8 @@ class _Handler:
         for process in multiprocessing.active_children():
             process.kill()
         with contextlib.suppress(OSError):
-            # Below Python's streams, one of which this may have interrupted; a progress bar hides the cursor.
+            # `os.write`, because the signal may have interrupted a write to Python's own stream. The escape sequence
+            # shows the cursor, which a progress bar hides.
             os.write(2, b"\x1b[?25h\n" if os.isatty(2) else b"")
             os.write(2, b"adafocus: ended at once\n")
         os._exit(128 + number)
@@ -80,9 +80,9 @@ class _Handler:
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started in the block never see Ctrl-C, not even while they import; who started them ends them.
+    """Block Ctrl-C in processes started within the block, even while they import; their parent process ends them.
 
-    Ctrl-C itself waits for the block's end.
+    In the parent, Ctrl-C takes effect at the end of the block.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -95,7 +95,7 @@ def without_interrupts() -> Iterator[None]:
 
 
 def leave_quietly() -> None:
-    """From here on the process only ends: another Ctrl-C finds no clean-up to print a traceback of."""
+    """Restore the default signal handlers, so that another signal during exit ends the process without a traceback."""
     if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
         for name in ("SIGINT", "SIGTERM"):
             if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:

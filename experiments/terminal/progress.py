@@ -1,4 +1,4 @@
-"""Progress and notes to stderr."""
+"""Progress bars and messages on stderr."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from adafocus_rl.experiments.terminal.tables import plain
 from adafocus_rl.printable import printable
 
 NOTE = 60
-"""Characters beside a progress bar."""
+"""Maximum number of characters of the title, and of the note, beside a progress bar."""
 
 WIDE = 60
-"""Columns of a terminal that has room for times beside the bar."""
+"""Minimum terminal width, in columns, for times beside the bar."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """One plain line on stderr, fit for a terminal whatever it holds."""
+    """Print a line of plain text to stderr, unprintable characters escaped."""
     console.print(plain(text))
 
 
 class Ticker:
-    """Progress of one job: a bar on a terminal, a plain line every ten seconds elsewhere.
+    """Progress display of one job: a bar on a terminal, a plain line every ten seconds elsewhere.
 
     Args:
-        title: what is going on.
-        total: steps to come.
+        title: name of the job.
+        total: number of steps.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -58,7 +58,7 @@ class Ticker:
             self._say()
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
-        """Some steps are done; the note (a loss, say) stays until the next one."""
+        """Count finished steps; a note (such as a loss) stays until the next one replaces it."""
         self.count += steps
         self.note = self.note if note is None else note
         if self._bar:
@@ -68,7 +68,7 @@ class Ticker:
             self._say()
 
     def to(self, count: int, total: int) -> None:
-        """Set the count; the signature of the progress callbacks of the lower floors."""
+        """Set the count and the total; this signature is that of the library's progress callbacks."""
         self.total = total
         if self._bar:
             self._bar.update(self._task, total=total)

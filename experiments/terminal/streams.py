@@ -1,11 +1,12 @@
-"""Standard output and error of a command: any encoding, nobody at the other end, a full disk.
+"""Standard output and error of a command, robust to limited encodings, closed pipes and full disks.
 
-- A character that the terminal's encoding does not have is spelled (λ becomes "lambda") or escaped, never an error.
-- Nobody reads standard error any more, or it cannot be written: what is said there is dropped, and the work goes on. A
-  training must not end because a terminal was closed.
-- Nobody reads standard output any more: the command ends without a word and with the code of a program that SIGPIPE has
-  ended, as in any pipe into ``head``. Commands write their files before they print.
-- Standard output cannot be written for another reason, a full disk: a sentence.
+- A character that the terminal's encoding lacks is spelled out (λ becomes "lambda") or escaped; it never causes an
+  error.
+- If standard error is closed or cannot be written, messages are dropped and the command continues: training must not
+  end because a terminal was closed.
+- If the reader of standard output has gone, as in a pipe into ``head``, the command ends silently with the exit code of
+  a program ended by SIGPIPE. Commands write their files before they print.
+- If standard output cannot be written for another reason, such as a full disk, the command reports an error.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.printable import printable
 
 CLOSED = 141 if os.name == "posix" else 1
-"""Exit code when nobody reads standard output any more: 128 + SIGPIPE."""
+"""Exit code when the reader of standard output has gone: 128 + SIGPIPE."""
 
 SPELLINGS = str.maketrans(
     {
@@ -43,23 +44,23 @@ SPELLINGS = str.maketrans(
         "’": "'",
     }
 )
-"""Our own letters and signs, for terminals without them."""
+"""ASCII spellings of the non-ASCII characters that our messages use."""
 
 _GONE = {errno.EPIPE, errno.EIO, errno.ECONNRESET, getattr(errno, "ESHUTDOWN", errno.EPIPE)}
-"""A pipe without a reader, a terminal that was closed, a connection that ended."""
+"""Error numbers of a pipe without a reader, a closed terminal, and a closed connection."""
 if os.name == "nt":
     _GONE.add(errno.EINVAL)
 
 
 class OutputClosed(SystemExit):
-    """Nobody reads standard output any more; left uncaught, it ends a process without a word."""
+    """Raised when the reader of standard output has gone; if uncaught, it ends the process silently."""
 
     def __init__(self) -> None:
         super().__init__(CLOSED)
 
 
 def spelled(text: str, encoding: str | None) -> str:
-    """The text in characters that an encoding has: what it does not have is spelled, or escaped."""
+    """Return the text with the characters that an encoding lacks spelled out or escaped."""
     encoding = encoding or "utf-8"
     return text.encode(encoding, ERRORS).decode(encoding)
 
@@ -72,16 +73,16 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 ERRORS = "adafocus_spelled"
-"""Name of the error handler that spells; see ``codecs``."""
+"""Name of the error handler that spells out or escapes characters; see ``codecs.register_error``."""
 codecs.register_error(ERRORS, _spell)
 
 
 class Output:
-    """A text stream that is written to as long as somebody takes it; all else as the stream under it.
+    """Wrapper of a text stream that stops writing after the first failure; other attributes are the stream's.
 
     Args:
-        stream: the stream.
-        dispensable: whether what cannot be written is dropped; otherwise writing raises.
+        stream: the wrapped stream.
+        dispensable: whether text that cannot be written is dropped; otherwise writing raises.
     """
 
     def __init__(self, stream: TextIO, *, dispensable: bool) -> None:
@@ -96,8 +97,8 @@ class Output:
         """Write text, or drop it.
 
         Raises:
-            OutputClosed: nobody reads it.
-            UserError: it cannot be written.
+            OutputClosed: if the reader of the stream has gone.
+            UserError: if the stream cannot be written for another reason.
         """
         if self._failed is None:
             try:
@@ -109,12 +110,12 @@ class Output:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """As ``write``, line by line."""
+        """Write each line as ``write`` does."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what was written; once something has failed, nothing any more.
+        """Flush the stream; after a failure, do nothing.
 
         Raises:
             OutputClosed, UserError: as ``write``.
@@ -140,9 +141,9 @@ class Output:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Put an ``Output`` in the place of ``sys.stdout`` and ``sys.stderr`` as long as the block runs.
+    """Replace ``sys.stdout`` and ``sys.stderr`` by an ``Output`` within the block.
 
-    A stream that was closed before Python started (``>&-``) becomes a null device.
+    A stream that was closed before Python started (``>&-``) is replaced by the null device.
     """
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
@@ -160,7 +161,7 @@ def guarded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _any_text(stream: TextIO) -> Iterator[None]:
-    """Let a stream take characters that its encoding does not have."""
+    """Let a stream accept characters that its encoding lacks."""
     reconfigure, errors = getattr(stream, "reconfigure", None), getattr(stream, "errors", None)
     if reconfigure is None:
         yield
@@ -175,7 +176,7 @@ def _any_text(stream: TextIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _printable_warnings() -> Iterator[None]:
-    """Make what libraries and plug-ins warn of fit for a terminal: their words may quote a file's."""
+    """Escape unprintable characters in the warnings of libraries and plug-ins, which may quote a file's content."""
     before = warnings.formatwarning
 
     def formatted(*args: Any, **options: Any) -> str:
@@ -189,10 +190,10 @@ def _printable_warnings() -> Iterator[None]:
 
 
 def fill_descriptors() -> None:
-    """Open the null device in the place of standard streams that are closed (``>&-``).
+    """Open the null device in place of standard streams that are closed (``>&-``).
 
-    Otherwise the next file that is opened, a checkpoint say, gets the number of standard error, and a library in C
-    that reports something writes into it.
+    Otherwise the next file that is opened, such as a checkpoint, gets the descriptor of standard error, and C
+    libraries write their messages into it.
     """
     with contextlib.suppress(OSError):
         while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -201,7 +202,7 @@ def fill_descriptors() -> None:
 
 
 def let_go() -> None:
-    """Give up what could not be written: the interpreter would complain of it when the process ends."""
+    """Discard output that cannot be written, which the interpreter would otherwise report when the process exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -1,4 +1,4 @@
-"""Tables on a terminal: text that is text, whatever it holds, in any width."""
+"""Plain-text tables for terminals of any width."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from adafocus_rl.experiments.terminal.streams import spelled
 from adafocus_rl.printable import printable
 
 NARROWEST = 20
-"""Columns of a terminal that says it has fewer (``COLUMNS=0``)."""
+"""Minimum width in columns, used if a terminal reports fewer (``COLUMNS=0``)."""
 
 LONG_WORD = 24
-"""Letters of a word above which it may be broken."""
+"""Number of characters above which a word may be broken."""
 
 CELL = 200
-"""Characters of a cell."""
+"""Maximum number of characters of a cell."""
 
 
 def plain(text: str, limit: int = 1000, *, encoding: str | None = None) -> Text:
-    """Text in which rich finds no markup, emoji, number or link; see ``printable``.
+    """Return text that rich prints without interpreting markup, emoji, numbers or links; see ``printable``.
 
     Args:
-        text: anything.
-        limit: characters.
-        encoding: what it has to fit into; None leaves that to the stream.
+        text: any text.
+        limit: maximum number of characters.
+        encoding: encoding that the text must fit; None leaves this to the stream.
     """
     shown = printable(text, limit)
     return Text(shown if encoding is None else spelled(shown, encoding))
@@ -36,8 +36,8 @@ class PlainTable:
     """A table of plain text on stdout.
 
     Args:
-        title: above it; "" for none.
-        box: whether there are lines and a head.
+        title: title above the table; "" for none.
+        box: whether to draw lines and a header.
     """
 
     def __init__(self, title: str = "", *, box: bool = True) -> None:
@@ -47,18 +47,18 @@ class PlainTable:
         self._box = box
 
     def column(self, *names: str, right: bool = True, whole: bool = False) -> None:
-        """Add columns, aligned to the right or left, with cells of one line (whole) or of several."""
+        """Add columns, aligned right or left, whose cells stay on one line (``whole``) or may wrap."""
         self._columns += [(name, right, whole) for name in names]
 
     def row(self, *cells: str) -> None:
-        """Add a row of as many cells as there are columns."""
+        """Add a row with one cell per column."""
         self._rows.append(cells)
 
     def print(self, width: int = 110) -> None:
-        """Print it; where the words of its columns have no room beside each other, below each other.
+        """Print the table; if it is too wide for the output, print each row's cells below each other.
 
         Args:
-            width: where it does not go to a terminal, which has a width itself.
+            width: width in columns if stdout is not a terminal; a terminal's own width is used otherwise.
         """
         console = stdout_console(width)
         if self._needed() <= console.width:
@@ -67,7 +67,7 @@ class PlainTable:
             self._print_stacked(console)
 
     def _needed(self) -> int:
-        """The width in which no word is broken, long names aside."""
+        """Return the width at which no word is broken, except those longer than ``LONG_WORD``."""
         words = [
             max((cell_len(word) for cell in cells for word in printable(cell, CELL).split()), default=0)
             for cells in zip([name for name, *_ in self._columns], *self._rows, strict=True)
@@ -81,7 +81,7 @@ class PlainTable:
         else:
             table = Table(show_header=False, box=None, pad_edge=True)
         for name, right, whole in self._columns:
-            # Folded, not cut: what is left out would have to be said.
+            # Fold rather than truncate: no text may be lost.
             table.add_column(
                 plain(name, encoding=encoding),
                 justify="right" if right else "left",
@@ -103,15 +103,15 @@ class PlainTable:
 
 
 def stdout_console(width: int = 110) -> Console:
-    """Where tables are printed: as wide as the terminal, or as said where there is none.
+    """Return the console that tables are printed on: as wide as the terminal, or ``width`` columns without one.
 
-    A pipe would otherwise get 80 columns, with words broken.
+    Rich would otherwise use 80 columns for a pipe, and break words.
     """
     found = Console()
     return Console(width=max(NARROWEST, found.width if found.is_terminal else width), highlight=False)
 
 
 def print_plain(text: str, *, style: str = "") -> None:
-    """A paragraph beside tables, wrapped like them."""
+    """Print a paragraph of plain text, wrapped at the width of tables."""
     console = stdout_console()
     console.print(plain(text, encoding=console.encoding), style=style)
