@@ -1,1 +1,1 @@
-"""What a run is made of: dataclasses, recipes and overlays, and the keys of the command line."""
+"""Configuration of a run: dataclasses, recipes and overlays, and the keys of the command line."""

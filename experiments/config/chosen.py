@@ -1,4 +1,4 @@
-"""Keys whose options depend on what is chosen: the agent, the methods, and π′, which follows the agent."""
+"""Keys whose options depend on other keys: the agent, the methods, and π′, whose options default to the agent's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adafocus_rl.yaml_text import parse_yaml
 
 
 class Keys(Block):
-    """All keys of a configuration, beginning with the defaults; what is set later wins."""
+    """All keys of a configuration, initialised to the defaults; a later value overrides an earlier one."""
 
     def __init__(self) -> None:
         self.agent = AgentKeys()
@@ -27,10 +27,10 @@ class Keys(Block):
         super().__init__(ExperimentConfig, values=vars(ExperimentConfig()), parts=parts)
 
     def build(self) -> ExperimentConfig:
-        """The configuration.
+        """Return the configuration.
 
         Raises:
-            UserError: a value is missing or out of range.
+            UserError: if a value is missing or out of range.
         """
         agent = self.agent.build().options
         self._skipper.base = options_like(agent)
@@ -47,19 +47,19 @@ def options_like(agent: Any) -> PPOOptions:
 
 
 class Overrides(Block):
-    """Options of which only those that are given are kept; the others are those of ``base``."""
+    """Options that override those of ``base``: only the options that were set are stored."""
 
     base: Any
 
     def build(self) -> Any:
-        """The options, complete."""
+        """Return all options, those that were not set from ``base``."""
         return made(self.kind, {**vars(self.base), **self.values}, self.key)
 
 
 class AgentKeys:
-    """Which agent, and its options; another class keeps the options that it has, too.
+    """The agent's class and options; on a change of class, options that the new class also has are kept.
 
-    In a file: a name, or ``class_path`` and ``init_args``.
+    A file holds a name, or ``class_path`` and ``init_args``.
     """
 
     def __init__(self) -> None:
@@ -67,17 +67,17 @@ class AgentKeys:
         self._options = _options_block(AGENTS.get(self.name), "agent", self.name)
 
     def set(self, path: str, value: Any, origin: Origin) -> None:
-        """Takes the name (an empty path, or ``class_path``), all options (``init_args``), or one of them.
+        """Set the name (an empty path, or ``class_path``), all options (``init_args``), or one option.
 
         Raises:
-            UserError: unknown name or option, or a value of another type.
+            UserError: if the name or option is unknown, or the value has the wrong type.
         """
         expect_text(f"agent.{path}".rstrip("."), value, origin)
         path = path.removeprefix("init_args.")
         if origin.is_text and (path == "init_args" or (path == "" and value.lstrip().startswith("{"))):
             value, origin = parse_yaml(value, f"--agent.{path}".rstrip(".")), Origin()
         if path == "" and isinstance(value, Mapping):
-            # Whichever comes first in the file: options belong to the class beside them.
+            # Set the class first, whatever the order in the file: the options belong to it.
             for name in sorted(value, key=lambda name: name != "class_path"):
                 self.set(str(name), value[name], origin)
         elif path in ("", "class_path"):
@@ -91,15 +91,15 @@ class AgentKeys:
             raise UserError(f"{origin.prefix}agent.init_args is {value!r}; give a block of options")
 
     def build(self) -> AgentConfig:
-        """The choice.
+        """Return the agent's name and options.
 
         Raises:
-            UserError: an option is missing or out of range.
+            UserError: if an option is missing or out of range.
         """
         return AgentConfig(name=self.name, options=self._options.build())
 
     def plain(self) -> dict[str, Any]:
-        """The name and the options, as a file holds them."""
+        """Return the name and the options as a file holds them."""
         return {"class_path": self.name, "init_args": self._options.plain()}
 
     def _choose(self, path: str, value: Any, origin: Origin) -> None:
@@ -115,20 +115,20 @@ class AgentKeys:
             try:
                 self._options.values[option] = convert(before[option], self._options.hints[option], option)
             except UserError:
-                continue  # of the same name, but another kind
+                continue  # an option of the same name with another type
 
 
 class MethodKeys:
-    """Methods beside the agent's own, by name, each with its options."""
+    """Options of the methods trained besides the agent, by method name."""
 
     def __init__(self) -> None:
         self._blocks: dict[str, Block] = {}
 
     def set(self, path: str, value: Any, origin: Origin) -> None:
-        """Takes all methods (an empty path), one (``NAME``; null for its defaults, false leaves it out), or an option.
+        """Set all methods (an empty path), one (``NAME``; null for its defaults, false to remove it), or an option.
 
         Raises:
-            UserError: unknown method or option, or a value of another type.
+            UserError: if the method or option is unknown, or the value has the wrong type.
         """
         expect_text(f"methods.{path}".rstrip("."), value, origin)
         name, _, rest = path.partition(".")
@@ -147,20 +147,20 @@ class MethodKeys:
             self._blocks[name].set(rest, {} if value is None and not rest else value, origin)
 
     def build(self) -> dict[str, Any]:
-        """The options of each method.
+        """Return the options of each method.
 
         Raises:
-            UserError: an option is missing or out of range.
+            UserError: if an option is missing or out of range.
         """
         return {name: block.build() for name, block in self._blocks.items()}
 
     def plain(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return the options of each method as plain data."""
         return {name: block.plain() for name, block in self._blocks.items()}
 
 
 def known_defaults(kind: type[Any]) -> dict[str, Any]:
-    """The defaults of options that a file can hold, by name; others are left to the class."""
+    """Return the default values that a file can hold, by option name; the class supplies the others."""
     found = {}
     for name, option in options_of(kind).items():
         try:
@@ -173,17 +173,17 @@ def known_defaults(kind: type[Any]) -> dict[str, Any]:
 
 
 def _options_block(chosen: Any, key: str, name: str) -> Block:
-    """The options of a registered class, beginning with their defaults."""
+    """Return the options of a registered class, initialised to their defaults."""
     return Block(chosen.Options, key, values=known_defaults(chosen.Options), whose=name)
 
 
 def _find_agent(name: str) -> str:
-    """The registered name of an agent: the name itself, or the dotted path of its class, as old files hold it.
+    """Return the registered name of an agent given by that name, or by the dotted path of its class as in old files.
 
-    Nothing is imported for it but what other installed packages announce.
+    The path is never imported; only the plug-ins that installed packages register may be.
 
     Raises:
-        UserError: no agent has this name.
+        UserError: if no agent has this name.
     """
     module, _, short = name.rpartition(".")
     if module and short in AGENTS:

@@ -1,4 +1,4 @@
-"""From a recipe to the clips of its videos: how many frames, of which size, augmented how."""
+"""Clip datasets from a recipe: number and size of frames, and augmentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adafocus_rl.models.config import clip_frames
 
 
 def frame_sets(config: ExperimentConfig) -> tuple[int, ...]:
-    """How many frames each set of a clip's frames has: (T,), or (T_G, T_L) where f_G and f_L look at sets of their own.
+    """Return the number of frames of each set in a clip: (T,), or (T_G, T_L) if f_G and f_L process separate sets.
 
     Each set is spread over the whole video.
     """
@@ -18,11 +18,11 @@ def frame_sets(config: ExperimentConfig) -> tuple[int, ...]:
 
 
 def transform_of(config: ExperimentConfig, *, side: int | None = None) -> TransformConfig:
-    """How stored frames become those of a clip.
+    """Return the transforms from stored frames to those of a clip.
 
     Args:
         config: the recipe.
-        side: of the clip's square frames in pixels; None for ``model.frame_size``.
+        side: side of the clip's square frames in pixels; None uses ``model.frame_size``.
     """
     data = config.data
     return TransformConfig(
@@ -41,17 +41,18 @@ def clips_of(
     side: int | None = None,
     num_classes: int | None = None,
 ) -> ClipDataset:
-    """The clips of some videos, as the recipe wants them.
+    """Return the clips of the videos of an index, as the recipe configures them.
 
     Args:
         config: the recipe.
         index: the videos.
-        train: whether frames are drawn at random and augmented; otherwise they are those of the evaluation.
-        side: of the clip's square frames in pixels; None for ``model.frame_size``.
-        num_classes: K; None for ``model.num_classes``, which must not be 0 then.
+        train: whether frames are sampled at random and augmented; otherwise the evaluation's sampling and transforms
+            apply.
+        side: side of the clip's square frames in pixels; None uses ``model.frame_size``.
+        num_classes: K; None uses ``model.num_classes``, which must then not be 0.
 
     Raises:
-        UserError: a label of K or more, or boxes that cannot be read.
+        UserError: if a label is K or more, or boxes cannot be read.
     """
     return ClipDataset(
         index,

@@ -1,4 +1,4 @@
-"""Datasets that the project makes itself, by name and options."""
+"""Embedded datasets, which the package generates itself: made from a name and options."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from adafocus_rl.plain import build
 
 
 def make_embedded(name: str, out: Path, options: dict[str, Any]) -> dict[str, Path]:
-    """Makes an embedded dataset, with a progress bar, or finds it complete.
+    """Make an embedded dataset with a progress bar, unless it is already complete.
 
     Args:
-        name: of ``adafocus list``.
-        out: its folder.
-        options: of the dataset's own configuration; empty for its defaults.
+        name: a dataset name from ``adafocus list``.
+        out: the dataset's folder.
+        options: options of the dataset's own configuration; empty uses its defaults.
 
     Returns:
         {"train": list file, "val": list file}.
 
     Raises:
-        UserError: unknown dataset or option, or the folder holds something else.
+        UserError: if the dataset or an option is unknown, or the folder holds something else.
     """
     maker = DATASETS.get(name)
     settings = embedded_config(name, options) if options else None
@@ -33,20 +33,20 @@ def make_embedded(name: str, out: Path, options: dict[str, Any]) -> dict[str, Pa
 
 
 def embedded_config(name: str, options: Mapping[str, Any]) -> Any:
-    """The configuration of an embedded dataset, as its own dataclass.
+    """Return the configuration of an embedded dataset as its own dataclass.
 
     Args:
-        name: of ``adafocus list``.
-        options: of the dataset; plain data.
+        name: a dataset name from ``adafocus list``.
+        options: options of the dataset as plain data.
 
     Raises:
-        UserError: unknown dataset or option, a wrong type, or a value out of range.
+        UserError: if the dataset or an option is unknown, or a value has the wrong type or is out of range.
     """
     return build(maker_config(name), options, "data.embedded_options", whose=name)
 
 
 def maker_config(name: str) -> type[Any]:
-    """The dataclass of options that a dataset maker's ``config`` argument is annotated with."""
+    """Return the options dataclass that annotates the ``config`` argument of a dataset maker."""
     annotation = get_type_hints(DATASETS.get(name))["config"]
     kinds: list[type[Any]] = [kind for kind in get_args(annotation) or (annotation,) if inspect.isclass(kind)]
     return next(kind for kind in kinds if kind is not type(None))

@@ -1,4 +1,4 @@
-"""``--help`` of keys and options: each with its kind, its default, and the docstring under its field."""
+"""``--help`` texts of keys and options: the docstring under each field, its type and its default."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from adafocus_rl.plain import plain
 
 
 def config_help(kind: type[Any], usage: str, *, other: Sequence[str] = (), whole: Sequence[str] = ()) -> str:
-    """The keys of a dataclass of dataclasses.
+    """Return the help text for the keys of a dataclass and of its nested dataclasses.
 
     Args:
         kind: the dataclass.
         usage: the first line.
         other: names of fields to leave out.
-        whole: dotted keys of blocks whose own keys are left out.
+        whole: dotted keys of blocks that are listed without their own keys.
     """
     parser = _parser(usage)
     _add_block(parser, kind, "", (inspect.getdoc(kind) or "").splitlines()[0], other, whole)
@@ -32,10 +32,10 @@ def config_help(kind: type[Any], usage: str, *, other: Sequence[str] = (), whole
 
 
 def agent_help(name: str, usage: str) -> str:
-    """The options of a registered agent.
+    """Return the help text for the options of a registered agent.
 
     Raises:
-        UserError: no agent has this name.
+        UserError: if no agent has this name.
     """
     parser = _parser(usage)
     kind = AGENTS.get(name)
@@ -89,7 +89,7 @@ def _metavar(name: str, hint: Any) -> str:
 
 
 def field_docs(kind: type[Any]) -> dict[str, str]:
-    """The docstring under each field of a dataclass, those of its bases included, on one line each."""
+    """Return the docstring under each field of a dataclass and its bases, by field name, on one line each."""
     docs: dict[str, str] = {}
     for owner in reversed(kind.__mro__[:-1]):
         try:

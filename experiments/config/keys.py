@@ -1,4 +1,4 @@
-"""The keys of a recipe and their values, set one after another: a file's, then those of the command line."""
+"""Keys of a recipe and their values, set one after another: first from files, then from the command line."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ ALL_KEYS = "`--print_config` shows all keys."
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a value comes from."""
+    """Origin of a value: a file or the command line."""
 
     file: Path | None = None
-    """The file that says it; None for a command line."""
+    """The file that contains the value; None for the command line."""
 
     is_text: bool = False
-    """Whether it is text as it was typed, which the key's annotation may still turn into something else."""
+    """Whether the value is text as typed, still to be converted by the key's annotation."""
 
     @property
     def prefix(self) -> str:
-        """The file, for the beginning of a message."""
+        """Prefix of a message: the file, or nothing."""
         return f"{self.file}: " if self.file else ""
 
 
 class Part(Protocol):
-    """What stands under a key."""
+    """A part of a configuration, under one key."""
 
     def set(self, path: str, value: Any, origin: Origin) -> None:
-        """Takes the value of a key below; an empty path stands for the part itself."""
+        """Set the value of a key below; an empty path means the part itself."""
 
     def build(self) -> Any:
-        """The typed value."""
+        """Return the typed value."""
 
     def plain(self) -> Any:
-        """Plain data that :meth:`set` reads back equal."""
+        """Return plain data from which ``set`` restores an equal value."""
 
 
 class Block:
-    """The keys of a dataclass, of which some may be blocks themselves.
+    """The keys of a dataclass, some of which may be blocks themselves.
 
     Args:
         kind: the dataclass.
         key: the dotted key of the block; empty for the whole configuration.
-        values: typed values to begin with, by name.
-        parts: what stands under some dotted keys instead of a value.
-        whose: whose options the fields are, for messages: ``PPOAgent``; empty for a configuration's own keys.
+        values: initial typed values, by name.
+        parts: parts to use under some dotted keys instead of values or blocks.
+        whose: owner of the options, for messages: ``PPOAgent``; empty for a configuration's own keys.
         top: the block whose keys a message suggests; None for this one.
 
     Attributes:
         hints: the annotation of each value, by name.
-        values: the typed values so far.
-        parts: the blocks, by name.
+        values: the current typed values, by name.
+        parts: the parts, by name.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Block:
                 self.values.update({name: values[name]} if name in values else {})
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
-        """The dotted keys of all values, in order, each with its annotation; what is no block of ours counts as one."""
+        """Yield the dotted key and the annotation of each value, in order; another kind of part counts as one value."""
         for name in options_of(self.kind):
             part = self.parts.get(name)
             if isinstance(part, Block) and part._top is self._top:
@@ -100,10 +100,11 @@ class Block:
                 yield _join(self.key, name), self.hints.get(name, dict[str, Any])
 
     def set(self, path: str, value: Any, origin: Origin) -> None:
-        """Takes the value of ``path``, ``path+`` (one more entry of a list) or an entry ``path.NAME`` of a value.
+        """Set the value of ``path``, append to a list (``path+``), or set an entry of a mapping (``path.NAME``).
 
         Raises:
-            UserError: unknown key, wrong type, no text, or a plain value where a block belongs.
+            UserError: if the key is unknown, the type is wrong, the command line gives no value, or a plain value is
+                given for a block.
         """
         name, dot, rest = path.partition(".")
         leaf = self._leaf(path)
@@ -121,22 +122,22 @@ class Block:
             )
 
     def block(self, path: str) -> Block:
-        """The block under a dotted path."""
+        """Return the block under a dotted path."""
         found: Any = self
         for name in path.split("."):
             found = found.parts[name]
         return cast("Block", found)
 
     def build(self) -> Any:
-        """The dataclass.
+        """Return an instance of the dataclass.
 
         Raises:
-            UserError: a value is missing or out of range.
+            UserError: if a value is missing or out of range.
         """
         return made(self.kind, {**self.values, **{name: part.build() for name, part in self.parts.items()}}, self.key)
 
     def plain(self) -> dict[str, Any]:
-        """The values so far as plain data, in the order of the fields."""
+        """Return the current values as plain data, in the order of the fields."""
         return {
             name: self.parts[name].plain() if name in self.parts else plain(self.values[name])
             for name in options_of(self.kind)
@@ -144,13 +145,13 @@ class Block:
         }
 
     def unknown(self, key: str, value: Any, origin: Origin) -> str:
-        """One sentence for a dotted key that there is not, with the nearest of those that there are."""
+        """Return a message for an unknown dotted key, which suggests the nearest known key."""
         known = [leaf for leaf, _ in self.leaves()]
         if self.whose:
             return unknown(key, known, whose=self.whose)
         if origin.is_text:
             return unknown(f"--{key}", [f"--{leaf}" for leaf in known], otherwise=ALL_KEYS)
-        # The first key within, which is the more telling one of a block whose name is nearly right.
+        # Name the first key within the block: a near match is easier to find for it than for the block's name.
         while isinstance(value, Mapping) and value:
             name, value = next(iter(value.items()))
             key = f"{key}.{name}"
@@ -169,7 +170,7 @@ class Block:
             self.set(str(name), entry, Origin(file=origin.file))
 
     def _leaf(self, path: str) -> str | None:
-        """The name of the value that ``path`` is, adds to, or is an entry of."""
+        """Return the name of the value that ``path`` sets, appends to, or sets an entry of; None if there is none."""
         name, dot, _ = path.partition(".")
         if path.removesuffix("+") in self.hints:
             return path.removesuffix("+")
@@ -177,10 +178,10 @@ class Block:
 
 
 def expect_text(key: str, value: Any, origin: Origin) -> None:
-    """Refuses a key of the command line without a value.
+    """Check that a key of the command line has a value.
 
     Raises:
-        UserError: there is none.
+        UserError: if it has none.
     """
     if origin.is_text and value is None:
         raise UserError(f"argument --{key}: expected one argument; write --{key}=VALUE")
@@ -196,7 +197,7 @@ def _takes_block(hint: Any) -> bool:
 
 
 def _changed(before: Any, hint: Any, leaf: str, key: str, value: Any, *, from_text: bool) -> Any:
-    """The value of ``leaf`` after ``key`` was set: the key itself, ``KEY+``, or an entry ``KEY.NAME``."""
+    """Return the value of ``leaf`` after setting ``key``: the key itself, ``KEY+``, or an entry ``KEY.NAME``."""
     if key == leaf:
         return (convert_text if from_text else convert)(value, hint, leaf)
     if key.endswith("+"):

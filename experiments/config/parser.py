@@ -1,8 +1,8 @@
-"""Recipes and command lines to typed configurations, and back to YAML.
+"""Conversion of recipes and command lines to typed configurations, and back to YAML.
 
-This is the one door: whatever reads a recipe, a run's ``config.yaml`` or ``--KEY=VALUE`` comes through here. Values are
-plain data (:mod:`adafocus_rl.yaml_text`), converted as the fields of our own dataclasses are annotated
-(:mod:`adafocus_rl.plain`). The only classes that they choose are registered ones, by name.
+All code that reads a recipe, a run's ``config.yaml`` or ``--KEY=VALUE`` arguments uses this module. Values are plain
+data (``adafocus_rl.yaml_text``), converted by the annotations of the configuration's dataclasses
+(``adafocus_rl.plain``). They can select registered classes only, by name.
 """
 
 from __future__ import annotations
@@ -32,49 +32,49 @@ from adafocus_rl.plain import convert_text, plain_options, unknown
 from adafocus_rl.yaml_text import dump_yaml
 
 FLAGS = ("help", "print_config", "agent.help")
-"""Arguments that ask for something to be printed; what they take stands behind ``=``."""
+"""Arguments that print something; they take a value only after ``=``."""
 
 PRINT_FLAGS = ("skip_default", "skip_unset")
-"""What ``--print_config`` takes: leave out defaults; and what is not set, which is nothing."""
+"""Values of ``--print_config``: leave out defaults, or keys that are not set (there are none)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A whole configuration."""
+    """A complete configuration, typed and as plain values."""
 
     config: ExperimentConfig
-    """What was said, and the defaults."""
+    """The configuration, defaults included."""
 
     values: dict[str, Any]
-    """The same as plain nested values: what ``config.yaml`` holds."""
+    """The same as plain nested values, as in ``config.yaml``."""
 
     @property
     def text(self) -> str:
-        """YAML that :func:`load_settings` reads back equal."""
+        """YAML from which ``load_settings`` restores equal settings."""
         return dump_yaml(self.values)
 
 
 def settings_help(usage: str) -> str:
-    """All keys of a configuration, as text.
+    """Return the help text for all keys of a configuration.
 
     Args:
         usage: the first line.
     """
     return (
         f"{config_help(ExperimentConfig, usage, other=('agent', 'methods'), whole=('skip.options',))}"
-        "\nagent: who chooses the patches, by name; its options as --agent.OPTION:\n"
+        "\nagent: selects the patches; given by name, its options as --agent.OPTION:\n"
         f"  --agent {{{','.join(AGENTS.names())}}}\n"
         "  --agent.help[=NAME]   its options\n"
-        "\nmethods: what else is trained and evaluated; its options as --methods.NAME.OPTION:\n"
+        "\nmethods: further methods to train and evaluate; their options as --methods.NAME.OPTION:\n"
         f"  --methods.{{{','.join(METHODS.names())}}} {{true,false}}\n"
         "\nfiles:\n"
-        "  --config MORE.yaml    over the recipe; may be given several times\n"
+        "  --config MORE.yaml    overrides the recipe; may be given several times\n"
         "  --print_config[=FLAGS]  print the configuration after all other arguments; FLAGS: skip_default\n"
     )
 
 
 def parse_settings(prog: str, argv: Sequence[str]) -> Settings:
-    """Settings from a command line of ``--config FILE`` and ``--KEY=VALUE``.
+    """Return the settings of a command line of ``--config FILE`` and ``--KEY=VALUE`` arguments.
 
     Paths become absolute, so that a run can be evaluated from any folder.
 
@@ -83,8 +83,8 @@ def parse_settings(prog: str, argv: Sequence[str]) -> Settings:
         argv: the arguments.
 
     Raises:
-        UserError: unknown key, wrong type, value out of range, or a file that is no recipe.
-        SystemExit: something was asked to be printed, and is.
+        UserError: if a key is unknown, a value has the wrong type or is out of range, or a file is not a recipe.
+        SystemExit: after printing what an argument such as ``--help`` requested.
     """
     usage = f"{prog} [--config MORE.yaml] [--KEY=VALUE ...]"
     keys, wanted = Keys(), None
@@ -113,19 +113,19 @@ def parse_settings(prog: str, argv: Sequence[str]) -> Settings:
 
 
 def load_settings(path: Path) -> Settings:
-    """Settings from one file, without a command line.
+    """Return the settings of one file, without a command line.
 
     Raises:
-        UserError: as :func:`parse_settings`.
+        UserError: as ``parse_settings``.
     """
     return parse_settings("adafocus", ["--config", str(path)])
 
 
 def parse_options(kind: type[Any], argv: Sequence[str]) -> dict[str, Any]:
-    """Typed options of a dataclass, all that have a default or are given as ``--OPTION=VALUE``.
+    """Return the typed options of a dataclass that have a default or are given as ``--OPTION=VALUE``.
 
     Raises:
-        UserError: unknown option, or a wrong type.
+        UserError: if an option is unknown, or a value is missing or has the wrong type.
     """
     options = options_of(kind)
     found = {name: option.default for name, option in options.items() if option.default is not MISSING}
@@ -139,7 +139,7 @@ def parse_options(kind: type[Any], argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Names and values of ``--NAME=VALUE``, ``--NAME VALUE`` and, without a value, ``--NAME``."""
+    """Yield the name and value of each ``--NAME=VALUE``, ``--NAME VALUE`` and, with the value None, ``--NAME``."""
     given = list(argv)
     while given:
         argument = given.pop(0)
@@ -154,7 +154,7 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def _settings(keys: Keys) -> Settings:
-    """What has been said, checked whole."""
+    """Return the settings from the values set so far, after checking them together."""
     config = keys.build()
     if config.data.embedded in DATASETS and config.data.embedded_options:
         embedded_config(str(config.data.embedded), config.data.embedded_options)
@@ -162,10 +162,10 @@ def _settings(keys: Keys) -> Settings:
 
 
 def _print_config(settings: Settings, flags: str) -> None:
-    """The configuration as a recipe, on stdout.
+    """Print the configuration to stdout as a recipe.
 
     Raises:
-        UserError: an unknown flag.
+        UserError: if a flag is unknown.
     """
     values = settings.values
     for flag in filter(None, flags.split(",")):
@@ -179,7 +179,7 @@ def _print_config(settings: Settings, flags: str) -> None:
 
 
 def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults."""
+    """Return the values that differ from the defaults."""
     kept = {}
     for name, value in values.items():
         default = defaults.get(name)
@@ -200,6 +200,6 @@ def _make_absolute(keys: Keys) -> None:
         if data[name] is not None:
             data[name] = str(user_path(data[name]).absolute())
     for encoder in (keys.block("model.glance").values, keys.block("model.focus").values):
-        # It may be `none` or the name of published weights instead.
+        # Other values are `none` or the name of published weights.
         if Path(encoder["weights"]).suffix in FILE_SUFFIXES:
             encoder["weights"] = str(user_path(encoder["weights"]).absolute())

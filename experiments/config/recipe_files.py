@@ -1,4 +1,4 @@
-"""Recipe files: found by name or path, and read as plain data."""
+"""Recipe files: finding them by name or path, and reading them as plain data."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ FOLDER = files("adafocus_rl.experiments") / "recipes"
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     return names_in(FOLDER)
 
 
 def find_recipe(name: str) -> Path:
-    """The YAML file of a recipe given by name or by path.
+    """Return the YAML file of a recipe given by name or path.
 
     Raises:
-        UserError: when there is neither; the nearest name is suggested.
+        UserError: if there is no such recipe or file; the message suggests the nearest name.
     """
     return find_file(name, FOLDER, "recipe")
 
 
 def names_in(folder: Traversable) -> list[str]:
-    """Names of the YAML files in a folder of the package."""
+    """Return the names of the YAML files in a folder of the package."""
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def find_file(name: str, folder: Traversable, kind: str) -> Path:
-    """A YAML file given by its path, or by its name in a folder of the package.
+    """Return a YAML file given by its path, or by its name in a folder of the package.
 
     Args:
-        name: of it.
-        folder: of the package.
-        kind: what it is, for messages: ``recipe``.
+        name: the path, or the name without ``.yaml``.
+        folder: a folder of the package.
+        kind: kind of file, for messages: ``recipe``.
 
     Raises:
-        UserError: when there is neither; the nearest name is suggested.
+        UserError: if there is no such file; the message suggests the nearest name.
     """
     known = names_in(folder)
     if name.endswith((".yaml", ".yml")) or "/" in name:
@@ -61,16 +61,16 @@ def find_file(name: str, folder: Traversable, kind: str) -> Path:
 
 
 def find_overlay(name: str) -> Path:
-    """The file of ``--config``: a path, or the name of one that comes with the package (``tsm``, ``tsm_plus``)."""
+    """Return the file of ``--config``, given by path or by the name of a packaged overlay (``tsm``, ``tsm_plus``)."""
     own = FOLDER / "overlays" / f"{name}.yaml"
     return Path(str(own)) if own.is_file() else user_path(name)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The content of a recipe, an overlay or a run's ``config.yaml``, as plain data.
+    """Return the content of a recipe, an overlay or a run's ``config.yaml`` as plain data.
 
     Raises:
-        UserError: no such file, no text, no YAML, or no block at the top.
+        UserError: if the file does not exist, is not text or YAML, or is not a mapping at the top level.
     """
     content = read_yaml(path, "configuration file")
     if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""What a recipe says of the stages. Defaults are the paper's (appendix B.1)."""
+"""Configuration of the training stages. Defaults are the paper's (appendix B.1)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from adafocus_rl.options import MOST, require, require_range
 
 @dataclass(frozen=True, kw_only=True)
 class StillsConfig:
-    """Train f_G and f_L on close-ups first, where no published weights exist."""
+    """Train f_G and f_L on close-ups first, if there are no published weights."""
 
     epochs: int = 0
-    """Passes over the list of stills; 0 leaves them out, as encoders with published weights do."""
+    """Passes over the list of stills; 0 skips this training, which encoders with published weights do not need."""
 
     learning_rate: float = 0.03
     """Initial learning rate of f_G and f_L."""
@@ -42,13 +42,13 @@ class Stage0Config:
     """Initial learning rate of f_G and f_L."""
 
     head_learning_rate: float | None = None
-    """Initial learning rate of their linear heads; null is the encoders'."""
+    """Initial learning rate of their linear heads; null uses that of the encoders."""
 
     dropout: float = 0.0
     """Probability in [0, 1) of dropping an entry of a head's input."""
 
     stills: StillsConfig = field(default_factory=StillsConfig)
-    """Close-ups before that."""
+    """Training on close-ups before that on whole frames."""
 
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
@@ -70,7 +70,7 @@ class Stage1Config:
     """Passes over the training list."""
 
     focus_learning_rate: float = 5e-4
-    """Initial learning rate of f_L; 0 keeps it as it is, batch normalisation's statistics included."""
+    """Initial learning rate of f_L; 0 keeps f_L as it is, batch normalisation's statistics included."""
 
     classifier_learning_rate: float = 0.05
     """Initial learning rate of f_C."""
@@ -94,10 +94,11 @@ class Stage2Config:
     """Passes over the training videos."""
 
     batch_size: int = 64
-    """Videos (environments) per policy update."""
+    """Number of videos (environments) per policy update."""
 
     features: Literal["bank", "live"] = "bank"
-    """``bank`` precomputes all patches of all frames once; ``live`` runs the encoders every time, with augmentation."""
+    """``bank``: compute the features of all patches of all frames once, in advance; ``live``: run the encoders every
+    time, with augmentation."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
@@ -106,7 +107,7 @@ class Stage2Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage3Config(ClassifierTraining):
-    """Fine-tune f_C on the patches of the trained policy; everything else is frozen."""
+    """Fine-tune f_C on the patches that the learnt policy selects; everything else is frozen."""
 
     features: Literal["bank", "live"] = "bank"
     """As in stage II."""
@@ -117,15 +118,16 @@ class SkipConfig:
     """Train π′, which skips frames (AdaFocus+): after π in stage II; stage III then fine-tunes an f_C for both."""
 
     lambdas: list[float] = field(default_factory=list)
-    """Prices λ of looking at a frame, in probability of the true class; each gives a π′ and an operating point. Empty
-    for no skipping. On the same reward, a higher λ keeps fewer frames."""
+    """Costs λ of keeping a frame, in probability of the true class; each trains a π′ of its own, an operating point.
+    Empty trains none. With the same reward, a higher λ keeps fewer frames."""
 
     epochs: int = 10
     """Passes over the training videos for each π′."""
 
     options: PPOOptions = field(default_factory=PPOOptions)
-    """Options of π′, a ``PPOAgent``. Files and command lines override single ones. The others are those of the run's
-    agent if that is a ``PPOAgent``; else the defaults, with the network options of the run's agent where it has any."""
+    """Options of π′, a ``PPOAgent``. Files and command lines override single options; the others are those of the
+    run's agent if that is a ``PPOAgent``, else the defaults, with the network options of the run's agent if it has
+    any."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
