@@ -1,1 +1,1 @@
-"""A run on disk: its folder, its checkpoints, and what may be resumed."""
+"""Runs on disk: folders, checkpoints, training steps and resuming."""

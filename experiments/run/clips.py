@@ -1,4 +1,4 @@
-"""A run's videos: its lists, and the clips that are made of them."""
+"""Videos of a run: its lists, and the clips made from them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Clips:
     """The videos of a run as clips.
 
     Args:
-        config: of the run, with ``num_classes`` filled in.
-        indices: the videos by split: ``train``, ``val`` and, if there are any, ``stills``.
-        pin: whether batches are put in page-locked memory, from which a GPU copies them faster.
+        config: the run's configuration, with ``num_classes`` filled in.
+        indices: the videos by split: ``train``, ``val`` and optionally ``stills``.
+        pin: whether to put batches in page-locked memory, from which a GPU copies them faster.
         strict: whether the first undecodable video ends the command.
 
     Attributes:
         train: training clips, augmented.
         train_still: the training videos with the evaluation transforms, one fixed clip each.
         val: validation clips.
-        stills: close-ups for stage 0, augmented; None when there are none, or none are wanted.
-        failed: undecodable videos by path, with the reason.
+        stills: close-ups for stage 0, augmented; None if there are none, or stage 0 does not use them.
+        failed: reasons of undecodable videos, by path.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class Clips:
 
     @property
     def index_hashes(self) -> list[str]:
-        """Hashes of the training lists: a run cannot go on with others."""
+        """Hashes of the training lists, with which alone the run can be resumed."""
         return [clips.index.hash() for clips in (self.train, self.stills) if clips is not None]
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes in the order of the labels, the same for all lists; None when none has any."""
+        """Class names in the order of the labels, the same for all lists; None if no list has any."""
         given = self.train.index.class_names or self.val.index.class_names
         return None if given is None else [*given]
 
     def note_failures(self, failed: list[tuple[str, str]]) -> None:
-        """Remember which videos could not be decoded, and warn about each once.
+        """Record videos that could not be decoded, and warn about each once.
 
         Raises:
-            UserError: on the first one if ``strict``.
+            UserError: for the first of them if ``strict``.
         """
         for path, reason in failed:
             if path in self.failed:
@@ -73,22 +73,22 @@ class Clips:
             say(f"warning: left out {path}: {reason}")
 
     def check(self, lists: Mapping[str, Path]) -> None:
-        """Look whether the videos are there, and whether one of each list can be decoded.
+        """Check that the videos exist, and that at least one of each list can be decoded.
 
         Args:
             lists: the list files by split, for messages.
 
         Raises:
-            UserError: none of a list can be used.
+            UserError: if no video of a list can be used.
         """
         for split, clips in (("train", self.train_still), ("val", self.val), ("stills", self.stills)):
             if clips is not None:
                 self.note_failures(check_videos(clips, lists[split], workers=self.workers))
 
     def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch]]:
-        """Shuffled passes over a dataset, by epoch; undecodable videos are noted and left out.
+        """Return a function that yields the batches of one shuffled pass over a dataset, given the epoch.
 
-        The worker processes live as long as the function that is returned.
+        Undecodable videos are recorded and left out. The worker processes live as long as the returned function.
         """
         loader = make_loader(dataset, batch_size=batch_size, shuffle=True, workers=self.workers, pin=self.pin)
 
@@ -107,16 +107,16 @@ class Clips:
 
 
 def one_video(config: ExperimentConfig, path: Path) -> ClipDataset:
-    """The clip of one video at an absolute path, with the evaluation transforms; its label means nothing."""
+    """Return the clip of one video, given by its absolute path, with evaluation transforms and a placeholder label."""
     index = VideoIndex(records=[VideoRecord(path=str(path), labels=(0,))], root=Path())
     return clips_of(config, index, train=False)
 
 
 def read_run_lists(config: ExperimentConfig, lists: Mapping[str, Path]) -> dict[str, VideoIndex]:
-    """The videos of a run's lists, their classes in the order of the training list.
+    """Read the videos of a run's lists, with their classes in the order of the training list.
 
     Raises:
-        UserError: a list cannot be read, or the classes of one contradict those of the training list.
+        UserError: if a list cannot be read, or its classes contradict those of the training list.
     """
     data = config.data
     return read_indices(
@@ -135,18 +135,18 @@ def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> li
     Args:
         clips: the videos.
         listed_in: their list, for the message.
-        workers: 0 decodes in this process; otherwise one process does, which a video may crash.
+        workers: 0 decodes in this process; any other number uses one worker process, which a video may crash.
 
     Returns:
-        (path, reason) of the videos that are missing, or were found undecodable on the way.
+        (path, reason) of the videos that are missing or turned out to be undecodable.
 
     Raises:
-        UserError: none can be used.
+        UserError: if no video can be used.
     """
     failed = dict(missing(clips.index))
     there = [row for row, record in enumerate(clips.index) if record.path not in failed]
-    # A pass for each video: to leave a pass early is to end a process that may be about to send the next clip, which
-    # ends badly where processes are not forks.
+    # One pass per video: leaving a pass early would end a process that may be about to send the next clip, which fails
+    # where processes are not forked.
     batches: list[list[int]] = []
     loader = make_loader(clips, batches=batches, workers=min(1, workers))
     for row in there:
@@ -163,10 +163,10 @@ def check_videos(clips: ClipDataset, listed_in: Path, *, workers: int = 0) -> li
 
 
 def find_lists(config: DataConfig) -> dict[str, Path]:
-    """The list files by split; an embedded dataset is made first when it is not there.
+    """Return the list files by split; make an embedded dataset first if it is missing.
 
     Raises:
-        UserError: neither an embedded dataset nor list files are given.
+        UserError: if the configuration names neither an embedded dataset nor list files.
     """
     if config.embedded:
         return make_embedded(config.embedded, Path(config.root or f"data/{config.embedded}"), config.embedded_options)

@@ -1,4 +1,4 @@
-"""Versions and hardware that a result was made with."""
+"""Software versions and hardware of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware, for results that can be told apart."""
+    """Return the software versions and hardware that results may depend on."""
     packages = ("adafocus_rl", "torch", "torchvision", "gymnasium", "numpy", "opencv-python", "av")
     return {
         "python": platform.python_version(),
@@ -29,5 +29,5 @@ def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
-        # OpenCV, for one, may be there under another package's name.
+        # OpenCV, for example, may be installed under another package name.
         return None

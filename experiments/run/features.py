@@ -1,4 +1,4 @@
-"""The frozen features of a run: its banks on disk, or the encoders themselves."""
+"""Frozen features of a run, from its banks on disk or computed live by the encoders."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Kind = Literal["bank", "live"]
 
 
 class RunFeatures:
-    """Feature sources of a run, each opened when first asked for.
+    """Feature sources of a run, each opened on first use.
 
     Args:
         run: the run.
         recognizer: frozen f_G and f_L.
-        build: build banks, or finish building them, if need be; otherwise they must be there.
-        tables: what banks hold; None for what every bank has and the tables of the run's methods.
+        build: whether to build banks that are missing or incomplete; otherwise they must be complete.
+        tables: tables of the banks; None for the default tables and those of the run's methods.
 
     Attributes:
-        seconds: time spent building and opening banks.
+        seconds: time spent opening sources and building banks.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class RunFeatures:
         self._opened: dict[tuple[Split, Kind], FeatureSource] = {}
 
     def training(self, kind: Kind) -> FeatureSource:
-        """Training videos: ``bank`` with the evaluation transforms, ``live`` augmented."""
+        """Return the features of the training videos: ``bank`` with the evaluation transforms, ``live`` augmented."""
         return self._open("train", kind)
 
     def validation(self) -> FeatureSource:
-        """Validation videos: from the bank, or live if none can hold them."""
+        """Return the features of the validation videos: from the bank, or live if no bank can hold them."""
         return self._open("val", "live" if self.run.config.live_validation else "bank")
 
     def _open(self, split: Split, kind: Kind) -> FeatureSource:
@@ -83,7 +83,7 @@ class RunFeatures:
 
 
 def tables_of(config: ExperimentConfig) -> tuple[TableSpec, ...]:
-    """Return the tables that a run's banks hold: what every bank has, and those of the run's methods."""
+    """Return the tables of a run's banks: the default tables, and those of the run's methods."""
     wanted = [table for name in config.methods for table in METHODS.get(name).tables]
     return tuple({table.name: table for table in (*DEFAULT_TABLES, *wanted)}.values())
 
@@ -98,19 +98,20 @@ def open_bank(
     store: TableStore | None = None,
     tables: Sequence[TableSpec] | None = None,
 ) -> FeatureBank:
-    """The run's bank of a split.
+    """Open the run's feature bank of a split.
 
     Args:
         run: the run.
         recognizer: frozen f_G and f_L.
-        split: which videos.
-        build: build it, or finish building it, if need be.
-        overwrite: build it anew, whatever is there.
-        store: where its tables lie; None for where the run keeps them.
-        tables: what it holds; None for what every bank has and the tables of the run's methods.
+        split: ``train`` or ``val``.
+        build: whether to build the bank if it is missing or incomplete.
+        overwrite: whether to rebuild tables that already exist.
+        store: store of its tables; None for the run's.
+        tables: tables of the bank; None for the default tables and those of the run's methods.
 
     Raises:
-        UserError: the bank was built from other weights, videos or transforms, or is incomplete and not to be built.
+        UserError: if the bank was built from other weights, videos or transforms, or is incomplete and ``build`` is
+            False.
     """
     dataset = run.clips.train_still if split == "train" else run.clips.val
     config = run.config.bank
@@ -133,7 +134,7 @@ def open_bank(
         if store.shared:
             note_index(run.folder, split, dataset.index.hash())
     expected = expected_manifests(recognizer, dataset, tables=tables)
-    # Some formats name videos without their endings or folders: their paths are known only while they are there.
+    # Some list formats name videos without suffix or folder, so their paths are known only while the videos exist.
     index = noted_index(run.folder, store, split) if not build and missing(dataset.index) else None
     unfound = index not in (None, expected[CLIPS]["index"])
     if unfound:

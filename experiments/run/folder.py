@@ -1,4 +1,4 @@
-"""The run folder: where everything of a run lies."""
+"""The run folder and its files."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
     "features.json", "results.json", "patches.png", "episodes.safetensors", "report.html",
 )  # fmt: skip
-"""Everything that a run writes."""
+"""Names of all files and folders that a run writes."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names within a run folder."""
+    """Paths of the files and folders of a run."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The whole configuration, defaults written out."""
+        """The whole configuration, defaults included."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def results(self) -> Path:
-        """The results table."""
+        """The table of results."""
         return self.path / "results.json"
 
     @property
@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def store(self) -> Path:
-        """Where the features lie if the run shares them with others."""
+        """Note of the shared feature store; absent if the run's features are its own."""
         return self.path / "features.json"
 
     @property
@@ -69,43 +69,43 @@ class RunFolder:
 
     @property
     def episodes(self) -> Path:
-        """What the agents of the results table did in every validation video."""
+        """Record of the methods' episodes on all validation videos."""
         return self.path / "episodes.safetensors"
 
     @property
     def report(self) -> Path:
-        """The page to look at."""
+        """The HTML report."""
         return self.path / "report.html"
 
     def checkpoint(self, name: str) -> Path:
-        """The finished checkpoint of ``stage0``, ``stage1``, …"""
+        """Return the path of the final checkpoint of ``stage0``, ``stage1``, …"""
         return self.checkpoints / f"{name}.safetensors"
 
     def bank(self, split: str) -> Path:
-        """The run's own feature bank of ``train`` or ``val``."""
+        """Return the path of the run's own feature bank of ``train`` or ``val``."""
         return self.features / split
 
     def describe(self, *, config_text: str, command: str) -> None:
-        """Write config.yaml, command.txt (one line per command) and environment.json."""
-        # What is there already is not touched: a run that goes on needs it, whatever happens to this write.
+        """Write config.yaml and environment.json, and append the command to command.txt."""
+        # An equal config.yaml is left untouched: a resumed run needs it even if this write fails.
         if not self.config.is_file() or self.config.read_bytes() != config_text.encode():
             write_text(self.config, config_text)
         append_line(self.path / "command.txt", command)
         write_json(self.path / "environment.json", environment())
 
     def discard(self) -> None:
-        """Remove what a run writes, and nothing else that may lie in the folder."""
+        """Remove everything that a run writes, and nothing else in the folder."""
         for name in CONTENT:
             _remove(self.path / name)
 
     def discard_from(self, stage: int) -> list[str]:
-        """Remove what ``stage`` and those after it left: all of it is stale once the stage is done anew.
+        """Remove the files of ``stage`` and later stages, which are stale once the stage is repeated.
 
         Returns:
             The names under which these stages log.
 
         Raises:
-            UserError: results.json is damaged; nothing is removed then.
+            UserError: if results.json is damaged; nothing is then removed.
         """
         before = self.read_seconds()
         stale = stale_from(stage)
@@ -114,13 +114,14 @@ class RunFolder:
             if step.leaves == "bank":
                 _remove(self.features)
             for path in self.checkpoints.glob(f"{step.name}*" if step.knobs else f"{step.name}.*"):
-                # Those of knobs log under names of their own: stage2.skip0.1.resume.step00003, say.
+                # Each operating point logs under its own name, here taken from files such as
+                # stage2.skip0.1.resume.step00003.safetensors.
                 logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
         for path in (self.sheet, self.episodes, self.report):
             _remove(path)
         if self.results.is_file():
-            # Its rows are of what is done anew, and the stages may be aborted.
+            # Drop the rows, which belong to the repeated stages: these may be aborted before they write new rows.
             kept = kept_before(stage)
             seconds = {name: spent for name, spent in before.items() if any(step.took(name) for step in kept)}
             self.write_results(results([], seconds, {}))
@@ -130,16 +131,16 @@ class RunFolder:
         """Replace results.json.
 
         Raises:
-            UserError: a row holds a number that is none: no table must look as if all were well.
+            UserError: if a row holds a number that is not finite, since its table would hide that training diverged.
         """
         refuse_infinite(content, self.results)
         write_json(self.results, content)
 
     def read_results(self) -> dict[str, Any]:
-        """Content of results.json; without rows when there is none.
+        """Return the content of results.json; if there is no such file, content without rows.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: if the file is damaged.
         """
         if not self.results.exists():
             return results([], {}, {})
@@ -157,16 +158,16 @@ class RunFolder:
             raise UserError(f"the results file {self.results} has {error}; {advice}") from None
 
     def read_seconds(self) -> dict[str, float]:
-        """Seconds per stage so far, from results.json; empty when there is none."""
+        """Return the seconds spent on each stage so far, from results.json; empty if there is no such file."""
         seconds: dict[str, float] = self.read_results()["seconds"]
         return seconds
 
 
 def existing_folder(path: str | Path) -> RunFolder:
-    """The folder of a run that exists.
+    """Return the folder of an existing run.
 
     Raises:
-        UserError: when the folder is not a run's.
+        UserError: if the folder is not a run folder.
     """
     run = RunFolder(user_path(path))
     if not run.config.is_file():

@@ -1,4 +1,4 @@
-"""What one stage leaves for the next: finished checkpoints in the run folder."""
+"""Final checkpoints of the stages in the run folder, from which later stages start."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, r
 
 
 def is_finished(run: Run, name: str) -> bool:
-    """Whether ``stage0``, ``stage1``, … has left its checkpoint."""
+    """Return whether ``stage0``, ``stage1``, … has written its final checkpoint."""
     return run.folder.checkpoint(name).is_file()
 
 
 def forget_progress(run: Run, name: str) -> None:
-    """Remove the checkpoints from which an unfinished stage would resume: its finished one is written."""
+    """Remove the checkpoints for resuming a stage, whose final checkpoint has been written."""
     for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
         path.unlink()
 
 
 def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:
-    """End stage 0 or I."""
+    """Save the recognizer at the end of stage 0 or I, and remove the checkpoints for resuming it."""
     write_recognizer(run.folder, name, recognizer, class_names=run.class_names)
     forget_progress(run, name)
 
@@ -44,13 +44,13 @@ def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:
 def write_recognizer(
     run: RunFolder, name: str, recognizer: Recognizer, *, class_names: Sequence[str] | None = None
 ) -> None:
-    """The checkpoint of a recognizer after stage 0 or I, wherever it comes from.
+    """Write a recognizer as the final checkpoint of stage 0 or I, whether trained or imported.
 
     Args:
         run: the folder.
         name: ``stage0`` or ``stage1``.
-        recognizer: what to write.
-        class_names: what its labels mean, in their order; None when nobody knows.
+        recognizer: the recognizer.
+        class_names: class names in the order of the labels; None if unknown.
     """
     manifest = {
         **recognizer_manifest(recognizer),
@@ -62,10 +62,10 @@ def write_recognizer(
 
 
 def load_recognizer(run: Run, name: str) -> Recognizer:
-    """The recognizer after stage 0 or I, in evaluation mode.
+    """Load the recognizer of stage 0 or I in evaluation mode.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another architecture, or its classes are not those of the lists.
+        UserError: if there is no checkpoint, its architecture differs, or its classes are not those of the lists.
     """
     path = required_checkpoint(run, name)
     tensors, manifest = checkpoint.load(path, device=run.device)
@@ -76,16 +76,16 @@ def load_recognizer(run: Run, name: str) -> Recognizer:
 
 
 def saved_class_names(manifest: Mapping[str, Any]) -> list[str] | None:
-    """The class names that a recognizer's checkpoint keeps; None where it keeps none."""
+    """Return the class names in the manifest of a recognizer's checkpoint; None if it has none."""
     names = manifest.get("class_names")
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
-    """A list may have changed since, and with it what the labels mean.
+    """Check that the lists' classes are those of the checkpoint: a list may have changed since training.
 
     Raises:
-        UserError: naming the first class that is another one.
+        UserError: if they differ; the message names the first difference.
     """
     saved, now = saved_class_names(manifest), run.class_names
     if saved is None or now is None:
@@ -101,55 +101,55 @@ def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def save_agent(run: Run, agent: Agent, name: str = POLICY.name) -> None:
-    """End the training of π, or of a π′."""
+    """Save π or a π′ at the end of its training, and remove the checkpoints for resuming it."""
     agent.save(run.folder.checkpoint(name))
     forget_progress(run, name)
 
 
 def load_agent(run: Run, env: DecisionVectorEnv, name: str | None = None) -> Agent:
-    """Load the run's trained agent, or make one of another class that has nothing to learn.
+    """Load the run's trained agent; an agent that does not learn is created instead.
 
     Args:
         run: the run.
         env: an environment like those in which the agent will act.
-        name: class of the agent; None takes the run's.
+        name: class of the agent; None uses the run's.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another agent or architecture.
+        UserError: if there is no checkpoint, or its agent or architecture differs.
     """
     agent = run.new_agent(env, name)
     return type(agent).load(required_checkpoint(run, POLICY.name), env) if agent.learns else agent
 
 
 def blank_env(config: ExperimentConfig, recognizer: Recognizer) -> PatchSelectionVectorEnv:
-    """The environment of a configuration without videos: for the spaces of agents that act elsewhere."""
+    """Return the configuration's environment on one blank clip, for creating agents without videos."""
     side = recognizer.grid.frame_size
     clips = torch.zeros(1, config.data.num_frames, 3, side, side, dtype=torch.uint8)
     return make_env(config, GivenClips(recognizer, clips), recognizer.classifier, num_envs=1)
 
 
 def save_classifier(run: Run, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
-    """End stage III, or the training of the whole-frame row's f_C."""
+    """Save f_C at the end of stage III or of the whole-frame training, and remove the checkpoints for resuming it."""
     write_classifier(run.folder, name, classifier, manifest)
     forget_progress(run, name)
 
 
 def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
-    """The checkpoint of an f_C, wherever it comes from."""
+    """Write an f_C as the final checkpoint of a step, whether trained or imported."""
     tensors = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
     checkpoint.save(run.checkpoint(name), tensors=tensors, manifest={**manifest, "kind": "classifier", "stage": name})
 
 
 def load_classifier(run: Run, name: str, like: Classifier) -> tuple[Classifier, dict[str, object]]:
-    """f_C as it was saved, in evaluation mode, and its manifest.
+    """Load a saved f_C in evaluation mode, and its manifest.
 
     Args:
         run: the run.
-        name: ``stage3``, that of a π′, or ``full_frame``.
+        name: ``stage3``, the stage III step of a π′, or ``full_frame``.
         like: an f_C of the same architecture; not changed.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another architecture.
+        UserError: if there is no checkpoint, or its architecture differs.
     """
     path = required_checkpoint(run, name)
     tensors, manifest = checkpoint.load(path, device=run.device)
@@ -159,10 +159,10 @@ def load_classifier(run: Run, name: str, like: Classifier) -> tuple[Classifier, 
 
 
 def required_checkpoint(run: Run, name: str) -> Path:
-    """Return the checkpoint of a finished step.
+    """Return the path of a finished step's checkpoint.
 
     Raises:
-        UserError: the step was not run.
+        UserError: if there is no checkpoint.
     """
     path = run.folder.checkpoint(name)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder; whoever comes second is told who is first."""
+"""Folder lock: only one process at a time writes into a folder; the others raise an error that names it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.files import parse_json
 
 NAME = ".lock"
-"""The file, there while a process writes."""
+"""The lock file, present while a process writes."""
 
 _AWAY = 1 << 30
-"""Byte that is locked on Windows, where nobody else could read what is locked."""
+"""Offset of the byte locked on Windows, beyond the content, because other processes cannot read locked bytes there."""
 
 _held: set[Path] = set()
-"""Folders that this process has locked: the system's locks are between processes."""
+"""Folders that this process has locked, which the system's locks do not detect: they act between processes."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path, command: str) -> Iterator[None]:
-    """A block in which this process alone writes into a folder, which is made when missing.
+    """Lock a folder within the block, so that only this process writes into it; create the folder if missing.
 
-    The lock is the system's and ends with the process, however that ends: none is ever left behind. A file system that
-    has no locks does without.
+    The operating system releases the lock when the process ends for any reason, so no stale lock can remain. On a file
+    system without locks the block runs unlocked.
 
     Args:
-        folder: what is written to.
-        command: who writes, for the other's message.
+        folder: the folder to write to.
+        command: this process's command, for the messages of other processes.
 
     Raises:
-        UserError: another process holds it; the message tells which.
+        UserError: if another process holds the lock; the message names it.
     """
     key = Path(os.path.realpath(folder))
     if key in _held:
@@ -48,18 +48,18 @@ def locked(folder: Path, command: str) -> Iterator[None]:
     file = _acquire(folder)
     _held.add(key)
     try:
-        with contextlib.suppress(OSError):  # only for messages: a full disk need not hinder
+        with contextlib.suppress(OSError):  # the content is only for messages, so a full disk does no harm
             file.truncate(0)
             file.write(json.dumps(_self(command)).encode())
         yield
     finally:
         _held.discard(key)
-        # Removed before it is let go: who waits for a file of this name makes a new one.
+        # Remove the file before releasing the lock: a process that opened it meanwhile notices, and makes a new one.
         with contextlib.suppress(OSError):
             (folder / NAME).unlink()
         file.close()
         if made:
-            with contextlib.suppress(OSError):  # something was written to it
+            with contextlib.suppress(OSError):  # the folder is not empty
                 folder.rmdir()
 
 
@@ -73,8 +73,8 @@ def _acquire(folder: Path) -> IO[bytes]:
             if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 with file:
                     raise UserError(_taken(folder, _holder(file))) from None
-            return file  # a network's file system, say, that knows no locks
-        # Another process may have removed the file between the opening and the lock.
+            return file  # the file system has no locks, as some network file systems
+        # Another process may have removed the file between opening and locking it.
         with contextlib.suppress(OSError):
             if sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
@@ -82,7 +82,7 @@ def _acquire(folder: Path) -> IO[bytes]:
 
 
 def _lock(handle: int) -> None:
-    """Locks, or raises at once: EACCES or EAGAIN where another process has it."""
+    """Lock the file, or raise at once: EACCES or EAGAIN if another process holds the lock."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -91,7 +91,7 @@ def _lock(handle: int) -> None:
     else:
         import fcntl
 
-        # A record lock, not flock: worker processes that are forks would hold the latter after their parent's death.
+        # A record lock, not flock: forked worker processes would keep the latter after their parent's death.
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -101,7 +101,7 @@ def _self(command: str) -> dict[str, str | int]:
 
 
 def _holder(file: IO[bytes]) -> str:
-    """Who holds the lock, as far as it can be read."""
+    """Return a description of the process that holds the lock, as far as the file can be read."""
     try:
         file.seek(0)
         found = parse_json(file.read(4096).decode(), "the lock")

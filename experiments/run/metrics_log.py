@@ -1,4 +1,4 @@
-"""Scalars of training: metrics.jsonl, one line per epoch, and TensorBoard."""
+"""Training scalars in metrics.jsonl, one line per epoch, and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from adafocus_rl.files import append_line, naming, parse_json, read_bytes, write
 
 
 class MetricsLog:
-    """Writes every scalar twice: one JSON line per epoch, and TensorBoard, where every stage is a run of its own.
+    """Log of scalars, written both as one JSON line per epoch and to TensorBoard, where each stage is a separate run.
 
-    Nothing is written, and no folder made, before the first stage begins.
+    No file or folder is created before the first stage begins.
 
     Args:
-        path: metrics.jsonl.
+        path: path of metrics.jsonl.
         tensorboard: folder of event files.
     """
 
@@ -34,10 +34,10 @@ class MetricsLog:
         self._writers: dict[str, SummaryWriter] = {}
 
     def forget(self, stage: str, *, after: int = 0) -> None:
-        """Drop this stage's lines after epoch ``after``: the stage was interrupted, or is trained again.
+        """Remove this stage's lines after epoch ``after``, because the stage was interrupted or is trained again.
 
         Raises:
-            UserError: a line of the file cannot be read.
+            UserError: if a line of the file cannot be read.
         """
         if stage in self._writers:
             self._writers.pop(stage).close()
@@ -51,10 +51,10 @@ class MetricsLog:
             shutil.rmtree(self.tensorboard / stage, ignore_errors=True)
 
     def write(self, stage: str, epoch: int, scalars: Mapping[str, float]) -> None:
-        """Add the scalars of a finished epoch (counted from 1); NaN is written as null.
+        """Add the scalars of a finished epoch (counted from 1); JSON holds NaN and infinities as null.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: if a file cannot be written, for example on a full disk.
         """
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         append_line(self.path, json.dumps({"stage": stage, "epoch": epoch, **finite}))
@@ -65,10 +65,10 @@ class MetricsLog:
             writer.flush()
 
     def picture(self, stage: str, epoch: int, name: str, pixels: Tensor) -> None:
-        """Add a picture (3, H, W) uint8 of a finished epoch; TensorBoard alone has it.
+        """Add a picture (3, H, W) uint8 of a finished epoch to TensorBoard.
 
         Raises:
-            OSError: the disk is full, say.
+            OSError: if a file cannot be written, for example on a full disk.
         """
         with naming(self.tensorboard / stage):
             writer = self._writer(stage, epoch)
@@ -77,29 +77,29 @@ class MetricsLog:
 
     def _writer(self, stage: str, epoch: int) -> SummaryWriter:
         if stage not in self._writers:
-            # purge_step hides what an interrupted run wrote of this epoch and later ones.
+            # `purge_step` hides what an interrupted run wrote for this epoch and later ones.
             self._writers[stage] = SummaryWriter(str(self.tensorboard / stage), purge_step=epoch)
         return self._writers[stage]
 
     def close(self) -> None:
-        """Close the event files; writing again opens new ones."""
+        """Close the event files; the next write opens new ones."""
         while self._writers:
             self._writers.popitem()[1].close()
 
 
 def read_metrics(path: Path, stage: str | None = None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, of one stage or of all; none without the file.
+    """Return the entries of metrics.jsonl, of one stage or of all; none if there is no file.
 
-    A last line without its end is left out: a process was killed while writing it, or is writing it.
+    An incomplete last line is left out: a process was killed while writing it, or is still writing it.
 
     Raises:
-        UserError: another line cannot be read.
+        UserError: if any other line cannot be read.
     """
     return [entry for _, entry in _lines(path) if stage in (None, entry["stage"])]
 
 
 def _lines(path: Path, *, warn: bool = False) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Each line as it stands, and what it says."""
+    """Yield each line as bytes, and its entry."""
     if not path.exists():
         return
     *lines, rest = read_bytes(path, "log").split(b"\n")
@@ -118,7 +118,7 @@ def _lines(path: Path, *, warn: bool = False) -> Iterator[tuple[bytes, dict[str,
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None if it cannot be read."""
+    """Return the entry of a line; None if it cannot be read."""
     try:
         entry = parse_json(line.decode("utf-8"), "line")
     except (UserError, UnicodeDecodeError):
@@ -134,7 +134,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _without_echo(args: threading.ExceptHookArgs) -> None:
-    """Leave TensorBoard's writing thread out, whose error the next call of the writer raises where it is caught."""
+    """Suppress tracebacks of TensorBoard's writer thread: the writer's next call raises the error where it is caught."""
     if type(args.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
         _before(args)
 

@@ -1,4 +1,4 @@
-"""What ``results.json`` holds, in this format and the one before."""
+"""Content of ``results.json``, in the current format and in version 1."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RESULTS_VERSION = 2
 def results(
     rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What results.json holds.
+    """Return the content of results.json.
 
     Args:
-        rows: of the table.
-        seconds: of the stages, by name.
-        failed: reasons of the videos that could not be decoded, by path.
+        rows: rows of the table.
+        seconds: seconds per stage, by name.
+        failed: reasons of videos that could not be decoded, by path.
     """
     return {
         "version": RESULTS_VERSION,
@@ -31,10 +31,10 @@ def results(
 
 
 def refuse_infinite(found: Mapping[str, Any], path: object) -> None:
-    """Refuse a row with a number that is none: no table must look as if all were well.
+    """Refuse rows with a number that is not finite, since their table would hide that training diverged.
 
     Raises:
-        UserError: there is one.
+        UserError: if there is such a row.
     """
     for row in found["rows"]:
         for name, value in row.items():
@@ -47,10 +47,10 @@ def refuse_infinite(found: Mapping[str, Any], path: object) -> None:
 
 
 def read(found: Any) -> dict[str, Any]:
-    """The content of a file of this version or the one before, as this version has it.
+    """Check the content of a file of any version, and return it in the current format.
 
     Raises:
-        ValueError: it is none; says what is wrong.
+        ValueError: if it is not a results file; the message names the fault.
     """
     if not isinstance(found, dict):
         raise ValueError(f"a JSON {type(found).__name__}, expected an object")
@@ -72,7 +72,7 @@ def read(found: Any) -> dict[str, Any]:
 
 
 def _second_version(row: Any) -> Any:
-    """A row of version 1, which knew the last stage instead of a variant and λ instead of a knob."""
+    """Convert a row of version 1, which had the last stage instead of a variant and λ instead of a knob."""
     stage = row.get("after_stage") if isinstance(row, dict) else None
     if type(stage) is not int or stage not in VARIANT_AFTER or "lambda" not in row or "agent" not in row:
         return None

@@ -1,4 +1,4 @@
-"""A run: its folder, its configuration, its clips, and what it computes on."""
+"""A run: its folder, configuration, clips and device."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from adafocus_rl.seeding import compute_deterministically, seed_all
 
 
 class Run:
-    """A run that is made or opened by one command.
+    """A run that a command creates or opens.
 
-    Nothing is written into its folder, and its videos and lists are looked at only when asked for: much can be done
-    with what the checkpoints and the feature bank hold.
+    The class writes nothing into the folder, and reads lists and videos only on demand: checkpoints and the feature
+    bank suffice for much.
 
     Args:
-        folder: of the run.
-        config: of the run.
-        device: where everything is computed; None takes the configuration's.
-        resume: whether finished stages are kept and others go on from their last epoch.
+        folder: the run folder.
+        config: the run's configuration.
+        device: device of all computation; None uses the configuration's.
+        resume: whether to keep finished stages and to continue others from their last epoch.
         strict: whether the first undecodable video ends the command.
-        with_data: False leaves the run's lists alone, which may be gone; what they tell comes from its checkpoints.
+        with_data: False does not read the run's lists, which may be gone; the number of classes then comes from a
+            checkpoint.
 
     Raises:
-        UserError: unknown device, or a patch larger than the frame.
+        UserError: if the device is unknown, or a patch is larger than the frame.
     """
 
     def __init__(
@@ -65,41 +66,41 @@ class Run:
         use_threads(config.threads)
         if config.deterministic:
             compute_deterministically()
-        # Its own checks come first: that a patch is larger than the frame should not show as videos that are too small.
+        # Check this first: otherwise, a patch larger than the frame is reported as videos that are too small.
         PatchGrid(grid=config.model.grid, frame_size=config.model.frame_size, patch_size=config.model.patch_size)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str | None = None, strict: bool = False, with_data: bool = True) -> Run:
-        """A run that exists, with the configuration that it was made with.
+        """Open an existing run with the configuration in its folder.
 
         Args:
-            path: its folder.
-            device: None takes the configuration's.
-            strict: as of the class.
-            with_data: as of the class.
+            path: the run folder.
+            device: device of all computation; None uses the configuration's.
+            strict: as in the constructor.
+            with_data: as in the constructor.
 
         Raises:
-            UserError: the folder is not a run's, or its configuration cannot be used here.
+            UserError: if the folder is not a run folder, or its configuration cannot be used here.
         """
         folder = existing_folder(path)
         settings = load_settings(folder.config)
         return cls(folder, settings.config, device=device, strict=strict, with_data=with_data)
 
     def at(self, folder: RunFolder) -> Run:
-        """The same configuration and clips with the checkpoints and the bank of another folder."""
+        """Return a run with this configuration and these clips, but the checkpoints and the bank of another folder."""
         other = copy.copy(self)
         other.folder = folder
         other.__dict__.pop("log", None)
         return other
 
-    # ---- what it is made of -------------------------------------------------------------------------------------
+    # ---- configuration and data ---------------------------------------------------------------------------------
 
     @cached_property
     def config(self) -> ExperimentConfig:
-        """The configuration, ``num_classes`` filled in.
+        """The configuration, with ``num_classes`` filled in.
 
         Raises:
-            UserError: a list that tells the number of classes cannot be read.
+            UserError: if the list that determines the number of classes cannot be read.
         """
         if self._config.model.num_classes:
             return self._config
@@ -108,19 +109,19 @@ class Run:
 
     @cached_property
     def clips(self) -> Clips:
-        """The videos.
+        """The videos as clips.
 
         Raises:
-            UserError: missing lists, or a label beyond the number of classes.
+            UserError: if a list is missing, or a label exceeds the number of classes.
         """
         return Clips(self.config, self._indices, pin=self.device.type == "cuda", strict=self.strict)
 
     @cached_property
     def lists(self) -> Mapping[str, Path]:
-        """The list files by split; an embedded dataset is made first when it is not there.
+        """The list files by split; an embedded dataset is made first if it is missing.
 
         Raises:
-            UserError: neither an embedded dataset nor list files are given.
+            UserError: if the configuration names neither an embedded dataset nor list files.
         """
         return find_lists(self._config.data)
 
@@ -133,19 +134,19 @@ class Run:
 
     @cached_property
     def log(self) -> MetricsLog:
-        """Scalars of the training."""
+        """The log of training scalars."""
         return MetricsLog(self.folder.metrics, self.folder.tensorboard)
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes in the order of the labels; None when no list gives any, or none is read."""
+        """Class names in the order of the labels; None if no list has any, or no list is read."""
         return self.clips.class_names if self.with_data else None
 
     def check_videos(self) -> None:
-        """Look whether the videos are there, and whether one of each list can be decoded.
+        """Check that the videos exist, and that at least one of each list can be decoded.
 
         Raises:
-            UserError: none of a list can be used.
+            UserError: if no video of a list can be used.
         """
         self.clips.check(self.lists)
 
@@ -154,13 +155,13 @@ class Run:
         manifest = checkpoint.load(path)[1] if path.is_file() else {}
         return int(manifest.get("model", {}).get("num_classes", 1))
 
-    # ---- what is made from it -----------------------------------------------------------------------------------
+    # ---- models, environments and agents ------------------------------------------------------------------------
 
     def new_recognizer(self, *, with_weights: bool = True) -> Recognizer:
-        """A new recognizer, its random weights those of the run's seed.
+        """Create a recognizer, with random weights from the run's seed.
 
         Args:
-            with_weights: False leaves out the encoders' weights files, for weights that a checkpoint brings.
+            with_weights: False does not load the encoders' weights files, because a checkpoint will be loaded.
         """
         model = self.config.model
         if not with_weights:
@@ -170,11 +171,11 @@ class Run:
         return Recognizer(model).to(self.device)
 
     def env(self, source: FeatureSource, classifier: Classifier, **options: Any) -> PatchSelectionVectorEnv:
-        """The environment of stage II on these features; ``options`` override what the run says."""
+        """Create the environment of stage II for these features; ``options`` override the run's configuration."""
         return make_env(self.config, source, classifier, **options)
 
     def new_agent(self, env: DecisionVectorEnv, name: str | None = None) -> Agent:
-        """The run's agent, untrained, or one of another class with its default options."""
+        """Create the run's agent, untrained, or an agent of another class with its default options."""
         own = self._config.agent
         chosen = AgentConfig(name=name) if name and name != own.name else own
         return chosen.make(env, seed=self.config.seed)
@@ -183,13 +184,13 @@ class Run:
 def make_env(
     config: ExperimentConfig, source: FeatureSource, classifier: Classifier, **options: Any
 ) -> PatchSelectionVectorEnv:
-    """The environment of stage II that a configuration describes.
+    """Create the environment of stage II from a configuration.
 
     Args:
-        config: of a run.
+        config: configuration of a run.
         source: features of the videos.
         classifier: f_C.
-        **options: of ``PatchSelectionVectorEnv``; they override the configuration.
+        **options: arguments of ``PatchSelectionVectorEnv``, which override the configuration.
     """
     chosen: dict[str, Any] = {
         "num_envs": config.stage2.batch_size,

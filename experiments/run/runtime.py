@@ -1,4 +1,4 @@
-"""What a run computes on: a device and its threads."""
+"""Device and threads of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adafocus_rl.errors import UserError
 
 
 def use_threads(number: int = 0) -> None:
-    """Set the number of torch threads: this many, torch's default (0), and always one in a worker process."""
+    """Set the number of torch threads; 0 keeps torch's default. A worker process always uses one."""
     if is_worker():
         torch.set_num_threads(1)
     elif number:
@@ -19,18 +19,18 @@ def use_threads(number: int = 0) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is CUDA where there is one that this process can use.
+    """Return the device called ``name``; ``auto`` is CUDA if this process can use it, else the CPU.
 
-    A process that was forked from one that computes on CUDA cannot; one that was spawned can.
+    A process forked from one that computes on CUDA cannot use it; a spawned process can.
 
     Raises:
-        UserError: no such device here.
+        UserError: if the device is unknown or cannot be used here.
     """
     if name == "auto":
         usable = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
         return torch.device("cuda" if usable else "cpu")
     try:
-        # Others either hold no numbers (`meta`) or make torch look for a module of their name.
+        # Other device names either store no numbers (`meta`) or make torch look for a module of that name.
         if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", name):
             raise RuntimeError("it is none of cpu, cuda, cuda:1, mps, xpu")
         device = torch.device(name)

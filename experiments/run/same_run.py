@@ -1,4 +1,4 @@
-"""A run folder never mixes work done with different configurations."""
+"""Check that a run folder does not mix results of different configurations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from adafocus_rl.experiments.run.steps import STEPS, kept_before, keys_of, matte
 def check_same_run(
     run: RunFolder, stored: Mapping[str, Any], wanted: Mapping[str, Any], *, stages: Sequence[int], resume: bool
 ) -> None:
-    """Refuse a configuration that contradicts results of the run folder that are kept.
+    """Refuse a configuration that contradicts results to be kept in the run folder.
 
-    With ``resume`` every step is kept; otherwise those that do not start from the first of ``stages`` or a later one.
+    With ``resume`` all steps are kept; otherwise those that do not depend on the first of ``stages`` or a later stage.
 
     Args:
         run: the folder, for the message.
-        stored: the run's configuration as plain nested values.
-        wanted: the one now asked for.
-        stages: the stages to do.
-        resume: whether their own earlier work is kept, too.
+        stored: the run's stored configuration as plain nested values.
+        wanted: the new configuration, likewise.
+        stages: the stages to run.
+        resume: whether these stages' own earlier work is kept as well.
 
     Raises:
-        UserError: naming the first key that differs, and both values.
+        UserError: if they differ; the message names the first key that differs, and both values.
     """
     first = min(stages)
     keys = keys_of(STEPS if resume else kept_before(first))
@@ -43,7 +43,7 @@ def check_same_run(
 
 
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[str]:
-    """Dotted keys at which two configurations differ."""
+    """Yield the dotted keys at which two configurations differ."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for name in [*a, *(name for name in b if name not in a)]:
             yield from _differing(a.get(name), b.get(name), f"{key}.{name}" if key else name)

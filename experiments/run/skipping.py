@@ -1,4 +1,4 @@
-"""π′ of a run: one for each λ, an operating point each."""
+"""The policies π′ of a run: one per λ, each an operating point."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from adafocus_rl.experiments.run.steps import SKIPPING, SKIPPING_CLASSIFIER, STE
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """One λ, and what belongs to it."""
+    """An operating point of frame skipping: one λ."""
 
     lambda_: float
-    """What looking at a frame costs, in probability of the true class."""
+    """Cost of keeping a frame, in probability of the true class."""
 
     def stage(self, number: Literal[2, 3]) -> str:
-        """Name of its part of a stage: in logs, and stem of its checkpoints."""
+        """Return the name of its step in a stage, which is used in logs and as the stem of its checkpoints."""
         return (SKIPPING if number == SKIPPING.number else SKIPPING_CLASSIFIER).at(self.lambda_).name
 
 
 def operating_points(run: Run) -> list[OperatingPoint]:
-    """Those that the configuration asks for."""
+    """Return the operating points of the configuration."""
     return [OperatingPoint(lambda_=lambda_) for lambda_ in run.config.skip.lambdas]
 
 
 def steps_of(run: Run, stage: int) -> list[Step]:
-    """The steps of a stage that leave a checkpoint: π and each π′ in stage II, f_C for each of them in III."""
+    """Return the steps of a stage that write a checkpoint: π and each π′ in stage II, f_C for each of them in III."""
     steps = [step for step in STEPS if step.number == stage and step.leaves == "checkpoint"]
     knobs = run.config.skip.lambdas
     return [one for step in steps for one in ([step.at(knob) for knob in knobs] if step.knobs else [step])]
 
 
 def unfinished(run: Run, stage: int) -> list[Step]:
-    """Those steps of a stage that are to do: all, but with ``--resume`` those that have left no checkpoint."""
+    """Return the steps of a stage still to run: all, or with ``--resume`` those without a final checkpoint."""
     return [step for step in steps_of(run, stage) if not (run.resume and is_finished(run, step.name))]
 
 
 def new_skipper(run: Run, env: FrameSkippingVectorEnv) -> PPOAgent:
-    """Make a π′, untrained: PPO with a network of π's shape on what π observes, with two actions.
+    """Create an untrained π′: a PPO agent whose network has π's shape and observations, with two actions.
 
     Args:
         run: the run.
@@ -52,14 +52,14 @@ def new_skipper(run: Run, env: FrameSkippingVectorEnv) -> PPOAgent:
 
 
 def load_skipper(run: Run, env: FrameSkippingVectorEnv, point: OperatingPoint) -> Agent:
-    """Load the run's trained π′ of a λ.
+    """Load the run's trained π′ of an operating point.
 
     Args:
         run: the run.
         env: an environment like those in which π′ will act.
-        point: λ.
+        point: the operating point.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another architecture.
+        UserError: if there is no checkpoint, or its architecture differs.
     """
     return PPOAgent.load(required_checkpoint(run, point.stage(2)), env)

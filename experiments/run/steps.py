@@ -1,6 +1,6 @@
-"""The steps of a training: what each reads, what it leaves, and which keys of the configuration it depends on.
+"""Training steps: the inputs and outputs of each, and the configuration keys it depends on.
 
-Resuming, discarding what is stale, and what a comparison can share all follow from this table.
+This table determines what can be resumed, what becomes stale, and what a comparison can share.
 """
 
 from __future__ import annotations
@@ -11,57 +11,58 @@ from dataclasses import dataclass
 from typing import Literal
 
 INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout", "skip.lambdas")
-"""Keys below those of a step that no result depends on: data that moved is the same data, and its list is compared by
-content; each λ of ``skip.lambdas`` has checkpoints of its own."""
+"""Keys below those of a step on which no result depends. Data may move: lists are compared by content. Each λ of
+``skip.lambdas`` has its own checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One part of a training, with a checkpoint, or a folder, of its own."""
+    """One step of training, with its own checkpoint or folder."""
 
     name: str
-    """In logs and messages, and stem of its checkpoints."""
+    """Name in logs and messages, and stem of its checkpoints."""
 
     number: int | None
-    """The stage that ``--stages`` asks for it by; None for what other commands make, too, whenever it is missing."""
+    """Number of its stage for ``--stages``; None for a step that other commands also run when its result is missing."""
 
     reads: tuple[str, ...] = ()
     """Names of the steps whose results it starts from."""
 
     keys: tuple[str, ...] = ()
-    """Keys that its result depends on, each with all below it, beside those of what it reads."""
+    """Keys on which its result depends, with all keys below them, in addition to those of the steps it reads."""
 
     carried: tuple[str, ...] = ()
-    """Keys of which no weight's shape depends, and that change its result little: a comparison takes the result over
-    for another value of them."""
+    """Keys on which no weight's shape depends, and which change its result little: a comparison reuses the result for
+    other values of them."""
 
     rates: tuple[str, ...] = ()
     """Keys of its learning rates."""
 
     leaves: Literal["checkpoint", "progress", "bank"] = "checkpoint"
-    """``checkpoint``: its result; ``progress``: only what it resumes from; ``bank``: the feature banks."""
+    """What it writes: ``checkpoint``, its result; ``progress``, only checkpoints for resuming; ``bank``, the feature
+    banks."""
 
     clips: Literal["train", "stills"] = "train"
-    """The list that its videos are rows of."""
+    """The list of its videos."""
 
     knobs: bool = False
-    """Whether there is one for each knob: the name is then the beginning of theirs."""
+    """Whether there is one step per knob (λ); ``name`` is then the prefix of their names."""
 
     def at(self, knob: float) -> Step:
-        """The one of a knob."""
+        """Return the step of one knob."""
         return dataclasses.replace(self, name=f"{self.name}{float(knob)}", knobs=False)
 
     def covers(self, name: str) -> bool:
-        """Whether ``name`` is this step's, or that of one of its knobs."""
+        """Return whether ``name`` is the name of this step, or of one of its knobs' steps."""
         return name.startswith(self.name) if self.knobs else name == self.name
 
     @property
     def short_name(self) -> str:
-        """Its name among the seconds of ``results.json``, without "stage"."""
+        """Its name among the seconds of ``results.json``: without "stage"."""
         return self.name.removeprefix("stage")
 
     def took(self, short_name: str) -> bool:
-        """Whether these seconds of ``results.json`` are this step's."""
+        """Return whether seconds under this name in ``results.json`` are this step's."""
         return self.covers(short_name) or self.covers(f"stage{short_name}")
 
 
@@ -75,7 +76,7 @@ ENCODERS = Step(
     carried=("model.grid", "model.patch_size"), rates=("stage0.learning_rate",),
 )  # fmt: skip
 RANDOM_PATCHES = Step(
-    # Patches lie at any pixel, whatever the grid.
+    # Random patches may start at any pixel, so they do not depend on the grid.
     name="stage1", number=1, reads=("stage0",), keys=("seed", "data", "model", "stage1"), carried=("model.grid",),
     rates=("stage1.focus_learning_rate", "stage1.classifier_learning_rate"),
 )  # fmt: skip
@@ -89,33 +90,33 @@ SKIPPING_CLASSIFIER = Step(
     name="stage3.skip", number=3, reads=("stage2.skip",), keys=("stage3",), rates=("stage3.learning_rate",), knobs=True
 )
 FULL_FRAME = Step(
-    # What else it depends on stands in its own manifest, by which it is trained again when it is asked for.
+    # Its manifest records the other keys it depends on; it is trained again when they differ.
     name="full_frame", number=None, reads=("bank",), rates=("stage1.classifier_learning_rate",),
 )  # fmt: skip
 
 STEPS = (
     STILLS, ENCODERS, RANDOM_PATCHES, BANK, POLICY, SKIPPING, CLASSIFIER, SKIPPING_CLASSIFIER, FULL_FRAME,
 )  # fmt: skip
-"""All of them, each after those that it reads."""
+"""All steps, each after those that it reads."""
 
 STAGES = range(4)
-"""Numbers that ``--stages`` takes."""
+"""Stage numbers that ``--stages`` accepts."""
 
 
 def find_step(name: str) -> Step:
-    """The declared step of a name, or one about which nothing is declared.
+    """Return the step of a name from ``STEPS``, or a step with only this name if it is not declared there.
 
     Args:
-        name: ``stage1``, ``stage2.skip0.1``, …; a method may train steps of its own.
+        name: ``stage1``, ``stage2.skip0.1``, …; a method may train its own, undeclared steps.
     """
     declared = next((step for step in STEPS if step.covers(name)), Step(name=name, number=None))
     return declared if name == declared.name else dataclasses.replace(declared, name=name, knobs=False)
 
 
 def and_after(names: Iterable[str]) -> list[Step]:
-    """These steps, and all that start from them: what is stale once these are done anew.
+    """Return these steps and all steps that depend on them, which become stale when these are repeated.
 
-    What starts from a step of one knob is the step of the same knob; what starts from all of them is all.
+    From the step of one knob follows the step of the same knob; from the step of all knobs, the step of all knobs.
     """
     stale = {name: find_step(name) for name in names}
     for step in STEPS:
@@ -127,33 +128,33 @@ def and_after(names: Iterable[str]) -> list[Step]:
 
 
 def stale_from(stage: int) -> list[Step]:
-    """All that is stale once stages ``stage`` and later are done anew."""
+    """Return the steps that become stale when ``stage`` and later stages are repeated."""
     return and_after(step.name for step in STEPS if step.number is not None and step.number >= stage)
 
 
 def kept_before(stage: int) -> list[Step]:
-    """What stays when stages ``stage`` and later are done anew."""
+    """Return the steps that stay valid when ``stage`` and later stages are repeated."""
     stale = stale_from(stage)
     return [step for step in STEPS if step not in stale]
 
 
 def keys_of(steps: Iterable[Step]) -> list[str]:
-    """Keys that these steps depend on, without those of what they read."""
+    """Return the keys that these steps depend on, without those of the steps they read."""
     return [*{key: None for step in steps for key in step.keys}]
 
 
 def matters(key: str, keys: Sequence[str]) -> bool:
-    """Whether a dotted key is one of ``keys`` or below one, and no step is indifferent to it."""
+    """Return whether results depend on a dotted key: it is one of ``keys`` or below one, and not in ``INDIFFERENT``."""
     return under(key, keys) and not under(key, INDIFFERENT)
 
 
 def under(key: str, tops: Iterable[str]) -> bool:
-    """Whether a dotted key is one of ``tops``, or below one."""
+    """Return whether a dotted key is one of ``tops`` or below one."""
     return any(key == top or key.startswith(f"{top}.") for top in tops)
 
 
 def first_affected(keys: Iterable[str]) -> Step | None:
-    """The first step whose result does not hold for other values of ``keys``; None if all do."""
+    """Return the first step whose result is invalid for other values of ``keys``; None if all stay valid."""
     return next(
         (step for step in STEPS if any(matters(key, step.keys) and not under(key, step.carried) for key in keys)), None
     )

@@ -1,7 +1,7 @@
-"""Where a run's feature tables lie: in its own folder, or in a store that it shares with other runs.
+"""Location of a run's feature tables: its own folder, or a store shared with other runs.
 
-A run that shares a store remembers it in ``features.json``: the store's absolute path, and for each split a hash of the
-list of videos that the tables were built from.
+A run with a shared store records in ``features.json`` the store's absolute path and, for each split, a hash of the list
+of videos from which the tables were built.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.files import read_json, user_path, write_json
 
 FEATURES_HELP = "keep the features in this folder, which other runs may share; the run remembers it"
-"""Of the option ``--features`` of all commands that have it."""
+"""Help text of the option ``--features`` in all commands that have it."""
 
 
 def use_store(folder: RunFolder, store: str | None) -> None:
-    """Make a run keep its features in a shared store from now on; None leaves it where they are.
+    """Make a run keep its features in a shared store from now on; None changes nothing.
 
     Args:
-        folder: the run's, which is there.
-        store: its folder as the user gave it; made when something is built in it.
+        folder: the run's existing folder.
+        store: the store's folder as the user gave it; created when tables are built in it.
     """
     if store is None:
         return
@@ -41,43 +41,43 @@ def use_store(folder: RunFolder, store: str | None) -> None:
 
 
 def shared_store(folder: RunFolder) -> str | None:
-    """The shared store that a run remembers; None if its features are its own.
+    """Return the shared store recorded by a run; None if the run's features are its own.
 
     Raises:
-        UserError: what the run remembers is damaged.
+        UserError: if features.json is damaged.
     """
     found = _remembered(folder).get("store")
     return None if found is None else str(found)
 
 
 def store_of(folder: RunFolder, split: str, store: str | None = None) -> TableStore:
-    """Where the tables of a split lie.
+    """Return the store of a split's tables.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         split: ``train`` or ``val``.
-        store: a shared store to look in instead of the one that the run remembers.
+        store: a shared store to use instead of the one recorded by the run.
 
     Raises:
-        UserError: what the run remembers is damaged.
+        UserError: if features.json is damaged.
     """
     shared = shared_store(folder) if store is None else str(user_path(store).absolute())
     if shared is None:
         return TableStore(folder.bank(split))
-    # Runs are locked, so one process at a time builds for each of them.
+    # The run names the owner: since runs are locked, only one process at a time builds for each.
     name = f"{platform.node()}:{os.path.realpath(folder.path)}"
     return TableStore(Path(shared), shared=True, owner=hashlib.sha256(name.encode()).hexdigest()[:8])
 
 
 def note_index(folder: RunFolder, split: str, index: str) -> None:
-    """Remember from which list of videos the tables of a split were built, for when the videos are gone."""
+    """Record the list of videos from which a shared store's tables of a split were built, in case the videos go."""
     note = _remembered(folder)
     if note and note["index"].get(split) != index:
         write_json(folder.store, {**note, "index": {**note["index"], split: index}})
 
 
 def noted_index(folder: RunFolder, store: TableStore, split: str) -> str | None:
-    """Hash of the list of videos that the tables of a split were built from; None if there are none."""
+    """Return the hash of the list of videos from which a split's tables were built; None if there are no tables."""
     if store.shared:
         found = _remembered(folder).get("index", {}).get(split)
         return None if found is None else str(found)
@@ -86,7 +86,7 @@ def noted_index(folder: RunFolder, store: TableStore, split: str) -> str | None:
 
 
 def _remembered(folder: RunFolder) -> dict[str, Any]:
-    """The content of features.json; empty when the features are the run's own."""
+    """Return the content of features.json; empty if the features are the run's own."""
     if not folder.store.exists():
         return {}
     note: Any = read_json(folder.store, "note of where the features lie")
