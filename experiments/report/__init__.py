@@ -1,1 +1,1 @@
-"""From an episode record to what is shown: page, film, picture."""
+"""Pages, videos, charts and pictures made from results and episode records."""

@@ -1,7 +1,7 @@
-"""A chart as a part of a page: colours are the style sheet's variables, text is text, points say what they are.
+"""Charts as inline SVG: colours are variables of the page's style sheet, text stays text, points have tooltips.
 
-Matplotlib writes a document of its own, with colours, fonts and a style sheet for itself. Within a page they would not
-follow its light and dark style, and the names in it would clash with those of other charts.
+Matplotlib writes a separate document with its own colours, fonts and style sheet. Within a page, these would not follow
+its light and dark styles, and element ids would clash with those of other charts.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ VARIABLES = {
     INK: "--ink", FAINT: "--faint", RULE: "--rule", GROUND: "--ground",
     **{color: f"--s{number}" for number, color in enumerate(COLORS)},
 }  # fmt: skip
-"""Of the style sheet, by the colour that they have in light pages."""
+"""Variables of the style sheet, by their colour in the light style."""
 
 
 def chart_svg(plot: Plot) -> Markup:
-    """The chart for a page; nothing when there is nothing to draw."""
+    """Return a chart as inline SVG for a page; empty if the plot is empty."""
     if plot.empty:
         return Markup("")
     written = io.BytesIO()
-    # Names of parts follow from the heading, so that a page has none twice, and the same page is the same file.
+    # Derive element ids from the heading, so that they are unique in a page, and equal pages are equal files.
     with drawing({"svg.fonttype": "none", "svg.hashsalt": legible(plot.heading)}):
         figure = draw([plot])
         for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
@@ -41,12 +41,12 @@ def chart_svg(plot: Plot) -> Markup:
     size = root.get("viewBox", "")
     root.attrib.clear()
     root.attrib.update({"viewBox": size, "role": "img", "class": "chart"})
-    # Ours from the first letter to the last: matplotlib and ElementTree have escaped what is text.
+    # Safe as markup: matplotlib and ElementTree have escaped all text.
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _clean(root: ElementTree.Element) -> None:
-    """Remove namespaces, invisible elements, fonts and unused names, and insert variables."""
+    """Remove namespaces, metadata, style elements, fonts and unused ids, and replace colours by variables."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):
@@ -66,7 +66,7 @@ def _clean(root: ElementTree.Element) -> None:
 
 
 def _declarations(style: str) -> Iterator[str]:
-    """Those of a page's style: without fonts, and with its colours."""
+    """Yield the declarations of a style, font families left out and colours replaced by the page's variables."""
     for declaration in style.split(";"):
         name, _, value = (part.strip() for part in declaration.partition(":"))
         if name.startswith("font"):
@@ -77,7 +77,7 @@ def _declarations(style: str) -> Iterator[str]:
 
 
 def _add_tips(root: ElementTree.Element, plot: Plot) -> None:
-    """What a page says of a point when the mouse is on it."""
+    """Add a tooltip to each point."""
     for part in root.iter():
         if (name := part.get("id", "")).startswith("tip"):
             del part.attrib["id"]

@@ -1,7 +1,6 @@
-"""Charts: lines over epochs, results as points of accuracy and compute. Matplotlib draws them, for pages and as PNG.
+"""Charts of curves over epochs, and of accuracy against compute, drawn with Matplotlib for pages and as PNG.
 
-Series are told apart by colour, by the shape of their points and by the dashes of their lines, so that no one of these
-has to be seen.
+Colour, marker and dashes all distinguish the series, so that readers need not see every one of them.
 """
 
 from __future__ import annotations
@@ -23,30 +22,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#b87500", "#007d5c", "#c24f00", "#a8487f", "#4a4a4a", "#2583b5", "#857700")
-"""Of series: Okabe and Ito 2008, which people with any kind of colour vision can tell apart, darkened to be read on
-white."""
+"""Colours of series: those of Okabe and Ito (2008), distinct for people with any kind of colour vision, darkened for
+contrast on white."""
 INK, FAINT, RULE, GROUND = "#000000", "#595959", "#d0d0cc", "#ffffff"
-"""Of text, of what is less important, of grids, and of what lies beneath."""
+"""Colours of text, of less important text, of grids, and of the background."""
 DASHES: tuple[Any, ...] = tuple(
     (0, dashes)
     for dashes in (None, (3.5, 2), (1, 1.5), (4.5, 1.5, 1, 1.5), (7, 2), (2, 1), (7, 1.5, 1, 1.5, 1, 1.5), (0.5, 2.5))
 )
-"""Of lines, in widths of the line."""
+"""Dashes of lines, in multiples of the line width."""
 MARKERS = "osD^vPX*"
-"""Of points."""
+"""Markers of points."""
 
 WIDTH, HEIGHT = 380, 240
-"""Of a chart without its legend, in points of a picture and pixels of a page: three fit beside each other there."""
+"""Size of a chart without its legend, in points of a picture and pixels of a page, where three fit side by side."""
 FONT, LEGEND_LINE = 13, 19
-"""Heights of text and of a line of the legend."""
+"""Font size and height of a line of the legend, in the same units."""
 NAME, TITLE = 80, 120
-"""Letters of a name and of a title, beyond which the middle is left out."""
+"""Maximum number of characters of a name and of a title; of longer ones, the middle is left out."""
 LEGEND_LETTERS, TITLE_LETTERS = 40, 48
-"""Letters of a line of the legend and of the title."""
+"""Maximum number of characters in a line of the legend and of the title."""
 ROUND = (1, 2, 5, 10)
-"""Steps of axes, times a power of ten."""
+"""Steps of axis ticks, times a power of ten."""
 NEAR, WIDEST = 0.04, 0.4
-"""Shares of the axis: points within the first are drawn side by side, and take up the second at most."""
+"""Shares of the x axis: points closer than the first are drawn side by side, over at most the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +55,9 @@ class Line:
     name: str
     points: list[tuple[float, float]]
     band: list[tuple[float, float, float]] | None = None
-    """(x, low, high)."""
+    """(x, low, high) of a shaded band."""
     level: bool = False
-    """A constant, drawn over the whole width."""
+    """Whether the series is a constant, drawn over the whole width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +73,13 @@ class Point:
 
     @property
     def tip(self) -> str:
-        """What a page says of it."""
+        """Tooltip of the point in a page."""
         return f"{legible(self.name)}: {self.x:.4g}, {self.y:.1f}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """What one chart shows: lines, or points."""
+    """Content of one chart: lines or points."""
 
     heading: str
     x_label: str
@@ -88,11 +87,11 @@ class Plot:
     lines: Sequence[Line] = ()
     points: Sequence[Point] = ()
     series: Sequence[str] = ()
-    """Names that look the same in all charts that have them here, whether each draws them or not."""
+    """Names whose order fixes the look of series, so that they look the same in all charts with the same ``series``."""
 
     @property
     def names(self) -> list[str]:
-        """Of its series, in order."""
+        """Names of the drawn series, in order."""
         lines = [line.name for line in self.lines if line.points]
         return list(dict.fromkeys([*lines, *(point.name for point in self.points)]))
 
@@ -103,7 +102,7 @@ class Plot:
 
 
 def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ()) -> Plot:
-    """Results as points of top-1 in percent (y) against GMACs per video (x)."""
+    """Return a plot of results: top-1 accuracy in percent (y) against GMACs per video (x)."""
     return Plot(
         heading="Accuracy and compute"
         + (" (hollow: before fine-tuning)" if any(point.hollow for point in points) else ""),
@@ -115,12 +114,12 @@ def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ())
 
 
 def write_png(path: Path, plots: Sequence[Plot], *, title: str) -> None:
-    """Write charts side by side, with one legend, whole or not at all.
+    """Write charts side by side to a PNG file, with one legend; the file is replaced only once it is complete.
 
     Args:
         path: the picture to write.
-        plots: none of them empty.
-        title: above them.
+        plots: the charts; none may be empty.
+        title: title above them.
     """
     with drawing(), replacing(path) as temporary:
         draw(plots, title=title).savefig(temporary, dpi=170, format="png")
@@ -128,22 +127,22 @@ def write_png(path: Path, plots: Sequence[Plot], *, title: str) -> None:
 
 @contextmanager
 def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """A block that draws with our settings, whatever a user's are; those come back after it.
+    """Draw with our Matplotlib settings within the block, and restore the user's afterwards.
 
     Args:
-        settings: further ones of matplotlib's ``rcParams``.
+        settings: further entries of Matplotlib's ``rcParams``.
     """
     log = logging.getLogger("matplotlib")
     level = log.level
-    log.setLevel(logging.ERROR)  # where it keeps its cache of fonts is no news
+    log.setLevel(logging.ERROR)  # hide messages about the font cache
     try:
         import matplotlib
 
         with matplotlib.rc_context(), warnings.catch_warnings():
-            # Letters that its font lacks: a page has others, and a picture shows a box.
+            # Characters missing from Matplotlib's font: a page uses other fonts, and a picture shows a box.
             warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
             matplotlib.rcdefaults()
-            # A name may hold dollars, between which a formula would stand.
+            # Names may contain dollar signs, between which Matplotlib would parse a formula.
             ours: Any = {"text.parse_math": False, "font.size": FONT, "legend.fontsize": FONT, "axes.titlesize": FONT}
             ours.update(settings or {})
             matplotlib.rcParams.update(ours)
@@ -153,7 +152,7 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
-    """Charts side by side, with one legend below, within ``drawing``.
+    """Draw charts side by side, with one legend below; call it within ``drawing``.
 
     The artist of ``plot.points[i]`` has the ``gid`` ``tip<i>``.
     """
@@ -174,7 +173,7 @@ def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
         _dress(axes, plot)
         if len(plots) > 1:
             axes.set_title(plot.heading, color=FAINT)
-    # What begins with _ is left out of legends; a text may be anything.
+    # Set the labels afterwards: Matplotlib leaves labels that begin with _ out of legends, and names may do so.
     keys = figure.legend(
         [_key(plots, name, looks.index(name)) for name in names],
         [" "] * len(names),
@@ -188,7 +187,7 @@ def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
 
 
 def _look(number: int) -> tuple[str, str, Any]:
-    """Colour, marker and dashes of a series; they start over when they run out, at different places."""
+    """Return colour, marker and dashes of a series; after a full cycle of colours, the others are shifted by one."""
     turn = number // len(COLORS)
     return (
         COLORS[number % len(COLORS)],
@@ -218,7 +217,7 @@ def _draw_points(axes: Axes, plot: Plot, looks: Sequence[str]) -> None:
     xs = [point.x for point in plot.points]
     spread = max(max(xs) - min(xs), 0.1 * max(xs), 1e-12)
     axes.set_xlim(min(xs) - 0.12 * spread, max(xs) + 0.12 * spread)
-    # What would cover each other is set apart.
+    # Shift points that would cover each other.
     shifts = side_by_side(xs, near=NEAR * spread, widest=WIDEST * spread)
     for number, (point, shift) in enumerate(zip(plot.points, shifts, strict=True)):
         color, marker, _ = _look(looks.index(point.name))
@@ -232,7 +231,7 @@ def _draw_points(axes: Axes, plot: Plot, looks: Sequence[str]) -> None:
 
 
 def _dress(axes: Axes, plot: Plot) -> None:
-    """Labels, ticks and a grid; nothing else around the chart."""
+    """Set labels, ticks and grid, and hide the frame except the x axis."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel(plot.x_label, color=FAINT)
@@ -249,7 +248,7 @@ def _dress(axes: Axes, plot: Plot) -> None:
 
 
 def _key(plots: Sequence[Plot], name: str, number: int) -> Any:
-    """What stands before a name in the legend."""
+    """Return the legend key of a series."""
     from matplotlib.lines import Line2D
 
     color, marker, dashes = _look(number)
@@ -263,19 +262,18 @@ def _key(plots: Sequence[Plot], name: str, number: int) -> Any:
 
 
 def legible(text: str, limit: int = NAME) -> str:
-    """Text as a picture can hold it: two characters are none in XML."""
+    """Return text as pictures can show it: printable, and without the two characters that XML does not allow."""
     return printable(text, limit).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
 
 
 def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:
-    """Shift that set points of the same position apart, in the order they come.
+    """Return the shift of each point that separates points at about the same position, in their given order.
 
     Args:
-        positions: of the points.
-        near: points closer to the first of a group than this belong to it; also their distance afterwards, if there is
-            room for it.
-        widest: what a group may take up; it leaves half of the way to the next group free, too, so that it stays clear
-            to which position a point belongs.
+        positions: positions of the points.
+        near: maximum distance of a group's points from its first; also their spacing afterwards, if there is room.
+        widest: maximum width of a group; it is also at most half the distance to the next group, so that each point's
+            position stays clear.
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     groups: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""A table of which classes are taken for which, as inline SVG: a cell says in words what it counts."""
+"""Confusion matrix as inline SVG, with a tooltip that describes each cell."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from markupsafe import Markup
 
 
 def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str], *, title: str) -> Markup:
-    """True classes in rows, predicted ones in columns; cells that are not empty, the darker the larger their share.
+    """Return a confusion matrix: true classes in rows, predicted classes in columns, cells darker for larger shares.
 
     Args:
-        counts: (true class, predicted class, videos), videos at least 1.
-        names: of the classes.
-        title: for screen readers.
+        counts: (true class, predicted class, number of videos) of each nonempty cell.
+        names: class names.
+        title: title for screen readers.
     """
     count = len(names)
     totals: dict[int, int] = {}

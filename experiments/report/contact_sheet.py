@@ -1,4 +1,4 @@
-"""``patches.png``: a few validation clips, frames in a row, the chosen patch outlined on each."""
+"""``patches.png``: a few validation clips, one per row, with the selected patch outlined on each frame."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from adafocus_rl.record import EpisodeRecord
 
 
 def write_contact_sheet(run: Run, record: EpisodeRecord) -> Path:
-    """Draw videos spread evenly over the validation list, with the boxes and predictions of the run's own agent.
+    """Draw videos spread evenly over the validation list, with the patches and predictions of the run's own agent.
 
     Args:
         run: the run.
-        record: of its validation videos; the run's own agent comes first.
+        record: episode record of its validation videos; the run's own agent comes first.
 
     Returns:
         The path of the picture.

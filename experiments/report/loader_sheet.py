@@ -1,4 +1,4 @@
-"""``loader.png``: what the loader yields for a few videos, and what f_G and f_L see of it."""
+"""``loader.png``: clips of a few videos as the loader yields them, and the inputs of f_G and f_L."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CELL = 128
 """Side of a drawn frame in pixels."""
 
 COLUMNS = 8
-"""Frames of a clip that are drawn, at most, spread evenly."""
+"""Maximum number of frames drawn per clip, spread evenly."""
 
 TEXT = 300
 """Width of the text on the left in pixels."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".pdf")
-"""Endings of what can be written."""
+"""File name suffixes of supported picture formats."""
 
 
 def write_loader_sheet(
@@ -40,21 +40,21 @@ def write_loader_sheet(
     """Draw a few random videos: a training clip, the evaluation clip, and its glances and one patch of each frame.
 
     Args:
-        index: where they are drawn from.
-        config: sizes, sampling and augmentation; its seed draws the videos, the augmentation and the patches.
-        path: the picture.
-        videos: how many, at most.
+        index: the videos to sample from.
+        config: sizes, sampling and augmentation; its seed determines the videos, the augmentation and the patches.
+        path: the picture to write.
+        videos: maximum number of videos.
         num_classes: K.
 
     Returns:
-        How many were drawn.
+        The number of videos drawn.
     """
     drawn = np.random.default_rng(derive_seed(config.seed, "loader sheet")).permutation(len(index))[:videos]
     datasets = [clips_of(config, index, train=train, num_classes=num_classes) for train in (True, False)]
     rows = []
     for position in sorted(int(position) for position in drawn):
         training, evaluation = (dataset[position] for dataset in datasets)
-        # The check has decoded it before; a random frame may still be damaged.
+        # The check before has decoded the video, but a randomly sampled frame may still be damaged.
         if isinstance(training, Clip) and isinstance(evaluation, Clip):
             rows.append(_video(datasets[1], position, training, evaluation, config))
     head = 34
@@ -75,10 +75,10 @@ def write_loader_sheet(
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file name whose ending says no kind of picture.
+    """Check that a file name has the suffix of a supported picture format.
 
     Raises:
-        UserError: it is none that can be written.
+        UserError: if it does not.
     """
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"--out is {path}; give a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
@@ -87,7 +87,7 @@ def check_picture(path: Path) -> None:
 def _video(
     clips: ClipDataset, position: int, training: Clip, evaluation: Clip, config: ExperimentConfig
 ) -> Image.Image:
-    """Four rows of frames with text beside them: f_L's frames, but those of f_G in the row of glances."""
+    """Draw four rows of a video's frames, with text beside them: f_L's frames, but f_G's in the row of glances."""
     model = config.model
     grid = PatchGrid(grid=model.grid, frame_size=model.frame_size, patch_size=model.patch_size)
     places = torch.arange(clips.num_frames)
@@ -131,12 +131,12 @@ def _video(
 
 
 def _spread(places: Tensor) -> Tensor:
-    """Those of a set's frames that are drawn."""
+    """Return the frames of a set that are drawn, evenly spread."""
     return places[torch.linspace(0, len(places) - 1, min(COLUMNS, len(places))).round().long()]
 
 
 def _cell(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Image.Image:
-    """A square picture at the cell's size: enlarged so that pixels stay visible, or made smaller smoothly."""
+    """Return a square picture resized to a cell: enlarged without interpolation, or reduced smoothly."""
     how = Image.Resampling.NEAREST if len(pixels) <= CELL else Image.Resampling.LANCZOS
     return Image.fromarray(pixels).resize((CELL, CELL), how)
 

@@ -1,4 +1,4 @@
-"""One page that holds everything itself: no network, no framework, readable from a ``file:`` address."""
+"""Self-contained HTML page: no network access, no framework, readable from a ``file:`` address."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from adafocus_rl.record import EpisodeRecord, Trace
 
 TEMPLATES = files("adafocus_rl.experiments.report") / "templates"
 WORST = 8
-"""Mistakes that are listed."""
+"""Maximum number of most frequent mistakes listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """Which classes one agent takes for which."""
+    """The confusion matrix of one agent."""
 
     title: str
     svg: Markup
     worst: list[tuple[str, str, int]]
-    """(true, said, videos), most videos first."""
+    """(true class, predicted class, videos) of the most frequent mistakes, most videos first."""
 
 
 @dataclass(kw_only=True)
 class PageContent:
-    """All that a page says. Text is text: the template escapes it."""
+    """Content of a page. Strings are plain text, which the template escapes."""
 
     title: str
     subtitle: str
@@ -67,11 +67,11 @@ class PageContent:
 
 
 def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        content: what it says.
-        budget: characters that all frames may take.
+        content: content of the page.
+        budget: maximum number of characters of all frames together.
     """
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -80,22 +80,22 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
     page = template.render(
         content=content,
         charts=[(plot.heading, chart_svg(plot)) for plot in content.charts if not plot.empty],
-        # Both are ours, and hold nothing of a user's.
+        # Safe as markup: both come with the package.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
         data=page_data(content.videos, budget=budget),
     )
-    # A mark in a name that turns the direction of writing would turn around what follows.
+    # A name with a direction mark would reverse the text that follows it.
     return "\n".join(printable(line, None) for line in page.split("\n"))
 
 
 def page_data(videos: Sequence[ShownVideo], *, budget: int = BUDGET) -> dict[str, Any]:
-    """What the page's script works on.
+    """Return the data for the page's script.
 
     Args:
-        videos: of the same T and S, each with the same agents.
-        budget: characters that all frames may take.
+        videos: videos of the same T and S, each with the same agents.
+        budget: maximum number of characters of all frames together.
     """
     names: dict[str, int] = {}
     side = int(videos[0].clip.shape[-1]) if videos else 1
@@ -118,7 +118,7 @@ def page_data(videos: Sequence[ShownVideo], *, budget: int = BUDGET) -> dict[str
 
 
 def _agent(title: str, panels: Sequence[Panel], side: int) -> dict[str, Any]:
-    """An agent, and where its probabilities are drawn."""
+    """Return an agent's title, and the cells in which its probabilities are drawn."""
     known = next((panel for panel in panels if panel.probabilities is not None), None)
     if known is None or known.probabilities is None:
         return {"title": title, "cells": None}
@@ -144,14 +144,17 @@ def _panel(panel: Panel, names: dict[str, int]) -> dict[str, Any]:
 
 
 def _shades(probabilities: Tensor) -> str:
-    """(T, A) probabilities as bytes, 255 for each frame's likeliest, in base64."""
+    """Return (T, A) probabilities as base64 of bytes, scaled to 255 for each frame's most likely position."""
     table = probabilities.numpy()
     shades = np.rint(255 * table / np.maximum(table.max(-1, keepdims=True), 1e-9)).astype(np.uint8)
     return base64.b64encode(shades.tobytes()).decode()
 
 
 def confusion_of(record: EpisodeRecord, trace: Trace) -> Confusion:
-    """Of all videos of a record; a video of several classes counts as the predicted one if that is among them."""
+    """Return the confusion matrix of a record's videos.
+
+    If the prediction is one of a video's true classes, the video counts as that class, otherwise as its first.
+    """
     first = record.multi_hot.int().argmax(1)
     truth = first.where(~record.right(trace), trace.last_predicted)
     counts = Counter(zip(truth.tolist(), trace.last_predicted.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Films and contact sheets of videos: frames with the patches on them, by the drawing code of ``render()``."""
+"""Films and contact sheets: videos with the selected patches, drawn as by the environments' ``render()``."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
 
 TITLE = 200
-"""Letters above a sheet."""
+"""Maximum number of characters of a sheet's title."""
 
 SHEET_SIDE = 112
-"""Side of a frame on a sheet in pixels at least; small frames are enlarged by a whole factor."""
+"""Minimum side of a frame on a sheet in pixels; smaller frames are enlarged by a whole factor."""
 
 FILM_SIDE = 256
-"""The same in a film of one panel."""
+"""Minimum side of a frame in a film of one panel."""
 
 GRID_SIDE = 224
-"""The same in a film of several."""
+"""Minimum side of a frame in a film of several panels."""
 
 RIGHT_COLOR = (0, 114, 178)
 WRONG_COLOR = (213, 94, 0)
 GAP = 4
 FONT, LINE = 15, 24
-"""Of a sheet's text, in pixels: its size, and from line to line."""
+"""Font size and line height of a sheet's text, in pixels."""
 
 
 def draw_moment(
     video: ShownVideo, panel: Panel, step: int, *, min_side: int, heat: bool = False, path: bool = True
 ) -> Picture:
-    """A frame with all that there is to draw on it, (H, W, 3) uint8.
+    """Draw a frame with its boxes, and optionally π's probabilities and the path, as (H, W, 3) uint8.
 
     Args:
-        video: whose.
-        panel: which agent's choices.
-        step: which frame, from 0.
+        video: the video.
+        panel: the agent's actions on it.
+        step: index of the frame, from 0.
         min_side: see ``draw_boxes``.
-        heat: shade π's probabilities, where there are any.
-        path: join the centres of the patches so far.
+        heat: whether to shade π's probabilities, if there are any.
+        path: whether to join the centres of the patches so far.
     """
     shade = heat and panel.probabilities is not None
     return draw_boxes(
@@ -61,12 +61,12 @@ def draw_moment(
 
 
 def film(videos: Sequence[ShownVideo], *, heat: bool = False, min_side: int | None = None) -> list[Picture]:
-    """The pictures of a film, all in step: videos below each other with their agents side by side; or a grid of videos.
+    """Return the pictures of a film: one row per video with its agents side by side, or a grid of one-agent videos.
 
     Args:
-        videos: at least one; of the same number of agents.
-        heat: shade π's probabilities.
-        min_side: of a frame in pixels; None is larger for a single one.
+        videos: at least one video, all with the same number of agents.
+        heat: whether to shade π's probabilities.
+        min_side: minimum side of a frame in pixels; None uses ``FILM_SIDE`` or ``GRID_SIDE``.
 
     Returns:
         T pictures of the same even height and width.
@@ -90,21 +90,29 @@ def film(videos: Sequence[ShownVideo], *, heat: bool = False, min_side: int | No
 def write_film(
     path: Path, videos: Sequence[ShownVideo], *, heat: bool = False, fps: int = 3, min_side: int | None = None
 ) -> None:
-    """An H.264 file that browsers play; arguments as ``film``'s, and ``fps``, sampled frames per second."""
-    # At the end it rests for a moment, so that the verdict can be read where the film plays in a loop.
+    """Write a film as an H.264 file that browsers play.
+
+    Args:
+        path: the file to write.
+        videos: see ``film``.
+        heat: see ``film``.
+        fps: sampled frames per second.
+        min_side: see ``film``.
+    """
+    # Repeat the last picture for a second, so that the final prediction can be read when the film plays in a loop.
     pictures = film(videos, heat=heat, min_side=min_side)
     with replacing(path) as temporary:
         write_video(temporary, np.stack([*pictures, *[pictures[-1]] * fps]), fps=fps)
 
 
 def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_side: int = SHEET_SIDE) -> Image.Image:
-    """A contact sheet: for each video and agent a row, with words to the left and the frames in order.
+    """Return a contact sheet: a row for each video and agent, with text on the left and the frames in order.
 
     Args:
-        videos: at least one.
-        title: above.
-        heat: shade π's probabilities.
-        min_side: of a frame in pixels.
+        videos: at least one video.
+        title: title above the rows.
+        heat: whether to shade π's probabilities.
+        min_side: minimum side of a frame in pixels.
     """
     several = any(len(video.panels) > 1 for video in videos)
     texts = [(video, panel, _words(video, panel, several=several)) for video in videos for panel in video.panels]
@@ -125,7 +133,7 @@ def sheet(videos: Sequence[ShownVideo], *, title: str, heat: bool = False, min_s
 
 
 def sheet_title(name: str, videos: Sequence[ShownVideo]) -> str:
-    """What a sheet's colours mean."""
+    """Return the title of a sheet, which explains its colours."""
     who = {panel.title for video in videos for panel in video.panels}
     title = f"{name}: patches chosen by {who.pop()} (orange)" if len(who) == 1 else f"{name}: chosen patches (orange)"
     known = any(not bool(video.true_boxes.isnan().all()) for video in videos)
@@ -145,7 +153,7 @@ def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: i
 
 
 def _words(video: ShownVideo, panel: Panel, *, several: bool) -> list[tuple[str, str | tuple[int, int, int]]]:
-    """Lines of text with their colours."""
+    """Return the lines of text beside a row, with their colours."""
     verdict = "black" if panel.right is None else RIGHT_COLOR if panel.right else WRONG_COLOR
     words: list[tuple[str, str | tuple[int, int, int]]] = [(panel.title, "black")] if several else []
     if video.true_names:
@@ -167,7 +175,7 @@ def _row(
     heat: bool,
     min_side: int,
 ) -> Image.Image:
-    # Without the path: frames side by side show it, and it would lie over what was looked at.
+    # Without the path: frames side by side show it anyway, and it would cover the patches.
     frames = [
         draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
     ]

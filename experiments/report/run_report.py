@@ -1,4 +1,4 @@
-"""``report.html`` of a run: its results, curves, and what its agents did."""
+"""``report.html`` of a run: results, curves, and the agents' episodes."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def write_report(
     traces: Sequence[Trace] | None = None,
     spread_out: bool = True,
 ) -> Path:
-    """Write the page of a run.
+    """Write the HTML report of a run.
 
     Args:
         run: the run.
-        record: of its validation videos.
-        results: results.json.
-        out: where to; None is ``report.html`` in the run folder.
-        places: videos of the record; None takes ``evaluation.report_videos`` of them, evenly spread.
-        traces: traces of the record; None takes all, each of its last variant.
-        spread_out: whether the videos are evenly spread, and not picked by somebody; the page says so.
+        record: episode record of its validation videos.
+        results: content of results.json.
+        out: the file to write; None is ``report.html`` in the run folder.
+        places: places of the videos in the record; None selects ``evaluation.report_videos`` of them, evenly spread.
+        traces: traces of the record; None uses the last variant of each method at each operating point.
+        spread_out: whether the page states that the videos are evenly spread, rather than requested by the user.
 
     Returns:
-        The path.
+        The path of the report.
     """
     wanted = spread(len(record), run.config.evaluation.report_videos) if places is None else list(places)
     traces = record.last_traces() if traces is None else list(traces)
@@ -50,8 +50,8 @@ def write_report(
     content = PageContent(
         title=f"adafocus_rl: {run.config.name}",
         subtitle=f"{len(record)} validation videos of {record.num_frames} frames, {len(record.class_names)} classes",
-        footer=f"Made from {run.folder.path.name}/{run.folder.episodes.name} and results.json, without a number "
-        "between them that was not measured.",
+        footer=f"Made from {run.folder.path.name}/{run.folder.episodes.name} and results.json; every number was "
+        "measured.",
         table=result_table(rows),
         notes=_notes(rows),
         charts=[compute_plot(rows), *curve_plots(run.folder)],
@@ -66,10 +66,10 @@ def write_report(
 
 
 def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
-    """How the videos were chosen: not by how well they went."""
+    """Return a sentence on how the videos were selected, which never depends on their results."""
     if shown == count:
         return f"All {count}."
-    how = ", evenly spread over the list, whatever came of them" if spread_out else ", as asked for"
+    how = ", evenly spread over the list, regardless of their results" if spread_out else ", as requested"
     return f"{shown} of {count}{how}."
 
 
@@ -85,14 +85,14 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def compute_plot(rows: Sequence[Row]) -> Plot:
-    """Accuracy against compute; the last variant is filled, those before it are hollow."""
+    """Return a plot of accuracy against compute; points of the last variant are filled, earlier variants hollow."""
     return accuracy_and_compute(
         [Point(name=row.agent, x=row.gmacs_per_video, y=100 * row.top1, hollow=not is_last(row, rows)) for row in rows]
     )
 
 
 def curve_plots(run: RunFolder) -> list[Plot]:
-    """What was logged of each stage."""
+    """Return plots of the logged training curves: rewards and validation accuracy of stage II, losses of I and III."""
     entries = read_metrics(run.metrics)
     plots = []
     for heading, key, label, factor in (

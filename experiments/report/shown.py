@@ -1,4 +1,4 @@
-"""A video to look at: its frames, and what agents did on them."""
+"""Videos to show: their frames, and the agents' recorded actions and predictions."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from adafocus_rl.record import EpisodeRecord, Trace
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One agent on one video of T frames; its words are made fit to be looked at."""
+    """Episode of one agent on one video of T frames; unprintable characters in its text are escaped."""
 
     title: str
-    """Who."""
+    """Title of the agent."""
     boxes: Tensor
-    """(T, 4) int64 (top, left, height, width) in pixels of the clip's frames."""
+    """(T, 4) int64 (top, left, height, width) of the patches in pixels of the clip's frames."""
     kept: list[bool]
-    """Whether f_L looked at the frame."""
+    """Whether f_L processed each frame."""
     says: list[str]
-    """The likeliest class after each frame."""
+    """Name of the predicted class after each frame."""
     confidence: list[float]
-    """Its probability."""
+    """Probability of the predicted class after each frame."""
     right: bool | None
-    """Whether the last of them is true; None where that is not known."""
+    """Whether the last prediction is correct; None if the true class is unknown."""
     true_confidence: list[float] | None = None
-    """Probability of the (first) true class after each frame, where it is known."""
+    """Probability of the (first) true class after each frame; None if it is unknown."""
     reward: list[float] | None = None
-    """Of each choice."""
+    """Reward of each action."""
     gmacs: float = 0.0
     """10⁹ multiply-accumulates of the video."""
     probabilities: Tensor | None = None
-    """(T, A) of the grid's positions."""
+    """(T, A) probabilities of the grid's positions."""
     patch_size: int = 0
-    """P, with them."""
+    """P, if there are probabilities."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", printable(self.title, None))
         object.__setattr__(self, "says", [printable(name, None) for name in self.says])
 
     def over(self, frames: int) -> Panel:
-        """The same for this many frames, where all of them were one step."""
+        """Return the panel for this number of frames, repeating a single step for all of them."""
         if len(self.kept) == frames:
             return self
         return replace(
@@ -65,21 +65,21 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownVideo:
-    """One video, and one panel for each agent. What was decided once for the whole clip is shown on all its frames.
+    """One video, and one panel for each agent. An action for the whole clip is shown on all its frames.
 
-    Its words, too, are made fit to be looked at; they are not what a list or a record says, letter for letter.
+    Unprintable characters in its text are escaped, so that it may differ from the text in a list or record.
     """
 
     row: int
-    """In its index."""
+    """Row of the video in its index."""
     path: str
-    """As listed, fit to be looked at."""
+    """The path as listed, with unprintable characters escaped."""
     clip: Tensor
     """(T, 3, S, S) uint8."""
     true_boxes: Tensor
     """(T, 4) float32, NaN where absent or unknown."""
     true_names: list[str]
-    """Names of its classes; empty where they are not known."""
+    """Names of its true classes; empty if unknown."""
     panels: list[Panel]
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class ShownVideo:
 
 
 def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | None = None) -> Panel:
-    """What an agent did on the video at a place of the record."""
+    """Return the panel of a trace for the video at a place in the record."""
     probabilities, reward = trace.probabilities, trace.reward
     return Panel(
         title=title or trace.title,
@@ -109,15 +109,15 @@ def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | 
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` places, evenly spread over ``count``; all of them if there are fewer."""
+    """Return ``wanted`` places evenly spread over ``count``; all places if there are fewer."""
     return [int(place) for place in torch.linspace(0, count - 1, min(wanted, count)).round()] if wanted else []
 
 
 def find_video(record: EpisodeRecord, name: str) -> int:
-    """The place in the record of a video by row of the index, path, or file name.
+    """Return the place in the record of a video given by its row in the index, path, or file name.
 
     Raises:
-        UserError: there is none, or several.
+        UserError: if no video or several match.
     """
     rows = record.videos.tolist()
     if name in record.paths:
@@ -138,10 +138,10 @@ def find_video(record: EpisodeRecord, name: str) -> int:
 
 
 def choose_traces(record: EpisodeRecord, names: Sequence[str] | None) -> list[Trace]:
-    """The traces of these agents, or of all, each after its last stage.
+    """Return the traces of these agents, or of all if None, each of its last variant.
 
     Raises:
-        UserError: an agent that the record does not have.
+        UserError: if the record lacks an agent.
     """
     last = record.last_traces()
     if not names:
@@ -158,17 +158,17 @@ def show(
     """Decode videos of the record, and combine them with the recorded actions.
 
     Args:
-        record: what was done.
-        dataset: the clips that it was done on.
-        places: in the record.
-        traces: of the record.
-        workers: decoding processes.
+        record: the episode record.
+        dataset: the clips of its videos.
+        places: places of the videos in the record.
+        traces: traces of the record to show.
+        workers: number of decoding processes.
 
     Returns:
         The videos, and (path, reason) of those that can no longer be decoded.
 
     Raises:
-        UserError: the record belongs to another list of videos, or to clips of another size or length.
+        UserError: if the record belongs to another list of videos, or to clips of another size or length.
     """
     there = (record.index_hash, record.frame_size, record.num_frames)
     if there != (dataset.index.hash(), dataset.config.frame_size, dataset.num_steps):

@@ -1,4 +1,4 @@
-"""Tables of results: which columns there are and what stands in a cell, for terminals and pages alike."""
+"""Tables of results, with their columns and cells, for terminals and pages."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from adafocus_rl.experiments.terminal.tables import PlainTable
 R = TypeVar("R", bound=Row)
 
 MISSING = "–"
-"""Stands where there is no value."""
+"""Text of a cell without a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Of a table."""
+    """A cell of a table."""
 
     text: str
     key: str = ""
-    """What it is sorted by: a number, or the text."""
+    """Sort key: a number; empty to sort by the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column(Generic[R]):
-    """Of a table of rows."""
+    """A column of a table of rows."""
 
     head: str
     cell: Callable[[R], Cell]
     optional: bool = False
-    """Left out where no row has a value."""
+    """Whether the column is left out if no row has a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a table shows: cells below heads; the first column names the row."""
+    """Column heads and rows of cells; the first column names the row."""
 
     heads: list[str]
     rows: list[list[Cell]]
 
     @classmethod
     def of(cls, columns: Sequence[Column[R]], rows: Sequence[R]) -> Table:
-        """Those of the columns that have something to say of these rows."""
-        # Heads may be equal: those of two runs, say.
+        """Create the table of rows, without optional columns that have no values."""
+        # No dictionary by head: heads may be equal, such as those of two runs.
         cells = [(column, [column.cell(row) for row in rows]) for column in columns]
         shown = [
             (column.head, entries)
@@ -57,11 +57,11 @@ class Table:
         )
 
     def print(self, title: str, *, width: int = 110) -> None:
-        """Print it on stdout.
+        """Print the table to stdout.
 
         Args:
-            title: above it.
-            width: columns of text where stdout is no terminal.
+            title: title above the table.
+            width: width in columns if stdout is not a terminal.
         """
         table = PlainTable(title)
         table.column(self.heads[0], right=False)
@@ -72,12 +72,12 @@ class Table:
 
 
 def text(value: str | None) -> Cell:
-    """A word, or a dash."""
+    """Return a cell with a text, or a dash for None."""
     return Cell(text=MISSING if value is None else value)
 
 
 def number(value: float | None, form: str, factor: int = 1) -> Cell:
-    """A number, or a dash."""
+    """Return a cell with a number in a format, multiplied by a factor, or a dash for None."""
     return Cell(text=MISSING) if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
 
 
@@ -93,9 +93,9 @@ RESULT_COLUMNS: list[Column[Row]] = [
     Column(head="ms/video", cell=lambda row: number(row.ms_per_video, ".1f")),
     Column(head="videos", cell=lambda row: number(row.videos, "d")),
 ]
-"""Of the results of a run."""
+"""Columns of a run's results."""
 
 
 def result_table(rows: Sequence[Row]) -> Table:
-    """The results of a run."""
+    """Return the table of a run's results."""
     return Table.of(RESULT_COLUMNS, rows)

@@ -134,7 +134,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _without_echo(args: threading.ExceptHookArgs) -> None:
-    """Suppress tracebacks of TensorBoard's writer thread: the writer's next call raises the error where it is caught."""
+    """Suppress tracebacks of TensorBoard's writer thread: the writer's next call raises the error, and we catch it."""
     if type(args.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
         _before(args)
 

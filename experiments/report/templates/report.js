@@ -5,7 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-  /* Text only ever gets in as text: names of classes and files may hold anything. */
+  /* Text is inserted with textContent only, never as HTML: names of classes and files may contain markup. */
   const make = (name, attributes = {}, text) => {
     const node = document.createElement(name);
     for (const key in attributes) node.setAttribute(key, attributes[key]);
@@ -21,10 +21,10 @@
   const percent = (share) => `${Math.round(100 * share)} %`;
   const color = (agent) => `var(--s${agent % 8})`;
   const dashes = ["", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5"];
-  /* Isolated, so that a name written from right to left does not turn round what stands beside it. */
+  /* Wrapped in bidi isolates, so that a right-to-left name does not reorder the text around it. */
   const says = (panel, step) => `\u2068${data.names[panel.says[step]]}\u2069`;
 
-  /* ---- tables that sort ---- */
+  /* ---- sortable tables ---- */
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -50,7 +50,7 @@
   const pickConfusion = () => confusions.forEach((one) => { one.hidden = one.dataset.number !== by("confusion-agent").value; });
   if (by("confusion-agent")) { by("confusion-agent").addEventListener("change", pickConfusion); pickConfusion(); }
 
-  /* ---- a frame with what was done on it ---- */
+  /* ---- a frame with its boxes, path and probabilities ---- */
   const side = data.side, count = data.frames;
   const frameView = (video, lazy) => {
     const svg = draw("svg", { viewBox: `0 0 ${side} ${side}`, class: "frame", role: "img" });
@@ -206,7 +206,7 @@
   const atY = (value) => chart.height - chart.bottom - value * (chart.height - chart.top - chart.bottom);
   const buildChart = (chosen) => {
     const video = data.videos[state.video];
-    // As wide as there is room, in pixels, so that the text keeps its size.
+    // Use the available width in pixels, so that the text keeps its size.
     chart.width = Math.max(240, by("confidence-chart").clientWidth || 640);
     const svg = draw("svg", { viewBox: `0 0 ${chart.width} ${chart.height}`, "aria-hidden": "true" });
     for (const value of [0, 0.5, 1]) {
