@@ -15,7 +15,7 @@ from adafocus_rl.options import MOST, require, require_range
 
 @dataclass(frozen=True, kw_only=True)
 class StillsConfig:
-    """Train f_G and f_L on close-ups first, if there are no published weights."""
+    """Training of f_G and f_L on close-ups before that on whole frames, if there are no published weights."""
 
     epochs: int = 0
     """Passes over the list of stills; 0 skips this training, which encoders with published weights do not need."""
@@ -33,7 +33,7 @@ class StillsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage0Config:
-    """Initialise f_G and f_L on whole frames."""
+    """Stage 0: initialisation of f_G and f_L on whole frames."""
 
     epochs: int = 15
     """Passes over the training list; 0 keeps the encoders as they are."""
@@ -64,7 +64,7 @@ class Stage0Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage1Config:
-    """Train f_L and f_C on random patches; f_G is frozen and in evaluation mode."""
+    """Stage I: training of f_L and f_C on random patches; f_G is frozen and in evaluation mode."""
 
     epochs: int = 50
     """Passes over the training list."""
@@ -88,7 +88,7 @@ class Stage1Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2Config:
-    """Train π by reinforcement learning; f_G, f_L and f_C are frozen."""
+    """Stage II: training of π by reinforcement learning; f_G, f_L and f_C are frozen."""
 
     epochs: int = 50
     """Passes over the training videos."""
@@ -107,7 +107,7 @@ class Stage2Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage3Config(ClassifierTraining):
-    """Fine-tune f_C on the patches that the learnt policy selects; everything else is frozen."""
+    """Stage III: fine-tuning of f_C on the patches that the learnt policy selects; everything else is frozen."""
 
     features: Literal["bank", "live"] = "bank"
     """As in stage II."""
@@ -115,7 +115,7 @@ class Stage3Config(ClassifierTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class SkipConfig:
-    """Train π′, which skips frames (AdaFocus+): after π in stage II; stage III then fine-tunes an f_C for both."""
+    """Training of π′, which skips frames (AdaFocus+), after π in stage II; stage III fine-tunes f_C for both."""
 
     lambdas: list[float] = field(default_factory=list)
     """Costs λ of keeping a frame, in probability of the true class; each trains a π′ of its own, an operating point.

@@ -49,7 +49,7 @@ class Clips:
 
     @property
     def index_hashes(self) -> list[str]:
-        """Hashes of the training lists, with which alone the run can be resumed."""
+        """Hashes of the training lists; a run cannot be resumed with other lists."""
         return [clips.index.hash() for clips in (self.train, self.stills) if clips is not None]
 
     @property

@@ -70,7 +70,7 @@ def store_of(folder: RunFolder, split: str, store: str | None = None) -> TableSt
 
 
 def note_index(folder: RunFolder, split: str, index: str) -> None:
-    """Record the list of videos from which a shared store's tables of a split were built, in case the videos go."""
+    """Record the list of videos from which a shared store's tables of a split were built, for use without them."""
     note = _remembered(folder)
     if note and note["index"].get(split) != index:
         write_json(folder.store, {**note, "index": {**note["index"], split: index}})
