@@ -39,7 +39,7 @@ class Keys(Block):
 
 
 def options_like(agent: Any) -> PPOOptions:
-    """Return the options of a π′ beside an agent: PPO's own options, or defaults with the network of another agent."""
+    """Return the default options of π′: the agent's if it is a PPO agent, else defaults with its network options."""
     if isinstance(agent, PPOOptions):
         return agent
     shared = fields(NetworkOptions) if isinstance(agent, NetworkOptions) else ()
