@@ -4,6 +4,7 @@ from adafocus_rl.agents.all_actions import AllActionsAgent, AllActionsOptions
 from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
 from adafocus_rl.agents.distil import DistilAgent, DistilOptions
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents.grpo import GRPOAgent, GRPOOptions
 from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent, HeuristicOptions
 from adafocus_rl.agents.policies import PolicyAgent, PolicyOptions
 from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
@@ -19,6 +20,8 @@ __all__ = [
     "CenterAgent",
     "DistilAgent",
     "DistilOptions",
+    "GRPOAgent",
+    "GRPOOptions",
     "GaussianAgent",
     "GaussianOptions",
     "HeuristicAgent",

@@ -65,6 +65,23 @@ class PPOTerms:
     clip_fraction: Tensor
 
 
+def clipped_surrogate(
+    *, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float
+) -> dict[str, Tensor]:
+    """Return the clipped surrogate objective (Schulman et al. 2017, eq. 7), as in ``PPOTerms``; tensors are (B, T).
+
+    Returns:
+        ``policy_gradient_loss``, ``approx_kl`` and ``clip_fraction``.
+    """
+    log_ratio = log_prob - old_log_prob
+    ratio = log_ratio.exp()
+    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - log_ratio).mean()
+        clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
+    return {"policy_gradient_loss": -surrogate.mean(), "approx_kl": approx_kl, "clip_fraction": clip_fraction}
+
+
 def ppo_loss(
     *,
     log_prob: Tensor,
@@ -77,23 +94,15 @@ def ppo_loss(
     vf_coef: float,
     ent_coef: float,
 ) -> PPOTerms:
-    """Return the clipped surrogate objective (Schulman et al. 2017, eq. 7 and 9); all tensors are (B, T)."""
-    log_ratio = log_prob - old_log_prob
-    ratio = log_ratio.exp()
-    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
-    policy_gradient_loss = -surrogate.mean()
+    """Return the loss of PPO with its terms (Schulman et al. 2017, eq. 7 and 9); all tensors are (B, T)."""
+    terms = clipped_surrogate(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, clip_range=clip_range)
     value_loss = (value - value_target).square().mean()
     entropy_loss = -entropy.mean()
-    with torch.no_grad():
-        approx_kl = (ratio - 1 - log_ratio).mean()
-        clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
     return PPOTerms(
-        loss=policy_gradient_loss + vf_coef * value_loss + ent_coef * entropy_loss,
-        policy_gradient_loss=policy_gradient_loss,
+        loss=terms["policy_gradient_loss"] + vf_coef * value_loss + ent_coef * entropy_loss,
         value_loss=value_loss,
         entropy_loss=entropy_loss,
-        approx_kl=approx_kl,
-        clip_fraction=clip_fraction,
+        **terms,
     )
 
 
