@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
@@ -218,20 +219,14 @@ class Agent(ABC):
                 does not fit ``env``.
         """
         tensors, manifest = checkpoint.load(Path(path), device=env.source.device)
-        if manifest.get("kind") != "agent":
-            raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of an agent")
+        found = saved_class(path, manifest, "agent", cls, AGENTS)
         with checkpoint.reading(path):
-            name, options = convert(manifest["agent"], str, f"the agent of {path}"), dict(manifest["options"])
-        # ``cls`` itself need not be registered.
-        found = cls if name == cls.__name__ else AGENTS.get(name)
-        if not issubclass(found, cls):
-            raise UserError(f"{path} holds a {name}; load it with {name}.load or Agent.load")
-        with checkpoint.reading(path):
+            options = dict(manifest["options"])
             try:
                 seed = convert(options.pop("seed", 0), int, "agent.seed")
-                agent = found(env, build(found.Options, options, "agent", whose=name), seed=seed)
+                agent = found(env, build(found.Options, options, "agent", whose=found.__name__), seed=seed)
             except UserError as error:
-                raise UserError(f"{path} holds a {name} that cannot be made here: {error}") from error
+                raise UserError(f"{path} holds a {found.__name__} that cannot be made here: {error}") from error
             agent.load_tensors(tensors, what=str(path))
         return agent
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
 from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource, TableSpec
 from adafocus_rl.flops import Macs, component_macs
@@ -147,15 +148,11 @@ class Method(ABC):
             UserError: if the file is not a method checkpoint, contains a method that is not a ``cls``, or does not fit.
         """
         tensors, manifest = checkpoint.load(Path(path), device=next(recognizer.parameters()).device)
-        if manifest.get("kind") != "method":
-            raise UserError(f"{path} is a checkpoint of kind {manifest.get('kind')!r}, not of a method")
+        found = saved_class(path, manifest, "method", cls, METHODS)
         with checkpoint.reading(path):
-            name, seed = convert(manifest["method"], str, f"the method of {path}"), int(manifest["seed"])
-        found = cls if name == cls.__name__ else METHODS.get(name)
-        if not issubclass(found, cls):
-            raise UserError(f"{path} holds a {name}; load it with {name}.load or Method.load")
-        with checkpoint.reading(path):
-            method = found(recognizer, build(found.Options, manifest["options"], name), seed=seed, **parts)
+            seed = convert(manifest["seed"], int, "seed")
+            options = build(found.Options, manifest["options"], found.__name__)
+            method = found(recognizer, options, seed=seed, **parts)
             method.load_tensors(tensors, what=str(path))
         return method
 
