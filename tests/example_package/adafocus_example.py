@@ -1,4 +1,4 @@
-"""One agent, one method, one reward, one encoder and one dataset, as another package adds them to adafocus_rl."""
+"""Example package that adds an agent, a method, a reward, an encoder and a dataset to adafocus_rl."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from adafocus_rl.seeding import derive_seed
 
 @dataclass(frozen=True, kw_only=True)
 class BanditOptions:
-    """Options of :class:`BanditAgent`."""
+    """Options of ``BanditAgent``."""
 
     trust: float = 1.0
-    """How many rewards of 0 each position starts with; above 0."""
+    """Number of rewards of 0 with which each position starts; above 0."""
 
     def __post_init__(self) -> None:
         require(self, "trust", self.trust > 0, "a number above 0")
 
 
 class BanditAgent(PlannedAgent):
-    """Learns which grid position has paid best on average, and looks nowhere else.
+    """Selects the grid position with the highest mean reward in all frames.
 
-    While it learns, it takes a random position in every frame.
+    During training, it selects a random position in every frame.
 
     Args:
-        env: where it acts and learns.
-        options: how fast it trusts what it was paid.
-        seed: of the positions tried.
+        env: the environment in which the agent acts and learns.
+        options: the agent's options; None uses the defaults.
+        seed: seed of the random positions.
     """
 
     Options = BanditOptions
@@ -57,7 +57,7 @@ class BanditAgent(PlannedAgent):
         self._tries: torch.Generator | None = None
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """The best position so far; any, while it learns."""
+        """Return the best position so far, or random positions during training."""
         shape = (len(info["video"]), num_frames)
         if self._tries is None:
             return (self.total / (self.count + self.options.trust)).argmax().expand(shape)
@@ -66,7 +66,7 @@ class BanditAgent(PlannedAgent):
     def train_epoch(
         self, env: PatchSelectionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
-        """Adds up what each position pays; a pass depends on (seed, pass) alone."""
+        """Sum the rewards of each position; the random numbers of a pass depend only on (seed, pass)."""
         self._tries = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "bandit", epoch))
         rewards = []
         for rollout in env.rollouts(self, epoch=epoch):
@@ -78,31 +78,31 @@ class BanditAgent(PlannedAgent):
         return {"rollout/ep_rew_mean": float(torch.cat(rewards).mean())}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What was paid at each position, and how often it was tried."""
+        """Return the sum of rewards and the number of trials of each position."""
         return {"total": self.total, "count": self.count}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restores both."""
+        """Restore what ``tensors`` returned."""
         self.total, self.count = tensors["total"].clone(), tensors["count"].clone()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EveryNthOptions:
-    """Options of :class:`EveryNth`."""
+    """Options of ``EveryNth``."""
 
     every: tuple[int, ...] = (1, 2, 4)
-    """Each n; at least 1."""
+    """Values of n, one operating point each; at least 1."""
 
     def __post_init__(self) -> None:
         require(self, "every", bool(self.every) and min(self.every) >= 1, "whole numbers of at least 1")
 
 
 class EveryNth(Method):
-    """f_L on the centre of every n-th frame; f_C sees zeros of the others. Nothing is learnt.
+    """Runs f_L on the centre of every n-th frame; f_C receives zeros for the others. Nothing is trained.
 
     Args:
         recognizer: f_G, f_L and f_C.
-        options: the operating points.
+        options: the operating points; None uses the defaults.
         seed: not used.
     """
 
@@ -115,7 +115,7 @@ class EveryNth(Method):
 
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognises B videos, looking at every ``knob``-th frame."""
+        """Recognise B videos with f_L on every ``knob``-th frame."""
         check_knob(self, knob)
         assert knob is not None
         grid, vectors = self.recognizer.grid, batch.global_vector
@@ -133,14 +133,14 @@ class EveryNth(Method):
 
 
 def margin(context: RewardContext) -> Tensor:
-    """p(true class) − p(likeliest other class) after the step, (N,)."""
+    """Return p(true class) − p(most probable other class) after the step, (N,)."""
     p = context.classifier.logits(context.state).float().softmax(-1)
     true = nn.functional.one_hot(context.labels, p.shape[-1]).bool()
     return context.chosen - p.masked_fill(true, 0).amax(-1)
 
 
 class GrayGlance(Encoder):
-    """Two small convolutions on brightness alone."""
+    """Two small convolutions on the mean of the colour channels."""
 
     map_channels = vector_dim = 16
 
@@ -151,7 +151,7 @@ class GrayGlance(Encoder):
         )
 
     def forward_map(self, x: Tensor) -> Tensor:
-        """Feature maps (N, 16, H/2, W/2) of normalised images (N, 3, H, W)."""
+        """Return feature maps (N, 16, H/2, W/2) of normalised images (N, 3, H, W)."""
         maps: Tensor = self.net(x.mean(1, keepdim=True))
         return maps
 
@@ -159,6 +159,6 @@ class GrayGlance(Encoder):
 def make_few_digits(
     out: Path, config: MovingDigitsConfig | None = None, progress: Progress | None = None
 ) -> dict[str, Path]:
-    """Moving digits, if nothing else is said a dozen of them."""
+    """Write a ``moving_digits`` dataset, by default with 12 training videos."""
     few = MovingDigitsConfig(train_videos=12, val_videos=6, still_videos=0, frames=8, side=32, digit=12)
     return make_moving_digits(out, config or few, progress)
