@@ -1,8 +1,8 @@
-"""What agents are compared on: a frozen recognizer and its feature banks.
+"""The bases of a comparison: frozen recognizers and their feature banks.
 
-Almost always those of the run itself, which are only read. A variant with another grid needs a bank of its own, and
-one with another patch size an f_L and f_C of its own; these lie in the comparison's folder as small runs, so that what
-finishes a run's stage I and its banks finishes theirs.
+Almost every variant uses those of the run itself, which are only read. A variant with another grid needs its own bank,
+and one with another patch size its own f_L and f_C; these are stored in the comparison's folder as small runs, so that
+the code that finishes a run's stage I and banks also finishes theirs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Base:
     """A frozen recognizer with its banks.
 
     Attributes:
-        folder: one with ``checkpoints/stage1.safetensors`` and ``features/``.
-        changed: keys in which it differs from the run that is compared on; empty for that run itself.
-        stage: the run's stage that it starts from.
+        folder: run folder with ``checkpoints/stage1.safetensors`` and ``features/``.
+        changed: keys and values that differ from the run compared on; empty for that run itself.
+        stage: stage of the run that it starts from.
     """
 
     folder: RunFolder
@@ -45,22 +45,22 @@ class Base:
 
     @property
     def needs(self) -> str:
-        """What it has of its own."""
+        """What it does not share with the run, in words."""
         return "its own banks" if self.stage == 1 else "its own stage I and banks"
 
 
 def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *, name: str) -> Base:
-    """Which recognizer and banks a variant is trained on.
+    """Return the base that a variant is trained on.
 
     Args:
-        run: the run that is compared on.
+        run: the run to compare on.
         stored: its configuration.
-        wanted: the variant's.
-        folder: where recognizers and banks that the run does not have belong.
-        name: the variant's, for the message.
+        wanted: the variant's configuration.
+        folder: folder for recognizers and banks that the run does not have.
+        name: the variant's name, for the message.
 
     Raises:
-        UserError: the variant needs another stage 0, other videos or another f_G.
+        UserError: if the variant needs another stage 0, other videos or another f_G.
     """
     changed = {
         key: value
@@ -87,14 +87,14 @@ def base_of(run: RunFolder, stored: Settings, wanted: Settings, folder: Path, *,
 
 
 def prepare(base: Base, origin: Run) -> None:
-    """Make what is missing of a base that is not the run itself; in the run nothing is made, but all is checked.
+    """Build what a base lacks; if the base is the run itself, only check that it is complete.
 
     Args:
-        base: which.
-        origin: the run that is compared on; read only.
+        base: the base.
+        origin: the run to compare on; read only.
 
     Raises:
-        UserError: a checkpoint or a bank of the run is missing, half-written or stale; or the changed keys do not fit.
+        UserError: if a checkpoint or bank of the run is missing, half-written or stale, or the changed keys do not fit.
     """
     if not base.changed:
         features = RunFeatures(origin, load_recognizer(origin, RANDOM_PATCHES.name), build=False)
@@ -108,7 +108,7 @@ def prepare(base: Base, origin: Run) -> None:
     base.folder.describe(
         config_text=settings.text, command=f"# {origin.folder.path} with {command_text(*arguments)}, {base.needs}"
     )
-    # A base keeps its features where the run does, so tables that are the same are built once.
+    # A base uses the same store as the run, so that identical tables are built once.
     use_store(base.folder, shared_store(origin.folder))
     if not is_finished(run, RANDOM_PATCHES.name):
         start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
@@ -123,12 +123,12 @@ def prepare(base: Base, origin: Run) -> None:
 
 
 def weights_hash(base: Base) -> str:
-    """Of the recognizer after stage I."""
+    """Return the hash of the recognizer's weights after stage I."""
     return _hash_of(base.folder.checkpoint(RANDOM_PATCHES.name))
 
 
 def plain_name(text: str) -> str:
-    """The text as part of a file name."""
+    """Return the text in a form that is safe in a file name."""
     return re.sub(r"[^\w.+-]+", "_", text).strip("_")[:60]
 
 
@@ -137,7 +137,7 @@ def _hash_of(path: Path) -> str:
 
 
 def _resized(recognizer: Recognizer, run: Run) -> Recognizer:
-    """The same weights with another grid or patch size, of which no weight's shape depends."""
+    """Return the recognizer with another grid or patch size and the same weights, whose shapes depend on neither."""
     found = run.new_recognizer(with_weights=False)
     found.load_state_dict(recognizer.state_dict())
     return found.eval()

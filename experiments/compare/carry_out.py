@@ -1,4 +1,4 @@
-"""From plans to results: trains what is missing, then writes compare.json and the pictures, of each run and of all."""
+"""Carry out plans: train what is missing, then write compare.json and the pictures, per run and for all together."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from adafocus_rl.files import write_json
 from adafocus_rl.record import RANDOM_PATCHES
 
 COMPARISON_VERSION = 2
-"""Of compare.json. Version 1 had ``after_stage``, ``top1_mean`` and ``map_mean``; nothing reads the file back."""
+"""Version of compare.json. Version 1 had ``after_stage``, ``top1_mean`` and ``map_mean``; no code reads it back."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the trainings of one plan, or of several together, have left."""
+    """The results of one plan, or of several plans together."""
 
     results: Mapping[str, Results]
-    """By f_C, those that were asked for."""
+    """Results of each requested f_C."""
     settings: dict[str, Any]
-    """By variant, for compare.json."""
+    """Agent and bank of each variant, for compare.json."""
     trainings: list[Training]
-    """Whose episodes the report shows."""
+    """Trainings whose episodes the report shows."""
 
 
 def carry_out(
@@ -57,17 +57,17 @@ def carry_out(
     """Train what is missing, then write compare.json and the pictures.
 
     Args:
-        plans: what to do, one for each run; the same variants, seeds and stages in all of them.
-        jobs: processes.
-        command: for compare.json.
-        together: folder of what is said of all plans together; None with a single one.
+        plans: one plan per run, all with the same variants, seeds and stages.
+        jobs: number of processes.
+        command: the command line, for compare.json.
+        together: folder for the combined results of all plans; None for a single plan.
 
     Returns:
-        The content of compare.json, that of all plans together if there are several; and why variants failed.
+        The content of compare.json, the combined one if there are several plans, and the failures of variants.
 
     Raises:
-        UserError: a run's own checkpoint or bank is missing, half-written or stale, the runs share validation videos,
-            a run has no row of a method that is wanted, or another process writes into one of the folders.
+        UserError: if a run's own checkpoint or bank is missing, half-written or stale, the runs share validation
+            videos, a run has no row of a requested method, or another process writes into one of the folders.
     """
     folders = [folder for plan in plans for folder in (plan.work, plan.out)]
     with ExitStack() as stack:
@@ -85,7 +85,7 @@ def _carry_out(
         run.check_videos()
     if together is not None:
         refuse_shared_videos(runs)
-    # What may be missing is looked for before the first training.
+    # Missing rows are reported before the first training.
     copied = [recorded_results(run, plan.methods) for plan, run in zip(plans, runs, strict=True)]
     failures = [failure for plan, run in zip(plans, runs, strict=True) for failure in _prepare_bases(plan, run)]
     failed = {failure.name for failure in failures}
@@ -107,7 +107,7 @@ def _carry_out(
         content = _write(plan, run, one, plan.out, runs=[plan.folder.path], **facts)
     if together is not None:
         results = {f_c: put_together([one.results[f_c] for one in found]) for f_c in found[0].results}
-        # Banks are each run's own, and so are the episodes that a report shows.
+        # Banks, and the episodes that a report shows, belong to single runs.
         settings = {name: {"agent": entry["agent"]} for name, entry in found[0].settings.items()}
         both = Found(results=results, settings=settings, trainings=[])
         content = _write(plans[0], runs[0], both, together, runs=[plan.folder.path for plan in plans], **facts)
@@ -115,7 +115,7 @@ def _carry_out(
 
 
 def _prepare_bases(plan: Plan, run: Run) -> list[Failure]:
-    """The recognizers and banks that are missing; the run's own must be there."""
+    """Build missing recognizers and banks, and return the failures; the run's own must exist."""
     failures: list[Failure] = []
     reasons: dict[Path, str | None] = {}
     for name, base in plan.bases.items():
@@ -135,7 +135,7 @@ def _prepare_bases(plan: Plan, run: Run) -> list[Failure]:
 
 
 def _trainings(plan: Plan, without: set[str]) -> list[Training]:
-    """The first seed of all variants, then the second, so that an interrupted comparison has some of each."""
+    """Return the first seed of all variants, then the second, …, so that an interrupted comparison has some of each."""
     firsts = {
         name: make_training(name, wanted, plan.bases[name], plan.work / "trainings", finetune=plan.finetune)
         for name, wanted in plan.settings.items()
@@ -151,7 +151,7 @@ def _trainings(plan: Plan, without: set[str]) -> list[Training]:
 
 
 def _train(trainings: Sequence[Training], plans: Sequence[Plan], jobs: int) -> list[Failure]:
-    """Run those that are not finished."""
+    """Run the trainings that are not finished."""
     todo = [training for training in trainings if not training.finished]
     if len(todo) < len(trainings):
         say(f"{len(trainings) - len(todo)} of {len(trainings)} trainings are finished already")
@@ -177,7 +177,7 @@ def _write(
     started: float,
     failures: Sequence[Failure],
 ) -> dict[str, Any]:
-    """compare.json, the pictures and the report."""
+    """Write compare.json, the pictures and the report."""
     rows = [
         row.plain() for f_c, results in found.results.items() for row in summarise(results, f_c=f_c, seeds=plan.seeds)
     ]

@@ -1,4 +1,4 @@
-"""What is to be compared: one run, or the runs of a cross-validation, and the variants with their configurations."""
+"""Plans of a comparison: one run, or the runs of a cross-validation, and the variants with their configurations."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from adafocus_rl.files import user_path
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be compared on one run, and where the results go."""
+    """The variants to compare on one run, and the folders of the results."""
 
     title: str
     folder: RunFolder
     stored: Settings
     bases: dict[str, Base]
-    """By variant's name."""
+    """Base of each variant, by name."""
     settings: dict[str, Settings]
-    """By variant's name, in the order of the rows."""
+    """Configuration of each variant, by name, in the order of the rows."""
     work: Path
     """Folder of trainings, and of recognizers and banks that the run does not have."""
     out: Path
@@ -33,14 +33,14 @@ class Plan:
     seeds: int
     finetune: bool
     methods: tuple[str, ...] = ()
-    """Labels of the run's own methods whose rows stand beside."""
+    """Labels of the run's own methods whose rows are added."""
 
 
 def find_run(name: str, folder: str | None) -> RunFolder:
-    """The run called so: a run folder, or a recipe by name or path, whose run is in ``folder`` or runs/NAME.
+    """Return a run by name: a run folder, or a recipe's name or path, whose run is in ``folder`` or runs/NAME.
 
     Raises:
-        UserError: there is no such run.
+        UserError: if there is no such run.
     """
     is_recipe = name in recipe_names() or name.endswith((".yaml", ".yml"))
     if RunFolder(user_path(name)).config.is_file() or not is_recipe:
@@ -67,20 +67,20 @@ def make_plan(
     finetune: bool = False,
     methods: Sequence[str] = (),
 ) -> Plan:
-    """Read and check all configurations before any work.
+    """Read and check all configurations, before any training.
 
     Args:
         run: the run to compare on.
-        variants: what to compare.
-        arguments: ``--KEY=VALUE`` for all of them.
-        title: the ablation's name; empty for a list of agents.
-        out: folder of everything written; None takes ``compare`` in the run folder.
-        seeds: trainings of each variant.
-        finetune: whether stage III follows each.
-        methods: labels of the run's own methods whose rows stand beside them.
+        variants: the variants to compare.
+        arguments: ``--KEY=VALUE`` arguments that apply to all variants.
+        title: name of the ablation; empty for a list of agents.
+        out: folder for all output; None uses ``compare`` in the run folder.
+        seeds: number of trainings per variant.
+        finetune: whether stage III follows each training.
+        methods: labels of the run's own methods whose rows are added.
 
     Raises:
-        UserError: a key, a class or a value is wrong, or a variant needs another stage 0.
+        UserError: if a key, a class or a value is wrong, or a variant needs another stage 0.
     """
     check_names(variants)
     work = user_path(out) if out else run.path / "compare"
@@ -93,7 +93,7 @@ def make_plan(
         bases={name: base_of(run, stored, wanted, work / "bases", name=name) for name, wanted in settings.items()},
         settings=settings,
         work=work,
-        # Ablations of one run share its trainings, and each has its own table.
+        # The ablations of a run share its trainings, but each has its own table.
         out=work if out or not title else work / title,
         seeds=seeds,
         finetune=finetune,

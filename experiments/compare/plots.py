@@ -1,4 +1,4 @@
-"""What a comparison shows in its page and in the pictures beside it: accuracy against compute, and learning curves."""
+"""Plots of a comparison, for its page and as pictures beside it: accuracy against compute, and learning curves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adafocus_rl.record import RANDOM_PATCHES
 
 
 def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``compare.png`` and ``curves.png``, each if there is anything in it.
+    """Write ``compare.png`` and ``curves.png``, each unless it would be empty.
 
     Args:
-        folder: that of ``compare.json``.
-        content: of it.
+        folder: the folder of ``compare.json``.
+        content: the content of that file.
     """
     title = f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
     if rows := [ComparedRow.of(row) for row in content["rows"]]:
@@ -28,7 +28,7 @@ def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def compute_plot(rows: Sequence[ComparedRow]) -> Plot:
-    """Top-1 against GMACs per video, with intervals; the last variant is filled, those before it are hollow."""
+    """Plot top-1 against GMACs per video, with intervals; an agent's last variant is filled, earlier ones hollow."""
     points = [
         Point(
             name=_name(row),
@@ -44,9 +44,9 @@ def compute_plot(rows: Sequence[ComparedRow]) -> Plot:
 
 
 def curve_plots(content: Mapping[str, Any]) -> list[Plot]:
-    """Reward and validation top-1 per epoch: mean over seeds, with a band from the lowest to the highest.
+    """Plot reward and validation top-1 per epoch: mean over seeds, with a band from the lowest to the highest seed.
 
-    Agents that do not learn are levels of top-1.
+    Agents that do not learn are shown as constant levels of top-1.
     """
     rows, curves = [ComparedRow.of(row) for row in content["rows"]], content["curves"]
     names = {row.agent: _name(row) for row in rows}

@@ -1,4 +1,4 @@
-"""Trainings side by side, each in a process of its own; one that fails does not take the others with it."""
+"""Run trainings in parallel processes; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from adafocus_rl.experiments.terminal.interrupts import without_interrupts
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a variant has no result, or fewer than asked for."""
+    """Why a variant has no result, or fewer than requested."""
 
     name: str
-    """The variant's."""
+    """Name of the variant."""
 
     reason: str
     """One sentence."""
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_all(
     trainings: Sequence[Training], *, processes: int, done: Callable[[Training], None] = lambda training: None
 ) -> list[Failure]:
-    """Run trainings, in order where there is one process only.
+    """Run trainings; a single process runs them in order.
 
-    After the first failure of a variant its trainings that have not begun are left out: they would fail alike.
+    After the first failure of a variant, its trainings that have not started are skipped: they would fail likewise.
 
     Args:
-        trainings: those to do.
-        processes: how many at a time; 1 works in this process.
-        done: hears of each that has finished.
+        trainings: the trainings to run.
+        processes: how many run at a time; 1 runs them in this process.
+        done: called with each training that has finished.
 
     Returns:
         The first failure of each variant.
 
     Raises:
-        KeyboardInterrupt: after the processes at work were ended; what they had finished is kept.
+        KeyboardInterrupt: after the worker processes were terminated; what they had finished is kept.
     """
     failures: dict[str, Failure] = {}
     results = _one_by_one(trainings, failures) if processes == 1 else _side_by_side(trainings, failures, processes)
@@ -62,7 +62,7 @@ def run_all(
 
 
 Outcome = tuple[Training, str | None]
-"""A training, and why it failed if it did."""
+"""A training, and the reason if it failed."""
 
 
 def _one_by_one(trainings: Sequence[Training], failures: dict[str, Failure]) -> Iterator[Outcome]:
@@ -72,7 +72,7 @@ def _one_by_one(trainings: Sequence[Training], failures: dict[str, Failure]) -> 
 
 
 def _side_by_side(trainings: Sequence[Training], failures: dict[str, Failure], processes: int) -> Iterator[Outcome]:
-    # Not forked: a copy of a process with torch's threads, or with a CUDA context, may hang.
+    # Spawned, not forked: a fork of a process with torch's threads or a CUDA context may hang.
     context = multiprocessing.get_context("spawn")
     waiting = list(trainings)
     running: dict[Future[str | None], Training] = {}
@@ -81,11 +81,11 @@ def _side_by_side(trainings: Sequence[Training], failures: dict[str, Failure], p
     ) as pool:
         try:
             while waiting or running:
-                # Handed out one by one, so that those of a variant that has failed can be left out.
+                # Submitted one by one, so that trainings of a variant that has failed can be skipped.
                 while waiting and len(running) < processes:
                     training = waiting.pop(0)
                     if training.name not in failures:
-                        # Ctrl-C reaches every process of a terminal; this one ends the others.
+                        # Ctrl-C reaches every process of a terminal; only this process reacts, and ends the others.
                         with without_interrupts():
                             running[pool.submit(attempt, training)] = training
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -106,13 +106,13 @@ BROKEN = "a process was killed, for lack of memory perhaps; run the same command
 
 
 def attempt(training: Training) -> str | None:
-    """Run a training; None, or why it failed."""
+    """Run a training, and return None or the reason why it failed."""
     try:
         run_training(training)
     except UserError as error:
         return one_line(str(error))
     except Exception as error:
-        # An agent may be anybody's code; where it failed is for its author, in the log.
+        # An agent may be third-party code; the traceback in the log is for its author.
         log = training.folder / "log.txt"
         training.folder.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
@@ -122,5 +122,5 @@ def attempt(training: Training) -> str | None:
 
 
 def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one ends the others."""
+    """Ignore Ctrl-C, which reaches every process of a terminal; the main process ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

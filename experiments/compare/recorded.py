@@ -1,4 +1,4 @@
-"""A run's own rows of further methods, as a comparison counts them: f_L on whole frames, say."""
+"""A run's own rows of further methods, such as f_L on whole frames, as results of a comparison."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from adafocus_rl.record import WHOLE_FRAMES, EpisodeRecord, Trace
 
 
 def recorded_results(run: Run, labels: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The results of methods, from what the run's evaluation has left: one training each, with the run's seed.
+    """Return the results of methods from the run's evaluation, each as one training with seed 0.
 
     Args:
         run: the run.
-        labels: of the methods, as in the run's table; each of their operating points is taken, its last variant.
+        labels: labels of methods in the run's table; all their operating points are returned, in the last variant.
 
     Returns:
-        By title, what a training's result file holds, as far as a row needs it.
+        By title, the entries of a training's result file that a row needs.
 
     Raises:
-        UserError: the run was not evaluated, or without this method, or on other videos.
+        UserError: if the run was not evaluated, or without such a method, or on other videos.
     """
     rows = rows_of(run.folder.read_results()["rows"]) if labels else []
     record = EpisodeRecord.load(run.folder.episodes) if labels and run.folder.episodes.is_file() else None

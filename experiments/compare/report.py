@@ -1,4 +1,4 @@
-"""``report.html`` of a comparison: its table, plots, and what each variant's first seed did."""
+"""``report.html`` of a comparison: its table, its plots, and the episodes of each variant's first seed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Seq
     """Write the page of a comparison.
 
     Args:
-        run: the run that is compared on.
-        content: compare.json.
-        trainings: all of them; those of seed 0 have left episode records.
-        path: where to.
+        run: the run compared on.
+        content: the content of compare.json.
+        trainings: all trainings; those of seed 0 have written episode records.
+        path: the file to write.
 
     Returns:
         The path.
@@ -55,9 +55,9 @@ def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Seq
 
 
 def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
-    """The records of several trainings as one, its traces called as the variants are; None without any.
+    """Merge the records of several trainings, naming traces after the variants; None if there are no records.
 
-    A training that has left none, or one of other videos, is left out.
+    A training without a record, or with one of other videos, is left out.
     """
     first: EpisodeRecord | None = None
     traces: list[Trace] = []
@@ -76,7 +76,7 @@ def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
 def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = [
         "IQM: interquartile mean over seeds. Intervals: 95 %, bootstrap over seeds and videos. An agent that neither "
-        "learns nor draws lots was run once, and stands for all seeds."
+        "learns nor samples was run once, which counts for all seeds."
     ]
     if any(row["reference"] for row in content["rows"]):
         notes.append(f"{REFERENCE_NOTE}.")

@@ -1,4 +1,4 @@
-"""From the result files of trainings to one row per variant."""
+"""Summarise the result files of trainings, in one row per variant."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Contents of the result files by variant, one per seed."""
+"""Contents of the result files, one per seed, by variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow(Row):
-    """One line of compare.json: a row of results as a mean over seeds, and how sure that is.
+    """One row of compare.json: a row of results averaged over seeds, with its uncertainty.
 
-    ``agent`` is the variant's name, ``variant`` which f_C: that of stage I, or one fine-tuned to this agent with this
-    seed. ``top1``, ``map`` and the compute are means over seeds, and no milliseconds are measured.
+    ``agent`` is the variant's name, ``variant`` names the f_C: that of stage I, or one fine-tuned to this agent with
+    this seed. ``top1``, ``map`` and the compute are means over seeds, and no milliseconds are measured.
 
     Attributes:
-        seeds: seeds that the row stands for; all of them are alike if it is deterministic.
-        trainings: seeds that were really run: 1 of an agent that neither learns nor draws.
+        seeds: number of seeds that the row counts for; a deterministic agent has the same result for all.
+        trainings: number of seeds that were actually run: 1 for an agent that neither learns nor samples.
         top1_iqm: interquartile mean over seeds of ``top1``.
         top1_low: lower end of the 95 % bootstrap interval of ``top1_iqm``, over seeds and videos (or groups of videos).
         top1_high: its upper end.
         difference: ``top1_iqm`` minus that of the first row with the same f_C.
-        difference_low: lower end of its interval, both rows on the same resampled videos.
+        difference_low: lower end of its interval, with both rows on the same resampled videos.
         difference_high: its upper end.
-        reward_mean: mean over seeds of the sum of an episode's rewards, its best actions on the validation videos with
-            this row's f_C; None for a row that was copied from the run.
-        reference: whether the agent sees true boxes or labels, which no agent in use can.
-        seconds: mean time of a training (of the fine-tuning alone where that is the last step), on one thread; None for
-            a row that was copied from the run.
-        top1_by_run: ``top1`` on the videos of each run; one entry where there is one run.
+        reward_mean: mean over seeds of an episode's sum of rewards, for the best actions on the validation videos with
+            this row's f_C; None for a row copied from the run.
+        reference: whether the agent uses true boxes or labels, which are not available in use.
+        seconds: mean time of a training (of the fine-tuning alone if that is the last step), on one thread; None for a
+            row copied from the run.
+        top1_by_run: ``top1`` on the videos of each run; one entry if there is one run.
     """
 
     seeds: int
@@ -64,15 +64,15 @@ class ComparedRow(Row):
 
 
 def read_results(trainings: Sequence[Training], f_c: str, index: VideoIndex) -> dict[str, list[dict[str, Any]]]:
-    """The result files there are with an f_C, by variant; to each are added the ``groups`` of its videos.
+    """Read the existing result files of an f_C, by variant, and add the ``groups`` of their videos.
 
     Args:
-        trainings: of one run.
-        f_c: which one: random patches', or fine-tuned.
+        trainings: trainings of one run.
+        f_c: ``random patches`` or ``fine-tuned``.
         index: the run's validation videos.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: if a file is damaged.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for training in trainings:
@@ -85,10 +85,10 @@ def read_results(trainings: Sequence[Training], f_c: str, index: VideoIndex) -> 
 
 
 def _read_result(path: Path, videos: int) -> dict[str, Any]:
-    """A training's result file.
+    """Read a training's result file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: if it is damaged.
     """
     advice = "delete it and run the same command again, which makes it anew"
     try:
@@ -102,7 +102,7 @@ def _read_result(path: Path, videos: int) -> dict[str, Any]:
 
 
 def _wrong_entry(found: Any, videos: int) -> str | None:
-    """The first entry that is not as a training writes it."""
+    """Return the name of the first entry that is missing or malformed; None if all are valid."""
     if not isinstance(found, dict):
         return "object"
     for name in ("top1", "map", "gmacs_per_video", "local_gmacs_per_video", "seconds"):
@@ -141,21 +141,21 @@ def _is_number(value: Any) -> bool:
 
 
 def groups_of(index: VideoIndex, videos: Sequence[int]) -> list[str] | None:
-    """Which of the videos belong together, from the list's column ``group``; None if it does not say so of each."""
+    """Return the videos' groups, from the list's column ``group``; None unless every video has one."""
     groups = [index[video].extra.get("group", "") for video in videos]
     return groups if all(groups) else None
 
 
 def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
-    """Rows in the order of the variants.
+    """Return one row per variant, in the order of the variants.
 
     Args:
-        results: by variant, at least one seed each.
-        f_c: which one they were measured with; a result that names a ``variant`` itself has that.
-        seeds: seeds asked for; a deterministic agent stands for all of them.
+        results: results by variant, at least one seed each.
+        f_c: the f_C that they were measured with; a result's own entry ``variant`` takes precedence.
+        seeds: number of seeds requested; a deterministic agent counts for all of them.
 
     Raises:
-        UserError: the variants were measured on different videos.
+        UserError: if the variants were measured on different videos.
     """
     if not results:
         return []
@@ -169,8 +169,8 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
             )
     labels, groups = np.asarray(first[0]["labels"]), first[0].get("groups")
     runs = np.asarray(first[0].get("runs", np.zeros(len(labels), dtype=int)))
-    # A resample has as many videos of each run and class as there are; or as many groups of each run, for a group may
-    # have several classes.
+    # A resample keeps the number of videos of each run and class; or the number of groups of each run, because a group
+    # may have several classes.
     strata = runs if groups else np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1)
     samples = bootstrap(scores, strata, groups=np.asarray(groups) if groups else None, resamples=RESAMPLES)
     middle = {name: float(interquartile_mean(table.mean(1))) for name, table in scores.items()}
@@ -208,7 +208,7 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
 
 
 def curves(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """By variant that learns, the learning curve of each seed: ``seed``, ``epoch``, ``reward``, ``top1``."""
+    """Return the learning curves of variants that learn, one per seed: ``seed``, ``epoch``, ``reward``, ``top1``."""
     found = {
         name: [{"seed": one["seed"], **one["curves"]} for one in entries if one.get("curves", {}).get("epoch")]
         for name, entries in results.items()
@@ -217,11 +217,11 @@ def curves(results: Results) -> dict[str, list[dict[str, Any]]]:
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are not None; None without any."""
+    """Return the mean of the values that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Array:
-    """(S, N): share of its visits in which each video was recognised, for each seed."""
+    """Return (S, N): for each seed, the share of its visits in which each video was recognised."""
     return np.stack([np.asarray(one["hits"], dtype=np.float64) / one["visits"] for one in found])

@@ -30,11 +30,11 @@ COLUMNS: list[Column[ComparedRow]] = [
 
 
 def comparison_table(rows: Sequence[ComparedRow], runs: Sequence[str]) -> Table:
-    """The rows of compare.json, accuracies in percent; with a column for each run where there are several.
+    """Return the rows of compare.json as a table, accuracies in percent; several runs have a column each.
 
     Args:
-        rows: of compare.json.
-        runs: folders that were compared on.
+        rows: the rows of compare.json.
+        runs: folders of the runs compared on.
     """
     each = [_of_run(place, run) for place, run in enumerate(runs)] if len(runs) > 1 else []
     return Table.of([*COLUMNS, *each], rows)
@@ -60,7 +60,7 @@ def _interval(low: float, high: float, form: str) -> Cell:
 
 
 def _difference(row: ComparedRow) -> Cell:
-    """Nothing for the first row itself."""
+    """Return the difference to the first row; empty for the first row itself."""
     if row.difference == row.difference_low == row.difference_high == 0:
         return Cell(text="")
     interval = _interval(row.difference_low, row.difference_high, "+.1f")

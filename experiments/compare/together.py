@@ -1,4 +1,4 @@
-"""The runs of a cross-validation as one: every video counts once, as the run judged it that was not trained on it."""
+"""Combine the runs of a cross-validation: each video counts once, as recognised by the run not trained on it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from adafocus_rl.experiments.run.run import Run
 
 
 def refuse_shared_videos(runs: Sequence[Run]) -> None:
-    """Refuse runs that validate on the same video, which together they would count twice, and so look too sure.
+    """Refuse runs that validate on the same video, which would count twice and make the intervals too narrow.
 
     Raises:
-        UserError: naming the first such video.
+        UserError: if there is such a video; the message names the first.
     """
     seen: dict[str, Run] = {}
     for run in runs:
@@ -29,16 +29,16 @@ def refuse_shared_videos(runs: Sequence[Run]) -> None:
 
 
 def put_together(runs: Sequence[Results]) -> dict[str, list[dict[str, Any]]]:
-    """By variant and seed, the results on the videos of all runs.
+    """Combine the results on the videos of all runs, by variant and seed.
 
-    A variant that some run lacks is left out, and so is a seed: there would be no result for some of the videos.
+    Variants and seeds that some run lacks are left out, because there is no result for some of the videos.
 
     Args:
-        runs: of each run, its results by variant.
+        runs: results by variant, for each run.
 
     Returns:
-        Results in which ``runs`` tells the run of each video, counted from 0. Mean average precision, which is no mean
-        over videos, rewards and costs are means over the runs.
+        Results in which ``runs`` holds the run of each video, counted from 0. Mean average precision, which is not a
+        mean over videos, rewards and costs are means over the runs.
     """
     together: dict[str, list[dict[str, Any]]] = {}
     for name in runs[0]:
@@ -52,7 +52,7 @@ def put_together(runs: Sequence[Results]) -> dict[str, list[dict[str, Any]]]:
 def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     joined = dict(parts[0])
     joined["runs"] = [number for number, part in enumerate(parts) for _ in part["videos"]]
-    # Rows of the runs' own lists; the number of the run tells them apart.
+    # Rows of each run's own list; the number of the run distinguishes them.
     joined["videos"] = [[number, video] for number, part in enumerate(parts) for video in part["videos"]]
     for key in ("labels", "hits"):
         joined[key] = [value for part in parts for value in part[key]]

@@ -45,25 +45,25 @@ from adafocus_rl.plain import plain_options
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 FORMAT_VERSION = 2
-"""Of the result files; part of a training's key, so that files of another version are not read."""
+"""Version of the result files; part of a training's key, so that files of another version are not read."""
 
 LAST_STEP = {RANDOM_PATCHES: steps.POLICY, FINE_TUNED: steps.CLASSIFIER}
-"""After which step an agent is measured with each f_C, in order."""
+"""The step after which an agent is measured with each f_C, in order."""
 
 MEASURED = ("evaluation.repeats",)
-"""Keys that the measured numbers depend on, beside those of the steps."""
+"""Keys that the measured numbers depend on, besides those of the steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What one process is asked to do; plain values, for it may be another process.
+    """One training, as plain values that can be sent to another process.
 
     Attributes:
-        name: the variant's.
-        config: the variant's.
+        name: name of the variant.
+        config: configuration of the variant.
         base: folder of the recognizer and its banks.
-        folder: where everything of this training is written.
-        seed: of the agent, its environment and the order of videos.
+        folder: folder for all output of this training.
+        seed: seed of the agent, its environment and the order of videos.
         finetune: whether stage III follows.
     """
 
@@ -75,39 +75,39 @@ class Training:
     finetune: bool
 
     def with_seed(self, seed: int) -> Training:
-        """The same variant with another seed."""
+        """Return the same variant with another seed."""
         return dataclasses.replace(self, seed=seed, folder=self.folder.parent / f"seed{seed}")
 
     def result(self, f_c: str) -> Path:
-        """The result file with an f_C of ``LAST_STEP``."""
+        """Return the path of the result file with an f_C of ``LAST_STEP``."""
         return self.folder / f"{LAST_STEP[f_c].name}.json"
 
     def episodes(self, f_c: str) -> Path:
-        """What the agent did with it, an episode record; only seed 0 leaves one."""
+        """Return the path of the episode record with an f_C; only seed 0 writes one."""
         return self.folder / f"{LAST_STEP[f_c].name}.episodes.safetensors"
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The f_C to report: that of random patches and, if it follows, the fine-tuned one."""
+        """The f_C to report: that of random patches and, with stage III, the fine-tuned one."""
         return tuple(LAST_STEP)[: 1 + self.finetune]
 
     @property
     def finished(self) -> bool:
-        """Whether every result file is there; they are written whole or not at all."""
+        """Whether every result file exists; each is written whole or not at all."""
         return all(self.result(f_c).is_file() for f_c in self.variants)
 
 
 def make_training(name: str, settings: Settings, base: Base, folder: Path, *, finetune: bool = False) -> Training:
-    """A training of seed 0, in the folder that belongs to all it depends on: another configuration has another folder.
+    """Return a training with seed 0, in a folder named after a hash of everything that the training depends on.
 
     Args:
-        name: the variant's.
-        settings: the variant's.
-        base: its recognizer and banks, already made.
-        folder: of all trainings.
+        name: name of the variant.
+        settings: configuration of the variant.
+        base: its recognizer and banks, already built.
+        folder: folder of all trainings.
         finetune: whether stage III follows.
     """
-    # The recognizer stands for all that it came from.
+    # The hash of the recognizer's weights covers everything that the recognizer depends on.
     keys = [*keys_of((steps.BANK, steps.POLICY, steps.CLASSIFIER)), *MEASURED]
     values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
     identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
@@ -126,11 +126,11 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
 def run_training(training: Training) -> None:
     """Train as in stage II, evaluate, and fine-tune if requested; resume from the last epoch after an interruption.
 
-    What it prints goes to ``log.txt`` in its folder: several of them may be at work. One torch thread each, so that a
-    result does not depend on how many are.
+    Its messages go to ``log.txt`` in its folder, because several trainings may run at once. Each uses one torch thread,
+    so that a result does not depend on how many run.
 
     Raises:
-        UserError: the agent does not fit the data, or the environment, or needs a package that is not installed.
+        UserError: if the agent does not fit the data or the environment, or needs a package that is not installed.
     """
     training.folder.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
@@ -144,14 +144,14 @@ def run_training(training: Training) -> None:
 def _run(training: Training) -> None:
     bank = training.config.bank
     if not torch.cuda.is_available() or training.config.device == "cpu":
-        # Mapped files are read once for all processes, and read as fast as copies of them.
+        # Memory-mapped files are read once for all processes, and as fast as copies in memory.
         bank = dataclasses.replace(bank, resident="never")
-    # Pictures of learning are of a run, not of forty trainings side by side.
+    # Replay pictures show the progress of a single run, not of forty parallel trainings.
     evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
     config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
-    # The videos were looked at before the first training.
+    # The videos were checked before the first training.
     run = Run(RunFolder(training.folder), config, resume=True)
-    # The recognizer and the banks are another folder's, and only read.
+    # The recognizer and the banks belong to another folder and are only read.
     base = run.at(RunFolder(training.base))
     recognizer = load_recognizer(base, steps.RANDOM_PATCHES.name)
     features = RunFeatures(base, recognizer, build=False)
@@ -190,16 +190,16 @@ def _measure(
     classifier: Classifier | None = None,
     **facts: Any,
 ) -> None:
-    """Measure the agent's best actions; writes the result file and, for seed 0, the episode record.
+    """Measure the agent's best actions; write the result file and, for seed 0, the episode record.
 
     Args:
-        training: which one.
-        run: its run; a random agent sees every video ``evaluation.repeats`` times.
-        agent: who chooses.
+        training: the training.
+        run: its run; a stochastic method visits every video ``evaluation.repeats`` times.
+        agent: the agent to measure.
         recognizer: frozen f_G and f_L.
         validation: features of the validation videos.
-        f_c: which f_C it is, of ``LAST_STEP``.
-        classifier: f_C; None takes the recognizer's.
+        f_c: name of the f_C, a key of ``LAST_STEP``.
+        classifier: f_C; None uses the recognizer's.
         **facts: further entries of the result file.
     """
     env = run.env(validation, recognizer.classifier if classifier is None else classifier)
@@ -242,7 +242,7 @@ def _measure(
 
 
 def _curves(run: Run) -> dict[str, list[float | None]]:
-    """Reward and validation top-1 after each epoch of stage II."""
+    """Return reward and validation top-1 after each epoch of stage II."""
     lines = read_metrics(run.folder.metrics, steps.POLICY.name)
     return {
         "epoch": [line["epoch"] for line in lines],

@@ -1,4 +1,4 @@
-"""What is compared: a run's configuration with a few keys changed, each under a name."""
+"""Variants to compare: a run's configuration with a few keys changed, each under a name."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ FOLDER = files("adafocus_rl.experiments") / "recipes" / "ablations"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One line of a comparison."""
+    """One variant of a comparison."""
 
     name: str
-    """What it is called in tables and plots."""
+    """Name in tables and plots."""
 
     overrides: dict[str, Any]
     """Dotted keys of a recipe and their values, in order; ``agent`` is a class name, ``agent.KEY`` its options."""
 
     file: Path | None = None
-    """The ablation file that says so; None for one of the command line."""
+    """The ablation file that defines it; None for a variant of the command line."""
 
     def settings(self, run: RunFolder, arguments: Sequence[str]) -> Settings:
-        """The run's configuration as this variant has it.
+        """Return the run's configuration with the keys of this variant changed.
 
         Args:
             run: the run.
-            arguments: further ``--KEY=VALUE``, which hold for all variants.
+            arguments: further ``--KEY=VALUE`` arguments, which apply to all variants.
 
         Raises:
-            UserError: as ``variant_settings``; it names the ablation file, if that is where the mistake is.
+            UserError: as ``variant_settings``; it names the ablation file if the mistake is in it.
         """
         common = variant_settings(run, arguments)
         if not self.overrides:
@@ -52,10 +52,10 @@ class Variant:
 
 
 def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and values as ``adafocus train`` takes them.
+    """Return dotted keys and values as arguments of ``adafocus train``.
 
     Raises:
-        UserError: a key that reads a file or prints something, instead of setting a value.
+        UserError: if a key reads a file or prints something, instead of setting a value.
     """
     for key in overrides:
         if key in ("config", *FLAGS):
@@ -64,16 +64,16 @@ def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
 
 
 def agent_variant(text: str) -> Variant:
-    """A variant from ``PPOAgent`` or ``PPOAgent:gamma=0.9,cell=none``; its name is the text.
+    """Make a variant from ``PPOAgent`` or ``PPOAgent:gamma=0.9,cell=none``; its name is the text.
 
-    Options that are not given keep the run's values where the run's agent has them, and the class's defaults elsewhere.
+    Options that are not given keep the run's values if the run's agent has them, and the class's defaults otherwise.
 
     Raises:
-        UserError: an option without a value.
+        UserError: if an option has no value.
     """
     name, _, options = text.partition(":")
     overrides: dict[str, Any] = {"agent": name}
-    # A comma inside a value, of a list say, is followed by no `key=`.
+    # A comma inside a value, such as a list, is not followed by `key=`.
     for option in re.split(r",(?=\s*\w+=)", options) if options else ():
         key, separator, value = option.strip().partition("=")
         if not separator or not key:
@@ -83,18 +83,18 @@ def agent_variant(text: str) -> Variant:
 
 
 def ablation_names() -> list[str]:
-    """Names of the ablations that come with the package."""
+    """Return the names of the ablations that come with the package."""
     return names_in(FOLDER)
 
 
 def read_ablation(name: str) -> tuple[str, list[Variant]]:
-    """An ablation by name, or by the path of a YAML file with a list of ``{name, overrides}``.
+    """Read an ablation, given by name or by the path of a YAML file with a list of ``{name, overrides}``.
 
     Returns:
         Its name, and its variants.
 
     Raises:
-        UserError: there is none, or its content is not such a list.
+        UserError: if there is no such ablation, or its content is not such a list.
     """
     path = find_file(name, FOLDER, "ablation")
     return path.stem, list(_variants(path, read_yaml(path, "ablation file")))
@@ -115,10 +115,10 @@ def _variants(path: Path, content: Any) -> Iterator[Variant]:
 
 
 def check_names(variants: Sequence[Variant]) -> None:
-    """Refuse two variants of one name.
+    """Refuse two variants with the same name.
 
     Raises:
-        UserError: naming the first one that is there twice.
+        UserError: if there are such variants; the message names the first.
     """
     seen = set()
     for variant in variants:
@@ -130,26 +130,26 @@ def check_names(variants: Sequence[Variant]) -> None:
 
 
 def variant_settings(run: RunFolder, arguments: Sequence[str]) -> Settings:
-    """The run's configuration with some keys changed.
+    """Return the run's configuration with some keys changed.
 
     Args:
         run: the run.
-        arguments: ``--KEY=VALUE``, of ``as_arguments`` for one.
+        arguments: ``--KEY=VALUE`` arguments, for example those of ``as_arguments``.
 
     Raises:
-        UserError: unknown key or class, wrong type, or a value out of range.
+        UserError: if a key or class is unknown, a type is wrong, or a value is out of range.
     """
     return parse_settings("adafocus compare", ["--config", str(run.config), *arguments])
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys whose value differs between two configurations of plain nested values, with the value after."""
+    """Return dotted keys whose values differ between two nested configurations, with the values of ``after``."""
     old, new = dict(flat(before)), dict(flat(after))
     return {key: new.get(key) for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested mappings."""
+    """Yield the dotted keys and values of nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
