@@ -1,4 +1,4 @@
-"""What ``gymnasium.make("adafocus_rl:AdaFocus/…", run="RUN")`` calls: an environment of a run folder, or of objects."""
+"""Entry points of ``gymnasium.make("adafocus_rl:AdaFocus/…", run="RUN")``: environments of a run, or of objects."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """What a run gives to environments."""
+    """The parts of a run that environments are built from."""
 
     run: Run
     """The run."""
 
     recognizer: Recognizer
-    """After stage I, in evaluation mode."""
+    """The recognizer after stage I, in evaluation mode."""
 
     source: FeatureSource
     """Features of the split's videos."""
 
     frames: Frames
-    """The clips to draw on."""
+    """The clips, as frames to draw on."""
 
 
 def open_features(run: str | Path, *, split: Split = "train", features: Literal["bank", "live"] = "bank") -> OpenRun:
-    """Opens a run's recognizer and the features of a split; nothing is written, and no process started.
+    """Open a run's recognizer and the features of a split, without writing anything or starting a process.
 
-    The bank needs no videos: they may be gone. The lists have to be there, which tell whether the bank is theirs.
+    The bank does not need the video files. It needs the lists, to check that the bank was built from them.
 
     Args:
-        run: the folder.
+        run: the run folder.
         split: training or validation videos, with the evaluation transforms; live training videos are augmented.
-        features: the run's bank, or the encoders.
+        features: ``bank`` reads the run's feature bank, ``live`` runs the encoders.
 
     Raises:
-        UserError: no such run or split, or stage I, a list or the bank is missing, the bank is stale or incomplete, or
-            live features find no video that can be decoded.
+        UserError: if there is no such run or split, stage I, a list or the bank is missing, the bank is stale or
+            incomplete, or none of the videos for live features can be decoded.
     """
     if split not in ("train", "val") or features not in ("bank", "live"):
         raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
@@ -82,29 +82,29 @@ def make_patch_selection(
     frames: Frames | None = None,
     **options: Any,
 ) -> PatchSelectionEnv:
-    """``AdaFocus/PatchSelection-v0``.
+    """Make ``AdaFocus/PatchSelection-v0``.
 
     Args:
-        run: a run folder: its recognizer after stage I, its features, reward and seed.
-        split: of the run.
-        features: of the run.
-        source: features, instead of a run.
+        run: a run folder; its recognizer after stage I, features, reward and seed are used.
+        split: the run's split, ``train`` or ``val``.
+        features: the run's ``bank``, or ``live`` features from the encoders.
+        source: features to use instead of a run.
         classifier: f_C, with ``source``.
         render_mode: ``rgb_array`` or ``human``.
         flatten: False keeps maps (C, h, w).
-        frames: what to draw on; None takes the run's clips.
-        **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`, before what the run says; ``reward`` may be
-            the name of one.
+        frames: frames to draw on; None uses the run's clips.
+        **options: arguments of ``PatchSelectionVectorEnv``, which override the run's; ``reward`` may be the name of a
+            reward.
 
     Raises:
-        UserError: neither a run nor objects, or as :func:`open_features`.
+        UserError: unless either a run or objects are given, or as ``open_features``.
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _patch_selection(run, split, features, source, classifier, options)
     return PatchSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
-make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
+make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
 
 
 def make_patch_selection_vec(
@@ -117,19 +117,19 @@ def make_patch_selection_vec(
     classifier: Classifier | None = None,
     **options: Any,
 ) -> PatchSelectionVectorEnv:
-    """``AdaFocus/PatchSelection-v0`` by ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
+    """Make ``AdaFocus/PatchSelection-v0`` for ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
 
     Args:
         num_envs: B.
-        run: as in :func:`make_patch_selection`, and so are the others.
-        split: of the run.
-        features: of the run.
-        source: features, instead of a run.
+        run: a run folder; this and the other arguments are as in ``make_patch_selection``.
+        split: the run's split.
+        features: the run's features.
+        source: features to use instead of a run.
         classifier: f_C, with ``source``.
-        **options: of :class:`~adafocus_rl.envs.PatchSelectionVectorEnv`.
+        **options: arguments of ``PatchSelectionVectorEnv``.
 
     Raises:
-        UserError: as :func:`make_patch_selection`.
+        UserError: as ``make_patch_selection``.
     """
     env, _ = _patch_selection(run, split, features, source, classifier, {**options, "num_envs": num_envs})
     return env
@@ -171,29 +171,30 @@ def make_frame_skipping(
     frames: Frames | None = None,
     **options: Any,
 ) -> FrameSkippingEnv:
-    """``AdaFocus/FrameSkipping-v0``.
+    """Make ``AdaFocus/FrameSkipping-v0``.
 
     Args:
         lambda_: λ, in probability of the true class.
-        run: a run folder: its recognizer after stage I, its features and seed, and its agent as π.
-        split: of the run.
-        features: of the run.
-        patches: π's environment, instead of a run.
+        run: a run folder; its recognizer after stage I, features and seed are used, and its agent as π.
+        split: the run's split, ``train`` or ``val``.
+        features: the run's ``bank``, or ``live`` features from the encoders.
+        patches: π's environment, to use instead of a run.
         policy: frozen π, with ``patches``.
         render_mode: ``rgb_array`` or ``human``.
         flatten: False keeps maps (C, h, w).
-        frames: what to draw on; None takes the run's clips.
-        **options: of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+        frames: frames to draw on; None uses the run's clips.
+        **options: arguments of ``FrameSkippingVectorEnv``.
 
     Raises:
-        UserError: neither a run nor objects, a run without a finished stage II, or as :func:`open_features`.
+        UserError: unless either a run or objects are given, if the run has not finished stage II, or as
+            ``open_features``.
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _frame_skipping(run, split, features, patches, policy, lambda_, options)
     return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
-make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks for it
+make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
 
 
 def make_frame_skipping_vec(
@@ -207,20 +208,20 @@ def make_frame_skipping_vec(
     policy: Policy | None = None,
     **options: Any,
 ) -> FrameSkippingVectorEnv:
-    """``AdaFocus/FrameSkipping-v0`` by ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
+    """Make ``AdaFocus/FrameSkipping-v0`` for ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
 
     Args:
-        lambda_: as in :func:`make_frame_skipping`, and so are the others.
+        lambda_: λ; this and the other arguments are as in ``make_frame_skipping``.
         num_envs: B.
         run: a run folder.
-        split: of the run.
-        features: of the run.
-        patches: π's environment, instead of a run.
+        split: the run's split.
+        features: the run's features.
+        patches: π's environment, to use instead of a run.
         policy: frozen π, with ``patches``.
-        **options: of :class:`~adafocus_rl.envs.FrameSkippingVectorEnv`.
+        **options: arguments of ``FrameSkippingVectorEnv``.
 
     Raises:
-        UserError: as :func:`make_frame_skipping`.
+        UserError: as ``make_frame_skipping``.
     """
     options = {**options, "num_envs": num_envs}
     return _frame_skipping(run, split, features, patches, policy, lambda_, options)[0]

@@ -1,6 +1,6 @@
-"""Recognises one video at a time, as the run would: from a file, a folder of frames, or frames in memory.
+"""Recognise single videos with a run: from a file, a folder of frames, or frames in memory.
 
-All that a run has learnt is in its checkpoints, so its own videos need not be there any more.
+A run's checkpoints hold all that it has learnt, so the videos it was trained on are not needed.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ from adafocus_rl.record import EpisodeRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What became of one video."""
+    """The result of recognising one video."""
 
     path: str
-    """As given."""
+    """The path as given."""
     names: list[str]
-    """K names of classes."""
+    """Names of the K classes."""
     probabilities: Tensor
     """(K,) float32, after the last frame."""
     boxes: Tensor
     """(T, 4) int64 (top, left, height, width) of the patches, in pixels of the clip's frames."""
     kept: Tensor
-    """(T,) bool, whether f_L looked at the frame."""
+    """(T,) bool, whether f_L processed the frame."""
     frames: Tensor
-    """(T,) int64 numbers of the frames in the video."""
+    """(T,) int64, the frames' numbers in the video."""
     gmacs: float
     """10⁹ multiply-accumulates spent."""
     full_frame_gmacs: float
-    """The same with f_L on every whole frame, and without a policy."""
+    """The same for f_L on every whole frame, without a policy."""
     ms: float
     """Milliseconds from decoded frames to the prediction."""
     clip: Tensor
-    """(T, 3, S, S) uint8, all frames that were looked at, f_G's own included."""
+    """(T, 3, S, S) uint8, the whole clip; for AdaFocus-TSM all T_G + T_L frames, f_G's first."""
     shown: ShownVideo
-    """For films and pictures."""
+    """The video for films and pictures."""
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The likeliest classes with their probabilities, likeliest first."""
+        """Return the most probable classes with their probabilities, in descending order."""
         values, places = self.probabilities.topk(min(count, len(self.probabilities)))
         return [(self.names[place], value) for value, place in zip(values.tolist(), places.tolist(), strict=True)]
 
 
 class PredictionError(Exception):
-    """A video that cannot be recognised: a ``reason`` in plain words."""
+    """Raised if a video cannot be recognised; ``reason`` says why, in plain words."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -77,14 +77,14 @@ class PredictionError(Exception):
 
 
 class Predictor:
-    """A run, ready to recognise. Made by :meth:`load`.
+    """Recognises videos with the networks of a run; ``load`` makes one.
 
     Args:
         run: the run; its lists and videos are not read.
-        method: what recognises.
-        knob: its operating point; None for a method that has only one.
-        names: K names of classes.
-        probabilities: whether those of what was not chosen are wanted, for pictures.
+        method: the method that recognises the videos.
+        knob: operating point of the method; None if it has only one.
+        names: names of the K classes.
+        probabilities: whether to record the probabilities of all grid positions, for pictures.
     """
 
     def __init__(
@@ -110,19 +110,19 @@ class Predictor:
         device: str | None = None,
         probabilities: bool = False,
     ) -> Predictor:
-        """What a run has learnt: its recognizer, its agent, and the f_C of its last stage.
+        """Load what a run has learnt: its recognizer, its agent, and the f_C of its last stage.
 
         Args:
-            run: the folder.
-            agent: another agent by class name, one that needs neither training nor ground truth; None takes the run's.
-            method: another method by class name, with the run's options; None is AdaFocus with that agent.
-            knob: operating point; of AdaFocus λ of the π′ that skips frames, where None keeps all.
-            device: None takes the run's.
-            probabilities: as of the class.
+            run: the run folder.
+            agent: class name of another agent, which must need neither training nor ground truth; None uses the run's.
+            method: class name of another method, used with the run's options; None uses AdaFocus with that agent.
+            knob: operating point; for AdaFocus, λ of the π′ that skips frames, or None to keep all frames.
+            device: None uses the run's.
+            probabilities: as in the constructor.
 
         Raises:
-            UserError: no such run, a checkpoint is missing, there is no such operating point, or the method cannot act
-                on videos of which nothing is known.
+            UserError: if there is no such run, a checkpoint is missing, there is no such operating point, or the method
+                needs ground truth, which a new video does not have.
         """
         opened = Run.open(run, device=device, with_data=False)
         recognizer = load_recognizer(opened, RANDOM_PATCHES.name)
@@ -142,10 +142,10 @@ class Predictor:
         return cls(opened, chosen, knob=knob, names=_names(opened), probabilities=probabilities)
 
     def predict(self, path: str | Path) -> Prediction:
-        """Recognises a video file or a folder of frames.
+        """Recognise a video file or a folder of frames.
 
         Raises:
-            PredictionError: it cannot be decoded; the reason says why.
+            PredictionError: if it cannot be decoded; the reason says why.
         """
         path = user_path(path)
         found = one_video(self.run.config, path.absolute())[0]
@@ -154,15 +154,15 @@ class Predictor:
         return self._recognise(found, str(path))
 
     def predict_frames(self, frames: NDArray[np.uint8], *, name: str = "frames") -> Prediction:
-        """Recognises frames in memory.
+        """Recognise frames in memory.
 
         Args:
-            frames: (n, H, W, 3) uint8 RGB, all of the video or the part that matters; T of them are taken as from a
+            frames: (n, H, W, 3) uint8 RGB, the whole video or the part of interest; T of them are sampled as from a
                 file.
-            name: to be called by.
+            name: name of the video in the result and in messages.
 
         Raises:
-            PredictionError: there are none.
+            PredictionError: if there are no frames.
         """
         if not len(frames):
             raise PredictionError(name, "there are no frames")
@@ -182,7 +182,7 @@ class Predictor:
         return self._recognise(found, name)
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
-        """Median milliseconds to recognise the same clip with f_L on every whole frame."""
+        """Return the median milliseconds of recognising the same clip with f_L on every whole frame."""
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
         spent = milliseconds(self.full_frame, None, [batch], device=self.run.device)
         assert spent is not None
@@ -243,7 +243,7 @@ class Predictor:
 
 
 def _names(run: Run) -> list[str]:
-    """K names: those that the run was trained with, else of its episode record or its file of classes; else numbers."""
+    """Return K class names: those saved at training, else the episode record's or the class file's, else numbers."""
     count, listed = run.config.model.num_classes, run.config.data.classes
     names = saved_class_names(checkpoint.load(run.folder.checkpoint(RANDOM_PATCHES.name))[1])
     if names is None and run.folder.episodes.is_file():

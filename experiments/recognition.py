@@ -1,4 +1,4 @@
-"""A finished run as a library: its recognizer and its agent, and what they make of clips."""
+"""A finished run as a library: load its recognizer and agent, and recognise clips with them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 def load_trained(path: str | Path, *, device: str | None = None) -> tuple[Recognizer, DecisionVectorEnv, Agent]:
-    """Load the recognizer of a run after its last stage, and its agent; the run's data need not be there.
+    """Load the recognizer of a run after its last stage, and its agent; the run's data is not needed.
 
     Args:
         path: the run folder.
-        device: where both compute; None takes the run's.
+        device: device of both; None uses the run's.
 
     Returns:
-        The recognizer in evaluation mode, the decision problem of the agent (without videos), and the trained agent, or
-        one that has nothing to learn.
+        The recognizer in evaluation mode, the agent's decision problem (without videos), and the agent, trained unless
+        it has nothing to learn.
 
     Raises:
-        UserError: no such run, or stage I or II was not run.
+        UserError: if there is no such run, or stage I or II was not run.
     """
     run = Run.open(path, device=device, with_data=False)
     recognizer = load_recognizer(run, RANDOM_PATCHES.name)
@@ -41,21 +41,21 @@ def load_trained(path: str | Path, *, device: str | None = None) -> tuple[Recogn
 
 @torch.no_grad()
 def recognize(recognizer: Recognizer, env: DecisionVectorEnv, agent: Agent, clips: Tensor) -> tuple[Tensor, Tensor]:
-    """Recognize clips with the agent's best patches; the first three arguments are what :func:`load_trained` gives.
+    """Recognise clips with the agent's best patches; the first three arguments come from ``load_trained``.
 
     Args:
-        recognizer: f_G, f_L, f_C; it is put in evaluation mode.
-        env: the agent's decision problem: what it observes and chooses.
-        agent: who chooses the patches.
-        clips: (B, T, 3, S, S), normalised already, or uint8 intensities, which are then normalised. AdaFocus-TSM takes
-            T_G + T_L frames, those that f_G looks at first.
+        recognizer: f_G, f_L, f_C; put in evaluation mode.
+        env: the agent's decision problem, which defines its observations and actions.
+        agent: the agent that selects the patches.
+        clips: (B, T, 3, S, S), either normalised, or uint8 intensities, which are then normalised. AdaFocus-TSM takes
+            T_G + T_L frames, f_G's first.
 
     Returns:
-        Logits (B, T, K) after each step, of which the last predicts, and actions (B, T) int64 on the grid, or
+        Logits (B, T, K) after each step, of which the last are the prediction, and actions (B, T) int64 on the grid, or
         (B, T, 2) float32 positions. AdaFocus-TSM has one step.
 
     Raises:
-        UserError: clips of another shape.
+        UserError: if the clips have another shape.
     """
     source = GivenClips(recognizer, clips)
     env = env.like(source, recognizer.classifier, num_envs=len(clips))
