@@ -1,1 +1,1 @@
-"""Speed beside the plain way to the same numbers."""
+"""Benchmarks: implementations of the project against plain ones that compute the same numbers."""

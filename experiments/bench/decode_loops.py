@@ -1,4 +1,4 @@
-"""What ``adafocus bench decode`` compares: a made video, and the loops one would write to read frames of it."""
+"""Material of ``adafocus bench decode``: a synthetic video, and the plain loops that one would write to read it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from adafocus_rl.data.decode import decode_frames, opencv
 from adafocus_rl.data.encode import write_video
 
 CLIP_FRAMES = 16
-"""Frames read of the video: the middle ones of as many segments."""
+"""Number of frames read from the video: the middle ones of as many segments."""
 
 VIDEO_FRAMES, HEIGHT, WIDTH = 300, 240, 320
 
 JPEG_QUALITY = 95
-"""OpenCV's own."""
+"""OpenCV's default."""
 
 
 def made_video(path: Path) -> None:
-    """Writes an H.264 video of a camera that pans over a textured plane, with a disc in front and a little noise.
+    """Write an H.264 video of a camera that pans over a textured plane, with a disc in front and a little noise.
 
-    With x264's default preset and quality, as most files have that circulate.
+    The preset and quality are x264's defaults, as in most files in circulation.
     """
     cv2 = opencv()
     rng = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def made_video(path: Path) -> None:
 
 
 def made_avi(path: Path, video: Path) -> None:
-    """Writes the frames of a video as MPEG-4 in AVI, as the older datasets have them: decoded in order."""
+    """Write the frames of a video as MPEG-4 in AVI, as in older datasets; such files are decoded in order."""
     cv2 = opencv()
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"XVID"), 25, (WIDTH, HEIGHT))
     for frame in decode_frames(video, range(VIDEO_FRAMES)):
@@ -54,7 +54,7 @@ def made_avi(path: Path, video: Path) -> None:
 
 
 def made_folder(folder: Path, video: Path) -> None:
-    """Writes the frames of a video as JPEG images."""
+    """Write the frames of a video as JPEG images."""
     cv2 = opencv()
     folder.mkdir()
     for number, frame in enumerate(decode_frames(video, range(VIDEO_FRAMES)), start=1):
@@ -63,12 +63,12 @@ def made_folder(folder: Path, video: Path) -> None:
 
 
 def clip_indices() -> list[int]:
-    """The frames that are read."""
+    """Return the numbers of the frames to read."""
     return [int(VIDEO_FRAMES / CLIP_FRAMES * (i + 0.5)) for i in range(CLIP_FRAMES)]
 
 
 def opencv_loop(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) RGB frames in ascending order: grab every frame, retrieve the wanted ones; one thread."""
+    """Return (T, H, W, 3) RGB frames in ascending order: grab every frame, retrieve the wanted ones, in one thread."""
     cv2 = opencv()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     frames = []
@@ -82,12 +82,12 @@ def opencv_loop(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def pillow_loop(folder: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) RGB frames of a folder that :func:`made_folder` wrote."""
+    """Return (T, H, W, 3) RGB frames of a folder that ``made_folder`` wrote."""
     return np.stack([np.asarray(Image.open(folder / f"image_{number + 1:05d}.jpg")) for number in wanted])
 
 
 def pyav_loop(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) RGB frames in ascending order: decode every frame, convert the wanted ones; one thread."""
+    """Return (T, H, W, 3) RGB frames in ascending order: decode every frame, convert the wanted ones, in one thread."""
     frames = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

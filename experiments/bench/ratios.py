@@ -1,4 +1,4 @@
-"""``adafocus bench``: what the project claims to be fast, beside the plain way, as ratios measured side by side."""
+"""``adafocus bench``: what the project claims to be fast against plain implementations, as ratios of paired timings."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import seed_all
 
 VIDEOS = 32
-"""Videos of the benchmarks that need some."""
+"""Number of videos in the benchmarks that need some."""
 
 Reader = Callable[[Path, Sequence[int]], object]
-"""From a video and numbers of frames to these frames."""
+"""Reads the frames of a video that have the given numbers."""
 
 BUDGET = 2.0
-"""Seconds of measuring, at least, for each benchmark; every side runs at least three times."""
+"""Minimum seconds of measuring for each benchmark; every side runs at least three times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Two ways to the same numbers."""
+    """Timings of two implementations that compute the same numbers."""
 
     name: str
     """Name of the benchmark."""
     fast: str
-    """What the project does."""
+    """Name of the project's implementation."""
     slow: str
-    """What it is compared with."""
+    """Name of the implementation that it is compared with."""
     fast_ms: float
-    """Median milliseconds of the one."""
+    """Median milliseconds of the project's implementation."""
     slow_ms: float
     """Median milliseconds of the other."""
     ratio: float
@@ -66,11 +66,11 @@ class Timing:
 
 
 def timings_of(name: str, device: torch.device) -> list[Timing]:
-    """Runs a benchmark.
+    """Run a benchmark.
 
     Args:
-        name: of :data:`BENCHMARKS`.
-        device: where it runs.
+        name: one of ``BENCHMARKS``.
+        device: device to run on.
     """
     found = BENCHMARKS[name](device)
     return found if isinstance(found, list) else [found]
@@ -79,7 +79,7 @@ def timings_of(name: str, device: torch.device) -> list[Timing]:
 def compare(
     name: str, fast: tuple[str, Callable[[], object]], slow: tuple[str, Callable[[], object]], device: torch.device
 ) -> Timing:
-    """Times two functions by turns, after a round to warm up, so that a busy machine slows both down alike."""
+    """Time two functions alternately, after a warm-up round, so that a busy machine slows both down alike."""
     rounds: list[tuple[float, float]] = []
     began = time.perf_counter()
     while len(rounds) < 4 or time.perf_counter() - began < BUDGET:
@@ -109,7 +109,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def bench_crops(device: torch.device) -> Timing:
-    """Patches of 128 from 64 frames of 224: one gather, and a loop that reads each origin from the device."""
+    """Crop patches of 128 from 64 frames of 224: one gather, against a loop that reads each origin from the device."""
     grid = PatchGrid(grid=7, frame_size=224, patch_size=128)
     seed_all("bench crops")
     frames = torch.rand(64, 3, 224, 224, device=device)
@@ -126,7 +126,7 @@ def bench_crops(device: torch.device) -> Timing:
 
 
 def bench_rollout(device: torch.device) -> Timing:
-    """Whole episodes by ``rollout``, and the same ones by ``step``; features in a bank, the published reward."""
+    """Run whole episodes by ``rollout``, against the same by ``step``; features in a bank, the published reward."""
     with tempfile.TemporaryDirectory() as folder:
         run, recognizer = _tiny_run(Path(folder), device)
         env, agent = _env_and_agent(run, recognizer, open_bank(run, recognizer, "val"))
@@ -147,7 +147,7 @@ def bench_rollout(device: torch.device) -> Timing:
 
 
 def bench_bank(device: torch.device) -> Timing:
-    """One pass of rollouts with features from the bank, and from the encoders, decoding included."""
+    """Make one pass of rollouts with features from the bank, against those from the encoders, decoding included."""
     with tempfile.TemporaryDirectory() as folder:
         run, recognizer = _tiny_run(Path(folder), device)
         live = LiveFeatures(recognizer, run.clips.val, device=device)
@@ -166,7 +166,7 @@ def bench_bank(device: torch.device) -> Timing:
 
 
 def bench_decode(device: torch.device) -> list[Timing]:
-    """16 of 300 frames of 320×240, in one thread: ours beside plain loops, and a folder of JPEGs beside the video."""
+    """Read 16 of 300 frames of 320×240 in one thread: ours against plain loops, a JPEG folder against the video."""
     with tempfile.TemporaryDirectory() as made:
         video, avi, folder = (Path(made) / name for name in ("video.mp4", "video.avi", "frames"))
         made_video(video)
@@ -189,7 +189,7 @@ def bench_decode(device: torch.device) -> list[Timing]:
 
 
 def _tiny_run(folder: Path, device: torch.device) -> tuple[Run, Recognizer]:
-    """The moving digits recipe on a few new videos, untrained: speed does not depend on the weights' values."""
+    """Return an untrained run of the moving digits recipe on a few new videos: speed does not depend on the weights."""
     settings = load_settings(find_recipe("moving_digits"))
     config = settings.config
     options = {**config.data.embedded_options, "train_videos": 1, "val_videos": VIDEOS, "still_videos": 0}
