@@ -1,1 +1,1 @@
-"""Outer loops: the training stages 0-III, evaluation, and the command line `adafocus`."""
+"""Outer loops: the training stages 0-III, evaluation, and the command line ``adafocus``."""

@@ -13,9 +13,9 @@ from adafocus_rl.experiments.terminal.command_line import CommandParser, print_j
 
 
 def bench(argv: Sequence[str]) -> int:
-    """``adafocus bench``."""
-    parser = CommandParser(prog="adafocus bench", description="Speed as ratios of two ways to the same numbers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)} (default: all)")
+    """Run ``adafocus bench``."""
+    parser = CommandParser(prog="adafocus bench", description="Time the project's implementations against plain ones.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
     options = parser.parse_args(argv)

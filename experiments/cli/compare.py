@@ -16,32 +16,32 @@ from adafocus_rl.files import user_path
 from adafocus_rl.record import WHOLE_FRAMES
 
 FAILED = 1
-"""Exit code when some of the variants have no result."""
+"""Exit code if some of the variants have no result."""
 
 
 def compare(argv: Sequence[str]) -> int:
-    """``adafocus compare RUN --agents A B C``."""
+    """Run ``adafocus compare RUN --agents A B C``."""
     parser = CommandParser(
         prog="adafocus compare",
-        description="Trains and evaluates agents, or variants of one, on a run's frozen recognizer and bank; or on "
+        description="Train and evaluate agents, or variants of one, on the frozen recognizer and bank of a run; or on "
         "those of several runs, the folds of a cross-validation, whose videos then count together. A rerun does only "
-        "what is missing. Further --KEY=VALUE change the configuration of all of them.",
+        "what is missing. Further arguments --KEY=VALUE change the configuration of all variants.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder; or a recipe, whose run is in runs/NAME")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a recipe whose run is in runs/NAME")
     parser.add_argument(
         "--agents", nargs="+", metavar="AGENT", help="class names, with options: PPOAgent:gamma=0.9,n_epochs=4"
     )
     parser.add_argument("--ablation", metavar="NAME", help=f"{', '.join(ablation_names())}; or a YAML file")
-    parser.add_argument("--seeds", type=at_most(10_000), default=5, metavar="N", help="trainings of each (default: 5)")
-    parser.add_argument("--finetune", action="store_true", help="stage III for each, too; both are reported")
+    parser.add_argument("--seeds", type=at_most(10_000), default=5, metavar="N", help="seeds per variant (default: 5)")
+    parser.add_argument("--finetune", action="store_true", help="also run stage III for each; report both results")
     parser.add_argument("--full-frame", action="store_true", help="add the run's own row of f_L on whole frames")
     parser.add_argument("--methods", nargs="+", metavar="LABEL", help="add the run's own rows of these methods")
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder of everything written (default: RUN/compare); of several runs, of what is said of all of them",
+        help="folder for all output (default: RUN/compare); with several runs, for the combined results (required)",
     )
-    parser.add_argument("--run", dest="folder", metavar="RUN", help="run folder, where a recipe comes first")
+    parser.add_argument("--run", dest="folder", metavar="RUN", help="folder of the run, if RUN is a recipe")
     parser.add_argument("--jobs", type=at_most(256), metavar="J", help="processes (default: one per core; 1 on a GPU)")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout instead of the table")
     options, rest = parser.parse_known_args(argv)

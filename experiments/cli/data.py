@@ -1,4 +1,4 @@
-"""The commands around a run: embedded data, and the names that can be used."""
+"""The commands ``adafocus data``, for videos and their lists, and ``adafocus list``, for the names that can be used."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from adafocus_rl.files import user_path
 from adafocus_rl.models import ENCODERS
 
 ACTIONS = {
-    "make": ("data:make", "make an embedded dataset, or find it complete"),
-    "check": ("data_check:check", "find what is wrong with lists and videos; a picture of what the loader sees"),
-    "index": ("data_index:index", "training and validation lists of a folder of videos"),
-    "extract": ("data_extract:extract", "the frames of videos as folders of images, for repeated training"),
+    "make": ("data:make", "make an embedded dataset, unless it is already complete"),
+    "check": ("data_check:check", "check lists and videos, and draw a picture of what the loader reads"),
+    "index": ("data_index:index", "write training and validation lists for a folder of videos"),
+    "extract": ("data_extract:extract", "write the frames of videos as folders of images, for repeated training"),
 }
-"""By name: the function, imported only when it is asked for, and one line of help."""
+"""For each action, the function, which is imported on demand, and one line of help."""
 
 
 def data(argv: Sequence[str]) -> int:
-    """``adafocus data make|check|index|extract``."""
-    parser = CommandParser(prog="adafocus data", description="Videos and their lists.")
+    """Run ``adafocus data make|check|index|extract``."""
+    parser = CommandParser(prog="adafocus data", description="Make, check, index or extract videos and their lists.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
         actions.add_parser(name, help=summary, add_help=False)
@@ -40,8 +40,8 @@ def data(argv: Sequence[str]) -> int:
 
 
 def make(argv: Sequence[str]) -> int:
-    """``adafocus data make NAME OUT``."""
-    parser = CommandParser(prog="adafocus data make", description="Embedded data.")
+    """Run ``adafocus data make NAME OUT``."""
+    parser = CommandParser(prog="adafocus data make", description="Make an embedded dataset.")
     parser.usage = "adafocus data make NAME OUT [--OPTION=VALUE ...]"
     parser.add_argument("name", help=f"one of: {', '.join(DATASETS.names())}; NAME --help shows its options")
     parser.add_argument("out", help="folder to write")
@@ -58,8 +58,8 @@ def make(argv: Sequence[str]) -> int:
 
 
 def names(argv: Sequence[str]) -> int:
-    """``adafocus list``."""
-    parser = CommandParser(prog="adafocus list", description="Names that recipes and options can use.")
+    """Run ``adafocus list``."""
+    parser = CommandParser(prog="adafocus list", description="Print the names that recipes and options can use.")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
     options = parser.parse_args(argv)
     found = {

@@ -1,4 +1,4 @@
-"""``adafocus data check``: is the data what a run needs, and what does the loader make of it?"""
+"""``adafocus data check``: check that the data is what a run needs, and draw what the loader makes of it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path
 
 SOME = 20
-"""Notes of one kind that are printed; the rest is counted, and in the JSON document."""
+"""Number of notes of one kind that are printed; the others are counted, and the JSON document lists them."""
 
 
 def check(argv: Sequence[str]) -> int:
-    """``adafocus data check LIST``: 0 when nothing is wrong, 1 when something is."""
-    parser = CommandParser(
-        prog="adafocus data check", description="Find what is wrong with lists and videos before a run does."
-    )
-    parser.add_argument("list", nargs="?", metavar="LIST", help="training list; without it, the lists of --recipe")
+    """Run ``adafocus data check LIST``; return 0 if nothing is wrong, else 1."""
+    parser = CommandParser(prog="adafocus data check", description="Find faults in lists and videos before a run does.")
+    parser.add_argument("list", nargs="?", metavar="LIST", help="training list (default: the lists of --recipe)")
     parser.add_argument("--val", metavar="LIST", help="validation list, also compared with the training list")
     add_list_options(parser)
-    parser.add_argument("--recipe", help="take lists, sizes, sampling and augmentation from here; default: the paper's")
+    parser.add_argument("--recipe", help="take lists, sizes, sampling, augmentation from here (default: the paper's)")
     parser.add_argument(
         "--depth",
         choices=get_args(Depth),
@@ -44,7 +42,7 @@ def check(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--workers", type=at_most(256), default=2, metavar="N", help="processes (default 2)")
     parser.add_argument(
-        "--videos", type=at_most(1000), default=4, metavar="N", help="videos in the picture (default 4, 0: none)"
+        "--videos", type=at_most(1000), default=4, metavar="N", help="videos in the picture (default 4; 0: no picture)"
     )
     parser.add_argument("--out", default="loader.png", metavar="FILE", help="the picture (default loader.png)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -93,12 +91,12 @@ def check(argv: Sequence[str]) -> int:
 
 
 def add_list_options(parser: CommandParser) -> None:
-    """The options that say how a list file is read."""
+    """Add the options that control how a list file is read."""
     parser.add_argument("--root", metavar="DIR", help="folder that the list's paths start from (default: the list's)")
     parser.add_argument("--classes", metavar="FILE", help="class names (default: the file of names beside the list)")
     parser.add_argument("--format", choices=get_args(ListFormat), help="format of the list (default: detected)")
     parser.add_argument(
-        "--template", help="names of the frames in folders, as 'image_{:05d}.jpg' (default: each folder tells)"
+        "--template", help="names of the frames in folders, such as 'image_{:05d}.jpg' (default: found per folder)"
     )
 
 
@@ -107,11 +105,11 @@ def _path(name: str | None) -> Path | None:
 
 
 def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: int) -> Path | None:
-    """Draw training videos, if there are usable ones and a picture is wanted."""
+    """Draw training videos and return the path; None without usable ones, or if no picture is wanted."""
     index = report.usable["train"]
     if not (videos and len(index)):
         return None
-    # A file of boxes may be what is wrong; the picture does without.
+    # The file of boxes may be the fault, so the picture is drawn without it.
     index = dataclasses.replace(index, boxes_file=None)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = write_loader_sheet(index, config, path, videos=videos, num_classes=report.num_classes)
@@ -119,7 +117,7 @@ def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: 
 
 
 def _lines(report: CheckReport) -> list[str]:
-    """What is printed: faults, notes, numbers, verdict."""
+    """Return the lines to print: faults, notes, numbers, verdict."""
     lines = [f"fault: {one}" for one in report.of("fault")]
     said: dict[str, int] = {}
     for one in report.of("note"):

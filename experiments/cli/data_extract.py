@@ -1,4 +1,4 @@
-"""``adafocus data extract``: the frames of listed videos as folders of images, and a list of those."""
+"""``adafocus data extract``: write the frames of listed videos as folders of images, and a list of these folders."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path, write_together
 
 EXTRACT_SECONDS = 3600.0
-"""How long the extraction of one video may take; unlike a look at it, it goes through all frames."""
+"""Time limit for extracting one video; unlike a check, it decodes all frames."""
 
 CLASSES = "classes.txt"
 """Names of the classes of all lists in a folder."""
 
 
 def extract(argv: Sequence[str]) -> int:
-    """``adafocus data extract LIST --out DIR``: 0 when every video was extracted, 1 when some cannot be read."""
+    """Run ``adafocus data extract LIST --out DIR``; return 0 if every video was extracted, 1 if some cannot be read."""
     parser = CommandParser(
         prog="adafocus data extract",
         description="Write the frames of each listed video as JPEG images into a folder of its own, and a list of "
-        "these folders. Videos that were extracted before are looked at and kept, so the same command goes on after an "
-        "interruption.",
+        "these folders. Videos that are already extracted are checked and kept, so after an interruption the same "
+        "command continues.",
     )
     parser.add_argument("list", metavar="LIST", help="list file")
     add_list_options(parser)
-    parser.add_argument("--split", choices=["train", "val"], help="subset of annotations that hold several")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where folders and list go")
+    parser.add_argument("--split", choices=["train", "val"], help="subset of annotations that contain several")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the image folders and the list")
     parser.add_argument(
         "--short",
         type=at_most(16_384),
         default=256,
         metavar="N",
-        help="short side of images in pixels (default 256; 0: as it is)",
+        help="short side of images in pixels (default 256; 0: keep the size)",
     )
     parser.add_argument("--quality", type=int, default=95, metavar="N", help="JPEG quality, 1 to 100 (default 95)")
     parser.add_argument("--workers", type=at_most(256), default=2, metavar="N", help="processes (default 2)")
@@ -64,7 +64,7 @@ def extract(argv: Sequence[str]) -> int:
         format=options.format or "auto",
         template=options.template,
         split=options.split,
-        # One order of classes for all lists that are extracted into a folder.
+        # All lists extracted into one folder share one order of classes.
         order=out / CLASSES if (out / CLASSES).is_file() else None,
     )
     for note in index.notes:
@@ -72,7 +72,7 @@ def extract(argv: Sequence[str]) -> int:
     list_file = out / f"{_stem(source)}.csv"
     if os.path.realpath(list_file) == os.path.realpath(source):
         raise UserError(f"{source} would be overwritten by the list of folders; give another folder with --out")
-    boxes = read_boxes(index)  # a mistake in them shows before the work
+    boxes = read_boxes(index)  # read now, so that a mistake in them shows before the work
     names = folder_names([record.path for record in index])
     jobs = [
         ExtractJob(
@@ -128,7 +128,7 @@ def _write_list(
     boxes: Mapping[str, NDArray[np.float32]],
     list_file: Path,
 ) -> None:
-    """The list of folders, the class names, and true boxes at the size of the images: all of them or none."""
+    """Write the list of folders, the class names, and true boxes at the size of the images: all of them or none."""
     records = [
         VideoRecord(path=names[i], video_frames=results[i].frames, labels=index[i].labels, extra=index[i].extra)
         for i in good

@@ -1,4 +1,4 @@
-"""``adafocus data index``: from a folder of videos, or a table of them, to training and validation lists."""
+"""``adafocus data index``: make training and validation lists from a folder of videos, or from a table of them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from adafocus_rl.files import read_text, user_path, write_together
 
 
 def index(argv: Sequence[str]) -> int:
-    """``adafocus data index FOLDER``."""
+    """Run ``adafocus data index FOLDER``."""
     parser = CommandParser(
         prog="adafocus data index",
         description="Write train.csv, val.csv and classes.txt for a folder with a folder of videos for each class, or "
-        "for a CSV file with the columns path,label and perhaps group and fold. Videos are files that end in "
+        "for a CSV file with the columns path,label and optionally group and fold. Videos are files that end in "
         f"{' '.join(sorted(VIDEO_SUFFIXES))}, and folders of .jpg or .png images, at any depth below their class. "
-        "Names that begin with a dot are passed over.",
+        "Names that begin with a dot are ignored.",
     )
     parser.add_argument("source", metavar="FOLDER", help="the folder, or the CSV file")
-    parser.add_argument("--out", metavar="DIR", help="where the lists go (default: the folder itself, or the file's)")
-    parser.add_argument("--root", metavar="DIR", help="where paths in a CSV file start from (default: its folder)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the lists (default: FOLDER, or the CSV file's folder)")
+    parser.add_argument("--root", metavar="DIR", help="folder that paths in a CSV file start from (default: its own)")
     parser.add_argument(
         "--val", type=float, default=0.2, metavar="SHARE", help="share of validation videos (default 0.2)"
     )
-    parser.add_argument("--fold", help="which value of the column fold is validation (default: the first)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws another split (default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace lists that are there")
+    parser.add_argument("--fold", help="value of the column fold that marks validation videos (default: the first)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random split (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing lists")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)
     source = user_path(options.source)
@@ -65,7 +65,7 @@ def index(argv: Sequence[str]) -> int:
 
 
 def _holds(path: Path, text: str) -> bool:
-    """Whether the file holds the text, whatever ends its lines."""
+    """Return whether the file contains the text, regardless of line endings."""
     try:
         return read_text(path, "file of class names").replace("\r\n", "\n") == text
     except UserError:
@@ -73,10 +73,10 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _from(root: Path, out: Path, records: Sequence[VideoRecord]) -> list[VideoRecord]:
-    """The records with paths that start from the lists' folder, so that no option has to name the root.
+    """Return the records with paths relative to the lists' folder, so that no option has to name the root.
 
     Raises:
-        UserError: the way from there is no text.
+        UserError: if the relative path of the root is not UTF-8.
     """
     way = os.path.relpath(root, out)
     if root != out and not is_utf8(way):

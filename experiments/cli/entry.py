@@ -21,20 +21,20 @@ COMMANDS = {
     "train": ("train:train", "run the stages of a recipe and print the results table"),
     "evaluate": ("evaluate:evaluate", "evaluate a run again, or another agent on it"),
     "compare": ("compare:compare", "train agents, or variants of one, with many seeds on one recognizer"),
-    "replay": ("replay:replay", "look at what was chosen: a page, a film or a picture"),
+    "replay": ("replay:replay", "show what the agents of a run chose, as a page, a film or a picture"),
     "predict": ("predict:predict", "recognise videos from files, folders of frames or a webcam"),
     "features": ("features:features", "build or check a run's feature bank"),
     "data": ("data:data", "make, check, index or extract videos and their lists"),
-    "flops": ("flops:flops", "count the compute of a recipe, or of the paper's table beside what it prints"),
-    "import-official": ("import_official:import_official", "make a run of a checkpoint of the public AdaFocus code"),
-    "list": ("data:names", "recipes, agents, methods, encoders, datasets and rewards that can be named"),
+    "flops": ("flops:flops", "count the compute of a recipe, or of the systems in the paper's table"),
+    "import-official": ("import_official:import_official", "turn a checkpoint of the public AdaFocus code into a run"),
+    "list": ("data:names", "print the names of recipes, agents, methods, encoders, datasets and rewards"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }
-"""By name: the function, imported only when it is asked for because torch takes seconds, and one line of help."""
+"""For each command, the function, imported on demand because torch takes seconds to import, and one line of help."""
 
 
 def process() -> int:
-    """The command of this process's command line, as ``adafocus`` calls it: ``main``, and a quiet end.
+    """Run the command line of this process, as the program ``adafocus`` does: ``main``, then a quiet exit.
 
     Returns:
         The exit code.
@@ -43,7 +43,7 @@ def process() -> int:
     try:
         return main()
     except Exception:
-        # A fault of ours, or a plug-in's; its words may be anybody's.
+        # A bug of ours or of a plug-in, whose messages may contain anything.
         with contextlib.suppress(Exception), guarded():
             sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
         return 1
@@ -57,10 +57,10 @@ _HINTS_FULL = {"train": ", with --resume: what was finished is kept"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; a user's mistake is one sentence on stderr and exit code 2.
+    """Run a command; a user's mistake ends it with one sentence on stderr and exit code 2.
 
     Args:
-        argv: command and arguments; None takes the process's.
+        argv: command and arguments; None uses the process's.
 
     Returns:
         The exit code.
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except UserError as error:
             return _fail(str(error))
         except OSError as error:
-            # A path or a disk that does not do what was asked; without a file name it is a fault of ours.
+            # A path or disk on which an operation fails; without a file name it is a bug of ours.
             if error.filename is None or error.strerror is None:
                 raise
             if error.errno in _FULL:
@@ -99,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
     except SystemExit:  # --help
         sys.stdout.flush()
         raise
-    # A full disk may show only now.
+    # A full disk may raise only now.
     sys.stdout.flush()
     return code
 
@@ -113,9 +113,9 @@ def _how_to_go_on(arguments: Sequence[str]) -> str:
 
 
 def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
-    """The function of the command named in the first argument; ``--help`` and ``--version`` are answered here."""
+    """Return the function of the command named in the first argument; handle ``--help`` and ``--version``."""
     parser = CommandParser(
-        prog="adafocus", description="Adaptive patch selection for video recognition: train, evaluate, look."
+        prog="adafocus", description="Adaptive patch selection for video recognition: train, evaluate, inspect."
     )
     parser.add_argument("--version", action="version", version=f"adafocus_rl {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -127,7 +127,7 @@ def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
 
 
 def _machine_refused(error: MemoryError | RuntimeError) -> str | None:
-    """What torch or Python says where this machine cannot do what was asked for; None for a fault of ours."""
+    """Return a message if torch or Python reports that this machine cannot do what was requested; None for our bugs."""
     operation, found, _ = str(error).partition(" does not have a deterministic implementation")
     if found:
         return f"{operation} cannot be computed deterministically here; leave deterministic out, or false"

@@ -20,10 +20,10 @@ from adafocus_rl.experiments.training.methods import other_methods
 
 
 def evaluate(argv: Sequence[str]) -> int:
-    """``adafocus evaluate RUN``."""
-    parser = CommandParser(prog="adafocus evaluate", description="Metrics on the validation split.")
+    """Run ``adafocus evaluate RUN``."""
+    parser = CommandParser(prog="adafocus evaluate", description="Evaluate a run on its validation videos.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--agent", help="measure this agent (a class name) alone, and write nothing")
+    parser.add_argument("--agent", help="evaluate only this agent (a class name), and write nothing")
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")

@@ -19,12 +19,12 @@ from adafocus_rl.features.verify import verify_tables
 
 
 def features(argv: Sequence[str]) -> int:
-    """``adafocus features build|check RUN``."""
-    parser = CommandParser(prog="adafocus features", description="The features of a run on disk.")
+    """Run ``adafocus features build|check RUN``."""
+    parser = CommandParser(prog="adafocus features", description="Build or check the feature bank of a run.")
     parser.add_argument("action", choices=["build", "check"])
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--overwrite", action="store_true", help="build: discard what is there")
-    parser.add_argument("--features", metavar="DIR", help=f"build: {FEATURES_HELP}; check: look there")
+    parser.add_argument("--overwrite", action="store_true", help="build: discard the existing features")
+    parser.add_argument("--features", metavar="DIR", help=f"build: {FEATURES_HELP}; check: read them there")
     options = parser.parse_args(argv)
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)
@@ -47,7 +47,7 @@ def features(argv: Sequence[str]) -> int:
 
 def _check_content(run: Run, bank: FeatureBank, split: str) -> None:
     index = (run.clips.train_still if split == "train" else run.clips.val).index
-    # In a folder of the run's own, also tables that nobody opened.
+    # In the run's own folder, also check tables that were not opened.
     tables = bank.tables if bank.store.shared else {**bank.store.tables(), **bank.tables}
     shards = max(table.shards for table in tables.values())
     with Ticker(f"bank {split}", shards) as ticker:

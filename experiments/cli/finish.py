@@ -1,4 +1,4 @@
-"""What a command on a run ends with: its table, the videos that were left out, the files that were written."""
+"""The output at the end of a command on a run: its table, the videos that were left out, the files written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adafocus_rl.experiments.terminal.tables import print_plain
 
 
 def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
-    """The results on stdout, and the videos that were left out on stderr."""
+    """Print the results on stdout, and the videos that were left out on stderr."""
     if as_json:
         print_json(results)
     else:
@@ -26,14 +26,14 @@ def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
-    """As ``print_found``, and which files were written."""
+    """Print as ``print_found`` does, and also the files that were written."""
     print_found(run, results, as_json=as_json)
     written = [path for path in (run.folder.results, run.folder.sheet, run.folder.report) if path.is_file()]
     say(f"wrote {', '.join(map(str, written))}")
 
 
 def _print(results: Mapping[str, Any]) -> None:
-    """The rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
+    """Print the rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
     if results["rows"]:
         result_table(rows_of(results["rows"])).print("validation")
     seconds = "  ".join(f"{stage} {value:.0f}" for stage, value in results["seconds"].items())

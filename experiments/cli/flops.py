@@ -1,4 +1,4 @@
-"""``adafocus flops``: the compute of a recipe, part by part, or of the paper's table."""
+"""``adafocus flops``: count the compute of a recipe, part by part, or of the systems in the paper's table."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ USES = {
     "glance": "f_G on whole frames", "policy": "π, a decision", "focus_patch": "f_L on patches",
     "focus_full": "f_L on whole frames", "classifier": "f_C, a step",
 }  # fmt: skip
-"""What a part does in a step."""
+"""Use of each part in a step."""
 
 WIDTH = 150
-"""Columns of the tables where there is no terminal."""
+"""Width of the tables in columns if there is no terminal."""
 
 
 def flops(argv: Sequence[str]) -> int:
-    """``adafocus flops RECIPE`` and ``adafocus flops --paper``."""
-    parser = CommandParser(prog="adafocus flops", description="10⁹ multiply-accumulates (GMACs), counted by torch.")
+    """Run ``adafocus flops RECIPE`` or ``adafocus flops --paper``."""
+    parser = CommandParser(
+        prog="adafocus flops", description="Count compute in GMACs (10⁹ multiply-accumulates), with torch's counter."
+    )
     parser.usage = (
         "adafocus flops RECIPE [--with-batch-norm] [--json] [--KEY=VALUE ...], or adafocus flops --paper [--json]"
     )
     parser.add_argument("recipe", nargs="?", help="a name of `adafocus list`, or the path of a YAML file")
-    parser.add_argument("--paper", action="store_true", help="the costs that the paper prints, beside ours")
+    parser.add_argument("--paper", action="store_true", help="print the costs in the paper, beside ours")
     parser.add_argument(
         "--with-batch-norm", action="store_true",
         help="count 2 more for each element that batch normalisation writes, as some tools do",

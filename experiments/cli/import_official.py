@@ -1,4 +1,4 @@
-"""``adafocus import-official``: a checkpoint of the public AdaFocus code becomes a run."""
+"""``adafocus import-official``: turn a checkpoint of the public AdaFocus code into a run."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ from adafocus_rl.models.recognizer import Recognizer
 
 
 def import_official(argv: Sequence[str]) -> int:
-    """``adafocus import-official FILE --out RUN``."""
-    parser = CommandParser(prog="adafocus import-official", description="A run of a public checkpoint.")
+    """Run ``adafocus import-official FILE --out RUN``."""
+    parser = CommandParser(
+        prog="adafocus import-official", description="Turn a checkpoint of the public AdaFocus code into a run."
+    )
     parser.usage = (
         "adafocus import-official FILE [FILE] --out RUN [--stage N] [--recipe RECIPE] [--config MORE.yaml] "
         "[--KEY=VALUE ...]"
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="a .pth.tar file of the public AdaFocus code; of TSM's, one or two"
+        "files", nargs="+", metavar="FILE", help="a .pth.tar file of the public AdaFocus code, or one or two of TSM's"
     )
     parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
-    parser.add_argument("--recipe", help="for what the file does not tell; default: by the number of classes")
+    parser.add_argument("--recipe", help="recipe for what the file does not tell (default: by the number of classes)")
     parser.add_argument(
         "--stage", type=int, choices=[1, 2, 3],
         help="which stage the file comes from; default: 1 without a policy, 3 with one (its f_C is then fine-tuned)",
@@ -75,20 +77,20 @@ def _stage(found: OfficialCheckpoint, wanted: int | None) -> int:
 
 
 def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, stage: int) -> list[str]:
-    """The checkpoints that our stages would have left.
+    """Write the checkpoints that our stages would have left.
 
     Args:
-        run: the folder.
-        found: the file's tensors.
+        run: the run folder.
+        found: the tensors of the file.
         settings: the run's configuration.
-        stage: after which stage the file was written. The file of stage III has one f_C, the fine-tuned one: it then
-            stands in stage I's place, too.
+        stage: stage after which the file was written. A file of stage III has only the fine-tuned f_C, which is then
+            used for stage I as well.
 
     Returns:
-        Names of tensors that no network had a place for.
+        Names of tensors that no network uses.
 
     Raises:
-        UserError: weights are missing, or do not fit the configuration.
+        UserError: if weights are missing, or do not fit the configuration.
     """
     config = settings.config
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
@@ -102,7 +104,7 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
         unused += _fill(network, found.policy, found.path, part="the policy")
     if stage == 0:
         write_recognizer(run, ENCODERS.name, recognizer)
-    if stage > 0 or not agent.learns:  # TSM by itself, on whole frames, is ready
+    if stage > 0 or not agent.learns:  # TSM alone, on whole frames, is complete after stage 0
         write_recognizer(run, RANDOM_PATCHES.name, recognizer)
     if stage > 1:
         agent.save(run.checkpoint(POLICY.name))
@@ -118,7 +120,7 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, part
 
 
 def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]) -> Settings:
-    """What the user says, over what the shapes say, over a recipe."""
+    """Return the settings: a recipe, overridden by what the tensors' shapes imply, overridden by the user."""
     classes = found.options["model.num_classes"]
     if recipe is None:
         if found.family == "adafocus":
@@ -134,7 +136,7 @@ def _settings(found: OfficialCheckpoint, recipe: str | None, argv: Sequence[str]
         # All weights come from the file.
         "model.glance.weights": "none",
         "model.focus.weights": "none",
-        # An f_C for whole frames is in no file, and would take a training of its own.
+        # No file contains an f_C for whole frames, which would need a training of its own.
         "evaluation.full_frame_epochs": 0,
         **found.options,
     }

@@ -21,40 +21,40 @@ from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
 from adafocus_rl.files import user_path
 
 FAILED = 1
-"""Exit code when some of the videos could not be recognised."""
+"""Exit code if some of the videos could not be recognised."""
 
 OVERLAYS = (".mp4", ".png")
 
 WEBCAMS = 10_000
-"""Numbers below it may be webcams; greater ones, a date in a file's name, say, are not."""
+"""Numbers below this may be webcams; greater ones, such as dates in file names, are not."""
 
 MOST_SECONDS = 60
-"""How long a webcam can be looked through: all frames are held, some 30 MB a second."""
+"""Maximum seconds to record from a webcam: all frames are held in memory, some 30 MB per second."""
 
 
 def predict(argv: Sequence[str]) -> int:
-    """``adafocus predict RUN VIDEO…``."""
+    """Run ``adafocus predict RUN VIDEO…``."""
     parser = CommandParser(
         prog="adafocus predict",
-        description="Recognises videos with a run's networks and agent. A frame is resized and its centre is cropped "
+        description="Recognise videos with a run's networks and agent. A frame is resized and its centre is cropped "
         "as in the run's evaluation; boxes are (top, left, height, width) in pixels of that crop.",
     )
     parser.add_argument("run", help="run folder")
     parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam: 0"
+        "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam, such as 0"
     )
-    parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to tell (default: 5)")
+    parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to print (default: 5)")
     parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
     parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
     parser.add_argument(
-        "--knob", type=float, metavar="X", help="operating point of the method; of the run's agent, λ of its π′"
+        "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
     )
     parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long a webcam is looked through (default: 4)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds to record from a webcam (default: 4)")
     parser.add_argument(
-        "--out", metavar="OUT", help="draw the patches: FILE.mp4 or FILE.png; of several videos a folder, with films"
+        "--out", metavar="OUT", help="draw the patches: FILE.mp4, FILE.png, or, for several videos, a folder of films"
     )
-    parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in what is drawn")
+    parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in the pictures")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
     options = parser.parse_args(argv)
     if options.top < 1:
@@ -82,7 +82,7 @@ def predict(argv: Sequence[str]) -> int:
                 failed.append({"path": name, "reason": error.reason})
                 say(f"left out {name}: {error.reason}")
             else:
-                # Pictures are written now, so that the frames of many videos are not all held.
+                # Drawn now, so that the frames of many videos are not held at once.
                 drawn = _draw(prediction, out, len(found), heat=options.probabilities) if out is not None else None
                 full = predictor.full_frame_milliseconds(prediction) if not found else found[0][1]
                 found.append((plain(prediction, options.top), full, drawn))
@@ -101,10 +101,10 @@ def predict(argv: Sequence[str]) -> int:
 
 
 def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:
-    """Recognise a file, a folder, or, if nothing of that name is there, the webcam of that number.
+    """Recognise a file, a folder or, if there is no such path, the webcam with that number.
 
     Raises:
-        PredictionError: nothing to be decoded.
+        PredictionError: if nothing can be decoded.
     """
     device = number(name)
     if device is not None and device < WEBCAMS and not Path(name).exists():
@@ -113,18 +113,18 @@ def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:
 
 
 def webcam(number: int, seconds: float) -> NDArray[np.uint8]:
-    """What a webcam sees for some seconds.
+    """Record frames from a webcam.
 
     Returns:
         (n, H, W, 3) uint8 RGB.
 
     Raises:
-        PredictionError: there is no such webcam, or it gives nothing.
+        PredictionError: if there is no such webcam, or it returns no frames.
     """
     name = f"webcam {number}"
     cv2 = opencv()
     if hasattr(cv2.utils, "logging"):
-        # That there is no such webcam, we say in words.
+        # The message below replaces OpenCV's own.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
     try:
@@ -149,7 +149,7 @@ def _frames(capture: Any, seconds: float) -> Iterator[NDArray[np.uint8]]:
 
 
 def plain(prediction: Prediction, count: int) -> dict[str, Any]:
-    """A prediction as JSON has it."""
+    """Return a prediction as plain values for JSON."""
     return {
         "path": prediction.path,
         "top": [{"label": label, "confidence": confidence} for label, confidence in prediction.top(count)],
@@ -163,7 +163,7 @@ def plain(prediction: Prediction, count: int) -> dict[str, Any]:
 
 
 def print_prediction(one: dict[str, Any], full_ms: float) -> None:
-    """The same for people, on stdout."""
+    """Print a prediction, as returned by ``plain``, on stdout in readable form."""
     print_plain(one["path"], style="bold")
     table = PlainTable(box=False)
     table.column("", "", "", right=False)
@@ -187,12 +187,12 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
 
 
 def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:
-    """Write the film or picture of one video; in a folder, under the video's name."""
+    """Write the film or picture of one video; in a folder, under the video's name. Return its path."""
     if out.suffix not in OVERLAYS:
         out.mkdir(parents=True, exist_ok=True)
         stem = Path(prediction.path).stem.replace(" ", "_")
         path = out / f"{stem}.mp4"
-        # Videos of different folders may be called the same.
+        # Videos of different folders may have the same name.
         out = path if not path.exists() else out / f"{stem}.{number}.mp4"
     else:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -20,15 +20,15 @@ from adafocus_rl.record import EpisodeRecord
 
 KINDS = (".html", ".mp4", ".png")
 GRID_VIDEOS = 9
-"""Videos of a film or a sheet if none is named."""
+"""Number of videos in a film or sheet if none are named."""
 
 
 def replay(argv: Sequence[str]) -> int:
-    """``adafocus replay RUN``."""
+    """Run ``adafocus replay RUN``."""
     parser = CommandParser(
         prog="adafocus replay",
-        description="What the agents of a run did in its validation videos, as it was recorded when they were "
-        "evaluated: a page, a film or a picture.",
+        description="Show what the agents of a run did in its validation videos, as recorded when they were "
+        "evaluated: as a page, a film or a picture.",
     )
     parser.add_argument("run", help="run folder")
     parser.add_argument(
@@ -38,11 +38,11 @@ def replay(argv: Sequence[str]) -> int:
         "--videos",
         type=at_most(10_000),
         metavar="N",
-        help="that many, evenly spread over the list, instead of named ones",
+        help="number of videos, evenly spread over the list, instead of named ones",
     )
     parser.add_argument(
         "--agents", nargs="+", metavar="NAME",
-        help="labels in the results table, side by side; default: all on a page, the run's own in a film or picture",
+        help="labels in the results table to show side by side; default: all on a page, else the run's own agent",
     )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="FILE.html, FILE.mp4 or FILE.png (default: RUN/report.html)")
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in a film or picture")
@@ -82,10 +82,10 @@ def replay(argv: Sequence[str]) -> int:
 
 
 def load_record(folder: RunFolder) -> EpisodeRecord:
-    """The record of a run.
+    """Load the episode record of a run.
 
     Raises:
-        UserError: it has none.
+        UserError: if it has none.
     """
     if not folder.episodes.is_file():
         raise UserError(
@@ -95,10 +95,10 @@ def load_record(folder: RunFolder) -> EpisodeRecord:
 
 
 def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: bool, fps: int = 3) -> None:
-    """A film or a contact sheet, by the file's ending.
+    """Write a film or a contact sheet, depending on the file's suffix.
 
     Raises:
-        UserError: not one of the videos could be decoded.
+        UserError: if none of the videos could be decoded.
     """
     if not videos:
         raise UserError("none of these videos can be decoded any more; there is nothing to draw on")

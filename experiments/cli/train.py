@@ -27,15 +27,15 @@ from adafocus_rl.files import user_path
 
 
 def train(argv: Sequence[str]) -> int:
-    """``adafocus train RECIPE``."""
+    """Run ``adafocus train RECIPE``."""
     parser = CommandParser(prog="adafocus train", add_help=False)
     parser.usage = "adafocus train RECIPE [options] [--config MORE.yaml] [--KEY=VALUE ...]"
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/NAME)")
     parser.add_argument(
         "--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=range(4), metavar="N",
-        help="which stages, of 0 1 2 3; default all; 2 3, say, start from the stage 1 of an earlier run",
+        help="stages to run, of 0 1 2 3 (default: all); for example, 2 3 start from stage 1 of an earlier run",
     )  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on where the run in this folder stopped")
+    parser.add_argument("--resume", action="store_true", help="continue the run in this folder where it stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard the run in this folder")
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
@@ -54,7 +54,7 @@ def train(argv: Sequence[str]) -> int:
     stages = sorted(set(options.stages))
     command = command_text("adafocus", "train", *argv)
     with ExitStack() as stack:
-        # A folder that is not there is made when all has been looked at.
+        # A new folder is created only after all checks.
         new = not folder.path.is_dir()
         if not new:
             stack.enter_context(locked(folder.path, command))
@@ -64,7 +64,7 @@ def train(argv: Sequence[str]) -> int:
         rehearse(run, stages)
         if new:
             stack.enter_context(locked(folder.path, command))
-            # Another process may have been faster.
+            # Another process may have created it meanwhile.
             _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
         if options.overwrite:
             folder.discard()
@@ -85,7 +85,7 @@ def train(argv: Sequence[str]) -> int:
 def _check_folder(
     folder: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
 ) -> None:
-    """Make sure that no finished work is lost or mixed up without being asked for."""
+    """Refuse to discard or mix up finished work, unless the user asked for it."""
     if overwrite and resume:
         raise UserError("--resume and --overwrite exclude each other; give one of them")
     if overwrite and 0 not in stages:
@@ -101,7 +101,7 @@ def _check_folder(
             "or --out for another folder"
         )
     if resume:
-        # Before anything is done: what would end the run at its end.
+        # Read now: a damaged file would end the run only when it is used, at the end.
         folder.read_results()
         read_metrics(folder.metrics)
     check_same_run(folder, load_settings(folder.config).values, wanted, stages=stages, resume=resume)
