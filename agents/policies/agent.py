@@ -29,7 +29,7 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 class PolicyAgent(SamplingAgent):
     """An agent that learns with π's network (AdaFocus, section 3.3) and Adam.
 
-    A subclass says what the network is trained towards: ``targets`` once for each batch of episodes, ``loss`` for each
+    A subclass defines the objective: ``targets``, computed once per batch of episodes, and ``loss``, computed in each
     update. Agents with the same seed and the same network options start from the same weights.
 
     Args:
@@ -119,7 +119,7 @@ class PolicyAgent(SamplingAgent):
         """
 
     def experience(self, env: DecisionVectorEnv, epoch: int) -> Iterator[Rollout]:
-        """Yield the batches of episodes of one pass over the videos, one for each update of ``n_epochs`` passes."""
+        """Yield the batches of episodes of one pass over the videos; each is for one call of ``update``."""
         yield from env.rollouts(self, epoch=epoch, with_reward=not self.needs_outcomes)
 
     def train_epoch(
