@@ -58,6 +58,33 @@ def top1(scores: Array, labels: Array) -> float:
     return float(found.mean()) if len(found) else float("nan")
 
 
+def log_odds(logits: Array) -> Array:
+    """Return log p − log(1 − p) of each class's softmax probability p, in float64.
+
+    Log-odds rank as probabilities do, but stay apart where probabilities round to 0 or 1. In float32, for example, the
+    softmax of a logit that is 18 above the others is 1, and all such videos would share a rank.
+
+    Args:
+        logits: (N, K) of any floating-point type; −∞ is a probability of 0.
+
+    Returns:
+        (N, K) finite float64, ±1e300 for probabilities of 1 and 0. A row with NaN or +∞ gets NaN.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.shape[1] < 2:
+        return np.where(np.isfinite(logits), 0.0, np.nan)  # a single class always has probability 1
+    with np.errstate(divide="ignore", invalid="ignore"):  # of −∞, and of NaN
+        below = logits - logits.max(axis=1, keepdims=True)
+        others = below.copy()
+        np.put_along_axis(others, below.argmax(axis=1)[:, None], -np.inf, axis=1)
+        second = others.max(axis=1, keepdims=True)
+        rest = second + np.log(np.exp(others - second).sum(axis=1, keepdims=True))
+        rest = np.where(np.isneginf(second), -np.inf, rest)
+        # 1 − p is a sum over the other classes, which holds the largest logit for all but the likeliest class.
+        odds = np.where(below == 0, -rest, below - np.log1p(np.exp(rest) - np.exp(below)))
+    return np.nan_to_num(odds, nan=np.nan, posinf=1e300, neginf=-1e300)
+
+
 def mean_average_precision(scores: Array, multi_hot: Array) -> MeanAP:
     """Return the mean over classes of scikit-learn's average precision, Σ (recall_i − recall_{i−1}) · precision_i.
 

@@ -42,6 +42,28 @@ def interquartile_mean(values: Array, axis: int = -1) -> Array:
     return np.asarray(trim_mean(values, 0.25, axis=axis))
 
 
+def standard_error(values: Array, groups: Array | None = None) -> float:
+    """Return the standard error of the mean of N values, such as the share of its visits in which each video was hit.
+
+    For zeros and ones with mean p, this is √(p(1 − p) / N). Values of one group, such as videos of one scene, may be
+    alike: the sums of the deviations within each group are then squared, instead of single deviations.
+
+    Args:
+        values: (N,), at least one.
+        groups: (N,) group of each value; only equality matters. None makes each value its own group.
+
+    Raises:
+        ValueError: the shapes do not match, or there is no value.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if values.ndim != 1 or len(values) == 0 or groups.shape != values.shape:
+        raise ValueError(f"values have shape {values.shape} and groups {groups.shape}; expected (N,), N at least 1")
+    _, group = np.unique(groups, return_inverse=True)
+    deviations = np.bincount(group, weights=values - values.mean())
+    return float(np.sqrt(np.square(deviations).sum()) / len(values))
+
+
 def bootstrap(
     scores: Mapping[str, Array],
     strata: Array,

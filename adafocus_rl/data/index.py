@@ -87,6 +87,14 @@ class VideoIndex:
         """Path of the i-th video."""
         return self.root / self.records[i].path
 
+    def groups(self, rows: Iterable[int]) -> list[str] | None:
+        """Return the groups of videos, from the list's column ``group``; None if some of them have none.
+
+        Videos of a group belong together: scenes, speakers.
+        """
+        groups = [self.records[row].extra.get("group", "") for row in rows]
+        return groups if all(groups) else None
+
     def select(self, positions: Iterable[int]) -> VideoIndex:
         """Return an index of the videos at these rows, in this order, such as a fold."""
         return replace(self, records=[self.records[i] for i in positions])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adafocus_rl.experiments.report.rows import rows_of
-from adafocus_rl.experiments.report.table import result_table
+from adafocus_rl.experiments.report.table import result_notes, result_table
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import print_json
 from adafocus_rl.experiments.terminal.progress import say
@@ -34,8 +34,10 @@ def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _print(results: Mapping[str, Any]) -> None:
     """Print the rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
-    if results["rows"]:
-        result_table(rows_of(results["rows"])).print("validation")
+    if rows := rows_of(results["rows"]):
+        result_table(rows).print("validation")
+        for note in result_notes(rows):
+            print_plain(note)
     seconds = "  ".join(f"{stage} {value:.0f}" for stage, value in results["seconds"].items())
     if seconds:
         print_plain(f"seconds per stage: {seconds}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.compare.summary import ComparedRow
+from adafocus_rl.experiments.compare.table import interval_words
 from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute, write_png
 from adafocus_rl.experiments.report.rows import is_last
 from adafocus_rl.record import RANDOM_PATCHES
@@ -22,7 +23,7 @@ def write_pictures(folder: Path, content: Mapping[str, Any]) -> None:
     title = f"{content['title']}: {content['seeds']} seed{'s' * (content['seeds'] > 1)}"
     if rows := [ComparedRow.of(row) for row in content["rows"]]:
         plot = compute_plot(rows)
-        write_png(folder / "compare.png", [plot], title=f"{title}, interquartile mean, 95 % interval")
+        write_png(folder / "compare.png", [plot], title=f"{title}, interquartile mean, {interval_words(rows)}")
     if curves := [plot for plot in curve_plots(content) if not plot.empty]:
         write_png(folder / "curves.png", curves, title=f"{title}, mean and range")
 

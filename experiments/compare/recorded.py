@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.compare.summary import groups_of
 from adafocus_rl.experiments.report.rows import Row, rows_of, superseded
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.record import WHOLE_FRAMES, EpisodeRecord, Trace
@@ -45,13 +44,14 @@ def _result(run: Run, row: Row, record: EpisodeRecord, trace: Trace) -> dict[str
     index, videos = run.clips.val.index, record.videos.tolist()
     return {
         "method": row.agent,
+        "label": row.agent,
         "variant": row.variant,
         "knob": row.knob,
         "kept": row.kept,
         "seed": 0,
         "videos": videos,
         "labels": [index[video].labels[0] for video in videos],
-        "groups": groups_of(index, videos),
+        "groups": index.groups(videos),
         "visits": 1,
         "hits": record.right(trace).int().tolist(),
         "map": row.map,
@@ -60,7 +60,7 @@ def _result(run: Run, row: Row, record: EpisodeRecord, trace: Trace) -> dict[str
         "local_gmacs_per_video": row.local_gmacs_per_video,
         "learns": True,
         "stochastic": False,
-        "reference": False,
+        "reference": row.reference,
         "seconds": None,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from adafocus_rl.experiments.compare.plots import compute_plot, curve_plots
 from adafocus_rl.experiments.compare.summary import ComparedRow
-from adafocus_rl.experiments.compare.table import REFERENCE_NOTE, comparison_table
+from adafocus_rl.experiments.compare.table import comparison_notes, comparison_table
 from adafocus_rl.experiments.compare.training import LAST_STEP, Training
 from adafocus_rl.experiments.report.page import PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.run_report import chosen_note
@@ -40,7 +40,7 @@ def write_comparison_report(run: Run, content: Mapping[str, Any], trainings: Seq
         + (f", {rows[0].videos} validation videos" if rows else ""),
         footer=f"Made by: {content['command']}",
         table=comparison_table(rows, content["runs"]),
-        notes=_notes(content),
+        notes=_notes(content, rows),
         charts=[compute_plot(rows), *curve_plots(content)],
     )
     if record is not None and run.config.evaluation.report_videos:
@@ -73,11 +73,15 @@ def merged_record(trainings: Sequence[Training]) -> EpisodeRecord | None:
     return None if first is None else dataclasses.replace(first, traces=traces)
 
 
-def _notes(content: Mapping[str, Any]) -> list[str]:
-    notes = [
-        "IQM: interquartile mean over seeds. Intervals: 95 %, bootstrap over seeds and videos. An agent that neither "
-        "learns nor samples was run once, which counts for all seeds."
+def _notes(content: Mapping[str, Any], rows: Sequence[ComparedRow]) -> list[str]:
+    over = (
+        "seeds and videos"
+        if not rows or any(row.over_seeds for row in rows)
+        else "videos only, because there is one training of each"
+    )
+    return [
+        f"IQM: interquartile mean over seeds. Intervals: 95 %, bootstrap over {over}. An agent that neither learns nor "
+        "samples was run once, which counts for all seeds.",
+        *(f"{note.removesuffix('.')}." for note in comparison_notes(rows)),
+        *(f"{failure['agent']} failed: {failure['reason']}" for failure in content["failed"]),
     ]
-    if any(row["reference"] for row in content["rows"]):
-        notes.append(f"{REFERENCE_NOTE}.")
-    return notes + [f"{failure['agent']} failed: {failure['reason']}" for failure in content["failed"]]

@@ -13,10 +13,10 @@ import numpy as np
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.training import Training
-from adafocus_rl.experiments.report.rows import Row
+from adafocus_rl.experiments.report.rows import RANDOM, Row
 from adafocus_rl.files import read_json
 from adafocus_rl.record import RANDOM_PATCHES
-from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval
+from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval, standard_error
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -33,34 +33,44 @@ class ComparedRow(Row):
     this seed. ``top1``, ``map`` and the compute are means over seeds, and no milliseconds are measured.
 
     Attributes:
+        label: the method's label: ``ppo``, ``random``.
         seeds: number of seeds that the row counts for; a deterministic agent has the same result for all.
         trainings: number of seeds that were actually run: 1 for an agent that neither learns nor samples.
         top1_iqm: interquartile mean over seeds of ``top1``.
         top1_low: lower end of the 95 % bootstrap interval of ``top1_iqm``, over seeds and videos (or groups of videos).
         top1_high: its upper end.
+        over_seeds: whether this interval covers variation of the seeds; with one training of an agent that learns or
+            samples, it covers videos only.
         difference: ``top1_iqm`` minus that of the first row with the same f_C.
         difference_low: lower end of its interval, with both rows on the same resampled videos.
         difference_high: its upper end.
+        difference_over_seeds: whether this interval covers variation of the seeds, as the intervals of both rows do.
         reward_mean: mean over seeds of an episode's sum of rewards, for the best actions on the validation videos with
             this row's f_C; None for a row copied from the run.
-        reference: whether the agent uses true boxes or labels, which are not available in use.
         seconds: mean time of a training (of the fine-tuning alone if that is the last step), on one thread; None for a
             row copied from the run.
         top1_by_run: ``top1`` on the videos of each run; one entry if there is one run.
     """
 
+    label: str
     seeds: int
     trainings: int
     top1_iqm: float
     top1_low: float
     top1_high: float
+    over_seeds: bool
     difference: float
     difference_low: float
     difference_high: float
+    difference_over_seeds: bool
     reward_mean: float | None
-    reference: bool
     seconds: float | None
     top1_by_run: list[float]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the row's patches are random; ``agent`` may be any name."""
+        return self.label == RANDOM
 
 
 def read_results(trainings: Sequence[Training], f_c: str, index: VideoIndex) -> dict[str, list[dict[str, Any]]]:
@@ -79,7 +89,7 @@ def read_results(trainings: Sequence[Training], f_c: str, index: VideoIndex) -> 
         path = training.result(f_c)
         if f_c in training.variants and path.is_file():
             result = _read_result(path, len(index))
-            result["groups"] = groups_of(index, result["videos"])
+            result["groups"] = index.groups(result["videos"])
             found.setdefault(training.name, []).append(result)
     return found
 
@@ -140,12 +150,6 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def groups_of(index: VideoIndex, videos: Sequence[int]) -> list[str] | None:
-    """Return the videos' groups, from the list's column ``group``; None unless every video has one."""
-    groups = [index[video].extra.get("group", "") for video in videos]
-    return groups if all(groups) else None
-
-
 def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
     """Return one row per variant, in the order of the variants.
 
@@ -167,18 +171,25 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
                 f"{name!r} was measured on other videos than {base!r}: some could be decoded only once; "
                 "mend them and build the banks again with `adafocus features build RUN --overwrite`"
             )
-    labels, groups = np.asarray(first[0]["labels"]), first[0].get("groups")
+    labels = np.asarray(first[0]["labels"])
     runs = np.asarray(first[0].get("runs", np.zeros(len(labels), dtype=int)))
+    groups = None
+    if first[0].get("groups"):  # groups of two runs are different groups, even with the same name
+        groups = np.asarray([f"{run} {group}" for run, group in zip(runs, first[0]["groups"], strict=True)])
     # A resample keeps the number of videos of each run and class; or the number of groups of each run, because a group
     # may have several classes.
-    strata = runs if groups else np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1)
-    samples = bootstrap(scores, strata, groups=np.asarray(groups) if groups else None, resamples=RESAMPLES)
+    classes = np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1)
+    samples = bootstrap(scores, classes if groups is None else runs, groups=groups, resamples=RESAMPLES)
     middle = {name: float(interquartile_mean(table.mean(1))) for name, table in scores.items()}
+    alike = {
+        name: f_c == RANDOM_PATCHES and not (found[0]["learns"] or found[0]["stochastic"])
+        for name, found in results.items()
+    }
+    over_seeds = {name: alike[name] or len(found) > 1 for name, found in results.items()}
     rows = []
     for name, found in results.items():
         low, high = percentile_interval(samples[name], CONFIDENCE)
         less, more = percentile_interval(samples[name] - samples[base], CONFIDENCE)
-        alike = f_c == RANDOM_PATCHES and not (found[0]["learns"] or found[0]["stochastic"])
         rows.append(
             ComparedRow(
                 agent=found[0].get("method", name),
@@ -186,20 +197,24 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
                 knob=found[0].get("knob"),
                 kept=mean_of_known(one.get("kept") for one in found),
                 top1=float(scores[name].mean()),
+                top1_standard_error=standard_error(scores[name].mean(0), groups),
                 map=fmean(one["map"] for one in found),
                 gmacs_per_video=fmean(one["gmacs_per_video"] for one in found),
                 local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in found),
                 videos=len(labels),
-                seeds=seeds if alike else len(found),
+                reference=found[0]["reference"],
+                label=found[0].get("label", name),
+                seeds=seeds if alike[name] else len(found),
                 trainings=len(found),
                 top1_iqm=middle[name],
                 top1_low=low,
                 top1_high=high,
+                over_seeds=over_seeds[name],
                 difference=middle[name] - middle[base],
                 difference_low=less,
                 difference_high=more,
+                difference_over_seeds=over_seeds[name] and over_seeds[base],
                 reward_mean=mean_of_known(one["reward"] for one in found),
-                reference=found[0]["reference"],
                 seconds=mean_of_known(one["seconds"] for one in found),
                 top1_by_run=[float(scores[name][:, runs == run].mean()) for run in np.unique(runs)],
             )

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.compare.summary import ComparedRow
-from adafocus_rl.experiments.report.table import Cell, Column, Table, number, text
+from adafocus_rl.experiments.report.rows import share_of_gap
+from adafocus_rl.experiments.report.table import GAP_NOTE, Cell, Column, Table, gap_column, number, text
 from adafocus_rl.experiments.terminal.tables import print_plain
 
 REFERENCE_NOTE = "* a reference: it sees true boxes or labels"
+ONE_TRAINING = "†"
+ONE_TRAINING_NOTE = f"{ONE_TRAINING} one training: the interval is over videos only and says nothing about other seeds"
 
 COLUMNS: list[Column[ComparedRow]] = [
     Column(head="agent", cell=lambda row: text(row.agent + (" *" if row.reference else ""))),
@@ -20,7 +23,7 @@ COLUMNS: list[Column[ComparedRow]] = [
     Column(head="seeds", cell=lambda row: text("any") if row.trainings < row.seeds else number(row.seeds, "d")),
     Column(head="mean", cell=lambda row: number(row.top1, ".1f", 100)),
     Column(head="IQM", cell=lambda row: number(row.top1_iqm, ".1f", 100)),
-    Column(head="95 % interval", cell=lambda row: _interval(row.top1_low, row.top1_high, ".1f")),
+    Column(head="95 % interval", cell=lambda row: _interval(row.top1_low, row.top1_high, ".1f", row.over_seeds)),
     Column(head="− first row", cell=lambda row: _difference(row)),
     Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
     Column(head="reward", cell=lambda row: number(row.reward_mean, ".3f")),
@@ -37,7 +40,28 @@ def comparison_table(rows: Sequence[ComparedRow], runs: Sequence[str]) -> Table:
         runs: folders of the runs compared on.
     """
     each = [_of_run(place, run) for place, run in enumerate(runs)] if len(runs) > 1 else []
-    return Table.of([*COLUMNS, *each], rows)
+    columns = [*COLUMNS]
+    columns.insert([column.head for column in columns].index("mAP %"), gap_column(rows))
+    return Table.of([*columns, *each], rows)
+
+
+def comparison_notes(rows: Sequence[ComparedRow]) -> list[str]:
+    """Sentences that explain the marks and columns of ``comparison_table``, as far as they occur."""
+    notes = {
+        REFERENCE_NOTE: any(row.reference for row in rows),
+        ONE_TRAINING_NOTE: not all(row.over_seeds for row in rows),
+        GAP_NOTE: any(share_of_gap(row, rows) is not None for row in rows),
+    }
+    return [note for note, needed in notes.items() if needed]
+
+
+def interval_words(rows: Sequence[ComparedRow]) -> str:
+    """Return what the intervals of a picture are called: those of one training must not look like the others."""
+    if all(row.over_seeds for row in rows):
+        return "95 % interval"
+    return "95 % interval over videos only" + (
+        ", where there is one training" if any(row.over_seeds for row in rows) else ""
+    )
 
 
 def print_comparison(content: Mapping[str, Any]) -> None:
@@ -47,21 +71,22 @@ def print_comparison(content: Mapping[str, Any]) -> None:
         return
     title = f"{content['title']}: validation top-1 %, {rows[0].videos} videos"
     comparison_table(rows, content["runs"]).print(title, width=160)
-    if any(row.reference for row in rows):
-        print_plain(REFERENCE_NOTE)
+    for note in comparison_notes(rows):
+        print_plain(note)
 
 
 def _of_run(place: int, run: str) -> Column[ComparedRow]:
     return Column(head=f"mean of {Path(run).name}", cell=lambda row: number(row.top1_by_run[place], ".1f", 100))
 
 
-def _interval(low: float, high: float, form: str) -> Cell:
-    return Cell(text=f"{100 * low:{form}} – {100 * high:{form}}", key=repr(100 * low))
+def _interval(low: float, high: float, form: str, over_seeds: bool) -> Cell:
+    mark = "" if over_seeds else f" {ONE_TRAINING}"
+    return Cell(text=f"{100 * low:{form}} – {100 * high:{form}}{mark}", key=repr(100 * low))
 
 
 def _difference(row: ComparedRow) -> Cell:
     """Return the difference to the first row; empty for the first row itself."""
     if row.difference == row.difference_low == row.difference_high == 0:
         return Cell(text="")
-    interval = _interval(row.difference_low, row.difference_high, "+.1f")
+    interval = _interval(row.difference_low, row.difference_high, "+.1f", row.difference_over_seeds)
     return Cell(text=f"{100 * row.difference:+.1f} ({interval.text})", key=repr(100 * row.difference))

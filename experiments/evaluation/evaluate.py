@@ -18,6 +18,7 @@ from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.statistics import standard_error
 
 
 class Evaluation:
@@ -76,11 +77,13 @@ class Evaluation:
             knob=knob,
             kept=found.kept,
             top1=found.top1,
+            top1_standard_error=standard_error(found.rates, self.run.clips.val.index.groups(found.rows)),
             map=found.map,
             gmacs_per_video=found.macs / 1e9,
             local_gmacs_per_video=found.local_macs / 1e9,
             ms_per_video=self._milliseconds(method, knob),
             videos=found.videos,
+            reference=method.privileged,
         )
         return row, recorder
 

@@ -19,7 +19,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.live import LiveEpisodes
-from adafocus_rl.metrics import hits, mean_average_precision
+from adafocus_rl.metrics import hits, log_odds, mean_average_precision
 
 ROUNDS = 3
 """Timed rounds over the videos, after one round of warm-up."""
@@ -60,6 +60,11 @@ class Measured:
     def videos(self) -> int:
         """Number of videos."""
         return len(self.rows)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """(N,) share of its visits in which each video was recognised."""
+        return np.asarray(self.hits, dtype=np.float64) / self.visits
 
 
 def acting(method: Method, knob: float | None = None) -> Act:
@@ -115,7 +120,7 @@ def measure(
 class _Visit:
     """Results of one visit to all videos, on CPU; tensors have one entry per video."""
 
-    scores: NDArray[np.float32]
+    scores: NDArray[np.float64]
     multi_hot: NDArray[np.float32]
     labels: Tensor
     rows: Tensor
@@ -137,7 +142,7 @@ def _visit(
             recorder.add(batch, outcome)
         steps = outcome.trace
         part = {
-            "scores": outcome.logits.float().softmax(-1), "multi_hot": batch.multi_hot, "labels": batch.labels,
+            "logits": outcome.logits, "multi_hot": batch.multi_hot, "labels": batch.labels,
             "rows": batch.videos, "macs": outcome.macs, "local_macs": steps.local_macs.sum(1),
         }  # fmt: skip
         if steps.kept is not None:
@@ -146,7 +151,7 @@ def _visit(
             part["reward"] = steps.reward.sum(1).float()
         parts.append({name: value.cpu() for name, value in part.items()})
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    scores = whole.pop("scores").numpy()
+    scores = log_odds(whole.pop("logits").double().numpy())
     if not np.isfinite(scores).all():
         raise UserError(
             "the predictions of some videos are NaN: the training of these weights has diverged, or the features "

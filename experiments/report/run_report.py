@@ -10,7 +10,7 @@ from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_an
 from adafocus_rl.experiments.report.page import PageContent, confusion_of, render_page
 from adafocus_rl.experiments.report.rows import Row, is_last, rows_of
 from adafocus_rl.experiments.report.shown import show, spread
-from adafocus_rl.experiments.report.table import result_table
+from adafocus_rl.experiments.report.table import result_notes, result_table
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
@@ -76,11 +76,9 @@ def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
 def _notes(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
-    videos = rows[0].videos
-    error = 100 * (0.25 / videos) ** 0.5
     return [
-        f"With {videos} videos the standard error of a top-1 is up to {error:.1f} points. GMACs are 10⁹ "
-        "multiply-accumulates, policy and classifier included; convolutions and matrix products count."
+        *result_notes(rows),
+        "GMACs are 10⁹ multiply-accumulates, policy and classifier included; convolutions and matrix products count.",
     ]
 
 

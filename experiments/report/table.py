@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from adafocus_rl.experiments.report.rows import Row
+from adafocus_rl.experiments.report.rows import Row, share_of_gap
 from adafocus_rl.experiments.terminal.tables import PlainTable
 
 R = TypeVar("R", bound=Row)
@@ -81,12 +81,27 @@ def number(value: float | None, form: str, factor: int = 1) -> Cell:
     return Cell(text=MISSING) if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
 
 
+def _top1(row: Row) -> Cell:
+    return Cell(text=f"{100 * row.top1:.1f} ± {100 * row.top1_standard_error:.1f}", key=repr(100 * row.top1))
+
+
+def gap_column(rows: Sequence[R]) -> Column[R]:
+    """The column of each row's share of the gap between random patches and the best reference."""
+    return Column(head="gap %", cell=lambda row: number(share_of_gap(row, rows), ".0f", 100), optional=True)
+
+
+ERROR_NOTE = "±: standard error of top-1 over the videos; chance in the training is not part of it."
+GAP_NOTE = (
+    "gap %: where top-1 lies between random patches (0) and the best row that sees labels or true boxes (100), of the "
+    "same variant."
+)
+
 RESULT_COLUMNS: list[Column[Row]] = [
     Column(head="agent", cell=lambda row: text(row.agent)),
     Column(head="variant", cell=lambda row: text(row.variant), optional=True),
     Column(head="knob", cell=lambda row: number(row.knob, "g"), optional=True),
     Column(head="kept %", cell=lambda row: number(row.kept, ".0f", 100), optional=True),
-    Column(head="top-1 %", cell=lambda row: number(row.top1, ".1f", 100)),
+    Column(head="top-1 %", cell=_top1),
     Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
     Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
     Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".4g")),
@@ -98,4 +113,12 @@ RESULT_COLUMNS: list[Column[Row]] = [
 
 def result_table(rows: Sequence[Row]) -> Table:
     """Return the table of a run's results."""
-    return Table.of(RESULT_COLUMNS, rows)
+    columns = [*RESULT_COLUMNS]
+    columns.insert([column.head for column in columns].index("mAP %"), gap_column(rows))
+    return Table.of(columns, rows)
+
+
+def result_notes(rows: Sequence[Row]) -> list[str]:
+    """Return sentences that explain the columns of ``result_table``."""
+    has_gap = any(share_of_gap(row, rows) is not None for row in rows)
+    return [ERROR_NOTE, *([GAP_NOTE] if has_gap else [])]

@@ -11,6 +11,9 @@ from adafocus_rl.record import VARIANT_AFTER, old_variant, title_of
 
 RESULTS_VERSION = 2
 
+OLD_REFERENCES = ("oracle", "best_patch")
+"""Labels of the agents that see true boxes or labels, in files whose rows do not say so."""
+
 
 def results(
     rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
@@ -68,7 +71,7 @@ def read(found: Any) -> dict[str, Any]:
     for entry in found["failed"]:
         if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
             raise ValueError("a failed video without path and reason")
-    return {**found, "version": RESULTS_VERSION, "rows": rows}
+    return {**found, "version": RESULTS_VERSION, "rows": [{**_derived(row), **row} for row in rows]}
 
 
 def _second_version(row: Any) -> Any:
@@ -83,6 +86,15 @@ def _second_version(row: Any) -> Any:
     }  # fmt: skip
 
 
+def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that files did not have at first, as far as the others tell them."""
+    top1 = min(max(row["top1"], 0.0), 1.0)
+    return {
+        "top1_standard_error": math.sqrt(top1 * (1 - top1) / row["videos"]),
+        "reference": row["agent"] in OLD_REFERENCES,
+    }
+
+
 def _is_row(row: Mapping[str, Any]) -> bool:
     measured, missing = ("top1", "map", "gmacs_per_video", "local_gmacs_per_video"), ("kept", "knob", "ms_per_video")
     return (
@@ -91,6 +103,8 @@ def _is_row(row: Mapping[str, Any]) -> bool:
         and type(row.get("videos")) is int
         and 0 < row["videos"] < 1 << 40
         and all(_is_number(row.get(name)) for name in measured)
+        and _is_number(row.get("top1_standard_error", 0))
+        and isinstance(row.get("reference", False), bool)
         and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
     )
 

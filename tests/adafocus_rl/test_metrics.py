@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
-from adafocus_rl.metrics import MeanAP, hits, mean_average_precision, top1
+from adafocus_rl.metrics import MeanAP, hits, log_odds, mean_average_precision, top1
 
 Array = npt.NDArray[Any]
 
@@ -91,3 +91,39 @@ def test_what_cannot_be_judged_is_refused() -> None:
         mean_average_precision(good, np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"scores have shape \(2,\); expected \(N, K\)"):
         mean_average_precision(np.zeros(2), np.zeros(2))
+
+
+# ---- log-odds -------------------------------------------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-9, 9)))
+def test_log_odds_are_those_of_the_softmax(logits: Array) -> None:
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(log_odds(logits), np.log(share / (1 - share)), rtol=1e-9, atol=1e-9)
+
+
+def test_log_odds_of_two_classes_are_the_difference_of_their_logits() -> None:
+    """Also where no probability in float64 differs from 0 or 1 any more."""
+    difference = np.array([-9000.0, -800.0, -3.0, 0.0, 3.0, 40.0, 800.0, 9000.0])
+    logits = np.stack((difference + 7, np.full(8, 7.0)), axis=1)
+    np.testing.assert_allclose(log_odds(logits)[:, 0], difference, rtol=1e-14)
+    np.testing.assert_allclose(log_odds(logits)[:, 1], -difference, rtol=1e-14)
+
+
+def test_sure_videos_keep_their_ranks() -> None:
+    """Four videos whose softmax is 1 in float32: the surer two are right, so their average precision is 1, not ½."""
+    logits = np.array([[20.0, 0], [25, 0], [21, 0], [30, 0]], dtype=np.float32)
+    multi_hot = np.array([[0, 1], [1, 0], [0, 1], [1, 0]])
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert share.dtype == np.float32
+    assert mean_average_precision(share[:, :1], multi_hot[:, :1]).value == 0.5
+    assert mean_average_precision(log_odds(logits)[:, :1], multi_hot[:, :1]).value == 1
+
+
+def test_equal_logits_stay_equal_and_nothing_is_infinite() -> None:
+    found = log_odds(np.array([[2.0, 2, 1, 1], [0, -np.inf, -np.inf, -np.inf], [0, 0, -np.inf, -np.inf]]))
+    assert found[0, 0] == found[0, 1] > found[0, 2] == found[0, 3]
+    assert found[1].tolist() == [1e300, -1e300, -1e300, -1e300]
+    assert found[2].tolist() == [0, 0, -1e300, -1e300]
+    assert np.isnan(log_odds(np.array([[np.nan, 0], [np.inf, 0]]))).any(axis=1).all()
+    assert log_odds(np.array([[3.0], [np.nan]]))[:, 0].tolist() == pytest.approx([0, np.nan], nan_ok=True)

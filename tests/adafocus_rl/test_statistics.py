@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from adafocus_rl import statistics
-from adafocus_rl.statistics import bootstrap, interquartile_mean, percentile_interval
+from adafocus_rl.statistics import bootstrap, interquartile_mean, percentile_interval, standard_error
 
 RESAMPLES = 20_000
 
@@ -20,6 +20,23 @@ def test_the_middle_half_by_hand() -> None:
     assert interquartile_mean(np.array([[1.0, 2], [3, 4]]), axis=0).tolist() == [2, 3]
     with pytest.raises(ValueError, match="no value"):
         interquartile_mean(np.zeros((3, 0)))
+
+
+def test_the_standard_error_of_a_share() -> None:
+    """Of 30 in 40, √(¾ · ¼ / 40); of mean rates over visits, their spread."""
+    assert standard_error(np.arange(40) < 30) == pytest.approx(np.sqrt(0.75 * 0.25 / 40))
+    assert standard_error(np.array([0.5, 0.5, 0.5])) == 0
+    assert standard_error(np.array([0.25, 0.75, 0.25, 0.75])) == pytest.approx(0.25 / np.sqrt(4))
+    with pytest.raises(ValueError, match="at least 1"):
+        standard_error(np.zeros(0))
+
+
+def test_alike_videos_of_a_group_count_as_one() -> None:
+    """Forty copies of each of five values have the standard error of the five."""
+    values = np.array([1.0, 0, 1, 1, 0])
+    copies, groups = np.repeat(values, 40), np.repeat(list("abcde"), 40)
+    assert standard_error(copies, groups) == pytest.approx(standard_error(values))
+    assert standard_error(copies) == pytest.approx(standard_error(values) / np.sqrt(40))
 
 
 def test_one_seed_is_a_binomial_over_videos() -> None:

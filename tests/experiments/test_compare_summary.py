@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import plots
-from adafocus_rl.experiments.compare.summary import ComparedRow, curves, groups_of, summarise
+from adafocus_rl.experiments.compare.summary import ComparedRow, curves, summarise
+from adafocus_rl.experiments.compare.table import (
+    ONE_TRAINING_NOTE,
+    comparison_notes,
+    comparison_table,
+    interval_words,
+)
 from adafocus_rl.experiments.compare.together import put_together
 from adafocus_rl.experiments.report.charts import COLORS
+from adafocus_rl.experiments.report.rows import share_of_gap
+from adafocus_rl.experiments.report.table import GAP_NOTE
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
 
@@ -60,6 +67,67 @@ def test_every_key_has_a_meaning() -> None:
     assert keys == list(ComparedRow.__dataclass_fields__)
 
 
+def test_one_training_says_nothing_about_other_seeds() -> None:
+    """Its interval is over videos only, and so is that of a difference to it."""
+    results = {
+        "first": [result([1, 0, 1, 1]), result([1, 1, 1, 1], seed=1)],
+        "once": [result([1, 0, 0, 1])],
+        "fixed": [result([1, 1, 0, 1], learns=False)],
+    }
+    rows = summarise(results, f_c=RANDOM_PATCHES, seeds=2)
+    assert [row.over_seeds for row in rows] == [True, False, True]
+    assert [row.difference_over_seeds for row in rows] == [True, False, True]
+    table = comparison_table(rows, ["run"])
+    cells = [[row[table.heads.index(head)].text for head in ("95 % interval", "− first row")] for row in table.rows]
+    assert [[cell.endswith((" †", " †)")) for cell in row] for row in cells] == [
+        [False, False], [True, True], [False, False]
+    ]  # fmt: skip
+    assert ONE_TRAINING_NOTE in comparison_notes(rows)
+    assert interval_words(rows) == "95 % interval over videos only, where there is one training"
+    # With the fine-tuned f_C of one training, every row is of one seed.
+    rows = summarise({name: found[:1] for name, found in results.items()}, f_c=FINE_TUNED, seeds=1)
+    assert not any(row.over_seeds or row.difference_over_seeds for row in rows)
+    assert interval_words(rows) == "95 % interval over videos only"
+    rows = summarise({"first": results["first"]}, f_c=RANDOM_PATCHES, seeds=2)
+    assert (interval_words(rows), comparison_notes(rows)) == ("95 % interval", [])
+
+
+def test_standard_errors_are_over_videos_and_groups() -> None:
+    """Two seeds that differ on one video of four: mean rates 1, ½, 0 and 0."""
+    found = [result([1, 1, 0, 0]), result([1, 0, 0, 0], seed=1)]
+    (row,) = summarise({"a": found}, f_c=RANDOM_PATCHES, seeds=2)
+    assert row.top1_standard_error == pytest.approx(np.std([1, 0.5, 0, 0]) / 2)
+    # Scenes of two runs are different scenes, whatever they are called.
+    runs = [{"a": [result([right] * 3, groups=["s"] * 3)]} for right in (1, 0)]
+    (row,) = summarise(put_together(runs), f_c=RANDOM_PATCHES, seeds=1)
+    assert row.top1_standard_error == pytest.approx(np.std([1, 0]) / np.sqrt(2))
+
+
+def test_the_gap_begins_at_random_patches_and_ends_at_the_best_reference() -> None:
+    results = {
+        "any name": [result([1, 0, 0, 0], learns=False, label="random")],
+        "boxes": [result([1, 1, 0, 0], learns=False, reference=True)],
+        "labels": [result([1, 1, 1, 1], learns=False, reference=True)],
+        "mine": [result([1, 1, 1, 0])],
+        "worse": [result([0, 0, 0, 0])],
+    }
+    rows = summarise(results, f_c=RANDOM_PATCHES, seeds=1)
+    assert [share_of_gap(row, rows) for row in rows] == pytest.approx([0, 1 / 3, 1, 2 / 3, -1 / 3])
+    table = comparison_table(rows, ["run"])
+    assert [row[table.heads.index("gap %")].text for row in table.rows] == ["0", "33", "100", "67", "-33"]
+    assert GAP_NOTE in comparison_notes(rows)
+    # Without references, without random patches, or with none above them there is no gap, and no column.
+    for left_out in (["boxes", "labels"], ["any name"], ["any name", "labels", "boxes"]):
+        some = summarise(
+            {name: found for name, found in results.items() if name not in left_out}, f_c=RANDOM_PATCHES, seeds=1
+        )
+        assert {share_of_gap(row, some) for row in some} == {None}
+        assert "gap %" not in comparison_table(some, ["run"]).heads
+        assert GAP_NOTE not in comparison_notes(some)
+    other = summarise({"tuned": [result([1, 1, 1, 1], variant=FINE_TUNED)]}, f_c=FINE_TUNED, seeds=1)
+    assert share_of_gap(other[0], rows + other) is None
+
+
 def test_fine_tuned_nothing_is_deterministic() -> None:
     (row,) = summarise({"fixed": [result([1, 0], learns=False)]}, f_c=FINE_TUNED, seeds=5)
     assert (row.seeds, row.trainings) == (1, 1)
@@ -102,16 +170,6 @@ def test_groups_widen_the_interval() -> None:
     runs = [{"a": [result(hits[at : at + 4], groups=["s"] * 4)]} for at in (0, 4)]
     (row,) = summarise(put_together(runs), f_c=RANDOM_PATCHES, seeds=1)
     assert (row.top1_low, row.top1_high) == (0.5, 0.5)
-
-
-def test_groups_are_those_of_the_list() -> None:
-    def index(*groups: str) -> VideoIndex:
-        records = [VideoRecord(path="x", labels=(0,), extra={"group": group} if group else {}) for group in groups]
-        return VideoIndex(records=records, root=Path())
-
-    assert groups_of(index("a", "b", "a"), [2, 1]) == ["a", "b"]
-    assert groups_of(index("a", "", "a"), [0, 1]) is None
-    assert groups_of(index("a", "", "a"), [0, 2]) == ["a", "a"]
 
 
 def test_curves_are_those_of_learners() -> None:

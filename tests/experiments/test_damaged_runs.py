@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.report.rows import rows_of
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.lock import NAME, locked
 from adafocus_rl.experiments.run.metrics_log import MetricsLog, read_metrics
@@ -100,7 +101,14 @@ ROW = {
     "agent": "ppo", "variant": "fine-tuned", "knob": None, "kept": None, "top1": 0.5, "map": 0.5,
     "gmacs_per_video": 1.0, "local_gmacs_per_video": 0.5, "ms_per_video": None, "videos": 4,
 }  # fmt: skip
-RESULTS: dict[str, Any] = {"version": 2, "rows": [ROW], "seconds": {"0": 1.5, "2": 3.0, "bank": 2.0}, "failed": []}
+DERIVED = {"top1_standard_error": 0.25, "reference": False}
+"""What files did not have at first."""
+RESULTS: dict[str, Any] = {
+    "version": 2,
+    "rows": [{**ROW, **DERIVED}],
+    "seconds": {"0": 1.5, "2": 3.0, "bank": 2.0},
+    "failed": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +118,7 @@ RESULTS: dict[str, Any] = {"version": 2, "rows": [ROW], "seconds": {"0": 1.5, "2
         {**RESULTS, "seconds": []}, {**RESULTS, "seconds": {"0": "x"}}, {**RESULTS, "failed": [7]},
         {**RESULTS, "rows": [{**ROW, "map": float("nan")}]}, {**RESULTS, "seconds": {"0": 10**400}},
         {**RESULTS, "rows": [{**ROW, "videos": 0}]}, {**RESULTS, "rows": [{**ROW, "variant": 2}]},
+        {**RESULTS, "rows": [{**ROW, "top1_standard_error": None}]}, {**RESULTS, "rows": [{**ROW, "reference": 1}]},
         {**RESULTS, "version": 1}, {**RESULTS, "version": 3}, {**RESULTS, "version": "2"},
         *({**RESULTS, "rows": [{name: value for name, value in ROW.items() if name != left_out}]} for left_out in ROW),
     ],
@@ -136,6 +145,18 @@ def test_results_of_version_1_are_read(tmp_path: Path) -> None:
     run.write_results(found)
     assert run.read_results() == found
     assert found["version"] == 2
+
+
+def test_rows_without_standard_errors_get_those_of_a_share(tmp_path: Path) -> None:
+    """√(½ · ½ / 4), and no square root of a negative number where a share is none."""
+    run = RunFolder(tmp_path)
+    rows = [ROW, {**ROW, "agent": "oracle"}, {**ROW, "top1_standard_error": 0.125}, {**ROW, "top1": 2}]
+    run.results.write_text(json.dumps({**RESULTS, "rows": rows}))
+    found = run.read_results()["rows"]
+    assert [(row["top1_standard_error"], row["reference"]) for row in found] == [
+        (0.25, False), (0.25, True), (0.125, False), (0, False)
+    ]  # fmt: skip
+    assert [row.top1_standard_error for row in rows_of(found)] == [0.25, 0.25, 0.125, 0]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"rows": [', "[" * 100_000, '{"rows": ' + "9" * 5000 + "}"])

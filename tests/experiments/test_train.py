@@ -21,8 +21,9 @@ Cli = Any
 Look = Any
 
 ROW = {
-    "agent": str, "variant": str, "knob": type(None), "kept": type(None), "top1": float, "map": float,
-    "gmacs_per_video": float, "local_gmacs_per_video": float, "ms_per_video": float, "videos": int,
+    "agent": str, "variant": str, "knob": type(None), "kept": type(None), "top1": float,
+    "top1_standard_error": float, "map": float, "gmacs_per_video": float, "local_gmacs_per_video": float,
+    "ms_per_video": float, "videos": int, "reference": bool,
 }  # fmt: skip
 VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
 REFERENCES = ["random", "center", "gaussian", "oracle"]
@@ -58,6 +59,13 @@ def test_results_have_the_schema(finished: Path) -> None:
         assert 0 <= row["top1"] <= 1
         assert 0 <= row["map"] <= 1
         assert row["videos"] == 6
+        assert row["reference"] == (row["agent"] == "oracle")
+        # Random agents see each video twice, and a mean of two is closer to the mean of all.
+        most = math.sqrt(row["top1"] * (1 - row["top1"]) / 6)
+        if row["agent"] in ("random", "gaussian"):
+            assert 0 <= row["top1_standard_error"] <= most + 1e-9
+        else:
+            assert row["top1_standard_error"] == pytest.approx(most)
     assert set(results["seconds"]) == {"0", "1", "2", "3", "bank", "evaluate"}
     assert results["failed"] == []
 

@@ -182,3 +182,13 @@ def test_mistakes_in_boxes_are_named(tmp_path: Path, text: str, message: str) ->
     with pytest.raises(UserError) as caught:
         read_boxes(VideoIndex.read(path))
     assert message in str(caught.value)
+
+
+def test_groups_are_those_of_the_list() -> None:
+    def index(*groups: str) -> VideoIndex:
+        records = [VideoRecord(path="x", labels=(0,), extra={"group": group} if group else {}) for group in groups]
+        return VideoIndex(records=records, root=Path())
+
+    assert index("a", "b", "a").groups([2, 1]) == ["a", "b"]
+    assert index("a", "", "a").groups([0, 1]) is None
+    assert index("a", "", "a").groups([0, 2]) == ["a", "a"]
