@@ -10,7 +10,7 @@ mean, stratified bootstrap); Owen 2007, "The pigeonhole bootstrap" (resampling r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def interquartile_mean(values: Array, axis: int = -1) -> Array:
     return np.asarray(trim_mean(values, 0.25, axis=axis))
 
 
-def standard_error(values: Array, groups: Array | None = None) -> float:
+def standard_error(values: Array, groups: Array | Sequence[str] | None = None) -> float:
     """Return the standard error of the mean of N values, such as the share of its visits in which each video was hit.
 
     For zeros and ones with mean p, this is √(p(1 − p) / N). Values of one group, such as videos of one scene, may be

@@ -5,7 +5,8 @@ from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent
 from adafocus_rl.agents.distil import DistilAgent, DistilOptions
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.grpo import GRPOAgent, GRPOOptions
-from adafocus_rl.agents.heuristic import BestPatchAgent, HeuristicAgent, HeuristicOptions
+from adafocus_rl.agents.heuristic import HeuristicAgent, HeuristicOptions
+from adafocus_rl.agents.oracles import BestPatchAgent, LeastEntropyAgent, MostConfidentAgent, OracleOptions
 from adafocus_rl.agents.policies import PolicyAgent, PolicyOptions
 from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
 from adafocus_rl.agents.recurrent import RecurrentAgent
@@ -26,8 +27,11 @@ __all__ = [
     "GaussianOptions",
     "HeuristicAgent",
     "HeuristicOptions",
+    "LeastEntropyAgent",
+    "MostConfidentAgent",
     "MotionAgent",
     "OracleAgent",
+    "OracleOptions",
     "PPOAgent",
     "PPOOptions",
     "PlannedAgent",

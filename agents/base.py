@@ -67,6 +67,9 @@ class Agent(ABC):
     privileged: ClassVar[bool] = False
     """Whether it uses true boxes or labels; such an agent is a reference in comparisons, not a competitor."""
 
+    patches_per_frame: int = 1
+    """Patches of a frame that f_L has to process, 1 unless the agent reads f_L's features of others to choose."""
+
     options: Any
     """The agent's options, an instance of ``Options``."""
 

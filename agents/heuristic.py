@@ -1,19 +1,17 @@
-"""Agents that do not learn: one acts on the observation, one on privileged information."""
+"""An agent that does not learn and selects the patch around the brightest part of the observed map."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS, Agent, PlannedAgent, features_of
-from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput, RewardContext
+from adafocus_rl.agents.base import AGENTS, Agent, features_of
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-from adafocus_rl.options import NoOptions, require, require_finite
+from adafocus_rl.options import require, require_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,68 +91,3 @@ def center_of_mass(maps: Tensor, sharpness: float) -> Tensor:
         middle = (torch.arange(cells, device=maps.device) + 0.5) / cells
         axes.append(torch.where(total > 0, (mass.sum(other) * middle).sum(-1) / total, 0.5))
     return torch.stack(axes, dim=-1)
-
-
-@AGENTS.register("BestPatchAgent")
-class BestPatchAgent(PlannedAgent):
-    """Selects the grid patch after which f_C's probability of the true class is highest: an upper bound, no competitor.
-
-    The agent reads the label, f_L's features of all A patches, and f_C. In every frame, it tries all patches after the
-    history of its own choices, and takes the best one. The search is exhaustive in the frame and greedy over time: no
-    policy selects a better patch for the current frame, but one that accepts worse patches at first might do better in
-    the end. Its compute is not counted.
-
-    Args:
-        env: the environment whose features and f_C the agent reads; ``bind`` returns an agent that reads another one.
-        options: none.
-        seed: not used.
-
-    Raises:
-        UserError: if actions are not grid positions.
-    """
-
-    label = "best_patch"
-    privileged = True
-
-    def __init__(self, env: DecisionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
-        super().__init__(env, options, seed=seed)
-        self.env = env
-        if self.continuous or self.num_actions != env.source.grid.num_actions:
-            raise UserError(f"BestPatchAgent tries all grid positions, but the actions are {env.single_action_space}")
-
-    def bind(self, env: DecisionVectorEnv) -> BestPatchAgent:
-        """Return an agent that reads the features and the f_C of ``env``."""
-        return self if env is self.env else BestPatchAgent(env, self.options, seed=self.seed)
-
-    @torch.no_grad()
-    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Return the best patches (B, T), found frame by frame."""
-        env = self.env
-        episodes = env.source.episodes(info["video"].cpu(), epoch=int(info["visit"].max()))
-        classifier = env.classifier
-        dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
-        state = classifier.initial_state(len(episodes), device=self.device, dtype=dtype)
-        everything = torch.arange(self.num_actions, device=self.device).expand(len(episodes), -1)
-        chosen: list[Tensor] = []
-        for frame in range(num_frames):
-            when = torch.full((len(episodes), 1), frame, device=self.device)
-
-            def local(options: Tensor, when: Tensor = when) -> Tensor:
-                return episodes.local_at(when, options[:, None])[:, 0]
-
-            vector = episodes.global_vector[:, frame]
-            context = RewardContext(
-                classifier=classifier,
-                labels=episodes.labels,
-                history=state,
-                state=state,
-                global_vector=vector,
-                local=local,
-                local_dim=env.source.local_dim,
-                baseline_actions=everything,
-                action=everything[:, 0],  # not used: no reward is computed
-            )
-            chosen.append(context.with_actions(everything).argmax(-1))
-            inputs = torch.cat((vector, local(chosen[-1][:, None])[:, 0]), dim=-1)
-            state = classifier.cell(inputs.to(dtype), state)
-        return torch.stack(chosen, dim=1)

@@ -7,7 +7,7 @@ from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext
-from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
+from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.single import FrameSkippingEnv, PatchSelectionEnv
 from adafocus_rl.envs.spaces import Observation, SpaceConfig
 from adafocus_rl.envs.vector_env import DecisionVectorEnv
@@ -17,6 +17,7 @@ __all__ = [
     "Counterfactuals",
     "DecisionProblem",
     "DecisionVectorEnv",
+    "FeaturePolicy",
     "FindThePatchEnv",
     "FindThePatchVectorEnv",
     "FrameSkippingEnv",

@@ -69,6 +69,20 @@ class StepPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class FeaturePolicy(Protocol):
+    """A policy that also reads the features of all patches, and f_C: an oracle."""
+
+    def looking_at(self, problem: Any, episodes: EpisodeFeatures) -> Policy | StepPolicy:
+        """Return the policy for these episodes.
+
+        Args:
+            problem: the ``DecisionProblem`` of the rollout.
+            episodes: features of its B videos.
+        """
+        ...
+
+
 @dataclass(kw_only=True)
 class Rollout:
     """B whole episodes, with the policy's output, the rewards and the predictions.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.envs.problem import DecisionProblem
-from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
+from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures
@@ -98,6 +98,8 @@ def decide(
     Raises:
         UserError: the policy must act frame by frame and has no ``act_step``.
     """
+    if isinstance(policy, FeaturePolicy):
+        policy = policy.looking_at(problem, episodes)
     spaces = problem.spaces
     features = spaces.features(episodes)
     count, frames = features.shape[:2]

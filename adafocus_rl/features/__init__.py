@@ -3,6 +3,7 @@
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.build import build_bank
 from adafocus_rl.features.given import GivenClips
+from adafocus_rl.features.listed import index_of
 from adafocus_rl.features.live import LiveFeatures
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.specs import DEFAULT_TABLES, EncodedFrames, TableSpec
@@ -19,4 +20,5 @@ __all__ = [
     "TableSpec",
     "TableStore",
     "build_bank",
+    "index_of",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import verify_checksum
 from adafocus_rl.features.manifest import Manifest
@@ -84,6 +85,7 @@ class FeatureBank:
             opens all tables in the store without a comparison.
         resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them if they take
             at most half of the free memory ("auto").
+        index: the list of videos, in which their paths can be looked up (``index_of``); None if it is not known.
 
     Attributes:
         failed: (path, reason) of each video that could not be decoded.
@@ -105,6 +107,7 @@ class FeatureBank:
         seed: int = 0,
         expected: Mapping[str, Manifest] | None = None,
         resident: Literal["auto", "always", "never"] = "auto",
+        index: VideoIndex | None = None,
     ) -> None:
         self.store = TableStore(store) if isinstance(store, Path) else store
         self.folder = self.store.folder
@@ -112,6 +115,7 @@ class FeatureBank:
         _check_tables(self.folder, self.tables)
         self.device = device
         self.seed = seed
+        self.index = index
         self._wanted_resident = resident
         clips, local = self.tables[CLIPS], self.tables["local"].manifest
         self.grid = PatchGrid(grid=local["grid"], frame_size=local["frame_size"], patch_size=local["patch_size"])
@@ -150,6 +154,7 @@ class FeatureBank:
             seed=self.seed,
             expected={name: table.manifest for name, table in self.tables.items()},
             resident=self._wanted_resident,
+            index=self.index,
         )
         return opened, (replace(self.store, folder=self.folder.absolute()),)
 

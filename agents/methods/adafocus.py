@@ -54,7 +54,7 @@ class AdaFocus(Method):
 
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognise B videos with the agent's best actions."""
-        cost = patch_cost(self, self.policy_macs)
+        cost = patch_cost(self, self.policy_macs, patches=self.agent.patches_per_frame)
         return act(self.env, self.agent, batch, cost=cost, visit=visit)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -66,10 +66,10 @@ class AdaFocus(Method):
         load_acting(self.env, self.agent, tensors, what=what)
 
 
-def patch_cost(method: Method, policy_macs: int) -> Cost:
-    """Return the cost of a step with or without a patch for f_L; ``policy_macs`` are those of all policies together."""
+def patch_cost(method: Method, policy_macs: int, *, patches: int = 1) -> Cost:
+    """Return the cost of a step, with f_L on ``patches`` or on none; ``policy_macs`` are those of all policies."""
     costs = method.costs
-    return Cost(always=costs.glance + costs.classifier + policy_macs, local=costs.focus_patch)
+    return Cost(always=costs.glance + costs.classifier + policy_macs, local=patches * costs.focus_patch)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.distributions import Distribution
-from adafocus_rl.agents.policies.encoder import blank, take_rows
+from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
 from adafocus_rl.agents.policies.networks import RecurrentActorCritic
 from adafocus_rl.agents.policies.options import EntropyOptions, PolicyOptions
 from adafocus_rl.agents.policies.sampling import SamplingAgent
@@ -84,13 +84,15 @@ class PolicyAgent(SamplingAgent):
 
     def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
         """Run one step of the network, including the critic."""
-        outputs, value, memory = self.network.step(observation, memory)
+        with statistics_kept(self.network):
+            outputs, value, memory = self.network.step(observation, memory)
         return self.network.distribution(outputs), value, memory
 
     @torch.no_grad()
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
         """Return the actions of whole episodes, with one sequence call; of ``info``, only video and visit are used."""
-        outputs, value = self.network.sequence(observation)
+        with statistics_kept(self.network):
+            outputs, value = self.network.sequence(observation)
         uniform = None if deterministic else self.uniform_of_episodes(info, observation)
         return self.choose(self.network.distribution(outputs), value, uniform)
 

@@ -139,7 +139,14 @@ def open_bank(
     unfound = index not in (None, expected[CLIPS]["index"])
     if unfound:
         expected = {name: {**manifest, "index": index} for name, manifest in expected.items()}
-    bank = FeatureBank(store, device=run.device, seed=run.config.seed, expected=expected, resident=config.resident)
+    bank = FeatureBank(
+        store,
+        device=run.device,
+        seed=run.config.seed,
+        expected=expected,
+        resident=config.resident,
+        index=dataset.index,
+    )
     if unfound and any(_labels(bank, row) != {*dataset.index[row].labels} for row in bank.videos.tolist()):
         raise UserError(
             f"the feature bank in {store.folder} has other labels than the list, whose videos are not there, either; "

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from adafocus_rl.agents import BestPatchAgent, HeuristicAgent, HeuristicOptions, RandomAgent
+from adafocus_rl.agents import HeuristicAgent, HeuristicOptions
 from adafocus_rl.agents.heuristic import center_of_mass
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv, PolicyOutput
+from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
 
@@ -68,74 +67,3 @@ def test_heuristic_needs_maps_and_a_sharpness(made_up: MadeUp) -> None:
         HeuristicAgent(_env(made_up), HeuristicOptions(sharpness=0))
     agent = HeuristicAgent(_env(made_up), HeuristicOptions(sharpness=4), seed=1)
     assert (agent.options.sharpness, agent.seed) == (4, 1)
-
-
-# ---- the best patch -------------------------------------------------------------------------------------------------
-
-
-class Given:
-    """Does as it is told."""
-
-    def __init__(self, action: Tensor) -> None:
-        self.action = action
-
-    def act(self, observation: Any, info: Info, *, deterministic: bool) -> PolicyOutput:
-        return PolicyOutput(action=self.action)
-
-
-def _tried_out(env: PatchSelectionVectorEnv) -> Tensor:
-    """Greedy actions of all seven videos, found by playing every choice of every frame."""
-    episodes = env.source.episodes(torch.arange(7))
-    found = torch.zeros(7, 4, dtype=torch.long)
-    for frame in range(4):
-        tries = []
-        for action in range(9):
-            found[:, frame] = action
-            rollout = env.rollout(Given(found), episodes=episodes, with_reward=False)
-            tries.append(rollout.logits[:, frame].softmax(-1)[torch.arange(7), episodes.labels])
-        found[:, frame] = torch.stack(tries).argmax(0)
-    return found
-
-
-def test_best_patch_is_what_trying_everything_out_finds(made_up: MadeUp) -> None:
-    env = _env(made_up)
-    expected = _tried_out(env)
-    episodes = env.source.episodes(torch.arange(7))
-    assert torch.equal(env.rollout(BestPatchAgent(env), episodes=episodes).output.action, expected)
-    assert len(expected.unique()) > 2
-    # No other agent's first patch leads to more.
-    best, other = (env.rollout(agent, episodes=episodes) for agent in (BestPatchAgent(env), RandomAgent(env)))
-    after = [roll.logits[:, 0].softmax(-1)[torch.arange(7), episodes.labels] for roll in (best, other)]
-    assert (after[0] >= after[1]).all()
-    assert (after[0] > after[1]).any()
-
-
-def test_best_patch_step_by_step_equals_whole_episodes(made_up: MadeUp) -> None:
-    env = _env(made_up)
-    agent, expected = BestPatchAgent(env), _tried_out(env)
-    observation, info = env.reset()
-    agent.begin(info)
-    videos, state = info["video"], None
-    for step in range(4):
-        action, state = agent.predict(observation, state)
-        assert torch.equal(action, expected[videos, step])
-        observation, *_ = env.step(action)
-
-
-def test_best_patch_reads_the_environment_it_is_measured_in(made_up: MadeUp) -> None:
-    here, there = _env(made_up), _env(made_up, seed=1)
-    agent = BestPatchAgent(here)
-    assert agent.bind(here) is agent
-    episodes = there.source.episodes(torch.arange(7))
-    assert torch.equal(there.rollout(agent.bind(there), episodes=episodes).output.action, _tried_out(there))
-    assert not torch.equal(_tried_out(there), _tried_out(here))
-    # Others are the same everywhere.
-    random = RandomAgent(here)
-    assert random.bind(there) is random
-
-
-def test_best_patch_can_be_asked_frame_by_frame(made_up: MadeUp) -> None:
-    env = _env(made_up, last_action=True)
-    episodes = env.source.episodes(torch.arange(7))
-    expected = _tried_out(_env(made_up))
-    assert torch.equal(env.rollout(BestPatchAgent(env), episodes=episodes).output.action, expected)

@@ -155,9 +155,27 @@ def test_batch_normalisation_while_learning_and_while_measured(made_up: MadeUp) 
     assert all(modes)
     assert terms == pytest.approx([0.0] * len(terms), abs=1e-6)
     assert not torch.equal(agent.network.state_encoder[1].running_mean, before)
+    # Acting does not count: the statistics have moved once for each update.
+    assert agent.network.state_encoder[1].num_batches_tracked == len(modes)
     assert not agent.network.training
     # Measured, a video is decided by itself.
     videos = env.source.videos[:3]
     together = env.rollout(agent, episodes=env.source.episodes(videos), deterministic=True).output.action
     alone = env.rollout(agent, episodes=env.source.episodes(videos[:1]), deterministic=True).output.action
     torch.testing.assert_close(together[:1], alone)
+
+
+@pytest.mark.parametrize("last_action", [False, True])
+def test_acting_leaves_batch_statistics_alone(made_up: MadeUp, last_action: bool) -> None:
+    """Whole episodes and frame by frame, in training mode; the statistics of learning are those of one batch."""
+    env = _env(made_up, last_action=last_action)
+    agent = _agent(env, batch_norm=True)
+    buffers = {name: value.clone() for name, value in agent.network.named_buffers()}
+    agent.network.train()
+    rollout = env.rollout(agent)
+    assert {name for name, value in agent.network.named_buffers() if not torch.equal(value, buffers[name])} == set()
+    convolution, norm = agent.network.state_encoder[:2]
+    maps = rollout.observation["features"] if last_action else rollout.observation
+    expected = 0.1 * convolution(maps.flatten(0, 1)).mean((0, 2, 3))
+    agent.update(rollout)
+    torch.testing.assert_close(norm.running_mean, expected)

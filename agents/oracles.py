@@ -1,0 +1,219 @@
+"""Oracles: agents that try every patch of every frame and choose by what f_C makes of it.
+
+They say what is possible with given networks. With labels, they choose for the true class: greedily, by a beam search
+over whole episodes, or by the networks of other runs (cross-fitted). Without labels, they choose for f_C's confidence.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.base import AGENTS, PlannedAgent
+from adafocus_rl.agents.other_runs import OtherRuns
+from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv
+from adafocus_rl.envs.rewards import MAX_CELL_ROWS
+from adafocus_rl.errors import UserError
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.flops import classifier_macs
+from adafocus_rl.options import MOST, require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions:
+    """Options of the oracles."""
+
+    width: int = 1
+    """Action sequences that are kept after each frame, at least 1: 1 takes the best patch of each frame in turn; more
+    search for the sequence that is best after the last frame."""
+
+    runs: list[str] = field(default_factory=list)
+    """Folders of other runs whose networks choose, by their mean over the runs (other folds, other seeds). A run of the
+    list is left out where it is the one that is measured. Empty: the networks that are measured choose themselves."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "width", least=1, most=MOST)
+
+
+class Branches:
+    """Sequences of actions of B episodes, as the networks of one run see them.
+
+    Args:
+        problem: the decision problem of these networks; its actions are grid positions.
+        episodes: features of B videos.
+    """
+
+    def __init__(self, problem: DecisionProblem, episodes: EpisodeFeatures) -> None:
+        self.problem = problem
+        self.episodes = episodes
+        self.states = problem.initial_state(len(episodes))[:, None]
+        """(B, W, H), f_C's state after each sequence."""
+        self._inputs = torch.empty(0)
+
+    def grow(self, frame: int) -> Tensor:
+        """Return f_C's logits (B, W · A, K) after each of the W sequences with each of the A actions in the frame."""
+        problem, (count, width, _) = self.problem, self.states.shape
+        when = torch.full((count, 1), frame, device=self.states.device)
+        every = torch.arange(problem.source.grid.num_actions, device=when.device).expand(count, 1, -1)
+        vector = self.episodes.global_vector[:, frame : frame + 1].to(problem.dtype)
+        local = problem.projected_local(self.episodes, when, every)[:, 0]
+        self._inputs = local + problem.classifier.project(vector)
+        # In parts: all the states can be larger than the memory.
+        rows = torch.arange(count * width, device=when.device).split(max(1, MAX_CELL_ROWS // every.shape[-1]))
+        states = self.states.flatten(0, 1)
+        cells = problem.classifier.projected_cells
+        logits = [problem.classifier.logits(cells(self._inputs[part // width], states[part])) for part in rows]
+        return torch.cat(logits).float().view(count, width * every.shape[-1], -1)
+
+    def keep(self, parent: Tensor, action: Tensor) -> None:
+        """Replace the sequences by W′ others: ``parent`` (B, W′) with ``action`` (B, W′) in the frame of ``grow``."""
+        rows = torch.arange(len(parent), device=self.states.device)[:, None]
+        parent, action = parent.to(rows.device), action.to(rows.device)
+        inputs, before = self._inputs[rows, action].flatten(0, 1), self.states[rows, parent].flatten(0, 1)
+        after = self.problem.classifier.projected_cells(inputs[:, None], before)
+        self.states = after.view(*parent.shape, -1)
+
+
+class Oracle(PlannedAgent):
+    """An agent that tries every patch, with f_L's features and f_C's states at hand.
+
+    Each sequence of actions has a worth after each frame. After each frame, the ``width`` sequences of highest worth
+    are kept, and after the last frame, the best of them is taken. A width of 1 is exhaustive in the frame and greedy in
+    time; a width of Aᵀ⁻¹ or more finds the best of all sequences.
+
+    Args:
+        env: the environment whose features and f_C the agent reads, step by step; ``bind`` returns an agent that reads
+            another. In rollouts, it reads the features and the f_C of the rollout.
+        options: width of the search, and other runs.
+        seed: not used.
+
+    Raises:
+        UserError: the actions are not grid positions.
+    """
+
+    Options = OracleOptions
+    options: OracleOptions
+
+    def __init__(self, env: DecisionVectorEnv, options: OracleOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
+        self.env = env
+        self._given: tuple[DecisionProblem, EpisodeFeatures] | None = None
+        self._others = OtherRuns(self.options.runs)
+        if self.continuous or self.num_actions != env.source.grid.num_actions:
+            raise UserError(
+                f"{type(self).__name__} tries all grid positions, but the actions are {env.single_action_space}"
+            )
+
+    @abstractmethod
+    def worth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the worth (B, N) of sequences after which f_C's logits are (B, N, K); ``labels`` are (B,)."""
+
+    def bind(self, env: DecisionVectorEnv) -> Oracle:
+        """Return an agent that reads the features and the f_C of ``env``."""
+        if env is self.env:
+            return self
+        bound = type(self)(env, self.options, seed=self.seed)
+        bound._others = self._others
+        return bound
+
+    def looking_at(self, problem: DecisionProblem, episodes: EpisodeFeatures) -> Oracle:
+        """Return an agent for a rollout on these features; ``FeaturePolicy``."""
+        other = copy.copy(self)
+        other._given = problem, episodes
+        return other
+
+    @torch.no_grad()
+    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
+        """Return the actions (B, T) that the search finds.
+
+        Raises:
+            UserError: another run cannot be used, or does not have the videos in its lists.
+        """
+        if self._given is None:
+            problem = self.env.problem
+            episodes = self.env.source.episodes(info["video"].cpu(), epoch=int(info["visit"].max()))
+            episodes = problem.prepare(episodes)
+        else:
+            problem, episodes = self._given
+        found = [(problem, episodes)]
+        if self.options.runs:
+            found = self._others.episodes(self.env.source, problem, info["video"])
+        return self._search([Branches(*one) for one in found], episodes.labels, num_frames)
+
+    def _search(self, branches: Sequence[Branches], labels: Tensor, num_frames: int) -> Tensor:
+        paths = torch.empty(len(labels), 1, 0, dtype=torch.long, device=labels.device)
+        for frame in range(num_frames):
+            worths = [self.worth(one.grow(frame).to(labels.device), labels) for one in branches]
+            worth = torch.stack(worths).mean(0)
+            # Stable: among equals, the lower action of the better sequence wins.
+            chosen = worth.sort(dim=1, descending=True, stable=True).indices[:, : self.options.width]
+            parent, action = chosen // self.num_actions, chosen % self.num_actions
+            for one in branches:
+                one.keep(parent, action)
+            paths = torch.cat((paths.gather(1, parent[..., None].expand(-1, -1, frame)), action[..., None]), dim=2)
+        return paths[:, 0]
+
+
+@AGENTS.register("BestPatchAgent")
+class BestPatchAgent(Oracle):
+    """The patches after which f_C gives the true class the highest probability: an upper bound, not a rival.
+
+    With a width of 1, no policy chooses better patches for the frame at hand, but a sequence of sacrifices might do
+    better in the end; a wider search looks for it. With ``runs``, the networks of other runs choose, and the ones that
+    are measured only score: what is left is the part of a patch's worth on which different networks agree, without
+    patches that happen to speak for the class in one network. Networks that were trained on the videos, as those of
+    other folds, know their classes by heart; those of another seed on the same lists do not. Its compute is not
+    accounted for.
+    """
+
+    label = "best_patch"
+    privileged = True
+
+    def worth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the probability of the true class."""
+        where = labels[:, None, None].expand(-1, logits.shape[1], 1)
+        return logits.softmax(-1).gather(-1, where)[..., 0]
+
+
+class BlindOracle(Oracle):
+    """An oracle that does not know the labels.
+
+    It could be used, but f_L processes every patch of every frame for it; its compute is accounted for.
+    """
+
+    def __init__(self, env: DecisionVectorEnv, options: OracleOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
+        self.patches_per_frame = self.num_actions
+
+    def macs_per_step(self) -> int:
+        """Return the multiply-accumulates of f_C on all extended sequences, without the step that f_C takes anyway."""
+        return classifier_macs(self.env.classifier) * (self.options.width * self.num_actions - 1)
+
+
+@AGENTS.register("MostConfidentAgent")
+class MostConfidentAgent(BlindOracle):
+    """The patches after which f_C gives any class the highest probability; no label is read."""
+
+    label = "most_confident"
+
+    def worth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the probability of the likeliest class."""
+        return logits.softmax(-1).amax(-1)
+
+
+@AGENTS.register("LeastEntropyAgent")
+class LeastEntropyAgent(BlindOracle):
+    """The patches after which f_C's prediction has the least entropy; no label is read."""
+
+    label = "least_entropy"
+
+    def worth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the negative entropy, in nats."""
+        log_p = logits.log_softmax(-1)
+        return (log_p.exp() * log_p).sum(-1)
