@@ -46,7 +46,7 @@ def comparison_table(rows: Sequence[ComparedRow], runs: Sequence[str]) -> Table:
 
 
 def comparison_notes(rows: Sequence[ComparedRow]) -> list[str]:
-    """Sentences that explain the marks and columns of ``comparison_table``, as far as they occur."""
+    """Return sentences that explain the marks and columns that occur in ``comparison_table``."""
     notes = {
         REFERENCE_NOTE: any(row.reference for row in rows),
         ONE_TRAINING_NOTE: not all(row.over_seeds for row in rows),
@@ -56,7 +56,7 @@ def comparison_notes(rows: Sequence[ComparedRow]) -> list[str]:
 
 
 def interval_words(rows: Sequence[ComparedRow]) -> str:
-    """Return what the intervals of a picture are called: those of one training must not look like the others."""
+    """Return the name of the intervals for the title of a picture, which tells whether they cover videos only."""
     if all(row.over_seeds for row in rows):
         return "95 % interval"
     return "95 % interval over videos only" + (

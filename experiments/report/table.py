@@ -86,14 +86,14 @@ def _top1(row: Row) -> Cell:
 
 
 def gap_column(rows: Sequence[R]) -> Column[R]:
-    """The column of each row's share of the gap between random patches and the best reference."""
+    """Return the column with each row's ``share_of_gap``."""
     return Column(head="gap %", cell=lambda row: number(share_of_gap(row, rows), ".0f", 100), optional=True)
 
 
-ERROR_NOTE = "±: standard error of top-1 over the videos; chance in the training is not part of it."
+ERROR_NOTE = "±: standard error of top-1 over the videos; the variation of trainings is not included."
 GAP_NOTE = (
-    "gap %: where top-1 lies between random patches (0) and the best row that sees labels or true boxes (100), of the "
-    "same variant."
+    "gap %: position of top-1 between random patches (0) and the best reference with labels or true boxes (100), of "
+    "the same variant."
 )
 
 RESULT_COLUMNS: list[Column[Row]] = [
