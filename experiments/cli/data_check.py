@@ -139,6 +139,7 @@ def _lines(report: CheckReport) -> list[str]:
                 f"  frames per video: {frames['min']} to {frames['max']}, median {frames['median']:g}; sizes: {some}",
                 f"  classes: {len(counts)} of {report.num_classes} have videos, {min(counts)} to {max(counts)} each",
             ]
-    faults = len(report.of("fault"))
-    lines.append(f"{faults} fault{'s' * (faults != 1)}, {len(report.of('note'))} notes" if faults else "no fault")
+    faults, notes = len(report.of("fault")), len(report.of("note"))
+    verdict = f"{faults} fault{'s' * (faults != 1)}" if faults else "no fault"
+    lines.append(f"{verdict}, {notes} note{'s' * (notes != 1)}" if notes else verdict)
     return lines

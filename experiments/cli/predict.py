@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def predict(argv: Sequence[str]) -> int:
     out = user_path(options.out) if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
+    if out is not None and out.suffix not in OVERLAYS and mimetypes.guess_type(out.name)[0] and not out.is_dir():
+        raise UserError(f"--out is {out}; give a folder, or a file that ends in {' or '.join(OVERLAYS)}")
     predictor = Predictor.load(
         options.run,
         agent=options.agent,

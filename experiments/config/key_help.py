@@ -40,7 +40,7 @@ def agent_help(name: str, usage: str) -> str:
     parser = _parser(usage)
     kind = AGENTS.get(name)
     text = inspect.getdoc(kind) or ""
-    group = parser.add_argument_group(text.splitlines()[0] if text else name)
+    group = parser.add_argument_group(_title(text.splitlines()[0] if text else name))
     _add_options(group, options_of(kind.Options), field_docs(kind.Options), "agent.")
     return parser.format_help()
 
@@ -57,11 +57,21 @@ def _add_block(
     own = {name: option for name, option in options.items() if name not in blocks}
     for name in [name for name in blocks if f"{prefix}{name}" in whole]:
         own[name] = Option(hint=blocks.pop(name), default={})
-    _add_options(parser.add_argument_group(title), own, docs, prefix)
+    _add_options(parser.add_argument_group(_title(title)), own, docs, prefix)
     for name, block in blocks.items():
         _add_block(
             parser, cast("type[Any]", block), f"{prefix}{name}.", f"{prefix}{name}: {docs.get(name, '')}", (), whole
         )
+
+
+def _title(text: str) -> str:
+    """Return a sentence as a title; argparse puts a colon behind it."""
+    return _unmarked(text).removesuffix(".")
+
+
+def _unmarked(text: str) -> str:
+    """Return a docstring's text without the marks of code, which a terminal does not render."""
+    return text.replace("``", "")
 
 
 def _add_options(group: Any, options: Mapping[str, Option], docs: Mapping[str, str], prefix: str) -> None:
@@ -70,7 +80,9 @@ def _add_options(group: Any, options: Mapping[str, Option], docs: Mapping[str, s
             continue
         default = "" if option.default is dataclasses.MISSING else f" (default: {_shown(option.default)})"
         said = f"{docs.get(name, '')} {describe(option.hint).capitalize()}{default}".strip()
-        group.add_argument(f"--{prefix}{name}", metavar=_metavar(name, option.hint), help=said.replace("%", "%%"))
+        group.add_argument(
+            f"--{prefix}{name}", metavar=_metavar(name, option.hint), help=_unmarked(said).replace("%", "%%")
+        )
 
 
 def _shown(default: Any) -> str:

@@ -129,6 +129,10 @@ def test_a_picture_of_one_video(cli: Cli, finished: Path, root: Path, tmp_path: 
     assert cli("predict", finished, video, "--out", tmp_path / "deep" / "one.png").code == 0
     with Image.open(tmp_path / "deep" / "one.png") as picture:
         assert picture.width > 4 * 128
+    done = cli("predict", finished, video, "--out", tmp_path / "one.avi")
+    assert done.code == 2
+    assert "one.avi; give a folder, or a file that ends in .mp4 or .png" in done.err
+    assert not (tmp_path / "one.avi").exists()
     done = cli("predict", finished, video, video, "--out", tmp_path / "two.png")
     assert done.code == 2
     assert "give a folder" in done.err

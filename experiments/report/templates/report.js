@@ -34,7 +34,7 @@
         const down = head.getAttribute("aria-sort") !== "descending";
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
+        const key = (row) => row.cells[column].dataset.sort || row.cells[column].textContent;
         const rows = [...table.tBodies[0].rows].sort((a, b) => {
           const [x, y] = [key(a), key(b)];
           const order = isNaN(x) || isNaN(y) || x === "" || y === "" ? x.localeCompare(y) : x - y;

@@ -75,11 +75,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subtitle=NAMES[2],
         footer="made by a test",
         table=Table(
-            heads=["agent", "top-1, %"],
+            heads=["agent", "top-1, %", "variant"],
             rows=[
-                [Cell(text=NAMES[1]), Cell(text="9.5", key="9.5")],
-                [Cell(text="b"), Cell(text="80.0", key="80.0")],
-                [Cell(text="c"), Cell(text="10.0", key="10.0")],
+                [Cell(text=NAMES[1]), Cell(text="9.5", key="9.5"), Cell(text="fine-tuned")],
+                [Cell(text="b"), Cell(text="80.0", key="80.0"), Cell(text="random")],
+                [Cell(text="c"), Cell(text="10.0", key="10.0"), Cell(text="fixed")],
             ],
         ),
         videos=videos(),
@@ -133,11 +133,12 @@ def test_names_are_shown_as_text(browser: Any, page: Path) -> None:
     assert browser.run("window.hacked") is None
 
 
-def test_tables_sort_by_number(browser: Any, page: Path) -> None:
+def test_tables_sort_by_number_and_by_text(browser: Any, page: Path) -> None:
     browser.open(page)
 
-    def column() -> list[str]:
-        rows: list[str] = browser.run("[...document.querySelectorAll('.sortable td')].map((e) => e.textContent)")
+    def column(number: int = 2) -> list[str]:
+        cells = f".sortable td:nth-child({number})"
+        rows: list[str] = browser.run(f"[...document.querySelectorAll('{cells}')].map((e) => e.textContent)")
         return rows
 
     assert column() == ["9.5", "80.0", "10.0"]
@@ -146,6 +147,8 @@ def test_tables_sort_by_number(browser: Any, page: Path) -> None:
     assert browser.run("document.querySelectorAll('.sortable th')[1].getAttribute('aria-sort')") == "descending"
     browser.click(".sortable th:nth-child(2) button")
     assert column() == ["9.5", "10.0", "80.0"]
+    browser.click(".sortable th:nth-child(3) button")
+    assert column(3) == ["random", "fixed", "fine-tuned"]
 
 
 def test_the_gallery_filters_and_sorts(browser: Any, page: Path) -> None:
