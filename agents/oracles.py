@@ -1,7 +1,8 @@
-"""Oracles: agents that try every patch of every frame and choose by what f_C makes of it.
+"""Oracles: agents that try every patch of every frame and select one by f_C's prediction after it.
 
-They say what is possible with given networks. With labels, they choose for the true class: greedily, by a beam search
-over whole episodes, or by the networks of other runs (cross-fitted). Without labels, they choose for f_C's confidence.
+They show what is possible with given networks. With labels, they maximise the probability of the true class: greedily,
+by a beam search over whole episodes, or with the networks of other runs (cross-fitted). Without labels, they maximise
+f_C's confidence.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ class OracleOptions:
     """Options of the oracles."""
 
     width: int = 1
-    """Action sequences that are kept after each frame, at least 1: 1 takes the best patch of each frame in turn; more
-    search for the sequence that is best after the last frame."""
+    """Number of action sequences that are kept after each frame, at least 1. 1 selects the best patch of each frame in
+    turn; a larger number searches for the sequence that is best after the last frame."""
 
     runs: list[str] = field(default_factory=list)
-    """Folders of other runs whose networks choose, by their mean over the runs (other folds, other seeds). A run of the
-    list is left out where it is the one that is measured. Empty: the networks that are measured choose themselves."""
+    """Folders of other runs (other folds, other seeds) whose networks select the patches, on average over the runs. The
+    measured run is left out if it is among them. Empty: the measured networks select the patches themselves."""
 
     def __post_init__(self) -> None:
         require_range(self, "width", least=1, most=MOST)
 
 
 class Branches:
-    """Sequences of actions of B episodes, as the networks of one run see them.
+    """W sequences of actions for each of B episodes, with f_C's states in the networks of one run.
 
     Args:
         problem: the decision problem of these networks; its actions are grid positions.
@@ -81,20 +82,20 @@ class Branches:
 
 
 class Oracle(PlannedAgent):
-    """An agent that tries every patch, with f_L's features and f_C's states at hand.
+    """An agent that tries every patch of every frame, with f_L and f_C.
 
-    Each sequence of actions has a worth after each frame. After each frame, the ``width`` sequences of highest worth
-    are kept, and after the last frame, the best of them is taken. A width of 1 is exhaustive in the frame and greedy in
-    time; a width of Aᵀ⁻¹ or more finds the best of all sequences.
+    After each frame, the ``width`` sequences of actions with the highest worth are kept; after the last frame, the best
+    of them is selected. A width of 1 is exhaustive in each frame and greedy in time. A width of A^(T − 1) finds the
+    best of all sequences.
 
     Args:
-        env: the environment whose features and f_C the agent reads, step by step; ``bind`` returns an agent that reads
-            another. In rollouts, it reads the features and the f_C of the rollout.
+        env: the environment whose features and f_C the agent reads when it is stepped; ``bind`` returns an agent that
+            reads another. In a rollout, the agent reads the features and the f_C of the rollout.
         options: width of the search, and other runs.
         seed: not used.
 
     Raises:
-        UserError: the actions are not grid positions.
+        UserError: if the actions are not grid positions.
     """
 
     Options = OracleOptions
@@ -133,7 +134,7 @@ class Oracle(PlannedAgent):
         """Return the actions (B, T) that the search finds.
 
         Raises:
-            UserError: another run cannot be used, or does not have the videos in its lists.
+            UserError: if another run cannot be used, or does not have the videos in its lists.
         """
         if self._given is None:
             problem = self.env.problem
@@ -162,14 +163,14 @@ class Oracle(PlannedAgent):
 
 @AGENTS.register("BestPatchAgent")
 class BestPatchAgent(Oracle):
-    """The patches after which f_C gives the true class the highest probability: an upper bound, not a rival.
+    """Selects the patches after which f_C gives the true class the highest probability.
 
-    With a width of 1, no policy chooses better patches for the frame at hand, but a sequence of sacrifices might do
-    better in the end; a wider search looks for it. With ``runs``, the networks of other runs choose, and the ones that
-    are measured only score: what is left is the part of a patch's worth on which different networks agree, without
-    patches that happen to speak for the class in one network. Networks that were trained on the videos, as those of
-    other folds, know their classes by heart; those of another seed on the same lists do not. Its compute is not
-    accounted for.
+    This is an upper bound for policies on the same networks. With a width of 1, no policy selects better patches for
+    the current frame, but other sequences may be better in the end; a wider search looks for them. With ``runs``, the
+    networks of other runs select the patches, and the measured ones only score. What remains is the part of a patch's
+    value on which different networks agree, without patches that favour the true class by chance in one of them.
+    Networks of another seed have not seen the videos; networks of other folds were trained on them. The agent's compute
+    is not counted.
     """
 
     label = "best_patch"
@@ -182,23 +183,20 @@ class BestPatchAgent(Oracle):
 
 
 class BlindOracle(Oracle):
-    """An oracle that does not know the labels.
-
-    It could be used, but f_L processes every patch of every frame for it; its compute is accounted for.
-    """
+    """An oracle without labels, for new videos as well; its compute includes f_L on every patch of every frame."""
 
     def __init__(self, env: DecisionVectorEnv, options: OracleOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)
         self.patches_per_frame = self.num_actions
 
     def macs_per_step(self) -> int:
-        """Return the multiply-accumulates of f_C on all extended sequences, without the step that f_C takes anyway."""
+        """Return the multiply-accumulates of f_C's steps with all tried actions except the selected one."""
         return classifier_macs(self.env.classifier) * (self.options.width * self.num_actions - 1)
 
 
 @AGENTS.register("MostConfidentAgent")
 class MostConfidentAgent(BlindOracle):
-    """The patches after which f_C gives any class the highest probability; no label is read."""
+    """Selects the patches after which f_C is most confident: any class has the highest probability."""
 
     label = "most_confident"
 
@@ -209,7 +207,7 @@ class MostConfidentAgent(BlindOracle):
 
 @AGENTS.register("LeastEntropyAgent")
 class LeastEntropyAgent(BlindOracle):
-    """The patches after which f_C's prediction has the least entropy; no label is read."""
+    """Selects the patches after which f_C's prediction has the lowest entropy."""
 
     label = "least_entropy"
 

@@ -59,7 +59,7 @@ class OtherRuns:
         for folder in self.folders:
             env, rows = self._lookup(folder, index, videos.tolist())
             if not _same(env, source, problem):
-                _check(folder, env.source, source)
+                _check(folder, env.source, source, index)
                 episodes = env.source.episodes(torch.tensor(rows))
                 found.append((env.problem, env.problem.prepare(episodes)))
         if not found:
@@ -106,16 +106,18 @@ def _same(env: PatchSelectionVectorEnv, source: FeatureSource, problem: Decision
     return one_bank or tensors_hash(env.classifier) == tensors_hash(problem.classifier)
 
 
-def _check(folder: str, theirs: FeatureSource, ours: FeatureSource) -> None:
-    """Refuse a run whose steps and actions are others.
+def _check(folder: str, theirs: FeatureSource, ours: FeatureSource, index: VideoIndex) -> None:
+    """Refuse a run with other steps, actions or classes.
 
     Raises:
-        UserError: the number of frames or the patches differ.
+        UserError: if the number of frames, the patches or the classes differ.
     """
+    other = index_of(theirs)
+    assert other is not None
     for what, there, here in (
         ("frames in a clip", theirs.num_steps, ours.num_steps),
         ("patches", repr(theirs.grid), repr(ours.grid)),
-        ("classes", theirs.num_classes, ours.num_classes),
+        ("classes", other.class_names or theirs.num_classes, index.class_names or ours.num_classes),
     ):
         if there != here:
             raise UserError(f"{folder} has other {what}: {there}, where the run that is measured has {here}")

@@ -18,7 +18,7 @@ from adafocus_rl.experiments.config.stages import (
     Stage3Config,
 )
 from adafocus_rl.models.config import ModelConfig, clip_frames
-from adafocus_rl.options import MOST, require_range
+from adafocus_rl.options import MOST, require, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,12 @@ class EvaluationConfig:
     repeats: int = 10
     """Number of passes over the videos from which the results of random agents are averaged."""
 
+    references: list[str] = field(
+        default_factory=lambda: ["RandomAgent", "CenterAgent", "GaussianAgent", "OracleAgent"]
+    )
+    """Agents to compare with, by class name; each is in the table with its default options. They must not need a
+    training. ``OracleAgent`` is left out where the data has no true boxes."""
+
     timed_videos: int = 8
     """Number of videos whose recognition from decoded frames is timed, one at a time (median of three rounds)."""
 
@@ -131,6 +137,8 @@ class EvaluationConfig:
         require_range(self, "timed_videos", "full_frame_epochs", "replay_every", least=0, most=MOST)
         require_range(self, "sheet_videos", least=0, most=1000)
         require_range(self, "report_videos", least=0, most=10_000)
+        learners = [name for name in self.references if AGENTS.get(name).learns]
+        require(self, "references", not learners, f"agents that need no training, without {', '.join(learners)}")
 
 
 @dataclass(frozen=True, kw_only=True)

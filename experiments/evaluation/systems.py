@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, OracleAgent, RandomAgent
+from adafocus_rl.agents import AGENTS, Agent, OracleAgent
 from adafocus_rl.agents.methods import (
     FINE_TUNED,
     METHODS,
@@ -23,9 +23,6 @@ from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
 from adafocus_rl.experiments.run.steps import CLASSIFIER
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
-
-REFERENCE_AGENTS: tuple[type[Agent], ...] = (RandomAgent, CenterAgent, GaussianAgent, OracleAgent)
-"""Agents in every results table; the oracle only if the data has true boxes."""
 
 
 class Systems:
@@ -51,8 +48,9 @@ class Systems:
         return load_agent(self.run, self.env, name)
 
     def references(self, own: Agent) -> list[Agent]:
-        """Return the agents to compare with."""
-        kinds = [kind for kind in REFERENCE_AGENTS if kind is not type(own)]
+        """Return the agents to compare with, which the configuration names."""
+        named = [AGENTS.get(name) for name in self.run.config.evaluation.references]
+        kinds = [kind for kind in dict.fromkeys(named) if kind is not type(own)]
         if not self.env.source.has_boxes:
             kinds = [kind for kind in kinds if kind is not OracleAgent]
         return [kind(self.env, seed=self.run.config.seed) for kind in kinds]

@@ -76,6 +76,22 @@ def test_nothing_timed_and_nothing_drawn(cli: Cli, recipe: Path, run: Path) -> N
     assert "–" in done.out
 
 
+def test_the_agents_to_compare_with_are_named(cli: Cli, recipe: Path, run: Path) -> None:
+    options = ["--evaluation.timed_videos=0", "--evaluation.references=[RandomAgent, BestPatchAgent]"]
+    done = cli("train", recipe, "--out", run, "--stages", "3", *options)
+    assert done.code == 0, done.err
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    assert [row["agent"] for row in rows if row["variant"] == "fine-tuned"] == ["ppo", "random", "best_patch"]
+    assert [row["reference"] for row in rows if row["variant"] == "fine-tuned"] == [False, False, True]
+    assert "±" in done.out
+    done = cli("train", recipe, "--out", run, "--stages", "3", "--evaluation.references=[PPOAgent]")
+    assert done.code == 2
+    assert "evaluation.references is ['PPOAgent']; give agents that need no training, without PPOAgent" in done.err
+    done = cli("train", recipe, "--out", run, "--stages", "3", "--evaluation.references=[BestPatch]")
+    assert done.code == 2
+    assert "BestPatchAgent" in done.err
+
+
 def test_weights_files_are_needed_for_stage_0_only(
     cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Look
 ) -> None:

@@ -15,10 +15,13 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from adafocus_rl.agents import MostConfidentAgent
 from adafocus_rl.data.decode import decode_frames, probe
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.gym_entry import open_features
 from adafocus_rl.experiments.predict import PredictionError, Predictor
+from adafocus_rl.experiments.run.handover import load_classifier
 from adafocus_rl.record import FINE_TUNED, EpisodeRecord
 
 Cli = Any
@@ -55,6 +58,18 @@ def test_a_file_is_recognised_as_in_evaluation(finished: Path, root: Path, predi
         # Eight frames, four of them in the middle of four segments.
         assert found.frames.tolist() == [1, 3, 5, 7]
         assert found.ms > 0
+
+
+def test_an_oracle_reads_the_features_of_the_video(finished: Path, root: Path) -> None:
+    """Not those of the run's own videos, which it was made on."""
+    predictor = Predictor.load(finished, agent="MostConfidentAgent")
+    opened = open_features(finished, split="val", features="live")
+    env = opened.run.env(opened.source, load_classifier(opened.run, "stage3", opened.recognizer.classifier)[0])
+    rollout = env.rollout(MostConfidentAgent(env), episodes=env.source.episodes(torch.arange(3)))
+    for place in range(3):
+        found = predictor.predict(root / "val" / f"{place:05d}.mp4")
+        assert torch.equal(found.boxes, env.chosen_boxes(rollout)[place])
+    assert found.gmacs > predictor.predict(root / "val" / "00000.mp4").full_frame_gmacs
 
 
 def test_a_folder_of_frames_and_frames_in_memory_are_the_same_video(
