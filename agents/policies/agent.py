@@ -13,9 +13,9 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.policies.create import create_network
 from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
-from adafocus_rl.agents.policies.networks import RecurrentActorCritic
 from adafocus_rl.agents.policies.options import EntropyOptions, PolicyOptions
 from adafocus_rl.agents.policies.sampling import SamplingAgent
 from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Info, PolicyOutput, Rollout
@@ -60,9 +60,10 @@ class PolicyAgent(SamplingAgent):
         with torch.random.fork_rng(devices=[]):
             # Layers draw their weights from the CPU generator for any device; its state is restored afterwards.
             torch.default_generator.manual_seed(derive_seed(seed, "ppo weights"))
-            network = RecurrentActorCritic(
+            network = create_network(
                 observation_space=env.single_observation_space,
                 action_space=env.single_action_space,
+                grid=self.grid,
                 options=options,
             )
         self.network = network.to(self.device).eval()

@@ -40,6 +40,31 @@ def blank(space: gym.Space[Any], *shape: int) -> Observation:
     return torch.zeros(*shape, *(space.shape or ()))
 
 
+def split_space(space: gym.Space[Any]) -> tuple[tuple[int, ...], tuple[str, ...], int]:
+    """Split the space of one observation into features and other entries.
+
+    Returns:
+        Shape of the features, (C, h, w) or (D,); names of the other entries; how many numbers these have in all.
+
+    Raises:
+        UserError: if the space is neither a Box (C, h, w) or (D,), nor a Dict of Boxes with such a one as ``features``.
+    """
+    parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"features": space}
+    features = parts.pop("features", None)
+    shape = features.shape if isinstance(features, gym.spaces.Box) else ()
+    if len(shape) not in (1, 3) or any(not isinstance(part, gym.spaces.Box) for part in parts.values()):
+        raise UserError(
+            f"the observation space is {space}; give a Box (C, h, w) or (D,), or a Dict of Boxes with such a one "
+            "as 'features'"
+        )
+    return shape, tuple(parts), sum(math.prod(part.shape or ()) for part in parts.values())
+
+
+def join(observation: Observation, names: tuple[str, ...]) -> Tensor:
+    """Return the named entries of a dict of observations (N, …) as vectors (N, D)."""
+    return torch.cat([observation[name].flatten(1) for name in names], dim=1)
+
+
 class _VectorNorm(nn.BatchNorm1d):
     """Batch normalisation that uses its running statistics for a single row, which has no variance."""
 
@@ -87,14 +112,7 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, space: gym.Space[Any], *, reduced_channels: int, hidden: int, batch_norm: bool) -> None:
         super().__init__()
-        parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"features": space}
-        features = parts.pop("features", None)
-        shape = features.shape if isinstance(features, gym.spaces.Box) else ()
-        if len(shape) not in (1, 3) or any(not isinstance(part, gym.spaces.Box) for part in parts.values()):
-            raise UserError(
-                f"the observation space is {space}; give a Box (C, h, w) or (D,), or a Dict of Boxes with such a one "
-                "as 'features'"
-            )
+        shape, self._more, more = split_space(space)
         self.hidden = hidden
         layers: list[nn.Module] = []
         width = shape[0]
@@ -105,8 +123,6 @@ class ObservationEncoder(nn.Module):
         self._before_join = len(layers) + 1
         norm_of_vectors = [_VectorNorm(hidden)] if batch_norm else []
         self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), *norm_of_vectors, nn.ReLU())
-        self._more = tuple(parts)
-        more = sum(math.prod(part.shape or ()) for part in parts.values())
         # A separate layer, so that the shapes of the others do not depend on it.
         self.extra = nn.Linear(more, hidden, bias=False) if more else None
 
@@ -116,7 +132,7 @@ class ObservationEncoder(nn.Module):
         if self.extra is None:
             encoded: Tensor = self.state_encoder(features)
             return encoded
-        more = torch.cat([observation[name].flatten(1) for name in self._more], dim=1)
-        joined: Tensor = self.state_encoder[: self._before_join](features) + self.extra(more)
+        more = self.extra(join(observation, self._more))
+        joined: Tensor = self.state_encoder[: self._before_join](features) + more
         result: Tensor = self.state_encoder[self._before_join :](joined)
         return result

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from adafocus_rl.agents.base import features_of
 from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.policies.encoder import ObservationEncoder, flatten_time
+from adafocus_rl.agents.policies.memory import Memory, create_memory
 from adafocus_rl.agents.policies.options import NetworkOptions
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
-
-_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class RecurrentActorCritic(ObservationEncoder):
@@ -49,9 +48,10 @@ class RecurrentActorCritic(ObservationEncoder):
             hidden=hidden,
             batch_norm=options.batch_norm,
         )
-        self.gru = nn.GRU(hidden, hidden, batch_first=True) if options.cell == "gru" else None
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True) if options.cell == "lstm" else None
-        self.state_dim = {"gru": hidden, "lstm": 2 * hidden, "none": 0}[options.cell]
+        memory = create_memory(options.cell, hidden)
+        # Checkpoints name the memory's weights by its kind.
+        self.add_module(options.cell, memory)
+        self.cell, self.state_dim = options.cell, memory.state_dim
         self.continuous = isinstance(action_space, gym.spaces.Box)
         if isinstance(action_space, gym.spaces.Discrete):
             outputs = int(action_space.n)
@@ -70,25 +70,21 @@ class RecurrentActorCritic(ObservationEncoder):
                 # An option, not a weight: it is not saved.
                 self.register_buffer("log_std", log_std, persistent=False)
 
+    @property
+    def memory(self) -> Memory:
+        """The memory between encoder and heads."""
+        memory: Memory = getattr(self, self.cell)
+        return memory
+
     def sequence(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Return actor outputs (B, T, A or 2) and values (B, T) for whole episodes (B, T, …), from a zero state."""
         shape = features_of(observation).shape[:2]
-        states = self.encode(flatten_time(observation)).unflatten(0, shape)
-        if self.gru is not None:
-            states, _ = self.gru(states)
-        elif self.lstm is not None:
-            states, _ = self.lstm(states)
+        states = self.memory.sequence(self.encode(flatten_time(observation)).unflatten(0, shape))
         return self._act(states), self.critic(states).squeeze(-1)
 
     def step(self, observation: Observation, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return actor outputs (B, A or 2), values (B,) and next state (B, S) for one step's observations (B, …)."""
-        hidden = self.encode(observation)
-        if self.gru is not None:
-            hidden = state = torch.gru_cell(hidden, state, *(getattr(self.gru, name) for name in _WEIGHTS))
-        elif self.lstm is not None:
-            before = state.chunk(2, dim=1)
-            hidden, memory = torch.lstm_cell(hidden, before, *(getattr(self.lstm, name) for name in _WEIGHTS))
-            state = torch.cat((hidden, memory), dim=1)
+        hidden, state = self.memory.step(self.encode(observation), state)
         return self._act(hidden), self.critic(hidden).squeeze(-1), state
 
     def distribution(self, outputs: Tensor) -> Distribution:

@@ -9,17 +9,25 @@ from adafocus_rl.agents.policies.encoder import MOST_UNITS
 from adafocus_rl.options import require, require_finite
 
 Cell = Literal["gru", "lstm", "none"]
+Architecture = Literal["paper", "conv"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """Options of π's network."""
 
+    network: Architecture = "paper"
+    """π's architecture: ``paper`` flattens the map for a linear layer and a memory; ``conv`` has a logit for each cell
+    of the map, and a hundredth of the weights (grid actions and maps only)."""
+
     reduced_channels: int = 32
     """Output channels of π's 1×1 convolution, at least 1."""
 
     hidden: int = 1024
-    """Width of π's linear layer and of its memory, at least 1."""
+    """Width of the paper's π's linear layer and of its memory, at least 1."""
+
+    conv_hidden: int = 64
+    """Width of the convolutional π's pooled features and of its memory, at least 1."""
 
     cell: Cell = "gru"
     """π's memory: ``gru`` (as in the paper), ``lstm`` or ``none``."""
@@ -33,7 +41,7 @@ class NetworkOptions:
 
     batch_norm: bool = False
     """Apply batch normalisation after π's convolution and linear layer, as AdaFocus-TSM does: with the statistics of
-    B·T frames in training, with running statistics in evaluation."""
+    B·T frames in training, with running statistics in evaluation. Only for the paper's π."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -45,6 +53,9 @@ class NetworkOptions:
         width = f"at least 1 and at most {MOST_UNITS}"
         require(self, "reduced_channels", 1 <= self.reduced_channels <= MOST_UNITS, width)
         require(self, "hidden", 1 <= self.hidden <= MOST_UNITS, width)
+        require(self, "conv_hidden", 1 <= self.conv_hidden <= MOST_UNITS, width)
+        require(self, "network", self.network in get_args(Architecture), "paper or conv")
+        require(self, "batch_norm", not (self.batch_norm and self.network == "conv"), "false with network=conv")
         require(self, "cell", self.cell in get_args(Cell), "gru, lstm or none")
         require(self, "action_std", self.action_std > 0, "a number above 0")
 
