@@ -85,7 +85,8 @@ class FeatureBank:
             opens all tables in the store without a comparison.
         resident: hold the tables on the device ("always"), read rows from disk ("never"), or hold them if they take
             at most half of the free memory ("auto").
-        index: the list of videos, in which their paths can be looked up (``index_of``); None if it is not known.
+        index: the list of videos, in which their paths can be looked up (``index_of``); None if it is not
+            known. A pickle does not contain it.
 
     Attributes:
         failed: (path, reason) of each video that could not be decoded.
@@ -154,7 +155,6 @@ class FeatureBank:
             seed=self.seed,
             expected={name: table.manifest for name, table in self.tables.items()},
             resident=self._wanted_resident,
-            index=self.index,
         )
         return opened, (replace(self.store, folder=self.folder.absolute()),)
 
