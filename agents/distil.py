@@ -9,16 +9,18 @@ with actions that π samples, so that π is trained on the states that it will b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import AGENTS
+from adafocus_rl.agents.other_runs import OtherRuns
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Categorical, Distribution
 from adafocus_rl.agents.policies.options import PolicyOptions
-from adafocus_rl.envs import Counterfactuals, Rollout
+from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Rollout
+from adafocus_rl.envs.whole_episodes import outcomes_of_actions
 from adafocus_rl.options import require
 
 
@@ -28,6 +30,10 @@ class DistilOptions(PolicyOptions):
 
     temperature: float = 0.1
     """Temperature τ of the target distribution softmax(r / τ), in units of the reward; 0 targets the best action."""
+
+    runs: list[str] = field(default_factory=list)
+    """Folders of runs of the other folds of a cross-validation. Targets then come from networks that were not trained
+    on the video (cross-fitted): those of the run whose validation list has it. Empty: from the run's own networks."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -53,6 +59,29 @@ class DistilAgent(PolicyAgent):
 
     label = "distil"
     needs_outcomes = True
+
+    def __init__(self, env: DecisionVectorEnv, options: DistilOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(env, options, seed=seed)
+        self._others = OtherRuns(self.options.runs)
+
+    def outcomes(self, env: DecisionVectorEnv, rollout: Rollout) -> Counterfactuals:
+        """Return the outcomes of all actions, by the networks of the other runs if there are any.
+
+        Raises:
+            UserError: another run cannot be used, or none has a video in its validation list.
+        """
+        if not self.options.runs:
+            return super().outcomes(env, rollout)
+        action, video, visit = rollout.output.action, rollout.info["video"], rollout.info["visit"]
+        count = action.new_zeros(len(action))
+        sums = [torch.zeros(*action.shape, self.num_actions, device=action.device) for _ in range(2)]
+        for places, problem, episodes in self._others.held_out(env.source, env.problem, video):
+            found = outcomes_of_actions(problem, episodes, action[places], visit[places], seed=env.seed)
+            count[places] += 1
+            for total, part in zip(sums, (found.probability, found.reward), strict=True):
+                total[places] += part.to(total.device)
+        probability, reward = (total / count[:, None, None] for total in sums)
+        return Counterfactuals(probability=probability, reward=reward)
 
     def targets(self, rollout: Rollout, outcomes: Counterfactuals | None) -> dict[str, Tensor]:
         """Return the target distributions (B, T, A)."""

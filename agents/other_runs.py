@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import gymnasium as gym
@@ -33,6 +33,42 @@ class OtherRuns:
         self.folders = list(folders)
         self._opened: dict[tuple[str, str], tuple[PatchSelectionVectorEnv, dict[str, int]]] = {}
 
+    def held_out(
+        self, source: FeatureSource, problem: DecisionProblem, videos: Tensor
+    ) -> Iterator[tuple[Tensor, DecisionProblem, EpisodeFeatures]]:
+        """Yield, for each run, which of the videos its validation list has, its problem, and its features of these.
+
+        The networks of a run were not trained on its validation videos.
+
+        Args:
+            source: the features whose rows ``videos`` are.
+            problem: the decision problem on them.
+            videos: (B,) int64.
+
+        Yields:
+            Indices (R,) int64 into ``videos``, the run's problem, and features of these R videos.
+
+        Raises:
+            UserError: as ``episodes``, or a video is in no run's validation list.
+        """
+        index = _index(source)
+        paths = [_path(index, video) for video in videos.tolist()]
+        left = {*paths}
+        for folder in self.folders:
+            env, known = self._open(folder, "val")
+            places = [place for place, path in enumerate(paths) if path in known]
+            if not places or _same(env, source, problem):
+                continue
+            _check(folder, env.source, source)
+            episodes = env.source.episodes(torch.tensor([known[paths[place]] for place in places]))
+            left -= {paths[place] for place in places}
+            yield torch.tensor(places, device=videos.device), env.problem, env.problem.prepare(episodes)
+        if left:
+            raise UserError(
+                f"{min(left)} is in the validation list of none of the runs {', '.join(self.folders)}; name a run of "
+                "every other fold"
+            )
+
     def episodes(
         self, source: FeatureSource, problem: DecisionProblem, videos: Tensor
     ) -> list[tuple[DecisionProblem, EpisodeFeatures]]:
@@ -49,12 +85,7 @@ class OtherRuns:
             UserError: the list of the source is not known, a run cannot be opened, lacks a video, or has other frames
                 or patches, or no run is left.
         """
-        index = index_of(source)
-        if index is None:
-            raise UserError(
-                "other runs find videos by their paths, but these features come from no list; leave the agent's "
-                "option runs out"
-            )
+        index = _index(source)
         found: list[tuple[DecisionProblem, EpisodeFeatures]] = []
         for folder in self.folders:
             env, rows = self._lookup(folder, index, videos.tolist())
@@ -91,6 +122,16 @@ class OtherRuns:
             assert index is not None  # the source of a run is made from its list
             self._opened[folder, split] = env, {_path(index, row): row for row in env.source.videos.tolist()}
         return self._opened[folder, split]
+
+
+def _index(source: FeatureSource) -> VideoIndex:
+    index = index_of(source)
+    if index is None:
+        raise UserError(
+            "other runs find videos by their paths, but these features come from no list; leave the agent's option "
+            "runs out"
+        )
+    return index
 
 
 def _path(index: VideoIndex, row: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation
@@ -70,6 +71,29 @@ def roll_out(
 def histories(problem: DecisionProblem, states: Tensor) -> Tensor:
     """Return f_C's states before every step, (B, T, H), from those after every step."""
     return torch.cat((problem.initial_state(len(states))[:, None], states[:, :-1]), dim=1)
+
+
+@torch.no_grad()
+def outcomes_of_actions(
+    problem: DecisionProblem, episodes: EpisodeFeatures, action: Tensor, visits: Tensor, *, seed: int | Sequence[int]
+) -> Counterfactuals:
+    """Return the outcomes of all A actions in every frame, from the history that given actions lead to.
+
+    Args:
+        problem: the decision problem, with discrete actions.
+        episodes: features of B videos, of any source.
+        action: (B, T) int64, the actions of the history.
+        visits: (B,) int64, how often each video was seen before.
+        seed: seed of the reward's baseline.
+
+    Raises:
+        UserError: the actions are continuous.
+    """
+    episodes = problem.prepare(episodes)
+    vector, when = episodes.global_vector, problem.all_steps(episodes)
+    states = problem.classifier.sequence(problem.inputs(vector, problem.local(episodes, when, action)))
+    baseline = problem.baseline(episodes, visits, seed)
+    return counterfactuals(problem, episodes, when, vector, histories(problem, states), baseline)
 
 
 @torch.no_grad()

@@ -125,6 +125,10 @@ class PolicyAgent(SamplingAgent):
         """Yield the batches of episodes of one pass over the videos; each is for one call of ``update``."""
         yield from env.rollouts(self, epoch=epoch, with_reward=not self.needs_outcomes)
 
+    def outcomes(self, env: DecisionVectorEnv, rollout: Rollout) -> Counterfactuals:
+        """Return the outcomes of all actions that the agent learns from, if ``needs_outcomes``."""
+        return env.counterfactuals(rollout)
+
     def train_epoch(
         self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
     ) -> Mapping[str, float]:
@@ -141,7 +145,7 @@ class PolicyAgent(SamplingAgent):
         for rollout in self.experience(env, epoch):
             outcomes = None
             if self.needs_outcomes:
-                outcomes = env.counterfactuals(rollout)
+                outcomes = self.outcomes(env, rollout)
                 reward = outcomes.reward.gather(-1, rollout.output.action[..., None]).squeeze(-1)
                 rollout = replace(rollout, reward=reward)
             history.append(self.update(rollout, outcomes, progress=progress))

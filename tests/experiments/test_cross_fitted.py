@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents import BestPatchAgent, OracleOptions
+from adafocus_rl.agents import BestPatchAgent, DistilAgent, DistilOptions, OracleOptions
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.gym_entry import open_features
@@ -96,15 +96,7 @@ def set_data(run: Path, **values: Any) -> None:
 def test_videos_are_found_by_their_paths(cli: Cli, finished: Path, other: Path) -> None:
     """Another fold was trained on our validation videos, and has them in other rows."""
     own, expected = environment(finished), actions(environment(other))
-    root = Path(yaml.safe_load((other / "config.yaml").read_text())["data"]["root"])
-    for name, split in (("val", "train"), ("train", "val")):
-        head, *lines = (root / f"{name}.csv").read_text().splitlines()
-        (other / f"{split}.csv").write_text("\n".join([head, *(f"{root}/{line}" for line in reversed(lines))]))
-        shutil.copy(root / "classes.txt", other)
-    lists = {f"{split}_list": str(other / f"{split}.csv") for split in ("train", "val")}
-    set_data(other, embedded=None, root=None, **lists)
-    done = cli("features", "build", other, "--overwrite")
-    assert done.code == 0, done.err
+    fold(cli, other)
     assert torch.equal(actions(own, other), expected)
     # Without our last video, the run cannot judge.
     lines = (other / "train.csv").read_text().splitlines()
@@ -137,3 +129,39 @@ def test_compare_takes_oracles_with_options(cli: Cli, run: Path, other: Path) ->
     assert rows["BestPatchAgent"]["local_gmacs_per_video"] == pytest.approx(patch)
     assert rows["MostConfidentAgent"]["local_gmacs_per_video"] == pytest.approx(9 * patch)
     assert rows["BestPatchAgent"]["top1"] >= rows[agents[1]]["top1"]
+
+
+# ---- targets of distillation ----------------------------------------------------------------------------------------
+
+
+def fold(cli: Cli, other: Path) -> None:
+    """Make ``other`` the run of another fold: what we train on is its validation list."""
+    root = Path(yaml.safe_load((other / "config.yaml").read_text())["data"]["root"])
+    for name, split in (("val", "train"), ("train", "val")):
+        head, *lines = (root / f"{name}.csv").read_text().splitlines()
+        (other / f"{split}.csv").write_text("\n".join([head, *(f"{root}/{line}" for line in reversed(lines))]))
+        shutil.copy(root / "classes.txt", other)
+    lists = {f"{split}_list": str(other / f"{split}.csv") for split in ("train", "val")}
+    set_data(other, embedded=None, root=None, **lists)
+    done = cli("features", "build", other, "--overwrite")
+    assert done.code == 0, done.err
+
+
+def test_targets_come_from_networks_that_have_not_seen_the_video(cli: Cli, finished: Path, other: Path) -> None:
+    own = environment(finished, "train")
+    agent = DistilAgent(own, DistilOptions(hidden=8, runs=[str(other)]))
+    rollout = own.rollout(agent, visit=0)
+    # The same lists: our training videos are in no validation list.
+    with pytest.raises(UserError, match=r"is in the validation list of none of the runs .*other; name a run of every"):
+        agent.outcomes(own, rollout)
+    theirs = environment(other, "train")
+    expected = theirs.counterfactuals(theirs.rollout(agent, episodes=theirs.source.episodes(rollout.info["video"])))
+    mine = own.counterfactuals(rollout)
+    fold(cli, other)
+    agent = DistilAgent(own, DistilOptions(hidden=8, runs=[str(finished), str(other)]))
+    found = agent.outcomes(own, rollout)
+    torch.testing.assert_close(found.probability, expected.probability, rtol=2e-3, atol=2e-3)
+    assert not torch.allclose(found.probability, mine.probability, rtol=2e-3, atol=2e-3)
+    before = agent.tensors()["policy.actor.weight"].clone()
+    agent.learn(own, epochs=1)
+    assert not torch.equal(agent.tensors()["policy.actor.weight"], before)
