@@ -70,7 +70,7 @@ def print_comparison(content: Mapping[str, Any]) -> None:
     if not rows:
         return
     title = f"{content['title']}: validation top-1 %, {rows[0].videos} videos"
-    comparison_table(rows, content["runs"]).print(title, width=160)
+    comparison_table(rows, content["runs"]).print(title, width=170)
     for note in comparison_notes(rows):
         print_plain(note)
 

@@ -106,7 +106,6 @@ RESULT_COLUMNS: list[Column[Row]] = [
     Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
     Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".4g")),
     Column(head="ms/video", cell=lambda row: number(row.ms_per_video, ".1f")),
-    Column(head="videos", cell=lambda row: number(row.videos, "d")),
 ]
 """Columns of a run's results."""
 
