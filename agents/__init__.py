@@ -6,11 +6,13 @@ from adafocus_rl.agents.distil import DistilAgent, DistilOptions
 from adafocus_rl.agents.fixed import CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
 from adafocus_rl.agents.grpo import GRPOAgent, GRPOOptions
 from adafocus_rl.agents.heuristic import HeuristicAgent, HeuristicOptions
+from adafocus_rl.agents.map_crop import MapCropAgent
 from adafocus_rl.agents.oracles import BestPatchAgent, LeastEntropyAgent, MostConfidentAgent, OracleOptions
 from adafocus_rl.agents.policies import PolicyAgent, PolicyOptions
 from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
 from adafocus_rl.agents.recurrent import RecurrentAgent
 from adafocus_rl.agents.sb3 import SB3Agent, SB3Options
+from adafocus_rl.agents.soft_patch import SoftPatchAgent, SoftPatchOptions
 
 __all__ = [
     "AGENTS",
@@ -28,6 +30,7 @@ __all__ = [
     "HeuristicAgent",
     "HeuristicOptions",
     "LeastEntropyAgent",
+    "MapCropAgent",
     "MostConfidentAgent",
     "MotionAgent",
     "OracleAgent",
@@ -41,4 +44,6 @@ __all__ = [
     "RecurrentAgent",
     "SB3Agent",
     "SB3Options",
+    "SoftPatchAgent",
+    "SoftPatchOptions",
 ]

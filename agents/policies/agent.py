@@ -172,6 +172,7 @@ class PolicyAgent(SamplingAgent):
             progress: share of the passes that are done.
         """
         targets = self.targets(rollout, outcomes)
+        learnt = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         parts: list[dict[str, Tensor]] = []
         for turn in range(self.options.n_epochs):
             for rows in self._minibatches(rollout.info, len(rollout.reward), turn):
@@ -179,9 +180,10 @@ class PolicyAgent(SamplingAgent):
                 chosen = {name: target[rows] for name, target in targets.items()}
                 terms = self.loss(self.network.distribution(outputs), value, chosen, progress=progress)
                 self.optimizer.zero_grad(set_to_none=True)
-                terms["loss"].backward()
+                # A loss may go through f_C, which is frozen.
+                terms["loss"].backward(inputs=learnt)
                 if self.options.max_grad_norm:
-                    torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.max_grad_norm)
+                    torch.nn.utils.clip_grad_norm_(learnt, self.options.max_grad_norm)
                 self.optimizer.step()
                 parts.append({name: term.detach() for name, term in terms.items()})
         scalars = {f"train/{name}": torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
