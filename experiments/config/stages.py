@@ -75,6 +75,10 @@ class Stage1Config:
     classifier_learning_rate: float = 0.05
     """Initial learning rate of f_C."""
 
+    drop_frames: float = 0.0
+    """Probability in [0, 1) with which f_C receives zeros instead of f_L's features of a frame, as it does in skipped
+    frames. At 0, f_C has seen no skipped frame before stage III."""
+
     sgd: SGDConfig = field(default_factory=SGDConfig)
     """Optimiser."""
 
@@ -84,6 +88,7 @@ class Stage1Config:
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
         require_range(self, "focus_learning_rate", "classifier_learning_rate", least=0)
+        require(self, "drop_frames", 0 <= self.drop_frames < 1, "at least 0 and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,9 @@ class PatchBatch:
     origin: Tensor
     """(B, T, 2) crop origins, int64."""
 
+    kept: Tensor
+    """(B, T) bool, frames in which f_C receives f_L's features; in the others it receives zeros."""
+
     @property
     def rows(self) -> Tensor:
         """(B,) rows of the index."""
@@ -55,6 +58,21 @@ def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> T
     return grid.uniform_origin(hash_uniform(seed, rows[:, None, None], step, axis))
 
 
+def kept_frames(rows: Tensor, steps: int, dropped: float, *, seed: int) -> Tensor:
+    """Return the frames that are not dropped, each a function of (seed, video, step) that no batch size changes.
+
+    Args:
+        rows: (B,) rows of the index.
+        steps: T.
+        dropped: probability of dropping a frame.
+        seed: seed of the epoch.
+
+    Returns:
+        (B, T) bool.
+    """
+    return hash_uniform(seed, rows[:, None], torch.arange(steps, device=rows.device)) >= dropped
+
+
 def random_patch_loss(
     recognizer: Recognizer, compute: PrecisionConfig, batch: PatchBatch, part: slice
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -75,7 +93,8 @@ def random_patch_loss(
         with torch.no_grad():
             _, glance = recognizer.glance_steps(clips)
         focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), batch.origin[part].flatten(0, 1))
-    logits = recognizer.classifier(torch.cat((glance, focus.unflatten(0, glance.shape[:2])), dim=-1).float())
+    local = torch.where(batch.kept[part, :, None], focus.unflatten(0, glance.shape[:2]), 0.0)
+    logits = recognizer.classifier(torch.cat((glance, local), dim=-1).float())
     loss = sequence_loss(logits, labels)
     return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
 
@@ -84,6 +103,9 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     """Train f_L and f_C on one uniformly random patch per step, at any pixel, with cross-entropy after every step.
 
     A step is a frame, or the whole clip for encoders that process its frames together.
+
+    With ``stage1.drop_frames``, f_C receives zeros instead of f_L's features in frames dropped at random, as it does in
+    frames that π′ skips.
 
     f_G is frozen and in evaluation mode: training it too "does not significantly improve the performance". So is f_L if
     its learning rate is 0: nothing in it changes then, including batch statistics.
@@ -101,10 +123,15 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
 
     def batches(epoch: int) -> Iterator[PatchBatch]:
         seed = derive_seed(run.config.seed, "random patches", epoch)
+        drop_seed = derive_seed(run.config.seed, "dropped frames", epoch)
         for batch in passes(epoch):
             there = batch.to(run.device, non_blocking=True)
             frames = recognizer.num_steps(there.clips.shape[1])
-            yield PatchBatch(clips=there, origin=random_origins(recognizer.grid, there.rows, frames, seed=seed))
+            yield PatchBatch(
+                clips=there,
+                origin=random_origins(recognizer.grid, there.rows, frames, seed=seed),
+                kept=kept_frames(there.rows, frames, config.drop_frames, seed=drop_seed),
+            )
 
     steps = -(-len(clips) // config.sgd.batch_size)
     learner = SupervisedLearner(

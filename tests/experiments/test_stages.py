@@ -21,7 +21,7 @@ from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.methods import other_methods
 from adafocus_rl.experiments.training.stage0 import train_encoders
-from adafocus_rl.experiments.training.stage1 import random_origins, train_on_random_patches
+from adafocus_rl.experiments.training.stage1 import kept_frames, random_origins, train_on_random_patches
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.experiments.training.trainer import RunTrainer
@@ -271,6 +271,40 @@ def test_random_patches_belong_to_videos_and_epochs(
     assert not torch.equal(places[..., 0], places[..., 1])
     assert places.min() == 0
     assert places.max() == recognizer.grid.last_offset
+
+
+def test_dropped_frames_belong_to_videos_and_epochs() -> None:
+    rows = torch.arange(500)
+    kept = kept_frames(rows, 8, 0.3, seed=1)
+    # Five standard deviations of 4000 independent frames.
+    assert abs(float(kept.float().mean()) - 0.7) <= 5 * (0.3 * 0.7 / 4000) ** 0.5
+    assert torch.equal(kept[7:9], kept_frames(rows[7:9], 8, 0.3, seed=1))
+    assert not torch.equal(kept, kept_frames(rows, 8, 0.3, seed=2))
+    assert kept_frames(rows, 8, 0.0, seed=1).all()
+
+
+def test_f_c_gets_zeros_for_dropped_frames(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What f_L has computed for a dropped frame reaches neither f_C nor f_L's gradient."""
+    run = make(recipe, tmp_path, "--stage1.epochs=1", "--stage1.drop_frames=0.4")
+    recognizer = run.new_recognizer()
+    glance, seen = recognizer.glance.vector_dim, []
+    sequence = type(recognizer.classifier).sequence
+
+    def spy(self: Any, x: Tensor, state: Tensor | None = None) -> Tensor:
+        seen.append((x[..., glance:] != 0).any(-1))
+        return sequence(self, x, state)
+
+    masks: list[Tensor] = []
+
+    def mask(*args: Any, **kwargs: Any) -> Tensor:
+        masks.append(kept_frames(*args, **kwargs))
+        return masks[-1]
+
+    monkeypatch.setattr(type(recognizer.classifier), "sequence", spy)
+    monkeypatch.setattr("adafocus_rl.experiments.training.stage1.kept_frames", mask)
+    train_on_random_patches(run, recognizer)
+    assert torch.equal(torch.cat(seen), torch.cat(masks))
+    assert 0 < torch.cat(masks).float().mean() < 1
 
 
 def test_whole_frames_are_trained_again_when_something_they_depend_on_has_changed(

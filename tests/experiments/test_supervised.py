@@ -182,7 +182,11 @@ def test_two_videos_train_at_full_size() -> None:
         multi_hot=torch.zeros(2, 200), true_boxes=torch.zeros(2, 16, 4), frames=torch.zeros(2, 16, dtype=torch.long),
         rows=torch.arange(2), failed=[],
     )  # fmt: skip
-    batch = PatchBatch(clips=clips, origin=recognizer.grid.uniform_origin(torch.rand(2, 16, 2)))
+    batch = PatchBatch(
+        clips=clips,
+        origin=recognizer.grid.uniform_origin(torch.rand(2, 16, 2)),
+        kept=torch.ones(2, 16, dtype=torch.bool),
+    )
     learner = SupervisedLearner(
         {"recognizer": recognizer},
         [(recognizer.focus, 5e-4), (recognizer.classifier, 0.05)],
