@@ -50,6 +50,7 @@ class _EveryAction(RewardContext):
             local_dim=one.local_dim,
             baseline_actions=one.baseline_actions.repeat_interleave(count, dim=0),
             action=every,
+            final=one.final.repeat_interleave(count),
         )
         self.one = one
         self.each = probability

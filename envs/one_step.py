@@ -31,6 +31,7 @@ def begin(problem: DecisionProblem, videos: Tensor, visits: Tensor, seed: int | 
         baseline=problem.baseline(episodes, visits, seed),
         state=problem.initial_state(len(videos)),
         last=problem.spaces.nowhere(len(videos), device=device),
+        seen=problem.initial_seen(len(videos)),
     )
 
 
@@ -43,7 +44,8 @@ def advance(problem: DecisionProblem, running: Running, actions: Tensor) -> tupl
     state = problem.classifier.cell(problem.inputs(vector, local)[:, 0], running.state)
     baseline = running.current(running.baseline)[:, None]
     reward = problem.rewards(episodes, at, vector, running.state[:, None], state[:, None], baseline, action)[:, 0]
-    running.advance(state=state, last=problem.positions(episodes, at, action)[:, 0], reward=reward)
+    seen = problem.see(episodes, at, action, running.seen)
+    running.advance(state=state, last=problem.positions(episodes, at, action)[:, 0], seen=seen, reward=reward)
     return reward, problem.classifier.logits(state)
 
 
@@ -57,7 +59,7 @@ def outcomes(problem: DecisionProblem, running: Running) -> Counterfactuals:
 def observe(problem: DecisionProblem, running: Running) -> Observation:
     """Return the current observations (B, …)."""
     features = running.current(problem.spaces.features(running.episodes))
-    return problem.spaces.observe(features, running.last, running.frame / running.episodes.num_steps)
+    return problem.observe(features, running.last, running.frame / running.episodes.num_steps, running.seen)
 
 
 def boxes_seen(problem: DecisionProblem, running: Running, actions: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from adafocus_rl.envs.actions import check_actions
 from adafocus_rl.envs.rewards import RewardContext
 from adafocus_rl.envs.rollout import Info, Rollout
-from adafocus_rl.envs.spaces import Spaces
+from adafocus_rl.envs.spaces import Observation, Spaces
 from adafocus_rl.features.motion import patch_means
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
@@ -43,6 +43,9 @@ class DecisionProblem(ABC):
 
     skips_frames: ClassVar[bool] = False
     """Whether an action can skip f_L in a frame."""
+
+    feedback: ClassVar[str] = "env.last_action"
+    """The option with which observations depend on previous actions, for messages."""
 
     def __init__(
         self, source: FeatureSource, classifier: Classifier, *, spaces: Spaces, action_space: gym.Space[Any]
@@ -73,6 +76,37 @@ class DecisionProblem(ABC):
     def exogenous(self) -> bool:
         """Whether observations do not depend on the actions of this problem."""
         return True
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Space of one environment's observation."""
+        return self.spaces.observation
+
+    def observe(self, features: Tensor, last: Tensor, time_step: Tensor, seen: Tensor) -> Observation:
+        """Return the observations of frames.
+
+        Args:
+            features: (…, C, h, w) or (…, D_G).
+            last: (…, 2) positions of the previous patches.
+            time_step: (…,) float32, t / T.
+            seen: (…, S), what ``see`` returned for the previous frame, or ``initial_seen``.
+        """
+        return self.spaces.observe(features, last, time_step)
+
+    def initial_seen(self, count: int) -> Tensor:
+        """Return what is known of previous frames before the first, (B, S); S is 0 if observations hold none of it."""
+        return torch.empty(count, 0, device=self.source.device)
+
+    def see(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor, before: Tensor) -> Tensor:
+        """Return what is known of a frame and those before it, for the observation of the next frame.
+
+        Args:
+            episodes: features of B videos.
+            when: (B, 1), the frame.
+            action: (B, 1, …), the action taken in it.
+            before: (B, S), the result for the previous frame.
+        """
+        return before
 
     def prepare(self, episodes: EpisodeFeatures) -> EpisodeFeatures:
         """Return episodes of any source with everything that this problem needs; prepared ones are left as they are."""
@@ -208,4 +242,5 @@ class DecisionProblem(ABC):
             local_dim=self.source.local_dim,
             baseline_actions=baseline.flatten(0, 1),
             action=action.flatten(0, 1),
+            final=(when == episodes.num_steps - 1).flatten(),
         )

@@ -54,6 +54,7 @@ class RewardContext:
         local_dim: D_L.
         baseline_actions: (N, K) or (N, K, 2) actions of the ``random`` reward's baseline.
         action: (N,) or (N, 2) actions taken.
+        final: (N,) bool, whether the step is the last of its episode; None for no.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RewardContext:
         local_dim: int,
         baseline_actions: Tensor,
         action: Tensor,
+        final: Tensor | None = None,
     ) -> None:
         self.classifier = classifier
         self.labels = labels
@@ -78,6 +80,7 @@ class RewardContext:
         self.local_dim = local_dim
         self.baseline_actions = baseline_actions
         self.action = action
+        self.final = torch.zeros_like(labels, dtype=torch.bool) if final is None else final
 
     def probability(self, state: Tensor, labels: Tensor) -> Tensor:
         """Return the probabilities (…,) of the true classes (…,) in classifier states (…, H)."""

@@ -35,6 +35,7 @@ class Running:
         baseline: (B, T, k[, 2]) actions of the ``random`` reward's baseline.
         state: (B, H) state of f_C.
         last: (B, 2) positions of the last patches.
+        seen: (B, S) what observations know of previous frames (``DecisionProblem.see``).
         returns: (B,) sums of rewards so far.
         frame: (B,) int64 number of steps taken, at most T.
         steps: the same on the host.
@@ -47,6 +48,7 @@ class Running:
     baseline: Tensor
     state: Tensor
     last: Tensor
+    seen: Tensor
     returns: Tensor
     frame: Tensor
     steps: NDArray[np.int64]
@@ -54,7 +56,9 @@ class Running:
     aligned: bool = True
 
     @staticmethod
-    def begin(episodes: EpisodeFeatures, *, info: Info, baseline: Tensor, state: Tensor, last: Tensor) -> Running:
+    def begin(
+        episodes: EpisodeFeatures, *, info: Info, baseline: Tensor, state: Tensor, last: Tensor, seen: Tensor
+    ) -> Running:
         """Begin new episodes, before their first step."""
         count = len(episodes)
         return Running(
@@ -63,6 +67,7 @@ class Running:
             baseline=baseline,
             state=state,
             last=last,
+            seen=seen,
             returns=torch.zeros(count, device=last.device),
             frame=torch.zeros(count, dtype=torch.long, device=last.device),
             steps=np.zeros(count, dtype=np.int64),
@@ -85,9 +90,9 @@ class Running:
             return values[:, min(int(self.steps[0]), self.episodes.num_steps - 1)]
         return values[torch.arange(len(values), device=values.device), self.at[:, 0]]
 
-    def advance(self, *, state: Tensor, last: Tensor, reward: Tensor) -> None:
+    def advance(self, *, state: Tensor, last: Tensor, seen: Tensor, reward: Tensor) -> None:
         """Record a step of every episode; finished episodes stay finished."""
-        self.state, self.last = state, last
+        self.state, self.last, self.seen = state, last, seen
         self.returns = self.returns + reward
         frames = self.episodes.num_steps
         self.frame = (self.frame + 1).clamp(max=frames)

@@ -1,4 +1,8 @@
-"""Episodes in which π has selected the patches, for the decision whether f_L is run on them."""
+"""Episodes in which π has selected the patches, for the decision whether f_L is run on them.
+
+f_L's features of live episodes are kept once they are computed: if π′ observes f_C, they are needed for the next
+decision and again for the predictions.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from adafocus_rl.envs.rollout import Policy, PolicyOutput, StepPolicy
 from adafocus_rl.envs.whole_episodes import decide
 from adafocus_rl.features import TableSpec
 from adafocus_rl.features.bank import FeatureBank
+from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.features.source import EpisodeFeatures
 
 SKIP, KEEP = 0, 1
@@ -34,6 +39,8 @@ class SkippableEpisodes(EpisodeFeatures):
         self.multi_hot = episodes.multi_hot
         self.true_boxes = episodes.true_boxes
         self.global_vector = episodes.global_vector
+        self._local: Tensor | None = None
+        self._computed = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
 
     @property
     def global_map(self) -> Tensor:  # type: ignore[override]  # read at the first use, as in a bank
@@ -53,8 +60,21 @@ class SkippableEpisodes(EpisodeFeatures):
         """Return f_L's features of the selected patches where ``action`` is ``KEEP``, zeros where it is ``SKIP``."""
         steps = step if action.ndim == step.ndim else step[..., None].expand_as(action)
         steps = steps.flatten(1)
-        local = self.episodes.kept_local_at(steps, self.patches_at(steps), action.flatten(1) == KEEP)
+        kept, patches = action.flatten(1) == KEEP, self.patches_at(steps)
+        remember = isinstance(self.episodes, LiveEpisodes)
+        local = (self._remembered if remember else self.episodes.kept_local_at)(steps, patches, kept)
         return local.view(*action.shape, -1)
+
+    def _remembered(self, steps: Tensor, patches: Tensor, kept: Tensor) -> Tensor:
+        """Return the same as ``kept_local_at``, but run f_L only on patches on which it has not been run."""
+        rows = torch.arange(len(self), device=steps.device)[:, None].expand_as(steps)
+        new = kept & ~self._computed[rows, steps]
+        local = self.episodes.kept_local_at(steps, patches, new)
+        if self._local is None:
+            self._local = local.new_zeros(*self.patches.shape[:2], local.shape[-1])
+        self._local[rows[new], steps[new]] = local[new]
+        self._computed[rows[new], steps[new]] = True
+        return torch.where(kept[..., None], self._local[rows, steps], 0.0)
 
     def full(self) -> Tensor:
         """Return f_L's features of all whole frames; none is skipped."""
@@ -66,13 +86,17 @@ class SkippableEpisodes(EpisodeFeatures):
 
     def clone(self) -> SkippableEpisodes:
         """Return a copy that shares no memory with these episodes."""
-        return SkippableEpisodes(self.episodes.clone(), self.patches.clone())
+        other = SkippableEpisodes(self.episodes.clone(), self.patches.clone())
+        other._computed = self._computed.clone()
+        other._local = None if self._local is None else self._local.clone()
+        return other
 
     def overwrite(self, rows: Tensor, other: EpisodeFeatures) -> None:
         """Replace some of these videos by those of ``other``, in place."""
         assert isinstance(other, SkippableEpisodes)
         self.episodes.overwrite(rows, other.episodes)
         self.patches.index_copy_(0, rows, other.patches)
+        self._computed[rows] = False
 
 
 class SkippableFeatures:

@@ -93,7 +93,7 @@ class DecisionVectorEnv(OneForAll, EpisodeSampler, Specified, gym.vector.VectorE
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 4}
         self.render_mode = render_mode
         self.frames = frames_of(source) if frames is None else frames
-        self.single_observation_space = problem.spaces.observation
+        self.single_observation_space = problem.observation_space
         self.single_action_space = problem.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

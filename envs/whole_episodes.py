@@ -111,7 +111,7 @@ def decide(
 
     Args:
         problem: the decision problem.
-        policy: a ``Policy``, or a ``StepPolicy`` if observations contain the policy's own last action.
+        policy: a ``Policy``, or a ``StepPolicy`` if observations depend on the policy's own actions.
         episodes: features of B episodes.
         info: facts about the videos.
         deterministic: take the best actions instead of samples.
@@ -129,24 +129,27 @@ def decide(
     count, frames = features.shape[:2]
     share = torch.arange(frames, device=features.device) / frames
     if problem.exogenous:
-        observation = spaces.observe(features, problem.past(episodes), share.expand(count, -1))
+        seen = problem.initial_seen(count)[:, None].expand(-1, frames, -1)
+        observation = problem.observe(features, problem.past(episodes), share.expand(count, -1), seen)
         assert hasattr(policy, "act")
         return observation, policy.act(observation, info, deterministic=deterministic)
     if not isinstance(policy, StepPolicy):
         raise UserError(
-            f"{type(policy).__name__} takes the observations of whole episodes, but with env.last_action they depend "
-            "on its own choices; give it a method act_step, or leave env.last_action out"
+            f"{type(policy).__name__} takes the observations of whole episodes, but with {problem.feedback} they "
+            f"depend on its own choices; give it a method act_step, or leave {problem.feedback} out"
         )
     when, outputs, state = problem.all_steps(episodes), [], None
-    last = [spaces.nowhere(count, device=features.device)]
+    last, known = [spaces.nowhere(count, device=features.device)], [problem.initial_seen(count)]
     for frame in range(frames):
-        observation = spaces.observe(features[:, frame], last[-1], share[frame].expand(count))
+        observation = problem.observe(features[:, frame], last[-1], share[frame].expand(count), known[-1])
         output, state = policy.act_step(observation, state, info, deterministic=deterministic)
         action = problem.check_actions(output.action, (count,))
-        last.append(problem.positions(episodes, when[:, frame : frame + 1], action[:, None])[:, 0])
+        at, chosen = when[:, frame : frame + 1], action[:, None]
+        last.append(problem.positions(episodes, at, chosen)[:, 0])
+        known.append(problem.see(episodes, at, chosen, known[-1]))
         outputs.append(output)
-    seen = spaces.observe(features, torch.stack(last[:-1], dim=1), share.expand(count, -1))
-    return seen, _whole(outputs)
+    before, seen = (torch.stack(parts[:-1], dim=1) for parts in (last, known))
+    return problem.observe(features, before, share.expand(count, -1), seen), _whole(outputs)
 
 
 def _whole(outputs: Sequence[PolicyOutput]) -> PolicyOutput:
