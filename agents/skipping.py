@@ -1,4 +1,4 @@
-"""An agent that skips frames at random: the baseline that π′ must beat at the same share of frames."""
+"""An agent that skips frames at random, or always the same: the baseline that π′ must beat at the same share."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ class RandomSkipOptions:
     share: float = 0.5
     """Probability of keeping a frame, in [0, 1]."""
 
+    shares: tuple[float, ...] = ()
+    """Probability of keeping each of the T frames of a clip; empty uses ``share`` for all."""
+
     def __post_init__(self) -> None:
         require(self, "share", 0 <= self.share <= 1, "a number in [0, 1]")
+        require(self, "shares", all(0 <= share <= 1 for share in self.shares), "numbers in [0, 1]")
 
 
 class RandomSkipAgent(PlannedAgent):
-    """Keeps each frame with the same probability; choices are functions of (seed, video, visit, frame).
+    """Keeps each frame with a probability that does not depend on what it shows.
+
+    Choices are functions of (seed, video, visit, frame).
 
     Args:
         env: a frame-skipping environment; see ``Agent``.
-        options: the share of frames to keep.
+        options: the share of frames to keep, or one for each frame number.
         seed: seed of the choices.
     """
 
@@ -46,4 +52,5 @@ class RandomSkipAgent(PlannedAgent):
         video, visit = info["video"][:, None], info["visit"][:, None]
         frames = torch.arange(num_frames, device=video.device)[None]
         uniform = hash_uniform(derive_seed(self.seed, "random skip"), video, visit, frames)
-        return torch.where(uniform < self.options.share, KEEP, SKIP)
+        share = torch.tensor(self.options.shares or self.options.share, dtype=uniform.dtype, device=video.device)
+        return torch.where(uniform < share, KEEP, SKIP)

@@ -1,7 +1,7 @@
 """Methods, complete systems that recognise videos, with one interface: AdaFocus, AdaFocus+, whole frames."""
 
 from adafocus_rl.agents.methods.adafocus import AdaFocus, act
-from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, RandomSkipping
+from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
@@ -18,7 +18,7 @@ __all__ = [
     "Method",
     "OperatingPoint",
     "Outcome",
-    "RandomSkipping",
+    "ScheduledSkipping",
     "Steps",
     "Visit",
     "WholeFrames",

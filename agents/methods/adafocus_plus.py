@@ -1,7 +1,9 @@
-"""AdaFocus+: a second agent, π′, decides in which frames f_L runs (Wang et al. 2022)."""
+"""AdaFocus+: a second agent, π′, decides in which frames f_L runs (Wang et al. 2022); and what π′ must beat."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,41 +13,44 @@ from torch import Tensor
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.adafocus import act, acting_tensors, load_acting, patch_cost
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
+from adafocus_rl.agents.methods.classifier import ClassifierTraining, chosen_features, train_classifier
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
-from adafocus_rl.envs import FrameSkippingVectorEnv
-from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.checkpoint import tensors_hash
+from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
+from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """An operating point of frame skipping: one λ."""
+    """An operating point of frame skipping: one λ, or one share of frames to keep."""
 
     env: FrameSkippingVectorEnv
-    """The environment: π and its patches, λ, and the f_C that makes the predictions."""
+    """The environment: π and its patches, what π′ observes, and the f_C that makes the predictions."""
 
     agent: Agent
     """The agent that decides which frames to keep."""
 
 
 class AdaFocusPlus(Method):
-    """AdaFocus with a π′ for each λ.
+    """AdaFocus with a π′ for each operating point.
 
-    π and π′ run on every frame, since both are recurrent; f_L runs on the kept frames. Like ``AdaFocus``, the method is
-    built from the trained parts of a run.
+    π and π′ run on every frame, since both are recurrent; f_L runs on the kept frames. A π′ that observes another f_C
+    than the one that makes the predictions needs both of them in every frame. Like ``AdaFocus``, the method is built
+    from the trained parts of a run.
 
     Args:
         recognizer: f_G and f_L.
         options: none; the agents have their own.
-        seed: seed of random skipping at the same share (``rivals``).
+        seed: not used; the agents have their own.
         policy: π.
-        points: each π′ and its f_C, by λ.
+        points: each π′ and its f_C, by λ or by share.
         variant: name of these f_C's variant.
         label: the method's label; None uses π's followed by ``+skip``.
+        knob_name: name of a knob: λ or a share.
     """
-
-    knob_name = "λ"
 
     def __init__(
         self,
@@ -56,15 +61,20 @@ class AdaFocusPlus(Method):
         points: Mapping[float, OperatingPoint],
         variant: str | None = None,
         label: str | None = None,
+        knob_name: str = "λ",
         seed: int = 0,
     ) -> None:
         super().__init__(recognizer, options, seed=seed)
         self.policy = policy
+        self.knob_name = knob_name
         self.points = {knob: replace(point, agent=point.agent.bind(point.env)) for knob, point in points.items()}
         self.knobs = tuple(points)
         # Counted here and not in ``run``, because the time of ``run`` is the method's time.
         self._policy_macs = {
-            knob: policy.macs_per_step() + point.agent.macs_per_step() for knob, point in points.items()
+            knob: policy.macs_per_step()
+            + point.agent.macs_per_step()
+            + (self.costs.classifier if point.env.observes_another else 0)
+            for knob, point in points.items()
         }
         self.variant = variant
         self.label = f"{policy.label}+skip" if label is None else label
@@ -72,10 +82,10 @@ class AdaFocusPlus(Method):
         self.privileged = policy.privileged
 
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
-        """Recognise B videos with the best patches of π and the best decisions of λ's π′.
+        """Recognise B videos with the best patches of π and the best decisions of a knob's π′.
 
         Raises:
-            UserError: if there is no such λ.
+            UserError: if there is no such operating point.
         """
         check_knob(self, knob)
         assert knob is not None
@@ -96,33 +106,79 @@ class AdaFocusPlus(Method):
         for knob, point in self.points.items():
             load_acting(point.env, point.agent, tensors, what=what, prefix=f"{knob}.")
 
-    def rivals(self, kept: Mapping[float | None, float]) -> Sequence[Method]:
-        """Return random skipping at the same share of frames."""
-        return [RandomSkipping.beside(self, kept)]
 
+class ScheduledSkipping(AdaFocusPlus):
+    """A baseline of a π′: π's patches in frames that a schedule keeps, whatever they show, with an f_C of its own.
 
-class RandomSkipping(AdaFocusPlus):
-    """π's patches in randomly kept frames: the baseline that π′ must beat at the same share of frames."""
+    Args:
+        recognizer: f_G and f_L, and the f_C of stage I, from which the training of the method's f_C starts.
+        options: none.
+        label: the method's label.
+        patches: π's environment.
+        policy: π.
+        knob: the knob of the π′ to compare with.
+        schedule: probability of keeping each frame, T numbers.
+        training: training of f_C; None uses stage I's f_C as it is.
+        variant: name of this f_C's variant.
+        knob_name: name of a knob.
+        seed: seed of the kept frames.
+    """
 
-    @classmethod
-    def beside(cls, method: AdaFocusPlus, shares: Mapping[float | None, float]) -> RandomSkipping:
-        """Return random skipping with π and f_C of another method.
-
-        Args:
-            method: the other method.
-            shares: share of the frames that it keeps, by λ.
-        """
-        points = {
-            knob: replace(
-                point, agent=RandomSkipAgent(point.env, RandomSkipOptions(share=shares[knob]), seed=method.seed)
-            )
-            for knob, point in method.points.items()
-        }
-        return cls(
-            method.recognizer,
-            policy=method.policy,
-            points=points,
-            variant=method.variant,
-            label=RandomSkipAgent.label,
-            seed=method.seed,
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        options: Any = None,
+        *,
+        label: str,
+        patches: PatchSelectionVectorEnv,
+        policy: Agent,
+        knob: float,
+        schedule: Sequence[float],
+        training: ClassifierTraining | None = None,
+        variant: str | None = None,
+        knob_name: str = "λ",
+        seed: int = 0,
+    ) -> None:
+        classifier = recognizer.classifier if training is None else copy.deepcopy(recognizer.classifier)
+        env = FrameSkippingVectorEnv(patches.like(patches.source, classifier), policy, lambda_=0.0)
+        agent = RandomSkipAgent(env, RandomSkipOptions(shares=tuple(schedule)), seed=seed)
+        super().__init__(
+            recognizer,
+            options,
+            policy=policy,
+            points={knob: OperatingPoint(env=env, agent=agent)},
+            variant=variant,
+            label=label,
+            knob_name=knob_name,
+            seed=seed,
         )
+        self.schedule = schedule
+        self.training = training
+        self.learns = training is not None
+        self.stochastic = any(0 < share < 1 for share in schedule)
+
+    @property
+    def stem(self) -> str:
+        """The label and the knob."""
+        return f"{self.label}{self.knobs[0]}"
+
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
+        """Train f_C on the frames that the schedule keeps.
+
+        Raises:
+            UserError: if the training diverges.
+        """
+        if self.training is not None:
+            (point,) = self.points.values()
+            env = point.env.like(train)
+            local = chosen_features(point.agent, env)
+            train_classifier(trainer, self.stem, point.env.classifier, env.source, local, training=self.training)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the seed, π's weights, the schedule, and the options of f_C's training."""
+        return {
+            **super().facts(),
+            "policy": [self.policy.label, tensors_hash(self.policy.tensors())],
+            "schedule": [*self.schedule],
+            "training": None if self.training is None else dataclasses.asdict(self.training),
+        }

@@ -57,11 +57,11 @@ class Method(ABC):
     knobs: Sequence[float] = ()
     """Its operating points, each a row of the results; empty if there is only one."""
 
-    knob_name: ClassVar[str] = "knob"
+    knob_name: str = "knob"
     """Name of a knob in tables and messages, such as ``λ``."""
 
-    learns: ClassVar[bool] = False
-    """Whether ``fit`` trains anything; the checkpoint in a run is then named after the label."""
+    learns: bool = False
+    """Whether ``fit`` trains anything."""
 
     stochastic: bool = False
     """Whether metrics are averaged over several visits of each video."""
@@ -73,6 +73,11 @@ class Method(ABC):
         self.recognizer = recognizer
         self.options = self.Options() if options is None else options
         self.seed = seed
+
+    @property
+    def stem(self) -> str:
+        """Name of its checkpoint in a run, and of its training in logs: the label, unless several methods share it."""
+        return self.label
 
     @abstractmethod
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
@@ -95,14 +100,6 @@ class Method(ABC):
             val: features of the validation videos, to measure progress.
             trainer: the training loop: epochs, checkpoints, resuming, logs and progress.
         """
-
-    def rivals(self, kept: Mapping[float | None, float]) -> Sequence[Method]:
-        """Return methods to compare this one with, at the same operating points; none by default.
-
-        Args:
-            kept: measured share of the frames that f_L processed, by knob; empty if the method skips no frames.
-        """
-        return ()
 
     @property
     def costs(self) -> Macs:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
 from adafocus_rl.options import MOST, require_range
@@ -35,6 +37,23 @@ class ClassifierTraining:
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
         require_range(self, "learning_rate", least=0)
+
+
+def chosen_features(agent: Agent, env: DecisionVectorEnv) -> LocalFeatures:
+    """Return a function that returns the f_L features that f_C receives after an agent's best actions.
+
+    Args:
+        agent: selects the patches, or the frames to keep; each epoch is another visit.
+        env: the agent's environment on the training videos.
+    """
+    bound = agent.bind(env)
+
+    def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
+        visit = torch.full_like(episodes.videos, epoch)
+        _, output = env.decide(bound, episodes, env.info(episodes, visit), deterministic=True)
+        return env.local(episodes, output.action)
+
+    return local
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -130,9 +130,22 @@ class PolicyAgent(SamplingAgent):
         return env.counterfactuals(rollout)
 
     def train_epoch(
-        self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+        self,
+        env: DecisionVectorEnv,
+        epoch: int,
+        *,
+        epochs: int,
+        tick: Tick = no_tick,
+        experience: Iterable[Rollout] | None = None,
     ) -> Mapping[str, float]:
         """Make one pass over the videos, with one ``update`` for each batch of the environment's size.
+
+        Args:
+            env: the environment to learn on.
+            epoch: number of the pass, from 0.
+            epochs: total number of passes, for schedules.
+            tick: called with the loss of each update.
+            experience: the batches of the pass, such as those of ``experience`` with another reward; None for those.
 
         Raises:
             UserError: if none of the videos can be decoded.
@@ -142,7 +155,7 @@ class PolicyAgent(SamplingAgent):
         videos: list[int] = []
         # Actions are sampled in training mode, like in the update, so that PPO's first ratio is 1.
         self.network.train()
-        for rollout in self.experience(env, epoch):
+        for rollout in self.experience(env, epoch) if experience is None else experience:
             outcomes = None
             if self.needs_outcomes:
                 outcomes = self.outcomes(env, rollout)

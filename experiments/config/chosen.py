@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from adafocus_rl.agents import AGENTS, PPOAgent, PPOOptions
+from adafocus_rl.agents import AGENTS, GRPOOptions, PPOAgent, PPOOptions
 from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.agents.policies import NetworkOptions
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.keys import Block, Origin, Part, expect_text
 from adafocus_rl.options import options_of
-from adafocus_rl.plain import convert, made, plain
+from adafocus_rl.plain import convert, made, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
 
 
@@ -22,7 +22,7 @@ class Keys(Block):
 
     def __init__(self) -> None:
         self.agent = AgentKeys()
-        self._skipper = Overrides(PPOOptions, "skip.options", values={}, whose=PPOAgent.__name__)
+        self._skipper = SkipperKeys()
         parts: dict[str, Part] = {"agent": self.agent, "methods": MethodKeys(), "skip.options": self._skipper}
         super().__init__(ExperimentConfig, values=vars(ExperimentConfig()), parts=parts)
 
@@ -32,28 +32,46 @@ class Keys(Block):
         Raises:
             UserError: if a value is missing or out of range.
         """
-        agent = self.agent.build().options
-        self._skipper.base = options_like(agent)
+        self._skipper.choose(self.block("skip").values["agent"], self.agent.build().options)
         config: ExperimentConfig = super().build()
         return config
 
 
-def options_like(agent: Any) -> PPOOptions:
-    """Return the default options of π′: the agent's if it is a PPO agent, else defaults with its network options."""
-    if isinstance(agent, PPOOptions):
-        return agent
-    shared = fields(NetworkOptions) if isinstance(agent, NetworkOptions) else ()
-    return PPOOptions(**{field.name: getattr(agent, field.name) for field in shared})
+class SkipperKeys(Block):
+    """Options of π′: only those that were set are stored; the others follow from its class and the run's agent.
 
+    Options of every class that π′ can have can be set, since its class may be chosen later.
+    """
 
-class Overrides(Block):
-    """Options that override those of ``base``: only the options that were set are stored."""
+    def __init__(self) -> None:
+        super().__init__(PPOOptions, "skip.options", values={}, whose=PPOAgent.__name__)
+        self.hints = {
+            name: option.hint for kind in (GRPOOptions, PPOOptions) for name, option in options_of(kind).items()
+        }
+        self._base: dict[str, Any] = {}
 
-    base: Any
+    def choose(self, name: str, agent: Any) -> None:
+        """Choose the class of π′, and take the options that were not set from the run's agent.
+
+        Args:
+            name: the class.
+            agent: options of the run's agent: all are taken if they are of the same class, else those of its network.
+
+        Raises:
+            UserError: if an option was set that the class does not have.
+        """
+        self.kind, self.whose = AGENTS.get(name).Options, name
+        known = options_of(self.kind)
+        for option in self.values:
+            if option not in known:
+                raise UserError(unknown(f"{self.key}.{option}", [f"{self.key}.{one}" for one in known], whose=name))
+        shared = fields(self.kind) if isinstance(agent, self.kind) else fields(NetworkOptions)
+        taken = shared if isinstance(agent, NetworkOptions) else ()
+        self._base = {field.name: getattr(agent, field.name) for field in taken}
 
     def build(self) -> Any:
-        """Return all options, those that were not set from ``base``."""
-        return made(self.kind, {**vars(self.base), **self.values}, self.key)
+        """Return all options."""
+        return made(self.kind, {**self._base, **self.values}, self.key)
 
 
 class AgentKeys:

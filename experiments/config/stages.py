@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from adafocus_rl.agents import PPOOptions
+from adafocus_rl.agents import GRPOOptions, PPOOptions
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.agents.supervised import PrecisionConfig
+from adafocus_rl.envs.frame_skipping import SkippingReward
 from adafocus_rl.options import MOST, require, require_range
 
 
@@ -126,15 +127,42 @@ class SkipConfig:
     """Costs λ of keeping a frame, in probability of the true class; each trains a π′ of its own, an operating point.
     Empty trains none. With the same reward, a higher λ keeps fewer frames."""
 
+    keep: list[float] = field(default_factory=list)
+    """Shares of the frames to keep, instead of costs; each trains a π′ of its own. λ is moved while π′ learns, and its
+    decision is calibrated on the training videos in the end. The paper's shares are [0.89, 0.67, 0.46]."""
+
+    price_rate: float = 0.003
+    """With ``keep``, λ changes by this times (share kept − wanted share) after each batch of videos."""
+
+    agent: Literal["PPOAgent", "GRPOAgent"] = "PPOAgent"
+    """Class of π′."""
+
+    reward: SkippingReward = "gain"
+    """``gain``: of a kept frame, p(true class) with f_L's features minus that without them, from the same history;
+    ``last``: p(true class) after the last frame. λ is subtracted for each kept frame."""
+
+    observe_classifier: bool = False
+    """Whether π′ also observes f_C's state before each frame, its highest probability, its entropy and the time step.
+    π′ then acts frame by frame."""
+
     epochs: int = 10
     """Passes over the training videos for each π′."""
 
-    options: PPOOptions = field(default_factory=PPOOptions)
-    """Options of π′, a ``PPOAgent``. Files and command lines override single options; the others are those of the
-    run's agent if that is a ``PPOAgent``, else the defaults, with the network options of the run's agent if it has
-    any."""
+    options: PPOOptions | GRPOOptions = field(default_factory=PPOOptions)
+    """Options of π′. Files and command lines override single options; the others are those of the run's agent if that
+    is of the same class, else the defaults, with the network options of the run's agent if it has any."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "price_rate", least=0)
         require(self, "lambdas", all(map(math.isfinite, self.lambdas)), "finite numbers")
         require(self, "lambdas", len({*self.lambdas}) == len(self.lambdas), "each λ once")
+        require(self, "keep", all(0 < share < 1 for share in self.keep), "shares between 0 and 1")
+        require(self, "keep", len({*self.keep}) == len(self.keep), "each share once")
+        both = "the costs of frames or the shares to keep, not both: skip.lambdas=[] leaves the costs out"
+        require(self, "keep", not (self.keep and self.lambdas), both)
+
+    @property
+    def knobs(self) -> list[float]:
+        """λ, or shares, of all operating points."""
+        return self.keep or self.lambdas

@@ -58,7 +58,7 @@ def recipe_gmacs(settings: Settings, *, with_batch_norm: bool = False) -> dict[s
         return {name: value / 1e9 for name, value in macs.items()}
 
     videos = {agent.label: video(policy_macs=policy), "full_frame": video(policy_macs=0, full=True)}
-    if config.skip.lambdas:
+    if config.skip.knobs:
         for kept in (0, 1):  # π′ has π's architecture
             videos[f"{agent.label}+skip, {kept:.0%} kept"] = video(policy_macs=2 * policy, kept=kept)
     return {

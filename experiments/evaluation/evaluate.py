@@ -41,25 +41,19 @@ class Evaluation:
         self._spent: dict[tuple[str, float | None], float | None] = {}
 
     def add(self, method: Method) -> None:
-        """Measure a method and its rivals at each of its operating points.
+        """Measure a method at each of its operating points.
 
         Raises:
             UserError: if a prediction is NaN.
         """
-        own = self._measured(method)
-        kept = {row.knob: row.kept for row, _ in own if row.kept is not None}
-        found = [own, *(self._measured(rival) for rival in method.rivals(kept))]
-        for point in zip(*found, strict=True):
-            for row, recorder in point:
-                self.rows.append(row)
-                self._recorders.append(recorder)
+        for knob in method.knobs or (None,):
+            row, recorder = self._point(method, knob)
+            self.rows.append(row)
+            self._recorders.append(recorder)
 
     def record(self) -> EpisodeRecord:
         """Return the record of the episodes behind the rows so far."""
         return make_record(self.run.clips.val, "val", self._recorders)
-
-    def _measured(self, method: Method) -> list[tuple[Row, Recorder]]:
-        return [self._point(method, knob) for knob in method.knobs or (None,)]
 
     def _point(self, method: Method, knob: float | None) -> tuple[Row, Recorder]:
         config = self.run.config.evaluation
@@ -113,7 +107,9 @@ def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Meth
     started, opened = time.monotonic(), features.seconds
     evaluation = Evaluation(run, features)
     systems = _systems(run, features)
-    for method in [*systems.all(systems.agent()), *others()]:
+    found = [*systems.all(systems.agent()), *others()]
+    variants = list(dict.fromkeys(method.variant for method in found))
+    for method in sorted(found, key=lambda method: variants.index(method.variant)):
         evaluation.add(method)
     record = evaluation.record()
     record.save(run.folder.episodes)

@@ -15,12 +15,12 @@ from adafocus_rl.agents.methods import (
     Method,
     OperatingPoint,
 )
-from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
+from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.handover import is_finished, load_agent, load_classifier
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.skipping import load_skipper, operating_points
-from adafocus_rl.experiments.run.steps import CLASSIFIER
+from adafocus_rl.experiments.run.skipping import knob_name, load_skipper, operating_points, skipping_env
+from adafocus_rl.experiments.run.steps import CLASSIFIER, SKIPPING_CLASSIFIER
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -64,28 +64,29 @@ class Systems:
         ]
 
     def skipping(self, own: Agent, knobs: Sequence[float] | None = None) -> list[AdaFocusPlus]:
-        """Return AdaFocus+ with the run's π′ of each λ, in each trained variant; empty without any λ.
+        """Return AdaFocus+ with the run's π′ of each operating point, in each trained variant; empty without any.
 
-        The f_C of the second variant was fine-tuned for this π′.
+        The f_C of the second variant was fine-tuned for this π′. If π′ observes f_C, it is that of stage I, with which
+        π′ was trained: its decisions are the same in both variants.
 
         Args:
             own: the run's agent, π.
-            knobs: the λ to use; None uses all.
+            knobs: the operating points to use; None uses all.
 
         Raises:
-            UserError: if the π′ of a λ was not trained.
+            UserError: if the π′ of an operating point was not trained.
         """
         points: dict[str, dict[float, OperatingPoint]] = {}
         for point in operating_points(self.run):
-            if knobs is not None and point.lambda_ not in knobs:
+            if knobs is not None and point.knob not in knobs:
                 continue
-            skipper = load_skipper(self.run, FrameSkippingVectorEnv(self.env, own, lambda_=point.lambda_), point)
-            for variant, classifier in self._classifiers(point.stage(3)).items():
-                env = FrameSkippingVectorEnv(self._with(classifier), own, lambda_=point.lambda_)
-                points.setdefault(variant, {})[point.lambda_] = OperatingPoint(env=env, agent=skipper)
-        seed = self.run.config.seed
+            skipper = load_skipper(self.run, skipping_env(self.run, self.env, own, point), point)
+            seen = self.recognizer.classifier
+            for variant, classifier in self._classifiers(point.of(SKIPPING_CLASSIFIER).name).items():
+                env = skipping_env(self.run, self._with(classifier), own, point, observer=seen)
+                points.setdefault(variant, {})[point.knob] = OperatingPoint(env=env, agent=skipper)
         return [
-            AdaFocusPlus(self.recognizer, policy=own, points=some, variant=variant, seed=seed)
+            AdaFocusPlus(self.recognizer, policy=own, points=some, variant=variant, knob_name=knob_name(self.run))
             for variant, some in points.items()
         ]
 
@@ -96,21 +97,22 @@ class Systems:
         return sorted(found, key=lambda method: variants.index(method.variant))
 
     def last(self, own: Agent, knob: float | None = None) -> Method:
-        """Return the last variant of AdaFocus, or of AdaFocus+ at one λ.
+        """Return the last variant of AdaFocus, or of AdaFocus+ at one operating point.
 
         Args:
             own: the agent that selects the patches.
-            knob: λ; None keeps all frames.
+            knob: λ, or the share of frames to keep; None keeps all frames.
 
         Raises:
-            UserError: if the run has no π′ with this λ.
+            UserError: if the run has no π′ with this knob.
         """
         if knob is None:
             return self.of_agents([own])[-1]
         found = self.skipping(own, [knob])
         if not found:
-            have = ", ".join(f"{point.lambda_:g}" for point in operating_points(self.run)) or "none"
-            raise UserError(f"the run has no π′ with λ = {knob:g}; it has {have} (skip.lambdas)")
+            have = ", ".join(f"{point.knob:g}" for point in operating_points(self.run)) or "none"
+            key = "skip.keep" if self.run.config.skip.keep else "skip.lambdas"
+            raise UserError(f"the run has no π′ with {knob_name(self.run)} = {knob:g}; it has {have} ({key})")
         return found[-1]
 
     def _classifiers(self, name: str) -> dict[str, Classifier]:

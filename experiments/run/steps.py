@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout", "skip.lambdas")
+INDIFFERENT = ("data.root", "data.workers", "data.decode_timeout", "skip.lambdas", "skip.keep")
 """Keys below those of a step on which no result depends. Data may move: lists are compared by content. Each λ of
-``skip.lambdas`` has its own checkpoints."""
+``skip.lambdas`` and each share of ``skip.keep`` has its own checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,11 @@ class Step:
     """The list of its videos."""
 
     knobs: bool = False
-    """Whether there is one step per knob (λ); ``name`` is then the prefix of their names."""
+    """Whether there is one step per knob (λ or a share); ``name`` is then the prefix of their names."""
 
-    def at(self, knob: float) -> Step:
-        """Return the step of one knob."""
-        return dataclasses.replace(self, name=f"{self.name}{float(knob)}", knobs=False)
+    def at(self, knob: float, *, kind: str = "") -> Step:
+        """Return the step of one knob; ``kind`` distinguishes knobs that are not λ, such as ``.keep``."""
+        return dataclasses.replace(self, name=f"{self.name}{kind}{float(knob)}", knobs=False)
 
     def covers(self, name: str) -> bool:
         """Return whether ``name`` is the name of this step, or of one of its knobs' steps."""

@@ -10,13 +10,17 @@ from adafocus_rl.experiments.evaluation.systems import make_method
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import forget_progress
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.training.skip_baselines import skipping_baselines
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.models.classifiers import AveragingClassifier
 from adafocus_rl.models.recognizer import Recognizer
 
 
 def other_methods(run: Run, features: RunFeatures) -> list[Method]:
-    """Return the methods that the configuration names, then whole frames unless they are left out, all trained.
+    """Return the methods beside those of the run's agents, all trained.
+
+    These are the baselines of π′ if the run skips frames, the methods that the configuration names, and whole frames
+    unless they are left out.
 
     Args:
         run: the run.
@@ -27,7 +31,8 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
     """
     # Whole frames are listed without being named, and have keys of their own.
     names = [name for name in run.config.methods if METHODS.get(name) is not WholeFrames]
-    found = [make_method(run, features.recognizer, name) for name in names]
+    found: list[Method] = [*skipping_baselines(run, features)] if run.config.skip.knobs else []
+    found += [make_method(run, features.recognizer, name) for name in names]
     if run.config.evaluation.full_frame_epochs != 0:
         found.append(whole_frames(run, features.recognizer))
     for method in found:
@@ -63,14 +68,14 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
     """Train a method, or load it if it was trained before and nothing that it depends on has changed.
 
     Args:
-        run: the run; the checkpoint is named after the method's label.
+        run: the run; the checkpoint is named after the method's stem.
         features: features of its videos from the recognizer of stage I.
         method: a new method; changed in place.
 
     Raises:
         UserError: if the training diverges, or the checkpoint does not fit.
     """
-    recognizer, path = features.recognizer, run.folder.checkpoint(method.label)
+    recognizer, path = features.recognizer, run.folder.checkpoint(method.stem)
     facts = {
         "recognizer": [tensors_hash(part) for part in (recognizer.glance, recognizer.focus, recognizer.classifier)],
         "index": run.clips.train.index.hash(),
@@ -85,4 +90,4 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
     method.fit(training, features.validation(), trainer=RunTrainer(run))
     run.clips.note_failures(training.failed)
     method.save(path, facts=facts)
-    forget_progress(run, method.label)
+    forget_progress(run, method.stem)

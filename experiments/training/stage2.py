@@ -6,36 +6,28 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from adafocus_rl.agents import Agent
+from adafocus_rl.agents import Agent, PolicyAgent
 from adafocus_rl.agents.methods import Cost, Outcome, Visit, act
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
-from adafocus_rl.envs import DecisionVectorEnv
+from adafocus_rl.agents.methods.kept_share import ShareLearner, calibrate
+from adafocus_rl.envs import DecisionVectorEnv, FrameSkippingVectorEnv
 from adafocus_rl.experiments.evaluation.measure import measure
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import POLICY, Step
+from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.experiments.training.live_view import LiveView
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 
 
-def train_policy(
-    run: Run,
-    agent: Agent,
-    env: DecisionVectorEnv,
-    validation: FeatureSource,
-    *,
-    step: Step = POLICY,
-    epochs: int | None = None,
-) -> float:
-    """Train an agent on an environment, with a validation pass and a checkpoint after every epoch.
+def train_policy(run: Run, agent: Agent, env: DecisionVectorEnv, validation: FeatureSource) -> float:
+    """Train π on its environment, with a validation pass and a checkpoint after every epoch.
 
     Args:
         run: the run.
-        agent: π or a π′; changed in place.
-        env: the agent's environment, on the training features with stage I's f_C.
+        agent: π; changed in place.
+        env: π's environment, on the training features with stage I's f_C.
         validation: features of the validation videos.
-        step: the step of the run, that of π or of a π′.
-        epochs: passes over the training videos; None uses stage II's.
 
     Returns:
         Seconds of training.
@@ -43,8 +35,48 @@ def train_policy(
     Raises:
         UserError: if the loss or a parameter is not finite; nothing of that epoch is written.
     """
+    return _train(run, AgentLearner(agent=agent, env=env, epochs=run.config.stage2.epochs), validation, POLICY)
+
+
+def train_skipper(
+    run: Run,
+    agent: PolicyAgent,
+    env: FrameSkippingVectorEnv,
+    validation: FeatureSource,
+    *,
+    step: Step,
+    share: float | None,
+) -> float:
+    """Train a π′ on its environment, in the same way.
+
+    Args:
+        run: the run.
+        agent: π′; changed in place.
+        env: its environment, on the training features with stage I's f_C.
+        validation: features of the validation videos.
+        step: the step of the run.
+        share: share of the frames to keep; the decision is calibrated in the end. None uses the environment's λ.
+
+    Returns:
+        Seconds of training.
+
+    Raises:
+        UserError: if the loss or a parameter is not finite; nothing of that epoch is written.
+    """
+    skip = run.config.skip
+    if share is None:
+        return _train(run, AgentLearner(agent=agent, env=env, epochs=skip.epochs), validation, step)
+    learner = ShareLearner(agent=agent, env=env, epochs=skip.epochs, share=share, rate=skip.price_rate)
+    seconds = _train(run, learner, validation, step)
+    started = time.monotonic()
+    kept = calibrate(agent, env, share)
+    say(f"{step.name}: keeps {kept:.1%} of the frames of the training videos")
+    return seconds + time.monotonic() - started
+
+
+def _train(run: Run, learner: AgentLearner | ShareLearner, validation: FeatureSource, step: Step) -> float:
+    agent, env, epochs = learner.agent, learner.env, learner.epochs
     source, there = env.source, env.like(validation)
-    epochs = run.config.stage2.epochs if epochs is None else epochs
     view = LiveView(run, there, stage=step.name, epochs=epochs)
     began, passes = time.monotonic(), 0
 
@@ -59,7 +91,6 @@ def train_policy(
         fps = len(source.videos) * source.num_steps * passes / max(spent, 1e-9)
         return {"eval/top1": found.top1, "eval/mAP": found.map, "time/fps": fps, **kept}
 
-    learner = AgentLearner(agent=agent, env=env, epochs=epochs)
     return RunTrainer(run).fit(step.name, learner, epochs=epochs, ticks=1, after_epoch=after_epoch)
 
 

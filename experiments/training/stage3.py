@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from adafocus_rl.agents import Agent
-from adafocus_rl.agents.methods.classifier import train_classifier
+from adafocus_rl.agents.methods.classifier import chosen_features, train_classifier
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import CLASSIFIER, Step
 from adafocus_rl.experiments.training.trainer import RunTrainer
-from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.classifiers import Classifier
 
 
@@ -33,13 +29,7 @@ def finetune_classifier(
     Raises:
         UserError: if the training diverges.
     """
-    bound = agent.bind(env)
-
-    def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
-        visit = torch.full_like(episodes.videos, epoch)
-        _, output = env.decide(bound, episodes, env.info(episodes, visit), deterministic=True)
-        return env.local(episodes, output.action)
-
+    local = chosen_features(agent, env)
     seconds = train_classifier(RunTrainer(run), step.name, classifier, env.source, local, training=run.config.stage3)
     run.clips.note_failures(env.source.failed)
     return seconds

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from adafocus_rl.agents import Agent
-from adafocus_rl.envs import DecisionVectorEnv, FrameSkippingVectorEnv
+from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import (
     load_agent,
@@ -17,7 +17,7 @@ from adafocus_rl.experiments.run.handover import (
 )
 from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.skipping import load_skipper, new_skipper, operating_points, unfinished
+from adafocus_rl.experiments.run.skipping import load_skipper, new_skipper, operating_points, skipping_env, unfinished
 from adafocus_rl.experiments.run.steps import (
     CLASSIFIER,
     ENCODERS,
@@ -30,7 +30,7 @@ from adafocus_rl.experiments.run.steps import (
 )
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
-from adafocus_rl.experiments.training.stage2 import train_policy
+from adafocus_rl.experiments.training.stage2 import train_policy, train_skipper
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import LiveFeatures
 
@@ -58,7 +58,7 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
     episodes = next(source.batches(1))
     env.rollout(agent, episodes=episodes, with_reward=False)
     for point in operating_points(run):
-        skipping = FrameSkippingVectorEnv(env, agent, lambda_=point.lambda_)
+        skipping = skipping_env(run, env, agent, point)
         trained = 3 in todo and 2 not in todo
         skipper = load_skipper(run, skipping, point) if trained else new_skipper(run, skipping)
         skipping.rollout(skipper, episodes=episodes, with_reward=False)
@@ -112,7 +112,7 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
 
 
 def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
-    """Run stage II: train π, then a π′ for each λ."""
+    """Run stage II: train π, then a π′ for each operating point."""
     validation = features.validation()
     training = features.training(run.config.stage2.features)
     env = run.env(training, features.recognizer.classifier)
@@ -122,12 +122,13 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
         save_agent(run, agent)
         note(POLICY, spent)
     for point in operating_points(run):
-        step = SKIPPING.at(point.lambda_)
+        step = point.of(SKIPPING)
         if step in todo:
             # Load π as it was saved, so that it does not matter whether this or an earlier process trained it.
-            skipping = FrameSkippingVectorEnv(env, load_agent(run, env), lambda_=point.lambda_)
+            skipping = skipping_env(run, env, load_agent(run, env), point)
             skipper = new_skipper(run, skipping)
-            spent = train_policy(run, skipper, skipping, validation, step=step, epochs=run.config.skip.epochs)
+            share = point.knob if point.is_share else None
+            spent = train_skipper(run, skipper, skipping, validation, step=step, share=share)
             save_agent(run, skipper, step.name)
             note(step, spent)
 
@@ -147,7 +148,7 @@ def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step],
     if CLASSIFIER in todo:
         finetune(CLASSIFIER, agent, env)
     for point in operating_points(run):
-        step = SKIPPING_CLASSIFIER.at(point.lambda_)
+        step = point.of(SKIPPING_CLASSIFIER)
         if step in todo:
-            skipping = FrameSkippingVectorEnv(env, agent, lambda_=point.lambda_)
+            skipping = skipping_env(run, env, agent, point)
             finetune(step, load_skipper(run, skipping, point), skipping)

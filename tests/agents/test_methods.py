@@ -19,6 +19,7 @@ from adafocus_rl.agents.methods import (
     Method,
     OperatingPoint,
     Outcome,
+    ScheduledSkipping,
     Visit,
     WholeFrames,
 )
@@ -164,17 +165,48 @@ def test_another_knob_is_refused(
         _skipping(env, recognizer).run(batch, knob=knob)
 
 
-def test_random_skipping_keeps_as_many_frames(
+def test_a_schedule_decides_what_is_skipped(
     env: PatchSelectionVectorEnv, recognizer: Recognizer, batch: EpisodeFeatures
 ) -> None:
-    method = _skipping(env, recognizer)
-    (rival,) = method.rivals({0.1: 1.0, 0.2: 0.0, 0.3: 0.25})
-    assert (rival.label, tuple(rival.knobs), rival.stochastic) == ("random_skip", method.knobs, True)
-    kept = [rival.run(batch, knob=knob).trace.kept for knob in (0.1, 0.2)]
-    assert [one is not None and one.float().mean().item() for one in kept] == [1, 0]
-    first, second = (rival.run(batch, knob=0.3, visit=Visit(number=number)).trace.kept for number in (0, 1))
-    assert first is not None
+    def scheduled(*schedule: float) -> ScheduledSkipping:
+        policy = CenterAgent(env)
+        return ScheduledSkipping(
+            recognizer, label="set", patches=env, policy=policy, knob=0.5, schedule=schedule, knob_name="share kept"
+        )
+
+    method = scheduled(1.0, 0.0, 0.0, 1.0)
+    assert (method.label, method.stem, method.knobs, method.stochastic, method.learns) == (
+        "set", "set0.5", (0.5,), False, False
+    )  # fmt: skip
+    kept = method.run(batch, knob=0.5).trace.kept
+    assert kept is not None
+    assert (kept == torch.tensor([True, False, False, True])).all()
+    local = torch.where(kept[..., None], batch.local(torch.full((VIDEOS, FRAMES), 4)), 0.0)
+    outcome = method.run(batch, knob=0.5)
+    assert torch.allclose(outcome.trace.logits, _belief(recognizer, batch, local), atol=1e-5)
+    always = FRAMES * (method.costs.glance + method.costs.classifier)
+    assert outcome.macs.tolist() == [always + 2 * method.costs.focus_patch] * VIDEOS
+    random = scheduled(0.5, 0.5, 0.5, 0.5)
+    assert random.stochastic
+    first, second = (random.run(batch, knob=0.5, visit=Visit(number=number)).trace.kept for number in (0, 1))
     assert not torch.equal(first, second)  # type: ignore[arg-type]  # other lots in another visit
+    with pytest.raises(UserError, match=r"set runs at a share kept of 0.5; there is no 0.6"):
+        random.run(batch, knob=0.6)
+
+
+def test_a_second_f_c_that_is_observed_is_counted(
+    env: PatchSelectionVectorEnv, recognizer: Recognizer, batch: EpisodeFeatures
+) -> None:
+    spent = []
+    for observer in (None, copy.deepcopy(recognizer.classifier)):
+        skipping = FrameSkippingVectorEnv(
+            env, CenterAgent(env), lambda_=0.0, observe_classifier=True, observer=observer
+        )
+        agent = RandomSkipAgent(skipping, RandomSkipOptions(share=1.0))
+        points = {0.5: OperatingPoint(env=skipping, agent=agent)}
+        method = AdaFocusPlus(recognizer, policy=CenterAgent(env), points=points)
+        spent.append(method.run(batch, knob=0.5).macs)
+    assert torch.equal(spent[1] - spent[0], torch.full((VIDEOS,), FRAMES * method.costs.classifier))
 
 
 def test_a_method_says_what_its_agent_is(env: PatchSelectionVectorEnv, recognizer: Recognizer) -> None:

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from adafocus_rl.agents import AGENTS, GaussianOptions, PPOOptions
+from adafocus_rl.agents import AGENTS, GaussianOptions, GRPOOptions, PPOOptions
 from adafocus_rl.agents.methods import METHODS, WholeFrames
 from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.errors import UserError
@@ -164,6 +164,18 @@ def test_the_skipping_policy_follows_the_agent_but_for_its_overrides(tmp_path: P
     assert again.skip.options == PPOOptions(hidden=64, gamma=0.25, n_epochs=3)
     other = read(tmp_path, settings.text, "--agent=CenterAgent").config
     assert other.skip.options == PPOOptions(hidden=64, n_epochs=3)
+
+
+def test_the_skipping_policy_may_be_of_another_class_than_the_agent(tmp_path: Path) -> None:
+    """It then takes the agent's network; options come before or after the class, and mix with those of both."""
+    recipe = "agent: {class_path: PPOAgent, init_args: {hidden: 8, gamma: 0.5, n_epochs: 7}}"
+    arguments = ["--skip.options.group_size=6", "--skip.agent=GRPOAgent", "--skip.options.ent_coef=0.5"]
+    settings = read(tmp_path, recipe, *arguments)
+    assert settings.config.skip.options == GRPOOptions(hidden=8, group_size=6, ent_coef=0.5)
+    assert settings.values["skip"]["options"] == {"ent_coef": 0.5, "group_size": 6}
+    assert read(tmp_path, settings.text).config == settings.config
+    with pytest.raises(UserError, match=r"unknown key 'skip\.options\.group_size' of PPOAgent"):
+        read(tmp_path, settings.text, "--skip.agent=PPOAgent")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ Cli = Any
 Look = Any
 
 VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
+BASELINES = ("random_skip", "random_skip_by_number", "fixed_frames")
 
 # Prices at which there is nothing to think about: looking at a frame costs, or earns, more than any class is worth.
 SKIP = [
@@ -48,7 +49,11 @@ def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> N
     rows = _rows(skipping)
     points = [(row["agent"], row["knob"], row["variant"]) for row in rows if row["knob"] is not None]
     assert points == [
-        (agent, knob, variant) for variant in VARIANTS for knob in (5.0, -5.0) for agent in ("ppo+skip", "random_skip")
+        (agent, knob, variant)
+        for variant in VARIANTS
+        for agents in (["ppo+skip"], BASELINES)
+        for knob in (5.0, -5.0)
+        for agent in agents
     ]
     others = [row for row in rows if row["knob"] is None]
     assert [row["agent"] for row in others] == [row["agent"] for row in _rows(finished)]
@@ -60,7 +65,7 @@ def test_one_operating_point_for_each_price(skipping: Path, finished: Path) -> N
 def test_a_price_decides_what_is_kept(skipping: Path) -> None:
     """At −5 all frames: the same recognition as π alone. At 5 none: nothing of f_L's compute is spent."""
     rows = {(row["agent"], row["knob"], row["variant"]): row for row in _rows(skipping)}
-    for agent in ("ppo+skip", "random_skip"):
+    for agent in ("ppo+skip", *BASELINES):
         for variant in VARIANTS:
             assert rows[agent, -5.0, variant]["kept"] == 1
             assert rows[agent, 5.0, variant]["kept"] == 0
@@ -72,10 +77,14 @@ def test_a_price_decides_what_is_kept(skipping: Path) -> None:
     )
     assert (all_kept["top1"], all_kept["map"]) == (alone["top1"], alone["map"])
     assert all_kept["local_gmacs_per_video"] == alone["local_gmacs_per_video"]
-    # Both policies run on every frame; random skipping needs no π′.
+    # Both policies run on every frame; the baselines need no π′.
     own = all_kept["gmacs_per_video"] - alone["gmacs_per_video"]
     assert own > 0
-    assert rows["random_skip", -5.0, RANDOM_PATCHES]["gmacs_per_video"] == pytest.approx(alone["gmacs_per_video"])
+    for agent in BASELINES:
+        assert rows[agent, -5.0, RANDOM_PATCHES]["gmacs_per_video"] == pytest.approx(alone["gmacs_per_video"])
+    # All frames are kept in all of them, so that each trains the f_C that stage III trains.
+    tuned = {rows[agent, -5.0, FINE_TUNED]["map"] for agent in ("ppo", "ppo+skip", *BASELINES) if agent != "ppo"}
+    assert len(tuned) == 1
     assert none["gmacs_per_video"] + alone["local_gmacs_per_video"] == pytest.approx(all_kept["gmacs_per_video"])
 
 
@@ -103,7 +112,10 @@ def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None
 def test_the_same_policy_is_trained_with_and_without_skipping(skipping: Path, finished: Path, look: Look) -> None:
     with_it, without = look.checkpoints(skipping), look.checkpoints(finished)
     assert {name: with_it[name] for name in without} == without
-    assert len({*with_it} - {*without}) == 4
+    assert {*with_it} - {*without} == {
+        *(f"stage{stage}.skip{knob}.safetensors" for stage in (2, 3) for knob in (5.0, -5.0)),
+        *(f"{label}{knob}.safetensors" for label in BASELINES for knob in (5.0, -5.0)),
+    }
 
 
 @pytest.mark.parametrize("stem", ["stage2.skip-5.0", "stage3.skip5.0"])
@@ -141,7 +153,7 @@ def test_another_price_later_leaves_the_rest_as_it_is(cli: Cli, skipping: Path, 
     assert done.code == 0, done.err
     after = {path.name: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
     assert {name: after[name] for name in before} == before
-    assert {*after} - {*before} == {"stage2.skip0.5.safetensors", "stage3.skip0.5.safetensors"}
+    assert {*after} - {*before} == {f"{name}0.5.safetensors" for name in ("stage2.skip", "stage3.skip", *BASELINES)}
     assert {row["knob"] for row in _rows(run)} == {None, 5.0, 0.5}
     assert "knob" in done.out
 
@@ -149,7 +161,85 @@ def test_another_price_later_leaves_the_rest_as_it_is(cli: Cli, skipping: Path, 
 def test_any_agent_can_be_skipped_behind(cli: Cli, run: Path, recipe: Path) -> None:
     done = cli("train", recipe, "--out", run, "--stages", "2", "3", "--agent=RandomAgent", *SKIP, "--skip.epochs=1")
     assert done.code == 0, done.err
-    assert {row["agent"] for row in _rows(run) if row["knob"] is not None} == {"random+skip", "random_skip"}
+    assert {row["agent"] for row in _rows(run) if row["knob"] is not None} == {"random+skip", *BASELINES}
+
+
+KEEP = [
+    "--skip.keep=[0.5]", "--skip.agent=GRPOAgent", "--skip.reward=last", "--skip.observe_classifier=true",
+    "--skip.epochs=3", '--skip.options={"learning_rate": 0.02, "hidden": 8, "reduced_channels": 4, "group_size": 3}',
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sharing(finished: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run with a π′ that observes f_C and keeps half of the frames."""
+    from adafocus_rl.experiments.cli.entry import main
+
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("sharing") / "run"))
+    assert main(["train", str(recipe), "--out", str(run), "--stages", "2", "3", *KEEP]) == 0
+    return run
+
+
+def test_a_share_of_frames_is_an_operating_point(sharing: Path) -> None:
+    """The same decisions with both f_C, since π′ observes that of stage I, which costs another f_C in the second."""
+    rows = {(row["agent"], row["variant"]): row for row in _rows(sharing) if row["knob"] == 0.5}
+    assert {*rows} == {(agent, variant) for agent in ("ppo+skip", *BASELINES) for variant in VARIANTS}
+    first, second = (rows["ppo+skip", variant] for variant in VARIANTS)
+    assert first["kept"] == second["kept"]
+    assert first["local_gmacs_per_video"] == second["local_gmacs_per_video"]
+    assert first["gmacs_per_video"] < second["gmacs_per_video"]
+    names = {path.name for path in (sharing / "checkpoints").iterdir()}
+    assert {"stage2.skip.keep0.5.safetensors", "stage3.skip.keep0.5.safetensors"} < names
+
+
+def test_the_wanted_share_of_the_training_videos_is_kept(sharing: Path) -> None:
+    from adafocus_rl.agents.methods.kept_share import kept_frames
+    from adafocus_rl.experiments.gym_entry import open_features
+    from adafocus_rl.experiments.run.handover import load_agent
+    from adafocus_rl.experiments.run.skipping import load_skipper, operating_points, skipping_env
+
+    opened = open_features(sharing)
+    env = opened.run.env(opened.source, opened.recognizer.classifier)
+    (point,) = operating_points(opened.run)
+    skipping = skipping_env(opened.run, env, load_agent(opened.run, env), point)
+    # 12 videos of 4 frames; few different logits.
+    assert abs(float(kept_frames(load_skipper(opened.run, skipping, point), skipping).mean()) - 0.5) <= 0.1
+
+
+def test_training_towards_a_share_stopped_and_resumed(
+    cli: Cli, sharing: Path, finished: Path, recipe: Path, tmp_path: Path, look: Look
+) -> None:
+    """λ goes on from where it was: the same weights, and the same curve."""
+    from adafocus_rl.rotation import CheckpointRotation
+
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    save = CheckpointRotation.save
+
+    def interrupted(self: CheckpointRotation, step: int, *args: Any, **kwargs: Any) -> Path:
+        path = save(self, step, *args, **kwargs)
+        if self.stem == "stage2.skip.keep0.5.resume" and step == 2:
+            raise KeyboardInterrupt
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointRotation, "save", interrupted)
+        assert cli("train", recipe, "--out", run, "--stages", "2", "3", *KEEP).code == 130
+    done = cli("train", recipe, "--out", run, "--resume", *KEEP)
+    assert done.code == 0, done.err
+    assert look.checkpoints(run) == look.checkpoints(sharing)
+    curves = [[line for line in look.metrics(one) if "keep" in line["stage"]] for one in (run, sharing)]
+    assert curves[0] == curves[1]
+    assert "train/price" in str(curves[0])
+
+
+def test_new_videos_are_recognised_at_a_share(cli: Cli, sharing: Path) -> None:
+    run = Run.open(sharing)
+    video = run.lists["val"].parent / run.clips.val.index[0].path
+    done = cli("predict", sharing, video, "--knob", "0.5", "--json")
+    assert done.code == 0, done.err
+    refused = cli("predict", sharing, video, "--knob", "0.4")
+    assert refused.code == 2
+    assert "the run has no π′ with share kept = 0.4; it has 0.5 (skip.keep)" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -162,6 +252,16 @@ def test_any_agent_can_be_skipped_behind(cli: Cli, run: Path, recipe: Path) -> N
             "unknown key 'skip.options.hiden' of PPOAgent",
         ),
         (["--skip.lambdas=[0.1]", "--skip.epochs=-1"], "skip.epochs is -1"),
+        (["--skip.keep=[0.5,1.0]"], "skip.keep is [0.5, 1.0]; give shares between 0 and 1"),
+        (["--skip.keep=[0.5,0.5]"], "skip.keep is [0.5, 0.5]; give each share once"),
+        (
+            ["--skip.keep=[0.5]", "--skip.lambdas=[0.1]"],
+            "skip.keep is [0.5]; give the costs of frames or the shares to keep, not both",
+        ),
+        (
+            ["--skip.keep=[0.5]", "--skip.agent=GRPOAgent", "--skip.options.gae_lambda=0.9"],
+            "unknown key 'skip.options.gae_lambda' of GRPOAgent",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(cli: Cli, run: Path, recipe: Path, arguments: list[str], message: str) -> None:

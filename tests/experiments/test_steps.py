@@ -72,6 +72,10 @@ def test_what_starts_from_a_knob_is_of_the_same_knob() -> None:
     step = find_step("stage2.skip0.1")
     assert step == SKIPPING.at(0.1)
     assert step.took("2.skip0.1")
+    assert [step.name for step in and_after([SKIPPING.at(0.5, kind=".keep").name])] == [
+        "stage2.skip.keep0.5",
+        "stage3.skip.keep0.5",
+    ]
     assert not step.took("2.skip0.15")
     assert SKIPPING.took("2.skip0.15")
     assert (step.number, step.rates) == (2, SKIPPING.rates)
@@ -81,7 +85,7 @@ def test_what_starts_from_a_knob_is_of_the_same_knob() -> None:
 @pytest.mark.parametrize(
     ("keys", "step"),
     [
-        (["data.root", "evaluation.repeats", "skip.lambdas"], None),
+        (["data.root", "evaluation.repeats", "skip.lambdas", "skip.keep"], None),
         (["agent.init_args.gamma"], "stage2"),
         (["model.grid"], "bank"),
         (["model.grid", "model.patch_size"], "stage1"),
