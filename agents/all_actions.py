@@ -17,11 +17,12 @@ from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Categorical, Distribution
 from adafocus_rl.agents.policies.options import EntropyOptions
+from adafocus_rl.agents.policies.shifts import ShiftOptions
 from adafocus_rl.envs import Counterfactuals, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllActionsOptions(EntropyOptions):
+class AllActionsOptions(EntropyOptions, ShiftOptions):
     """Options of ``AllActionsAgent``."""
 
     ent_coef: float = 0.1

@@ -18,14 +18,14 @@ from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.other_runs import OtherRuns
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Categorical, Distribution
-from adafocus_rl.agents.policies.options import PolicyOptions
+from adafocus_rl.agents.policies.shifts import ShiftOptions
 from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Rollout
 from adafocus_rl.envs.whole_episodes import outcomes_of_actions
 from adafocus_rl.options import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilOptions(PolicyOptions):
+class DistilOptions(ShiftOptions):
     """Options of ``DistilAgent``."""
 
     temperature: float = 0.1

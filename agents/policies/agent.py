@@ -18,6 +18,7 @@ from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
 from adafocus_rl.agents.policies.options import EntropyOptions, PolicyOptions
 from adafocus_rl.agents.policies.sampling import SamplingAgent
+from adafocus_rl.agents.policies.shifts import MapShift, ShiftOptions
 from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Info, PolicyOutput, Rollout
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
@@ -65,6 +66,14 @@ class PolicyAgent(SamplingAgent):
                 action_space=env.single_action_space,
                 grid=self.grid,
                 options=options,
+            )
+        self.shift: MapShift | None = None
+        if isinstance(options, ShiftOptions) and options.shift:
+            self.shift = MapShift(
+                observation_space=env.single_observation_space,
+                action_space=env.single_action_space,
+                grid=self.grid,
+                most=options.shift,
             )
         self.network = network.to(self.device).eval()
         self.optimizer = torch.optim.Adam(
@@ -161,6 +170,8 @@ class PolicyAgent(SamplingAgent):
                 outcomes = self.outcomes(env, rollout)
                 reward = outcomes.reward.gather(-1, rollout.output.action[..., None]).squeeze(-1)
                 rollout = replace(rollout, reward=reward)
+                if self.shift is not None:
+                    rollout, outcomes = self._shifted(self.shift, rollout, outcomes)
             history.append(self.update(rollout, outcomes, progress=progress))
             videos.append(len(rollout.reward))
             tick(0, loss=history[-1]["train/loss"], rows=rollout.info["video"])
@@ -201,6 +212,14 @@ class PolicyAgent(SamplingAgent):
                 parts.append({name: term.detach() for name, term in terms.items()})
         scalars = {f"train/{name}": torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
         return {**scalars, "rollout/ep_rew_mean": rollout.reward.sum(1).mean()}
+
+    def _shifted(self, shift: MapShift, rollout: Rollout, outcomes: Counterfactuals) -> tuple[Rollout, Counterfactuals]:
+        """Return B whole episodes and their outcomes, each shifted by its own number of cells in each visit."""
+        visit, video = self.episode_counters(rollout.info, len(rollout.reward), self.device)
+        axis = torch.arange(2, device=self.device)
+        cells = shift.draw(hash_uniform(derive_seed(self.seed, "shift"), visit[:, None], video[:, None], axis))
+        observation = shift.observation(rollout.observation, cells)
+        return replace(rollout, observation=observation), shift.outcomes(outcomes, cells)
 
     def _minibatches(self, info: Info, count: int, turn: int) -> Iterator[slice | Tensor]:
         """Yield the rows of each minibatch in pass ``turn``; a single minibatch is the whole batch, without a copy."""
