@@ -76,19 +76,19 @@ def test_it_finds_the_patch_where_no_video_showed_it(kind: type[PolicyAgent]) ->
     env = FindThePatchVectorEnv(num_frames=2, num_envs=32, videos_per_patch=16)
     every = env.source.cells.clone()
     env.source.cells[:] = 4
+    # Without memory: a video is shifted as a whole, so none shows two cells.
     options: dict[str, Any] = {"ent_coef": 0.01} if kind is AllActionsAgent else {}
+    options |= {"cell": "none", "hidden": 32, "reduced_channels": 8, "learning_rate": 0.01, "n_epochs": 4}
     found = []
     for most in (0, 1):
-        agent = kind(
-            env, kind.Options(hidden=32, reduced_channels=8, learning_rate=0.01, n_epochs=4, shift=most, **options)
-        )
-        agent.learn(env, epochs=12)
+        agent = kind(env, kind.Options(shift=most, **options))
+        agent.learn(env, epochs=8)
         other = FindThePatchVectorEnv(num_frames=2, num_envs=32, videos_per_patch=16)
         assert torch.equal(other.source.cells, every)
         rollout = other.rollout(agent, episodes=other.source.episodes(other.source.videos), deterministic=True)
         found.append(float(rollout.reward.sum(1).mean()) / other.best_return)
     assert found[0] == pytest.approx(1 / 9)
-    assert found[1] > 0.95
+    assert found[1] == 1
 
 
 @pytest.mark.parametrize("kind", CLASSES)
