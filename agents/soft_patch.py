@@ -9,7 +9,7 @@ with all networks; this agent takes over the idea only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,12 +63,18 @@ class SoftPatchAgent(StraightThroughAgent):
     _classifier: Classifier | None = None
 
     def train_epoch(
-        self, env: DecisionVectorEnv, epoch: int, *, epochs: int, tick: Tick = no_tick
+        self,
+        env: DecisionVectorEnv,
+        epoch: int,
+        *,
+        epochs: int,
+        tick: Tick = no_tick,
+        experience: Iterable[Rollout] | None = None,
     ) -> Mapping[str, float]:
         """Make one pass over the videos, through the environment's f_C; see ``PolicyAgent``."""
         self._classifier = env.classifier
         try:
-            return super().train_epoch(env, epoch, epochs=epochs, tick=tick)
+            return super().train_epoch(env, epoch, epochs=epochs, tick=tick, experience=experience)
         finally:
             self._classifier = None
 
