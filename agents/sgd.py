@@ -20,6 +20,9 @@ class SGDConfig:
     batch_size: int = 64
     """Number of videos in a minibatch; at least 1."""
 
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """``sgd``, or ``adam`` with moment decays ``momentum`` and 0.999."""
+
     momentum: float = 0.9
     """Momentum in [0, 1)."""
 
@@ -55,11 +58,13 @@ class SGDConfig:
         require(self, "momentum", self.momentum < 1, "at least 0 and less than 1")
 
 
-def sgd_optimizer(groups: Sequence[tuple[nn.Module, float]], config: SGDConfig) -> torch.optim.SGD:
-    """Return an optimiser of modules, each with its own initial learning rate."""
+def make_optimizer(groups: Sequence[tuple[nn.Module, float]], config: SGDConfig) -> torch.optim.Optimizer:
+    """Return an optimiser over modules, each with its own initial learning rate."""
     parameters: list[dict[str, Any]] = [
         {"params": list(module.parameters()), "lr": rate, "initial_lr": rate} for module, rate in groups
     ]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
     return torch.optim.SGD(
         parameters,
         momentum=config.momentum,

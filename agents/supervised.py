@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick
-from adafocus_rl.agents.sgd import SGDConfig, clip_gradients, set_rate, sgd_optimizer
+from adafocus_rl.agents.sgd import SGDConfig, clip_gradients, make_optimizer, set_rate
 from adafocus_rl.errors import UserError
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.options import MOST, require_range
@@ -93,7 +93,7 @@ class SupervisedLearner(Generic[BatchT]):
         self.steps = steps
         self.epochs = epochs
         self.compute = compute or PrecisionConfig()
-        self.optimizer = sgd_optimizer(rates, sgd)
+        self.optimizer = make_optimizer(rates, sgd)
         # Without it, gradients of float16 losses would underflow; for other types it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.precision == "float16")
 

@@ -7,5 +7,13 @@ decoders, which need OpenCV, from their own modules.
 from adafocus_rl.data.datasets import DATASETS, DatasetMaker
 from adafocus_rl.data.digit_clips import MovingDigitsConfig
 from adafocus_rl.data.moving_digits import make_moving_digits
+from adafocus_rl.data.moving_digits_long import MovingDigitsLongConfig, make_moving_digits_long
 
-__all__ = ["DATASETS", "DatasetMaker", "MovingDigitsConfig", "make_moving_digits"]
+__all__ = [
+    "DATASETS",
+    "DatasetMaker",
+    "MovingDigitsConfig",
+    "MovingDigitsLongConfig",
+    "make_moving_digits",
+    "make_moving_digits_long",
+]

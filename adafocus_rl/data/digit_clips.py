@@ -1,9 +1,11 @@
-"""Moving-digits clips: their configuration, the handwriting samples, and the rendering of frames."""
+"""Clips of moving digits: their configuration, the handwriting samples, and the rendering of frames."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ CELLS = 8  # side of scikit-learn's digits
 @dataclass(frozen=True, kw_only=True)
 class MovingDigitsConfig:
     """Options of the clips. Lengths are in pixels, brightness is a fraction of full scale, time is in frames."""
+
+    dataset: ClassVar[str] = "moving_digits"
 
     seed: int = 0
     """Seed of everything random."""
@@ -91,9 +95,13 @@ class MovingDigitsConfig:
             "fps": (self.fps >= 1, "at least 1"),
             "crf": (0 <= self.crf <= 51, "0 to 51"),
         }
+        self._require(rules)
+
+    def _require(self, rules: Mapping[str, tuple[bool, str]]) -> None:
+        """Raise a UserError that names the first option whose rule, (holds, expected), does not hold."""
         for name, (holds, expected) in rules.items():
             if not holds:
-                raise UserError(f"moving_digits got {name}={getattr(self, name)!r}; expected {expected}: change it")
+                raise UserError(f"{self.dataset} got {name}={getattr(self, name)!r}; expected {expected}: change it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,20 +146,21 @@ def render_clip(
     t, side = config.frames, config.side
     # One row and column more than the frame: a sprite at a sub-pixel position touches one pixel beyond its side.
     canvas = np.zeros((t, side + 1, side + 1), dtype=np.float32)
-    canvas[:, :side, :side] = _background(config, rng)
+    canvas[:, :side, :side] = background(config, side, rng)
 
     others = handwriting.images[rng.integers(len(handwriting.images), size=config.distractors)]
     for image in others:
-        sprite = _enlarge(scramble(image, config.scramble_block, rng), config.digit)
-        _paint(canvas, sprite, _path(config, rng), rng.uniform(*config.distractor_ink), np.arange(t))
+        sprite = enlarge(scramble(image, config.scramble_block, rng), config.digit)
+        origins = path(t, span=side - config.digit, speed=config.speed, turn=config.turn, rng=rng)
+        paint(canvas, sprite, origins, rng.uniform(*config.distractor_ink), np.arange(t))
 
     sample = handwriting.images[rng.choice(np.flatnonzero(handwriting.digits == label))]
-    origins = _path(config, rng)
+    origins = path(t, span=side - config.digit, speed=config.speed, turn=config.turn, rng=rng)
     length = int(np.clip(round(rng.uniform(*config.presence) * t), 1, t))
     start = int(rng.integers(t - length + 1))
     present = np.arange(start, start + length)
     # Painted last, so that the digit covers distractors where their paths cross.
-    _paint(canvas, _enlarge(sample, config.digit), origins, rng.uniform(*config.ink), present)
+    paint(canvas, enlarge(sample, config.digit), origins, rng.uniform(*config.ink), present)
 
     frames = canvas[:, :side, :side]
     frames += np.float32(config.noise) * rng.standard_normal(frames.shape, dtype=np.float32)
@@ -167,8 +176,21 @@ def render_stills(config: MovingDigitsConfig, handwriting: Handwriting, label: i
     Stills replace ImageNet pre-training: they are close-ups on which encoders learn shapes before they see videos.
     """
     still = replace(config, side=config.still_side, distractors=0, presence=(1.0, 1.0), frames=2)
-    numbers = range(number * config.frames, (number + 1) * config.frames)
-    return np.stack([render_clip(still, handwriting, label, "stills", frame)[0][0] for frame in numbers])
+    return close_ups(render_clip, still, handwriting, label, number, count=config.frames)
+
+
+def close_ups(
+    clip: Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]],
+    still: MovingDigitsConfig,
+    handwriting: Handwriting,
+    label: int,
+    number: int,
+    *,
+    count: int,
+) -> NDArray[np.uint8]:
+    """Render the first frames (count, S, S) of as many clips of the configuration ``still``."""
+    numbers = range(number * count, (number + 1) * count)
+    return np.stack([clip(still, handwriting, label, "stills", frame)[0][0] for frame in numbers])
 
 
 @lru_cache(maxsize=4)
@@ -198,14 +220,14 @@ def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -
     return scrambled
 
 
-def _background(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth background (S, S): 4×4 random values, enlarged."""
+def background(config: MovingDigitsConfig, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Render a smooth background (side, side): 4×4 random values, enlarged."""
     coarse = rng.uniform(-config.contrast, config.contrast, size=(4, 4)).astype(np.float32)
-    smooth: NDArray[np.float32] = _enlarge(coarse, config.side) + np.float32(rng.uniform(*config.background))
+    smooth: NDArray[np.float32] = enlarge(coarse, side) + np.float32(rng.uniform(*config.background))
     return smooth
 
 
-def _enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Enlarge a square image to (side, side) bilinearly, with aligned pixel centres."""
     n = image.shape[0]
     centre = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
@@ -214,31 +236,35 @@ def _enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return enlarged
 
 
-def _path(config: MovingDigitsConfig, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Path of a sprite, (T, 2) top and left in pixels: constant speed and curvature, reflected at the edges."""
-    span = config.side - config.digit
-    heading = rng.uniform(0, 2 * np.pi) + rng.uniform(-config.turn, config.turn) * np.arange(config.frames)
-    step = rng.uniform(*config.speed) * np.stack([np.sin(heading), np.cos(heading)], axis=1)
+def path(
+    frames: int, *, span: float, speed: tuple[float, float], turn: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a path (T, 2) of tops and lefts in [0, span]: constant speed and curvature, reflected at the ends."""
+    heading = rng.uniform(0, 2 * np.pi) + rng.uniform(-turn, turn) * np.arange(frames)
+    step = rng.uniform(*speed) * np.stack([np.sin(heading), np.cos(heading)], axis=1)
     free = rng.uniform(0, span, size=2) + np.cumsum(step, axis=0)
     folded = span - np.abs(free % (2 * span) - span)
     # Rounded to hundredths before painting, so that the boxes in the list are exact.
     return np.round(folded, 2)
 
 
-def _paint(
+def paint(
     canvas: NDArray[np.float32],
     sprite: NDArray[np.float32],
     origins: NDArray[np.float64],
     brightness: float,
     present: NDArray[np.int64],
 ) -> None:
-    """Blend ink (d, d), at sub-pixel origins, into the frames ``present`` of a (T, S + 1, S + 1) canvas."""
-    d = sprite.shape[0]
+    """Blend ink, at sub-pixel origins, into the frames ``present`` of a (T, S + 1, S + 1) canvas.
+
+    The ink is (d, d) for all frames or (M, d, d) with one image per frame ``present``.
+    """
+    d = sprite.shape[-1]
     corner = np.floor(origins[present]).astype(np.int64)
     down, right = (origins[present] - corner).astype(np.float32).T[:, :, None, None]
-    padded = np.pad(sprite, 1)
-    ink = (1 - down) * ((1 - right) * padded[1:, 1:] + right * padded[1:, :-1]) + down * (
-        (1 - right) * padded[:-1, 1:] + right * padded[:-1, :-1]
+    padded = np.pad(sprite, [(0, 0)] * (sprite.ndim - 2) + [(1, 1)] * 2)
+    ink = (1 - down) * ((1 - right) * padded[..., 1:, 1:] + right * padded[..., 1:, :-1]) + down * (
+        (1 - right) * padded[..., :-1, 1:] + right * padded[..., :-1, :-1]
     )
     offsets = np.arange(d + 1)
     where = (

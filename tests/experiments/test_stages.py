@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.methods import WholeFrames
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.sgd import SGDConfig, set_rate, sgd_optimizer
+from adafocus_rl.agents.sgd import SGDConfig, make_optimizer, set_rate
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.run.features import RunFeatures
@@ -88,7 +88,7 @@ def cosine(initial: float, total: int) -> list[float]:
 
 def test_the_schedule_in_closed_form() -> None:
     layer = nn.Linear(2, 2)
-    optimizer = sgd_optimizer([(layer, 0.4)], SGDConfig())
+    optimizer = make_optimizer([(layer, 0.4)], SGDConfig())
     group = optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 1e-4)
     for step, expected in ((0, 0.4), (25, 0.2 * (1 + math.sqrt(0.5))), (50, 0.2), (100, 0.0)):
@@ -99,12 +99,26 @@ def test_the_schedule_in_closed_form() -> None:
 def test_steps_in_closed_form() -> None:
     """TSM's: a tenth after 20 and after 40 epochs, plain momentum."""
     config = SGDConfig(schedule="steps", milestones=[20, 40], nesterov=False, weight_decay=5e-4)
-    optimizer = sgd_optimizer([(nn.Linear(2, 2), 0.01)], config)
+    optimizer = make_optimizer([(nn.Linear(2, 2), 0.01)], config)
     group = optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, False, 5e-4)
     for step, expected in ((0, 0.01), (59, 0.01), (60, 0.001), (119, 0.001), (120, 1e-4), (149, 1e-4)):
         set_rate(optimizer, config, step, steps=3, epochs=50)
         assert math.isclose(group["lr"], expected)
+
+
+def test_adam_in_closed_form() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    config = SGDConfig(optimizer="adam", momentum=0.8, weight_decay=0.0)
+    optimizer = make_optimizer([(layer, 0.1)], config)
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.999)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.tensor([[3.0, -0.01], [100.0, -5.0]])
+    optimizer.step()
+    # Adam's first step is the learning rate against the sign of the gradient, whatever its size.
+    torch.testing.assert_close(before - layer.weight.detach(), 0.1 * layer.weight.grad.sign(), atol=1e-5, rtol=1e-4)
+    set_rate(optimizer, config, 10, steps=10, epochs=2)
+    assert math.isclose(optimizer.param_groups[0]["lr"], 0.05)
 
 
 def test_stage_0_in_tsms_way(recipe: Path, tmp_path: Path, rates: Rates) -> None:
