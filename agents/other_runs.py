@@ -59,7 +59,7 @@ class OtherRuns:
             places = [place for place, path in enumerate(paths) if path in known]
             if not places or _same(env, source, problem):
                 continue
-            _check(folder, env.source, source)
+            _check(folder, env.source, source, index)
             episodes = env.source.episodes(torch.tensor([known[paths[place]] for place in places]))
             left -= {paths[place] for place in places}
             yield torch.tensor(places, device=videos.device), env.problem, env.problem.prepare(episodes)

@@ -20,6 +20,9 @@ from adafocus_rl.experiments.config.stages import (
 from adafocus_rl.models.config import ModelConfig, clip_frames
 from adafocus_rl.options import MOST, require, require_range
 
+REFERENCES = ("RandomAgent", "CenterAgent", "GaussianAgent", "OracleAgent")
+"""Agents without a training that a run is compared with by default."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -111,9 +114,7 @@ class EvaluationConfig:
     repeats: int = 10
     """Number of passes over the videos from which the results of random agents are averaged."""
 
-    references: list[str] = field(
-        default_factory=lambda: ["RandomAgent", "CenterAgent", "GaussianAgent", "OracleAgent"]
-    )
+    references: list[str] = field(default_factory=lambda: list(REFERENCES))
     """Agents to compare with, by class name; each is in the table with its default options. They must not need a
     training. ``OracleAgent`` is left out where the data has no true boxes."""
 
