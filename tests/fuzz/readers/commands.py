@@ -202,6 +202,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--agent.hidden",
         "--env.reward.kind",
         "--skip.lambdas",
+        "--skip.keep",
         "--data.embedded_options",
         "--model.mean",
         "--stage0.sgd",
