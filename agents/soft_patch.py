@@ -43,7 +43,7 @@ class SoftPatchOptions(StraightThroughOptions):
 class SoftPatchAgent(StraightThroughAgent):
     """π trained with a straight-through gradient over the features of all patches.
 
-    A batch holds B · T · A features of f_L, 0.26 GB for 64 videos of 16 frames at paper size. With live features, f_L
+    A batch holds B · T · A features of f_L, 0.41 GB for 64 videos of 16 frames at paper size. With live features, f_L
     is run on every patch of the grid.
 
     Args:
