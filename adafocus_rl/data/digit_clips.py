@@ -10,6 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus_rl.data.clip_files import even_labels
+from adafocus_rl.data.sprites import enlarge, path, place, scramble
 from adafocus_rl.errors import UserError
 from adafocus_rl.seeding import derive_seed
 
@@ -121,9 +123,7 @@ def split_handwriting(config: MovingDigitsConfig) -> dict[str, Handwriting]:
 
 def plan_labels(config: MovingDigitsConfig, split: str, count: int) -> NDArray[np.int64]:
     """Class of each clip, (count,): as balanced as possible, in random order."""
-    rng = np.random.default_rng(derive_seed(config.seed, split, "labels"))
-    labels: NDArray[np.int64] = rng.permutation(np.arange(count, dtype=np.int64) % 10)
-    return labels
+    return even_labels(count, 10, seed=derive_seed(config.seed, split, "labels"))
 
 
 def render_clip(
@@ -211,41 +211,11 @@ def _split_handwriting(seed: int, val_share: float) -> dict[str, Handwriting]:
     return {split: Handwriting(images=images[k], digits=digits[k]) for split, k in keep.items()}
 
 
-def scramble(image: NDArray[np.float32], block: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Permute the blocks of side ``block`` of an (8, 8) image at random, to make a distractor's sprite."""
-    n = CELLS // block
-    blocks = image.reshape(n, block, n, block).swapaxes(1, 2).reshape(n * n, block, block)
-    shuffled = blocks[rng.permutation(n * n)]
-    scrambled: NDArray[np.float32] = shuffled.reshape(n, n, block, block).swapaxes(1, 2).reshape(CELLS, CELLS)
-    return scrambled
-
-
 def background(config: MovingDigitsConfig, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Render a smooth background (side, side): 4×4 random values, enlarged."""
     coarse = rng.uniform(-config.contrast, config.contrast, size=(4, 4)).astype(np.float32)
     smooth: NDArray[np.float32] = enlarge(coarse, side) + np.float32(rng.uniform(*config.background))
     return smooth
-
-
-def enlarge(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Enlarge a square image to (side, side) bilinearly, with aligned pixel centres."""
-    n = image.shape[0]
-    centre = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
-    weights = np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(n))).astype(np.float32)
-    enlarged: NDArray[np.float32] = weights @ image @ weights.T
-    return enlarged
-
-
-def path(
-    frames: int, *, span: float, speed: tuple[float, float], turn: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return a path (T, 2) of tops and lefts in [0, span]: constant speed and curvature, reflected at the ends."""
-    heading = rng.uniform(0, 2 * np.pi) + rng.uniform(-turn, turn) * np.arange(frames)
-    step = rng.uniform(*speed) * np.stack([np.sin(heading), np.cos(heading)], axis=1)
-    free = rng.uniform(0, span, size=2) + np.cumsum(step, axis=0)
-    folded = span - np.abs(free % (2 * span) - span)
-    # Rounded to hundredths before painting, so that the boxes in the list are exact.
-    return np.round(folded, 2)
 
 
 def paint(
@@ -259,17 +229,5 @@ def paint(
 
     The ink is (d, d) for all frames or (M, d, d) with one image per frame ``present``.
     """
-    d = sprite.shape[-1]
-    corner = np.floor(origins[present]).astype(np.int64)
-    down, right = (origins[present] - corner).astype(np.float32).T[:, :, None, None]
-    padded = np.pad(sprite, [(0, 0)] * (sprite.ndim - 2) + [(1, 1)] * 2)
-    ink = (1 - down) * ((1 - right) * padded[..., 1:, 1:] + right * padded[..., 1:, :-1]) + down * (
-        (1 - right) * padded[..., :-1, 1:] + right * padded[..., :-1, :-1]
-    )
-    offsets = np.arange(d + 1)
-    where = (
-        present[:, None, None],
-        corner[:, 0, None, None] + offsets[:, None],
-        corner[:, 1, None, None] + offsets,
-    )
+    ink, where = place(sprite, origins, present)
     canvas[where] += ink * (np.float32(brightness) - canvas[where])

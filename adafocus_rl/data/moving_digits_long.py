@@ -23,12 +23,10 @@ from adafocus_rl.data.digit_clips import (
     MovingDigitsConfig,
     background,
     close_ups,
-    enlarge,
     paint,
-    path,
-    scramble,
 )
 from adafocus_rl.data.digit_files import write_digits
+from adafocus_rl.data.sprites import enlarge, path, scramble
 from adafocus_rl.seeding import derive_seed
 
 # Incremented when the same configuration gives other pixels, so that old folders are not mistaken for new ones.
