@@ -78,7 +78,7 @@ def test_every_ablation_fits_the_configuration(finished: Path, tmp_path: Path) -
             settings = variant_settings(run, as_arguments(variant.overrides))
             changed = changed_keys(stored.values, settings.values)
             assert {other for other in changed if not other.startswith(beside.get(name, ()))} <= {key}
-            values.append(changed.get(key, "the run's"))
+            values.append((changed.get(key, "the run's"), changed.get("agent.init_args.network")))
             base = base_of(run, stored, settings, tmp_path, name=variant.name)
             if set(changed) and key.startswith("model."):
                 assert (base.changed, base.stage) == (((key, changed[key]),), stage)
