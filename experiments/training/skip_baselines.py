@@ -12,7 +12,7 @@ from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.skipping import knob_name, load_skipper, operating_points, skipping_env
 from adafocus_rl.experiments.run.steps import SKIPPING_CLASSIFIER
 
-RANDOM_SKIP, BY_NUMBER, FIXED = "random_skip", "random_skip_by_number", "fixed_frames"
+RANDOM_SKIP, BY_NUMBER, FIXED = "random_skip", "random_by_number", "fixed_frames"
 """Labels: random frames at the share that π′ keeps; with the share that π′ keeps of each frame number; and the best
 fixed set of frames."""
 

@@ -21,7 +21,7 @@ Cli = Any
 Look = Any
 
 VARIANTS = (RANDOM_PATCHES, FINE_TUNED)
-BASELINES = ("random_skip", "random_skip_by_number", "fixed_frames")
+BASELINES = ("random_skip", "random_by_number", "fixed_frames")
 
 # Prices at which there is nothing to think about: looking at a frame costs, or earns, more than any class is worth.
 SKIP = [
