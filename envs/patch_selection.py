@@ -46,7 +46,9 @@ class PatchSelection(DecisionProblem):
         self._reward = REWARDS.get(self.reward_config.kind)
         both = Spaces(spaces, source)
         super().__init__(source, classifier, spaces=both, action_space=both.patch)
-        self._projection = LocalProjection(source, self.classifier) if isinstance(source, FeatureBank) else None
+        self._projection: LocalProjection | None = None
+        if isinstance(source, FeatureBank):
+            self._projection = LocalProjection(source, self.classifier, dtype=self.dtype)
 
     @property
     def exogenous(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,17 +29,26 @@ class LocalProjection:
     Args:
         bank: the features.
         classifier: frozen f_C. The products are computed again after its weights have changed.
+        dtype: type of the products, that of f_C's weights.
     """
 
-    def __init__(self, bank: FeatureBank, classifier: Classifier) -> None:
+    def __init__(self, bank: FeatureBank, classifier: Classifier, *, dtype: torch.dtype) -> None:
         self.bank = bank
         self.classifier = classifier
-        weight = next(classifier.parameters())
+        self.dtype = dtype
         rows = int(bank.videos.max()) + 1
         self.shape = (rows, bank.num_steps, bank.grid.num_actions, classifier.projection_dim)
-        self.fits = torch.Size(self.shape).numel() * weight.element_size() <= SHARE * free_memory(bank.device)
         self._table: Tensor | None = None
         self._versions: list[int] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the products out: another process computes them again, as it opens the bank again."""
+        return {**vars(self), "_table": None}
+
+    @cached_property
+    def fits(self) -> bool:
+        """Whether the products of the whole bank fit into memory; decided at the first use."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize <= SHARE * free_memory(self.bank.device)
 
     def of(self, episodes: EpisodeFeatures, when: Tensor) -> Tensor | None:
         """Return the products (B, M, A, P) of all patches in the frames ``when`` (B, M).
@@ -48,7 +60,7 @@ class LocalProjection:
         Returns:
             None for episodes of another source, and for products that do not fit.
         """
-        if not self.fits or not isinstance(episodes, BankEpisodes) or episodes.bank is not self.bank:
+        if not isinstance(episodes, BankEpisodes) or episodes.bank is not self.bank or not self.fits:
             return None
         versions = [parameter._version for parameter in self.classifier.parameters()]
         if self._table is None or versions != self._versions:
@@ -57,10 +69,9 @@ class LocalProjection:
 
     @torch.no_grad()
     def _multiply(self) -> Tensor:
-        weight = next(self.classifier.parameters())
-        table = torch.empty(self.shape, device=self.bank.device, dtype=weight.dtype)
+        table = torch.empty(self.shape, device=self.bank.device, dtype=self.dtype)
         for episodes in self.bank.batches(CHUNK_VIDEOS):
             every = torch.arange(self.shape[2], device=self.bank.device).expand(len(episodes), self.shape[1], -1)
-            local = episodes.local(every).to(weight.dtype)
+            local = episodes.local(every).to(self.dtype)
             table[episodes.videos] = self.classifier.project(local, self.bank.vector_dim)
         return table

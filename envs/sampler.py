@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
+from adafocus_rl.envs.counterfactuals import Counterfactuals
 from adafocus_rl.envs.order import VideoOrders
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation, SpaceConfig
-from adafocus_rl.envs.whole_episodes import decide, histories, roll_out
+from adafocus_rl.envs.whole_episodes import decide, outcomes, roll_out
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
@@ -149,16 +149,8 @@ class EpisodeSampler:
         Raises:
             UserError: the actions are continuous.
         """
-        problem, episodes = self.problem, self.problem.prepare(rollout.episodes)
-        return counterfactuals(
-            problem,
-            episodes,
-            problem.all_steps(episodes),
-            episodes.global_vector,
-            histories(problem, rollout.states),
-            problem.baseline(episodes, rollout.info["visit"], self.seed),
-            with_states=with_states,
-        )
+        episodes, visits = self.problem.prepare(rollout.episodes), rollout.info["visit"]
+        return outcomes(self.problem, episodes, rollout.states, visits, seed=self.seed, with_states=with_states)
 
     def chosen_boxes(self, rollout: Rollout) -> Tensor:
         """Return the boxes (B, T, 4) int64 in pixels of the selected patches, including those of skipped frames."""

@@ -51,7 +51,7 @@ def roll_out(
     observation, output = decide(problem, policy, episodes, info, deterministic=deterministic)
     vector, when = episodes.global_vector, problem.all_steps(episodes)
     action = problem.check_actions(output.action, tuple(when.shape))
-    states = problem.classifier.sequence(problem.inputs(vector, problem.local(episodes, when, action)))
+    states = states_after(problem, episodes, action)
     reward = vector.new_zeros(len(episodes), 0)
     if with_reward:
         history = histories(problem, states)
@@ -68,9 +68,48 @@ def roll_out(
     )
 
 
+def states_after(problem: DecisionProblem, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
+    """Return f_C's states (B, T, H) after every step with actions (B, T, …), on episodes prepared for the problem."""
+    local = problem.local(episodes, problem.all_steps(episodes), action)
+    return problem.classifier.sequence(problem.inputs(episodes.global_vector, local))
+
+
 def histories(problem: DecisionProblem, states: Tensor) -> Tensor:
     """Return f_C's states before every step, (B, T, H), from those after every step."""
     return torch.cat((problem.initial_state(len(states))[:, None], states[:, :-1]), dim=1)
+
+
+def outcomes(
+    problem: DecisionProblem,
+    episodes: EpisodeFeatures,
+    states: Tensor,
+    visits: Tensor,
+    *,
+    seed: int | Sequence[int],
+    with_states: bool = False,
+) -> Counterfactuals:
+    """Return the outcomes of all A actions in every frame of whole episodes.
+
+    Args:
+        problem: the decision problem, with discrete actions.
+        episodes: features of B videos, prepared for the problem.
+        states: (B, T, H), f_C's states after every step of the history.
+        visits: (B,) int64, how often each video was seen before.
+        seed: seed of the reward's baseline.
+        with_states: also return f_C's next states, (B, T, A, H).
+
+    Raises:
+        UserError: the actions are continuous.
+    """
+    return counterfactuals(
+        problem,
+        episodes,
+        problem.all_steps(episodes),
+        episodes.global_vector,
+        histories(problem, states),
+        problem.baseline(episodes, visits, seed),
+        with_states=with_states,
+    )
 
 
 @torch.no_grad()
@@ -90,10 +129,7 @@ def outcomes_of_actions(
         UserError: the actions are continuous.
     """
     episodes = problem.prepare(episodes)
-    vector, when = episodes.global_vector, problem.all_steps(episodes)
-    states = problem.classifier.sequence(problem.inputs(vector, problem.local(episodes, when, action)))
-    baseline = problem.baseline(episodes, visits, seed)
-    return counterfactuals(problem, episodes, when, vector, histories(problem, states), baseline)
+    return outcomes(problem, episodes, states_after(problem, episodes, action), visits, seed=seed)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,18 @@ def test_products_computed_once_equal_those_of_each_batch(
     assert float(kept.abs().max()) > 1e-4
     torch.testing.assert_close(kept, rewards(0), rtol=1e-4, atol=1e-6)
 
+    monkeypatch.setattr("adafocus_rl.envs.projection.free_memory", lambda device: 1 << 40)
     env = run.env(source, recognizer.classifier)
     rollout = env.rollout(RandomAgent(env), episodes=episodes)
     env.counterfactuals(rollout)
+    projection = env.problem._projection
+    assert projection is not None
+    assert projection._table is not None
     with torch.no_grad():
         for parameter in env.classifier.parameters():
             parameter.mul_(2)
     changed = env.counterfactuals(env.rollout(RandomAgent(env), episodes=episodes)).reward
     torch.testing.assert_close(changed, rewards(0), rtol=1e-4, atol=1e-6)
     assert not torch.allclose(changed, kept)
+    # Copies, pickled ones as well, compute the products again instead of carrying them.
+    assert copy.deepcopy(projection)._table is None
