@@ -17,6 +17,7 @@ from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.manifest import Manifest
+from adafocus_rl.features.precision import Precision, in_precision
 from adafocus_rl.features.shards import ShardWriter, StoredTable
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.features.store import TableStore
@@ -35,6 +36,7 @@ def build_bank(
     chunk_videos: int = 4,
     tables: Iterable[TableSpec] = DEFAULT_TABLES,
     overwrite: bool = False,
+    precision: Precision = "float32",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Build, or finish building, tables of a store; complete tables are left unchanged.
@@ -52,6 +54,7 @@ def build_bank(
         chunk_videos: number of videos encoded at once; bounds memory.
         tables: tables to build; ``clips`` is always built as well. A method adds its own to ``DEFAULT_TABLES``.
         overwrite: discard these tables and rebuild them.
+        precision: precision in which the encoders compute the features.
         progress: called with (videos done, total videos).
 
     Raises:
@@ -62,7 +65,8 @@ def build_bank(
     store = TableStore(store) if isinstance(store, Path) else store
     recognizer.to(device).eval()
     specs = tuple(tables)
-    expected = expected_manifests(recognizer, dataset, tables=specs)
+    expected = expected_manifests(recognizer, dataset, tables=specs, precision=precision)
+    encoders = in_precision(recognizer, precision)
     if overwrite:
         store.remove(expected.values())
     chunks = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos)
@@ -78,7 +82,7 @@ def build_bank(
     writers: dict[str, ShardWriter] = {}
     try:
         for chunk, batch in zip(chunks, loader, strict=True):
-            encoded = EncodedFrames(recognizer, batch.clips)
+            encoded = EncodedFrames(encoders, batch.clips)
             without = sorted({*chunk.rows} - {*batch.rows.tolist()})
             for table in chunk.tables:
                 if table.name not in writers:

@@ -11,18 +11,29 @@ import torch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION
+from adafocus_rl.features.precision import Precision
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
 
 
 @torch.no_grad()
 def expected_manifests(
-    recognizer: Recognizer, dataset: ClipDataset, *, tables: Iterable[TableSpec] = DEFAULT_TABLES
+    recognizer: Recognizer,
+    dataset: ClipDataset,
+    *,
+    tables: Iterable[TableSpec] = DEFAULT_TABLES,
+    precision: Precision = "float32",
 ) -> dict[str, dict[str, Any]]:
     """Return the manifests of this recognizer's tables on this dataset, by name; any difference makes a table stale.
 
     ``clips`` comes first. The content of video files is not read: after replacing a file under the same name, rebuild
     the tables.
+
+    Args:
+        recognizer: frozen f_G and f_L.
+        dataset: clips with the evaluation transforms.
+        tables: tables besides ``clips``.
+        precision: precision in which the encoders compute; part of the manifest unless it is float32.
 
     Raises:
         UserError: the encoders process the frames of a clip together.
@@ -59,6 +70,8 @@ def expected_manifests(
             kinds[spec.name] = {"shape": list(spec.fill(frame).shape[1:]), "dtype": "float16"}
             for depends in spec.depends:
                 kinds[spec.name] |= values[depends]
+            if precision != "float32":
+                kinds[spec.name]["precision"] = precision
     return {
         name: {"format": BANK_FORMAT, "format_version": BANK_VERSION, "table": name, **frames, **kind}
         for name, kind in kinds.items()

@@ -2,8 +2,8 @@
 
 Maximising the reward under the constraint that a share s of the frames is kept is a saddle-point problem: the agent
 maximises reward − λ · kept, and the multiplier λ, the price of a kept frame, goes up while more than s is kept and down
-while less is (dual ascent). Sampled actions then keep about s. The best actions may keep another share, so that the
-decision is calibrated on the training videos in the end.
+while less is (dual ascent). Sampled actions then keep about s. The best actions may keep another share, so the decision
+is calibrated in the end.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def calibrate(agent: PolicyAgent, env: FrameSkippingVectorEnv, share: float, *, 
 
     Args:
         agent: π′; its actor's bias is changed in place.
-        env: an environment of the training videos.
+        env: an environment of the videos of which the share is to be kept; their labels are not used.
         share: wanted share of kept frames.
         rounds: largest number of passes over the videos.
 

@@ -129,7 +129,8 @@ class SkipConfig:
 
     keep: list[float] = field(default_factory=list)
     """Shares of the frames to keep, instead of costs; each trains a π′ of its own. λ is moved while π′ learns, and its
-    decision is calibrated on the training videos in the end. The paper's shares are [0.89, 0.67, 0.46]."""
+    decision is calibrated on the validation videos, without their labels, in the end. The paper's shares are [0.89,
+    0.67, 0.46]."""
 
     price_rate: float = 0.003
     """With ``keep``, λ changes by this times (share kept − wanted share) after each batch of videos."""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from adafocus_rl.agents.methods import METHODS
+from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.store import note_index, noted_index, store_of
-from adafocus_rl.experiments.terminal.progress import Ticker
+from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.features import (
     DEFAULT_TABLES,
     FeatureBank,
@@ -23,6 +24,7 @@ from adafocus_rl.features import (
     build_bank,
 )
 from adafocus_rl.features.expected import expected_manifests
+from adafocus_rl.features.precision import Precision, precision_errors
 from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -118,6 +120,12 @@ def open_bank(
     tables = tables_of(run.config) if tables is None else tables
     store = store_of(run.folder, split) if store is None else store
     if build:
+        counts: list[int] = []
+
+        def progress(done: int, total: int) -> None:
+            counts.append(total - done)
+            ticker.to(done, total)
+
         with Ticker(f"bank {split}", len(dataset)) as ticker:
             build_bank(
                 store,
@@ -129,11 +137,14 @@ def open_bank(
                 chunk_videos=config.chunk_videos,
                 tables=tables,
                 overwrite=overwrite,
-                progress=ticker.to,
+                precision=config.precision,
+                progress=progress,
             )
+        if counts[0] and config.precision != "float32":
+            _report_error(recognizer, dataset, tables, config.precision)
         if store.shared:
             note_index(run.folder, split, dataset.index.hash())
-    expected = expected_manifests(recognizer, dataset, tables=tables)
+    expected = expected_manifests(recognizer, dataset, tables=tables, precision=config.precision)
     # Some list formats name videos without suffix or folder, so their paths are known only while the videos exist.
     index = noted_index(run.folder, store, split) if not build and missing(dataset.index) else None
     unfound = index not in (None, expected[CLIPS]["index"])
@@ -155,6 +166,18 @@ def open_bank(
         )
     run.clips.note_failures(bank.failed)
     return bank
+
+
+def _report_error(
+    recognizer: Recognizer, dataset: ClipDataset, tables: Sequence[TableSpec], precision: Precision
+) -> None:
+    """Report how far the features of one video are from those in float32."""
+    for batch in make_loader(dataset, batches=[[row] for row in range(len(dataset))]):
+        if len(batch):
+            errors = precision_errors(recognizer, batch.clips, tables=tables, precision=precision)
+            differences = ", ".join(f"{name} {error:.2%}" for name, error in errors.items())
+            say(f"{precision}: features of one video differ from those in float32 by {differences}")
+            return
 
 
 def _labels(bank: FeatureBank, row: int) -> set[int]:

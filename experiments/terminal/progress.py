@@ -38,6 +38,7 @@ class Ticker:
         self.count = 0
         self.note = ""
         self._said = time.monotonic()
+        self._last_line = ""
         self._bar: Progress | None = None
 
     def __enter__(self) -> Ticker:
@@ -54,7 +55,7 @@ class Ticker:
     def __exit__(self, *exc: object) -> None:
         if self._bar:
             self._bar.stop()
-        elif exc[0] is None and self.total:
+        elif exc[0] is None and self.total and self._line != self._last_line:
             self._say()
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
@@ -74,5 +75,10 @@ class Ticker:
             self._bar.update(self._task, total=total)
         self.advance(count - self.count)
 
+    @property
+    def _line(self) -> str:
+        return f"{self.title}: {self.count}/{self.total} {self.note}".rstrip()
+
     def _say(self) -> None:
-        say(f"{self.title}: {self.count}/{self.total} {self.note}".rstrip())
+        self._last_line = self._line
+        say(self._line)

@@ -20,7 +20,8 @@ fixed set of frames."""
 def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkipping]:
     """Return the baselines of the run's π′, untrained, for each variant that the run has trained.
 
-    The shares are those that π′ keeps of the training videos.
+    The shares are those that π′ keeps of the validation videos, so that all methods look at the same number of frames.
+    Their labels are not used: which frames the best fixed set holds is decided on the training videos.
 
     Args:
         run: the run.
@@ -33,11 +34,12 @@ def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkippin
     env = run.env(features.training(run.config.stage2.features), recognizer.classifier)
     policy = load_agent(run, env)
     order = best_frames(env, policy)
+    seen = env.like(features.validation())
     stage3 = run.config.stage3
     training = ClassifierTraining(epochs=stage3.epochs, learning_rate=stage3.learning_rate, sgd=stage3.sgd)
     found: list[ScheduledSkipping] = []
     for point in operating_points(run):
-        skipping = skipping_env(run, env, policy, point)
+        skipping = skipping_env(run, seen, policy, point)
         by_number = kept_frames(load_skipper(run, skipping, point), skipping).tolist()
         share = sum(by_number) / len(by_number)
         schedules = {RANDOM_SKIP: [share] * len(by_number), BY_NUMBER: by_number, FIXED: schedule(order, share)}

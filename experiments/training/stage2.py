@@ -55,7 +55,8 @@ def train_skipper(
         env: its environment, on the training features with stage I's f_C.
         validation: features of the validation videos.
         step: the step of the run.
-        share: share of the frames to keep; the decision is calibrated in the end. None uses the environment's λ.
+        share: share of the frames to keep; the decision is calibrated on the validation videos, without their
+            labels, in the end. None uses the environment's λ.
 
     Returns:
         Seconds of training.
@@ -69,8 +70,9 @@ def train_skipper(
     learner = ShareLearner(agent=agent, env=env, epochs=skip.epochs, share=share, rate=skip.price_rate)
     seconds = _train(run, learner, validation, step)
     started = time.monotonic()
-    kept = calibrate(agent, env, share)
-    say(f"{step.name}: keeps {kept:.1%} of the frames of the training videos")
+    # On the videos that π′ and f_C were trained on, f_C is surer than on others, and a π′ that knows it keeps less.
+    kept = calibrate(agent, env.like(validation), share)
+    say(f"{step.name}: keeps {kept:.1%} of the frames of the validation videos")
     return seconds + time.monotonic() - started
 
 

@@ -192,13 +192,13 @@ def test_a_share_of_frames_is_an_operating_point(sharing: Path) -> None:
     assert {"stage2.skip.keep0.5.safetensors", "stage3.skip.keep0.5.safetensors"} < names
 
 
-def test_the_wanted_share_of_the_training_videos_is_kept(sharing: Path) -> None:
+def test_the_wanted_share_of_the_validation_videos_is_kept(sharing: Path) -> None:
     from adafocus_rl.agents.methods.kept_share import kept_frames
     from adafocus_rl.experiments.gym_entry import open_features
     from adafocus_rl.experiments.run.handover import load_agent
     from adafocus_rl.experiments.run.skipping import load_skipper, operating_points, skipping_env
 
-    opened = open_features(sharing)
+    opened = open_features(sharing, split="val")
     env = opened.run.env(opened.source, opened.recognizer.classifier)
     (point,) = operating_points(opened.run)
     skipping = skipping_env(opened.run, env, load_agent(opened.run, env), point)
