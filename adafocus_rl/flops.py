@@ -11,12 +11,14 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.models.recognizer import Recognizer
 
 # All operators to which batch normalisation may dispatch; which one depends on torch's version.
@@ -27,6 +29,10 @@ _BATCH_NORMS = (
     "_batch_norm_with_update",
     "_batch_norm_no_update",
 )
+
+
+_ENCODER_MACS: WeakKeyDictionary[Encoder, dict[tuple[int, bool], int]] = WeakKeyDictionary()
+"""Counted once for each encoder, size and convention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,15 @@ def macs(
 
 def _batch_norm_flops(shape: torch.Size, *_: object, **__: object) -> int:
     return 4 * shape.numel()  # FLOPs; ``macs`` halves the total
+
+
+def encoder_macs(encoder: Encoder, size: int, *, with_batch_norm: bool = False) -> int:
+    """Return the MACs of an encoder of single frames on one image of ``size`` × ``size`` pixels."""
+    key = (size, with_batch_norm)
+    counted = _ENCODER_MACS.setdefault(encoder, {})
+    if key not in counted:
+        counted[key] = macs(encoder, torch.zeros(1, 3, size, size), with_batch_norm=with_batch_norm)
+    return counted[key]
 
 
 def classifier_macs(classifier: Classifier) -> int:

@@ -66,7 +66,7 @@ def require_range(options: object, *names: str, least: float, most: float = math
     """
     for name in names:
         value = getattr(options, name)
-        for number in value if isinstance(value, list) else [value]:
+        for number in value if isinstance(value, list | tuple) else [value]:
             if number is not None:
                 # Not ``number < least``: every comparison with NaN is false.
                 require(options, name, number >= least, f"at least {least}")

@@ -84,6 +84,10 @@ class SkippableEpisodes(EpisodeFeatures):
         """Return a table's rows of all frames; none is skipped."""
         return self.episodes.table(table)
 
+    def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return a table's rows of some frames."""
+        return self.episodes.table_at(table, step, keep)
+
     def clone(self) -> SkippableEpisodes:
         """Return a copy that shares no memory with these episodes."""
         other = SkippableEpisodes(self.episodes.clone(), self.patches.clone())

@@ -6,11 +6,13 @@ from adafocus_rl.features.given import GivenClips
 from adafocus_rl.features.listed import index_of
 from adafocus_rl.features.live import LiveFeatures
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
-from adafocus_rl.features.specs import DEFAULT_TABLES, EncodedFrames, TableSpec
+from adafocus_rl.features.specs import DEFAULT_TABLES, FULL, GLANCE_VECTORS, EncodedFrames, TableSpec, vectors_at
 from adafocus_rl.features.store import TableStore
 
 __all__ = [
     "DEFAULT_TABLES",
+    "FULL",
+    "GLANCE_VECTORS",
     "EncodedFrames",
     "EpisodeFeatures",
     "FeatureBank",
@@ -21,4 +23,5 @@ __all__ = [
     "TableStore",
     "build_bank",
     "index_of",
+    "vectors_at",
 ]

@@ -20,7 +20,7 @@ from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.motion import frame_differences
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.features.shards import StoredTable
-from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.source import EpisodeFeatures, broadcast, video_order
 from adafocus_rl.features.specs import CLIPS, TableSpec
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
@@ -72,6 +72,14 @@ class BankEpisodes(EpisodeFeatures):
             return self.bank.table(table.name, self.videos)
         except KeyError as error:
             raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
+
+    def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return rows of some frames; only these are read."""
+        try:
+            rows = self.bank.table(table.name, self.videos[:, None].expand_as(step), step)
+        except KeyError as error:
+            raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
+        return rows if keep is None else torch.where(broadcast(keep, rows), rows, 0.0)
 
 
 class FeatureBank:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,10 +38,29 @@ class LiveEpisodes(EpisodeFeatures):
             self.true_boxes = self.true_boxes.nanmean(1, keepdim=True)
         clips = recognizer.prepare(batch.clips)
         self.clips = recognizer.focus_steps(clips)
-        with torch.no_grad():
-            maps, vectors = recognizer.glance_steps(clips)
-        self.global_map = maps.float()
-        self.global_vector = vectors.float()
+        self._glance_clips = recognizer.glance_frames(clips)
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.clips.shape[1]
+
+    @cached_property
+    def global_map(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
+        """(B, T, C, h, w), computed at the first use, because some methods do without f_G."""
+        self._run_glance()
+        return self.global_map
+
+    @cached_property
+    def global_vector(self) -> Tensor:  # type: ignore[override]
+        """(B, T, D_G), computed together with the maps."""
+        self._run_glance()
+        return self.global_vector
+
+    @torch.no_grad()
+    def _run_glance(self) -> None:
+        maps, vectors = self.recognizer.glance_steps(self._glance_clips)
+        self.global_map, self.global_vector = maps.float(), vectors.float()
 
     @property
     def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
@@ -93,6 +113,19 @@ class LiveEpisodes(EpisodeFeatures):
         """Compute the table's rows."""
         rows: Tensor = table.fill(EncodedFrames(self.recognizer, self.clips)).float()
         return rows.view(len(self), self.num_steps, *rows.shape[1:])
+
+    @torch.no_grad()
+    def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Compute the table's rows of the frames to keep only; without any, networks process an empty batch.
+
+        The host needs the number of kept frames, so this synchronises with the device.
+        """
+        keep = torch.ones_like(step, dtype=torch.bool) if keep is None else keep
+        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
+        found: Tensor = table.fill(EncodedFrames(self.recognizer, self.frames[rows[keep]][:, None])).float()
+        values = found.new_zeros(*step.shape, *found.shape[1:])
+        values[keep] = found
+        return values
 
 
 class LiveFeatures:

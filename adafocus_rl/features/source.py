@@ -112,6 +112,23 @@ class EpisodeFeatures(ABC):
         """
         raise UserError(f"{type(self).__name__} has no table {table.name!r}; use a feature bank or live features")
 
+    def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return a declared table's rows of some frames, and zeros where nothing has to be computed.
+
+        Args:
+            table: the table; a source that reads tables must have been opened with it.
+            step: (B, M) int64, frames.
+            keep: (B, M) bool, the frames whose rows are wanted; None for all. No network runs on the others.
+
+        Returns:
+            (B, M, …) float32.
+
+        Raises:
+            UserError: these features have no such table.
+        """
+        rows = self.table(table)[torch.arange(len(self), device=step.device)[:, None], step]
+        return rows if keep is None else torch.where(broadcast(keep, rows), rows, 0.0)
+
     def clone(self) -> EpisodeFeatures:
         """Return a copy of the episodes with its own tensors.
 
@@ -135,6 +152,11 @@ class EpisodeFeatures(ABC):
                 value.overwrite(rows, getattr(other, name))
             elif isinstance(value, Tensor):
                 value.index_copy_(0, rows, getattr(other, name))
+
+
+def broadcast(keep: Tensor, rows: Tensor) -> Tensor:
+    """Return (B, M) values as (B, M, 1, …), to broadcast with rows (B, M, …)."""
+    return keep.view(*keep.shape, *(1 for _ in rows.shape[keep.ndim :]))
 
 
 @runtime_checkable

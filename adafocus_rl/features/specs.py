@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adafocus_rl.checkpoint import tensors_hash
@@ -39,6 +40,7 @@ class EncodedFrames:
     def __init__(self, recognizer: Recognizer, clips: Tensor) -> None:
         self.recognizer = recognizer
         self.clips = clips
+        self._resized: dict[tuple[str, int], Tensor] = {}
 
     @cached_property
     def frames(self) -> Tensor:
@@ -68,6 +70,18 @@ class EncodedFrames:
         """(N, D_L): f_L on whole frames."""
         return self.recognizer.full_features(self.frames)
 
+    def at(self, part: Literal["glance", "focus"], size: int) -> Tensor:
+        """Return vectors (N, D) of f_G or f_L on whole frames that are resized to ``size`` pixels."""
+        if (part, size) not in self._resized:
+            frames = self.frames
+            if size != frames.shape[-1]:
+                # As f_G's input; see ``Recognizer.glance_features``.
+                resized = F.interpolate(frames.float(), size=(size, size), mode="bilinear", antialias=True)
+                frames = resized.to(frames.dtype)
+            encoder = self.recognizer.glance if part == "glance" else self.recognizer.focus
+            self._resized[part, size] = encoder(frames)
+        return self._resized[part, size]
+
 
 Dependency = Callable[[Recognizer], Mapping[str, Any]]
 """Function that returns the names and plain values on which features depend; if one changes, they are stale."""
@@ -85,6 +99,11 @@ def glance_encoder(recognizer: Recognizer) -> dict[str, Any]:
         "glance_size": recognizer.config.glance_size,
         "glance_weights": tensors_hash(recognizer.glance),
     }
+
+
+def glance_weights(recognizer: Recognizer) -> dict[str, Any]:
+    """Return f_G's name and the hash of its weights, for features of another input size than f_G's own."""
+    return {"glance_encoder": recognizer.config.glance.name, "glance_weights": tensors_hash(recognizer.glance)}
 
 
 def focus_encoder(recognizer: Recognizer) -> dict[str, Any]:
@@ -132,3 +151,19 @@ DEFAULT_TABLES = (
     TableSpec(name="thumbnail", fill=lambda chunk: thumbnails(chunk.frames), depends=(normalization,)),
 )
 """The tables that a ``FeatureBank`` needs."""
+
+GLANCE_VECTORS = next(spec for spec in DEFAULT_TABLES if spec.name == "global_vector")
+"""f_G's vectors at its own input size."""
+
+FULL = next(spec for spec in DEFAULT_TABLES if spec.name == "full")
+"""f_L's vectors of whole frames."""
+
+
+def vectors_at(part: Literal["glance", "focus"], size: int) -> TableSpec:
+    """Return the table of f_G's or f_L's vectors of whole frames that are resized to ``size`` pixels."""
+    weights = glance_weights if part == "glance" else focus_encoder
+    return TableSpec(
+        name=f"{part}_at{size}",
+        fill=lambda chunk: chunk.at(part, size),
+        depends=(normalization, weights),
+    )

@@ -4,6 +4,7 @@ from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
@@ -18,6 +19,8 @@ __all__ = [
     "Method",
     "OperatingPoint",
     "Outcome",
+    "SCSampler",
+    "SCSamplerOptions",
     "ScheduledSkipping",
     "Steps",
     "Visit",

@@ -17,6 +17,7 @@ from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource, TableSpec
 from adafocus_rl.flops import Macs, component_macs
+from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import NoOptions
 from adafocus_rl.plain import build, convert, plain_options
@@ -52,7 +53,8 @@ class Method(ABC):
     """Distinguishes methods with one label, which differ in their weights only; None if there is only one."""
 
     tables: ClassVar[tuple[TableSpec, ...]] = ()
-    """Bank tables that it needs besides those of every bank; read them with ``batch.table(spec)``."""
+    """Bank tables that it needs besides those of every bank; read them with ``batch.table(spec)``. Override
+    ``tables_of`` if they depend on the options."""
 
     knobs: Sequence[float] = ()
     """Its operating points, each a row of the results; empty if there is only one."""
@@ -73,6 +75,23 @@ class Method(ABC):
         self.recognizer = recognizer
         self.options = self.Options() if options is None else options
         self.seed = seed
+
+    @classmethod
+    def tables_of(cls, options: Any, model: ModelConfig) -> tuple[TableSpec, ...]:
+        """Return the bank tables that the method needs with these options, besides those of every bank.
+
+        Args:
+            options: an instance of ``Options``.
+            model: configuration of the recognizer.
+        """
+        return cls.tables
+
+    def random_counterpart(self) -> Method | None:
+        """Return the same trained system with random decisions at the same mean compute, None if it makes none.
+
+        It is a method of its own in tables, with the same label and the variant ``random decisions``.
+        """
+        return None
 
     @property
     def stem(self) -> str:

@@ -57,6 +57,18 @@ class Steps:
     kept: Tensor | None = None
     """(B, T) bool, whether f_L ran; None for methods that run it in every frame by design."""
 
+    order: Tensor | None = None
+    """(B, T) int64, when f_L looked at the frame, counted from 0, and −1 if it did not; None if in the frames' own
+    order."""
+
+    sizes: Tensor | None = None
+    """(B, T) int64, side in pixels of f_L's input, to which it was resized, and 0 if it did not run; None if it is that
+    of the box in every frame."""
+
+    focus_macs: Tensor | None = None
+    """(B, T) int64 MACs of f_L, for methods in which they differ between frames; None for ``cost.local`` where it
+    ran."""
+
     probabilities: Tensor | None = None
     """(B, T, A) probabilities of all grid positions, row by row, if the method has them and they were requested."""
 
@@ -74,7 +86,7 @@ class Steps:
     @property
     def local_macs(self) -> Tensor:
         """(B, T) int64 MACs of f_L."""
-        return self.looks.long() * self.cost.local
+        return self.looks.long() * self.cost.local if self.focus_macs is None else self.focus_macs
 
     @property
     def macs(self) -> Tensor:

@@ -86,7 +86,11 @@ class RunFeatures:
 
 def tables_of(config: ExperimentConfig) -> tuple[TableSpec, ...]:
     """Return the tables of a run's banks: the default tables, and those of the run's methods."""
-    wanted = [table for name in config.methods for table in METHODS.get(name).tables]
+    wanted = [
+        table
+        for name, options in config.methods.items()
+        for table in METHODS.get(name).tables_of(options, config.model)
+    ]
     return tuple({table.name: table for table in (*DEFAULT_TABLES, *wanted)}.values())
 
 

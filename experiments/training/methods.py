@@ -20,7 +20,7 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
     """Return the methods beside those of the run's agents, all trained.
 
     These are the baselines of π′ if the run skips frames, the methods that the configuration names, and whole frames
-    unless they are left out.
+    unless they are left out. A method that can decide at random instead is followed by this counterpart.
 
     Args:
         run: the run.
@@ -38,7 +38,8 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
     for method in found:
         if method.learns:
             fit_method(run, features, method)
-    return found
+    counterparts = [method.random_counterpart() for method in found]
+    return [*found, *(method for method in counterparts if method is not None)]
 
 
 def whole_frames(run: Run, recognizer: Recognizer) -> WholeFrames:

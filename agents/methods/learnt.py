@@ -1,0 +1,178 @@
+"""Base of methods with networks of their own on frozen features, and the parts that several of them share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl import checkpoint
+from adafocus_rl.agents.methods.base import Method
+from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.features import FULL, GLANCE_VECTORS, EpisodeFeatures, FeatureSource, TableSpec, vectors_at
+from adafocus_rl.flops import encoder_macs
+from adafocus_rl.models.config import ModelConfig
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.seeding import isolated
+
+RANDOM_DECISIONS = "random decisions"
+"""Variant of the random counterpart of a method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoBatch:
+    """Episodes as a minibatch of ``SupervisedLearner``."""
+
+    episodes: EpisodeFeatures
+    """The videos."""
+
+    epoch: int
+    """Number of the pass, to draw random numbers from."""
+
+    @property
+    def rows(self) -> Tensor:
+        """(B,) rows of the index."""
+        return self.episodes.videos
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+
+class LearntMethod(Method):
+    """A method whose networks learn from the labels of the training videos, in one training.
+
+    A subclass creates ``networks`` in ``_create`` and defines ``loss``. Initial weights depend on the seed and the
+    label only.
+
+    Args:
+        recognizer: frozen f_G and f_L.
+        options: an instance of ``Options``, which has a field ``training``; None uses the defaults.
+        seed: seed of initial weights and random numbers.
+    """
+
+    learns = True
+
+    def __init__(self, recognizer: Recognizer, options: Any = None, *, seed: int = 0) -> None:
+        super().__init__(recognizer, options, seed=seed)
+        with isolated("method", self.label, seed):
+            self.networks = nn.ModuleDict(self._create())
+        self.networks.to(next(recognizer.parameters()).device).eval()
+
+    @abstractmethod
+    def _create(self) -> dict[str, nn.Module]:
+        """Return the networks to train, by name."""
+
+    @abstractmethod
+    def loss(self, episodes: EpisodeFeatures, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss over B videos, and scalars to log, which are means, too (``loss``, ``top1``)."""
+
+    @property
+    def training(self) -> ClassifierTraining:
+        """Epochs, learning rate and optimiser of ``fit``."""
+        training: ClassifierTraining = self.options.training
+        return training
+
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
+        """Train the networks.
+
+        Raises:
+            UserError: if the training diverges.
+        """
+        training = self.training
+
+        def batches(epoch: int) -> Iterator[VideoBatch]:
+            for episodes in train.batches(training.sgd.batch_size, epoch=epoch):
+                yield VideoBatch(episodes=episodes, epoch=epoch)
+
+        steps = -(-len(train.videos) // training.sgd.batch_size)
+        learner = SupervisedLearner(
+            {"networks": self.networks},
+            [(self.networks, training.learning_rate)],
+            batches,
+            lambda batch, _: self.loss(batch.episodes, batch.epoch),
+            sgd=training.sgd,
+            steps=steps,
+            epochs=training.epochs,
+            device=next(self.networks.parameters()).device,
+        )
+        trainer.fit(self.stem, learner, epochs=training.epochs, ticks=steps)
+        self.networks.eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the networks' weights."""
+        return dict(self.networks.state_dict())
+
+    def load_tensors(self, tensors: dict[str, Tensor], *, what: str) -> None:  # type: ignore[override]
+        """Restore the networks' weights."""
+        checkpoint.load_into(self.networks, tensors, prefix="", what=what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameVectors:
+    """Vectors of one encoder on whole frames of one size, in a bank or live."""
+
+    part: Literal["glance", "focus"]
+    """f_G or f_L."""
+
+    size: int
+    """Side of its input in pixels."""
+
+    own: bool
+    """Whether these are the features that every bank has: f_G at the glance size, f_L at the frame size."""
+
+    @classmethod
+    def of(cls, part: Literal["glance", "focus"], size: int | None, model: ModelConfig) -> FrameVectors:
+        """Return the vectors at a size; None is the recognizer's own size."""
+        own = model.glance_size if part == "glance" else model.frame_size
+        return cls(part=part, size=own if size is None else size, own=size in (None, own))
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:
+        """Tables that a bank needs for them, besides those of every bank."""
+        return () if self.own else (vectors_at(self.part, self.size),)
+
+    def read(self, batch: EpisodeFeatures) -> Tensor:
+        """Return the vectors (B, T, D) of all frames."""
+        if not self.own:
+            return batch.table(vectors_at(self.part, self.size))
+        return batch.global_vector if self.part == "glance" else batch.full()
+
+    def read_at(self, batch: EpisodeFeatures, step: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return the vectors (B, M, D) of frames (B, M); zeros where ``keep`` (B, M) is False, without computing."""
+        own = GLANCE_VECTORS if self.part == "glance" else FULL
+        return batch.table_at(own if self.own else vectors_at(self.part, self.size), step, keep)
+
+    def dim(self, recognizer: Recognizer) -> int:
+        """Return D."""
+        return (recognizer.glance if self.part == "glance" else recognizer.focus).vector_dim
+
+    def macs(self, recognizer: Recognizer) -> int:
+        """Return the MACs of one frame."""
+        return encoder_macs(recognizer.glance if self.part == "glance" else recognizer.focus, self.size)
+
+
+def running_mean(values: Tensor, keep: Tensor) -> Tensor:
+    """Return, after each step, the mean of the values so far; zeros before the first one.
+
+    Args:
+        values: (B, T, K).
+        keep: (B, T) bool, the steps whose values count.
+
+    Returns:
+        (B, T, K).
+    """
+    weight = keep[..., None].to(values.dtype)
+    count = weight.cumsum(1).clamp(min=1)
+    return (values * weight).cumsum(1) / count
+
+
+def whole_frame_boxes(recognizer: Recognizer, keep: Tensor) -> Tensor:
+    """Return boxes (B, T, 4) of whole frames, for (B, T) steps."""
+    side = recognizer.grid.frame_size
+    return torch.tensor([0, 0, side, side], device=keep.device).expand(*keep.shape, 4)
