@@ -140,6 +140,8 @@ def paths(rng: Random, corpus: Corpus, folder: Path) -> Case:
         ["data", "extract", data / "val.csv", "--out", out, "--workers=0"],
         ["data", "make", "moving_digits", odd, "--train_videos=nan"],
         ["import-official", odd, "--out", folder / "new"],
+        ["branch", odd, "--out", folder / "new"],
+        ["branch", run, "--out", odd, "--fine-tuned"],
         ["compare", odd, "--agents", "RandomAgent"],
         ["compare", run, "--ablation", odd],
         ["train", recipe, "--out", odd, "--resume", "--stages", "2", "--data.train_list=nowhere.csv"],
