@@ -55,7 +55,7 @@ class Branches:
         self.episodes = episodes
         self.states = problem.initial_state(len(episodes))[:, None]
         """(B, W, H), f_C's state after each sequence."""
-        self._inputs = torch.empty(0)
+        self._local = self._shared = torch.empty(0)
 
     def grow(self, frame: int) -> Tensor:
         """Return f_C's logits (B, W · A, K) after each of the W sequences with each of the A actions in the frame."""
@@ -63,21 +63,25 @@ class Branches:
         when = torch.full((count, 1), frame, device=self.states.device)
         every = torch.arange(problem.source.grid.num_actions, device=when.device).expand(count, 1, -1)
         vector = self.episodes.global_vector[:, frame : frame + 1].to(problem.dtype)
-        local = problem.projected_local(self.episodes, when, every)[:, 0]
-        self._inputs = local + problem.classifier.project(vector)
+        self._local = problem.projected_local(self.episodes, when, every)[:, 0]
+        self._shared = problem.classifier.project(vector)[:, 0]
         # In parts: all the states can be larger than the memory.
         rows = torch.arange(count * width, device=when.device).split(max(1, MAX_CELL_ROWS // every.shape[-1]))
         states = self.states.flatten(0, 1)
         cells = problem.classifier.projected_cells
-        logits = [problem.classifier.logits(cells(self._inputs[part // width], states[part])) for part in rows]
+        logits = [
+            problem.classifier.logits(cells(self._local[part // width], self._shared[part // width], states[part]))
+            for part in rows
+        ]
         return torch.cat(logits).float().view(count, width * every.shape[-1], -1)
 
     def keep(self, parent: Tensor, action: Tensor) -> None:
         """Replace the sequences by W′ others: ``parent`` (B, W′) with ``action`` (B, W′) in the frame of ``grow``."""
         rows = torch.arange(len(parent), device=self.states.device)[:, None]
         parent, action = parent.to(rows.device), action.to(rows.device)
-        inputs, before = self._inputs[rows, action].flatten(0, 1), self.states[rows, parent].flatten(0, 1)
-        after = self.problem.classifier.projected_cells(inputs[:, None], before)
+        local, before = self._local[rows, action].flatten(0, 1), self.states[rows, parent].flatten(0, 1)
+        shared = self._shared.repeat_interleave(parent.shape[1], dim=0)
+        after = self.problem.classifier.projected_cells(local[:, None], shared, before)
         self.states = after.view(*parent.shape, -1)
 
 

@@ -34,27 +34,36 @@ class Counterfactuals:
     """(B, M, A, H), f_C's state after each action; None unless it was requested."""
 
 
+def _cached_rows(device: torch.device) -> int:
+    """Return how many cells to compute at a time: on a CPU, as many as leave their products in the cache."""
+    return 256 if device.type == "cpu" else MAX_CELL_ROWS
+
+
 class _EveryAction(RewardContext):
     """The N · A transitions of all A actions from N states; what does not depend on the action is computed once."""
 
     def __init__(self, one: RewardContext, *, states: Tensor, probability: Tensor, compares_with_every: bool) -> None:
+        # The constructor of ``RewardContext`` is not called: copies of what is large are made when a reward reads them.
         count = self.count = states.shape[1]
-        every = torch.arange(count, device=states.device).repeat(len(states))
-        super().__init__(
-            classifier=one.classifier,
-            labels=one.labels.repeat_interleave(count),
-            history=one.history.repeat_interleave(count, dim=0),
-            state=states.flatten(0, 1),
-            global_vector=one.global_vector.repeat_interleave(count, dim=0),
-            local=lambda options: one.local(options[::count]).repeat_interleave(count, dim=0),
-            local_dim=one.local_dim,
-            baseline_actions=one.baseline_actions.repeat_interleave(count, dim=0),
-            action=every,
-            final=one.final.repeat_interleave(count),
-        )
         self.one = one
         self.each = probability
         self.compares_with_every = compares_with_every
+        self.classifier = one.classifier
+        self.labels = one.labels.repeat_interleave(count)
+        self.state = states.flatten(0, 1)
+        self.local = lambda options: one.local(options[::count]).repeat_interleave(count, dim=0)
+        self.local_dim = one.local_dim
+        self.baseline_actions = one.baseline_actions.repeat_interleave(count, dim=0)
+        self.action = torch.arange(count, device=states.device).repeat(len(states))
+        self.final = one.final.repeat_interleave(count)
+
+    @cached_property
+    def history(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
+        return self.one.history.repeat_interleave(self.count, dim=0)
+
+    @cached_property
+    def global_vector(self) -> Tensor:  # type: ignore[override]
+        return self.one.global_vector.repeat_interleave(self.count, dim=0)
 
     @cached_property
     def chosen(self) -> Tensor:
@@ -129,9 +138,11 @@ def _outcomes(
     classifier, count = problem.classifier, int(problem.action_space.n)
     shape = (*when.shape, count)
     every = torch.arange(count, device=when.device).expand(shape)
-    inputs = problem.projected_local(episodes, when, every)
-    inputs = inputs + classifier.project(vector.to(problem.dtype))[:, :, None]
-    states = classifier.projected_cells(inputs.flatten(0, 1), history.flatten(0, 1))
+    inputs = problem.projected_local(episodes, when, every).flatten(0, 1)
+    shared, before = classifier.project(vector.to(problem.dtype)).flatten(0, 1), history.flatten(0, 1)
+    rows = max(1, _cached_rows(inputs.device) // count)
+    split = zip(inputs.split(rows), shared.split(rows), before.split(rows), strict=True)
+    states = torch.cat([classifier.projected_cells(*part) for part in split])
     one = problem.context(
         episodes, when, vector, history, states[:, 0].unflatten(0, when.shape), baseline, every[..., 0]
     )

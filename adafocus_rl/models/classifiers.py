@@ -62,17 +62,20 @@ class Classifier(nn.Module, abc.ABC):
         """
         return F.pad(x, (first, self.input_dim - first - x.shape[-1]))
 
-    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+    def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the states (N, A, state_dim) after one step with each of A inputs from the same state.
 
         The result equals ``cell`` in evaluation mode.
 
         Args:
-            projected: input products (N, A, P), the sum of ``project`` over all parts of the feature vector.
+            projected: input products (N, A, P): the sum of ``project`` over the parts of the feature vector in which
+                the A inputs differ.
+            shared: (N, P), the sum over the other parts.
             state: (N, state_dim).
         """
         count = projected.shape[1]
-        states = self.cell(projected.flatten(0, 1), state.repeat_interleave(count, dim=0))
+        inputs = projected + shared[:, None]
+        states = self.cell(inputs.flatten(0, 1), state.repeat_interleave(count, dim=0))
         return states.view(len(state), count, -1)
 
     @abc.abstractmethod
@@ -122,14 +125,16 @@ class GRUClassifier(Classifier):
         """Return W_ih's product with entries of a feature vector, (…, 3 · hidden)."""
         return F.linear(x, self.gru.get_parameter("weight_ih_l0")[:, first : first + x.shape[-1]])
 
-    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+    def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the hidden vectors (N, A, hidden) after one step with each of A inputs."""
-        inputs = (projected + self.gru.get_parameter("bias_ih_l0")).chunk(3, dim=-1)
         weight, bias = (self.gru.get_parameter(f"{name}_hh_l0") for name in ("weight", "bias"))
         hidden = F.linear(state, weight, bias)[:, None].chunk(3, dim=-1)
-        reset, update = (torch.sigmoid(inputs[gate] + hidden[gate]) for gate in (0, 1))
-        new = torch.tanh(inputs[2] + reset * hidden[2])
-        following: Tensor = torch.lerp(new, state[:, None].expand_as(new), update)
+        # Everything that the A inputs share is added up before: on A rows, each addition costs a pass over memory.
+        same = (shared + self.gru.get_parameter("bias_ih_l0"))[:, None].chunk(3, dim=-1)
+        inputs = projected.chunk(3, dim=-1)
+        reset, update = (torch.add(inputs[gate], same[gate] + hidden[gate]).sigmoid_() for gate in (0, 1))
+        new = reset.mul_(hidden[2]).add_(inputs[2]).add_(same[2]).tanh_()
+        following: Tensor = new.lerp_(state[:, None], update)
         return following
 
     def logits(self, states: Tensor) -> Tensor:
@@ -179,9 +184,9 @@ class AveragingClassifier(Classifier):
         """Return the linear layer's product with entries of a feature vector, (…, K)."""
         return F.linear(x, self.fc.weight[:, first : first + x.shape[-1]])
 
-    def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+    def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the sums and counts (N, A, K + 1) after one step with each of A inputs."""
-        return state[:, None] + F.pad(projected + self.fc.bias, (0, 1), value=1.0)
+        return state[:, None] + F.pad(projected + (shared + self.fc.bias)[:, None], (0, 1), value=1.0)
 
     def logits(self, states: Tensor) -> Tensor:
         """Mean logits (…, K) of sums and counts (…, K + 1); zeros before the first step."""

@@ -111,7 +111,7 @@ def test_it_learns_the_best_patch_when_labels_leak(made_up: MadeUp, kind: type[P
         def project(self, x: Tensor, first: int = 0) -> Tensor:
             return x if x.shape[-1] == 3 else x.new_zeros(*x.shape[:-1], 3)
 
-        def projected_cells(self, projected: Tensor, state: Tensor) -> Tensor:
+        def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
             return torch.nn.functional.pad(projected, (0, state.shape[-1] - 3))
 
     source.patches = torch.zeros(48, 3, 9, 3)

@@ -132,12 +132,14 @@ def test_continuous_actions_have_no_table_of_outcomes(made_up: MadeUp) -> None:
 @pytest.mark.parametrize("kind", ["gru", "average"])
 @given(split=st.integers(0, 11), inputs=st.integers(1, 4), seed=st.integers(0, 99))
 def test_projected_cells_equal_the_cell(kind: str, split: int, inputs: int, seed: int) -> None:
-    """Wherever the feature vector is split."""
+    """Wherever the feature vector is split; the first part is shared by all inputs."""
     f_c, draw = classifier(kind).eval(), torch.Generator().manual_seed(seed)
     x = torch.randn(2, inputs, 11, generator=draw)
     state = torch.randn(2, f_c.state_dim, generator=draw).abs()
-    projected = f_c.project(x[..., :split]) + f_c.project(x[..., split:], split)
+    x[..., :split] = x[:, :1, :split]
+    projected, shared = f_c.project(x[..., split:], split), f_c.project(x[:, 0, :split])
     assert projected.shape == (2, inputs, f_c.projection_dim)
-    found = f_c.projected_cells(projected, state)
+    assert shared.shape == (2, f_c.projection_dim)
+    found = f_c.projected_cells(projected, shared, state)
     for number in range(inputs):
         torch.testing.assert_close(found[:, number], f_c.cell(x[:, number], state))

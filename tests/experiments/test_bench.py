@@ -54,7 +54,8 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(done.out)
     names = [timing["name"] for timing in found["timings"]]
     assert names[:3] == ["crops", "rollout", "bank"]
-    assert names[3:] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
+    assert names[3:6] == ["counterfactuals"] * 3
+    assert names[6:] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"
