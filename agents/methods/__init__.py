@@ -3,6 +3,7 @@
 from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
+from adafocus_rl.agents.methods.early_exit import EarlyExit
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
@@ -16,6 +17,7 @@ __all__ = [
     "AdaFocus",
     "AdaFocusPlus",
     "Cost",
+    "EarlyExit",
     "Method",
     "OperatingPoint",
     "Outcome",

@@ -32,6 +32,9 @@ class Cost:
     local: int
     """Spent by f_L in a step in which it runs."""
 
+    ahead: int = 0
+    """The part of ``always`` that is spent in all steps before the first decision, by methods that preview the clip."""
+
     @property
     def most(self) -> int:
         """Spent in a step in which f_L runs."""
@@ -69,6 +72,10 @@ class Steps:
     """(B, T) int64 MACs of f_L, for methods in which they differ between frames; None for ``cost.local`` where it
     ran."""
 
+    ran: Tensor | None = None
+    """(B, T) bool, False in steps after the method has stopped, where only ``cost.ahead`` is spent and the logits stay
+    the same; None for methods that never stop early."""
+
     probabilities: Tensor | None = None
     """(B, T, A) probabilities of all grid positions, row by row, if the method has them and they were requested."""
 
@@ -91,7 +98,8 @@ class Steps:
     @property
     def macs(self) -> Tensor:
         """(B, T) int64 MACs of all parts."""
-        return self.local_macs + self.cost.always
+        always, ahead = self.cost.always, self.cost.ahead
+        return self.local_macs + (always if self.ran is None else ahead + self.ran.long() * (always - ahead))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +114,16 @@ class Outcome:
 
     trace: Steps
     """The steps that led to it."""
+
+    @property
+    def macs_so_far(self) -> Tensor:
+        """(B, T) int64 MACs spent until the end of each step; those of the last step are ``macs``.
+
+        What is spent ahead of the first step, or outside all steps, is included from the first step on.
+        """
+        ahead = self.trace.cost.ahead
+        before = self.macs - self.trace.macs.sum(1) + ahead * self.trace.logits.shape[1]
+        return before[:, None] + (self.trace.macs - ahead).cumsum(1)
 
     @classmethod
     def after(cls, steps: Steps) -> Outcome:

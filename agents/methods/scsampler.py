@@ -132,7 +132,7 @@ class SCSampler(LearntMethod):
                 logits=running_mean(logits, keep),
                 boxes=whole_frame_boxes(self.recognizer, keep),
                 kept=keep,
-                cost=Cost(always=self._light_macs, local=self._heavy_macs),
+                cost=Cost(always=self._light_macs, local=self._heavy_macs, ahead=self._light_macs),
             )
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.cli.finish import finish, print_found
 from adafocus_rl.experiments.evaluation.evaluate import evaluate as evaluate_run
 from adafocus_rl.experiments.evaluation.evaluate import evaluate_one
@@ -24,18 +26,29 @@ def evaluate(argv: Sequence[str]) -> int:
     parser = CommandParser(prog="adafocus evaluate", description="Evaluate a run on its validation videos.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--agent", help="evaluate only this agent (a class name), and write nothing")
+    parser.add_argument(
+        "--budget",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="GMACS",
+        help="add the agent with early exit: it stops a video once it is confident, at this mean compute per video",
+    )
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
     options = parser.parse_args(argv)
+    if any(not 0 < budget < math.inf for budget in options.budget):
+        raise UserError(f"--budget is {' '.join(f'{budget:g}' for budget in options.budget)}; give numbers above 0")
+    budgets = list(dict.fromkeys(options.budget))
     with locked(existing_folder(options.run).path, command_text("adafocus", "evaluate", *argv)):
         run = Run.open(options.run, strict=options.strict)
         run.check_videos()
         use_store(run.folder, options.features)
         features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
         if options.agent is None:
-            found = evaluate_run(run, features, partial(other_methods, run, features))
+            found = evaluate_run(run, features, partial(other_methods, run, features), budgets=budgets)
             finish(run, found, as_json=options.json)
         else:
-            print_found(run, evaluate_one(run, features, options.agent), as_json=options.json)
+            print_found(run, evaluate_one(run, features, options.agent, budgets=budgets), as_json=options.json)
     return 0

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adafocus_rl.agents.methods import Method
+from adafocus_rl.agents import Agent
+from adafocus_rl.agents.methods import EarlyExit, Method
 from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.evaluation.systems import Systems
@@ -89,25 +90,29 @@ class Evaluation:
         return self._spent[key]
 
 
-def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Method]]) -> dict[str, Any]:
+def evaluate(
+    run: Run, features: RunFeatures, others: Callable[[], Sequence[Method]], *, budgets: Sequence[float] = ()
+) -> dict[str, Any]:
     """Measure a trained run; write the table, the episodes, the contact sheet and the report to its folder.
 
     Args:
         run: the run.
         features: features of its videos, by the recognizer after stage I.
         others: called for further trained methods besides those of the run's agents, such as f_L on whole frames.
+        budgets: GMACs per video for which the run's agent also exits early.
 
     Returns:
         The content of results.json.
 
     Raises:
-        UserError: if a checkpoint is missing or of another architecture, or the bank is stale.
+        UserError: if a checkpoint is missing or of another architecture, the bank is stale, or a budget is too small.
     """
     say("evaluating")
     started, opened = time.monotonic(), features.seconds
     evaluation = Evaluation(run, features)
     systems = _systems(run, features)
-    found = [*systems.all(systems.agent()), *others()]
+    own = systems.agent()
+    found = [*systems.all(own), *_early_exits(features, systems, own, budgets), *others()]
     variants = list(dict.fromkeys(method.variant for method in found))
     for method in sorted(found, key=lambda method: variants.index(method.variant)):
         evaluation.add(method)
@@ -125,13 +130,26 @@ def evaluate(run: Run, features: RunFeatures, others: Callable[[], Sequence[Meth
     return content
 
 
-def evaluate_one(run: Run, features: RunFeatures, agent_name: str) -> dict[str, Any]:
+def evaluate_one(run: Run, features: RunFeatures, agent_name: str, *, budgets: Sequence[float] = ()) -> dict[str, Any]:
     """Measure one agent on a trained run without writing anything; otherwise as ``evaluate``."""
     evaluation = Evaluation(run, features)
     systems = _systems(run, features)
-    for method in systems.of_agents([systems.agent(agent_name)]):
+    agent = systems.agent(agent_name)
+    for method in (*systems.of_agents([agent]), *_early_exits(features, systems, agent, budgets)):
         evaluation.add(method)
     return results([row.plain() for row in evaluation.rows], {}, run.clips.failed)
+
+
+def _early_exits(features: RunFeatures, systems: Systems, agent: Agent, budgets: Sequence[float]) -> list[EarlyExit]:
+    """Return AdaFocus with an agent in each trained variant, with thresholds for budgets solved on training videos."""
+    if not budgets:
+        return []
+    config = systems.run.config
+    training = features.training(config.stage3.features)
+    return [
+        EarlyExit.for_budgets(method, training, budgets, batch_size=config.evaluation.batch_size)
+        for method in systems.of_agents([agent])
+    ]
 
 
 def _systems(run: Run, features: RunFeatures) -> Systems:
