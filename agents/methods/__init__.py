@@ -4,8 +4,10 @@ from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.early_exit import EarlyExit
+from adafocus_rl.agents.methods.listen_to_look import ListenToLook, ListenToLookOptions
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
+from adafocus_rl.agents.methods.uniform import UniformFrames, UniformFramesOptions
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
 
@@ -18,6 +20,8 @@ __all__ = [
     "AdaFocusPlus",
     "Cost",
     "EarlyExit",
+    "ListenToLook",
+    "ListenToLookOptions",
     "Method",
     "OperatingPoint",
     "Outcome",
@@ -25,6 +29,8 @@ __all__ = [
     "SCSamplerOptions",
     "ScheduledSkipping",
     "Steps",
+    "UniformFrames",
+    "UniformFramesOptions",
     "Visit",
     "WholeFrames",
     "act",

@@ -162,7 +162,7 @@ def running_mean(values: Tensor, keep: Tensor) -> Tensor:
 
     Args:
         values: (B, T, K).
-        keep: (B, T) bool, the steps whose values count.
+        keep: (B, T) bool, the steps whose values count, or int64, how often each counts.
 
     Returns:
         (B, T, K).

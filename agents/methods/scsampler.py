@@ -12,26 +12,14 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.methods.learnt import (
-    RANDOM_DECISIONS,
-    FrameVectors,
-    LearntMethod,
-    running_mean,
-    whole_frame_boxes,
-)
-from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.methods.frame_heads import head_training, random_scores, ranks, recognise_frames
+from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
+from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import MOST, require, require_range
-from adafocus_rl.seeding import derive_seed, hash_uniform
-
-
-def _training() -> ClassifierTraining:
-    sgd = SGDConfig(batch_size=48, schedule="steps", milestones=[20, 40])
-    return ClassifierTraining(epochs=50, learning_rate=0.02, sgd=sgd)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +36,7 @@ class SCSamplerOptions:
     """``classification``: cross-entropy of the mean light logits; ``ranking``: for each pair of frames, the one on
     which f_L's logit of the true class is higher should be the more salient one (margin 0)."""
 
-    training: ClassifierTraining = field(default_factory=_training)
+    training: ClassifierTraining = field(default_factory=head_training)
     """Training of both heads."""
 
     def __post_init__(self) -> None:
@@ -122,19 +110,9 @@ class SCSampler(LearntMethod):
         check_knob(self, knob)
         assert knob is not None
         saliency = self._saliency(batch, visit)
-        frames = min(int(knob), saliency.shape[1])
-        rank = saliency.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        keep = rank < frames
-        steps = torch.arange(saliency.shape[1], device=keep.device).expand_as(keep)
-        logits = self.networks["heavy"](self.heavy.read_at(batch, steps, keep))
-        return Outcome.after(
-            Steps(
-                logits=running_mean(logits, keep),
-                boxes=whole_frame_boxes(self.recognizer, keep),
-                kept=keep,
-                cost=Cost(always=self._light_macs, local=self._heavy_macs, ahead=self._light_macs),
-            )
-        )
+        keep = ranks(saliency) < int(knob)
+        cost = Cost(always=self._light_macs, local=self._heavy_macs, ahead=self._light_macs)
+        return recognise_frames(self, self.networks["heavy"], self.heavy, batch, keep, cost=cost)
 
     def _saliency(self, batch: EpisodeFeatures, visit: Visit) -> Tensor:
         """Return the saliency (B, T) of each frame."""
@@ -157,9 +135,7 @@ class _RandomFrames(SCSampler):
         vars(self).update(vars(copy.copy(method)))
 
     def _saliency(self, batch: EpisodeFeatures, visit: Visit) -> Tensor:
-        steps = torch.arange(batch.num_steps, device=batch.videos.device)
-        visits = torch.full_like(batch.videos, visit.number)[:, None]
-        return hash_uniform(derive_seed(self.seed, self.label), batch.videos[:, None], steps[None], visits)
+        return random_scores(self, batch, visit)
 
 
 def ranking_loss(saliency: Tensor, usefulness: Tensor) -> Tensor:

@@ -65,10 +65,11 @@ def join(observation: Observation, names: tuple[str, ...]) -> Tensor:
     return torch.cat([observation[name].flatten(1) for name in names], dim=1)
 
 
-class _VectorNorm(nn.BatchNorm1d):
+class VectorNorm(nn.BatchNorm1d):
     """Batch normalisation that uses its running statistics for a single row, which has no variance."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise vectors (N, D)."""
         if self.training and len(x) == 1:
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -121,7 +122,7 @@ class ObservationEncoder(nn.Module):
             layers = [nn.Conv2d(shape[0], reduced_channels, 1, bias=False), *norm, nn.ReLU(), nn.Flatten()]
             width = reduced_channels * shape[1] * shape[2]
         self._before_join = len(layers) + 1
-        norm_of_vectors = [_VectorNorm(hidden)] if batch_norm else []
+        norm_of_vectors = [VectorNorm(hidden)] if batch_norm else []
         self.state_encoder = nn.Sequential(*layers, nn.Linear(width, hidden), *norm_of_vectors, nn.ReLU())
         # A separate layer, so that the shapes of the others do not depend on it.
         self.extra = nn.Linear(more, hidden, bias=False) if more else None
