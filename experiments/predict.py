@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.methods import FIRST_VISIT, Method, Outcome, Visit, WholeFrames, check_knob
+from adafocus_rl.agents.methods import FIRST_VISIT, Method, Outcome, Steps, Visit, WholeFrames, check_knob
 from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.sampling import clip_indices
@@ -60,6 +60,8 @@ class Prediction:
     """(T, 3, S, S) uint8, the whole clip; for AdaFocus-TSM all T_G + T_L frames, f_G's first."""
     shown: ShownVideo
     """The video for films and pictures."""
+    trace: Steps
+    """The method's steps, as a batch of one video; AdaFocus-TSM has one step for all frames."""
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, in descending order."""
@@ -234,6 +236,7 @@ class Predictor:
             ms=spent,
             clip=found.clip,
             shown=shown,
+            trace=steps,
         )
 
     def _run(self, batch: ClipBatch, visit: Visit = FIRST_VISIT) -> Outcome:

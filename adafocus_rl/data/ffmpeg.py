@@ -133,6 +133,13 @@ class VideoFile:
             stored = self._converter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
         return self.orientation(frame).apply(stored.astype(np.uint8, copy=False))
 
+    def seconds(self, frame: VideoFrame) -> float | None:
+        """Return a frame's presentation time in seconds; None if the file stores none."""
+        with self._library:
+            # The stream's unit: frames that only the flush of the decoder returns have none of their own.
+            unit = self.stream.time_base
+            return None if frame.pts is None or unit is None else float(frame.pts * unit)
+
     def orientation(self, frame: VideoFrame) -> Orientation:
         """Read a frame's orientation."""
         with self._library:

@@ -151,6 +151,27 @@ def apply_transform(
     return video.as_subclass(torch.Tensor), torch.where(inside[:, None], seen, torch.nan)
 
 
+def stored_boxes(config: TransformConfig, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Map boxes in an evaluation clip back to the stored frames: the inverse of the resizing and the centre crop.
+
+    Args:
+        config: the transform's configuration.
+        boxes: (…, 4) of [top, left, height, width] in pixels of the clip's frames.
+        size: (H, W) of the stored frames, which must not be smaller than the crop.
+
+    Returns:
+        (…, 4) float64 in pixels of the stored frames, not rounded. Coordinates are those of edges: a box of the whole
+        frame is [0, 0, H, W].
+    """
+    resized = size
+    if config.short_side:
+        nothing = tv_tensors.BoundingBoxes(torch.zeros(1, 4), format="XYXY", canvas_size=size)
+        resized = v2.Resize(config.short_side)(nothing).canvas_size
+    margin = [round((side - config.frame_size) / 2) for side in resized]  # as CenterCrop rounds
+    shift, stored, clip = (torch.tensor(values, dtype=torch.float64) for values in ([*margin, 0, 0], size, resized))
+    return (boxes.double() + shift) * stored.repeat(2) / clip.repeat(2)
+
+
 def _size(flat_inputs: list[Any]) -> tuple[int, int]:
     """Find (height, width) of the frames among the inputs of a transform."""
     height, width = next(x.shape[-2:] for x in flat_inputs if isinstance(x, tv_tensors.Video))

@@ -120,7 +120,7 @@ def every_frame(path: Path) -> Iterator[Image]:
         DecodeError: the file is not a video.
     """
     with open_video(path) as video:
-        for frame in _all_frames(video):
+        for frame in all_frames(video):
             yield video.image(frame)
 
 
@@ -133,7 +133,7 @@ def file_info(path: Path) -> VideoInfo:
     with open_video(path) as video:
         count = 0
         height, width = 0, 0
-        for frame in _all_frames(video):
+        for frame in all_frames(video):
             if count == 0:
                 height, width = video.orientation(frame).size(frame.height, frame.width)
             count += 1
@@ -153,7 +153,7 @@ def stored_frames(path: Path) -> int:
         return sum(1 for packet in video.packets() if packet.size)
 
 
-def _all_frames(video: VideoFile) -> Iterator[VideoFrame]:
+def all_frames(video: VideoFile) -> Iterator[VideoFrame]:
     """Yield all frames that decode; damaged packets are skipped, as players do."""
     packets = video.packets()
     while True:
@@ -172,7 +172,7 @@ def _in_order(video: VideoFile, needed: Sequence[int], held: int) -> dict[int, I
     frames: dict[int, Image] = {}
     count = 0
     wanted = set(needed)
-    for frame in _all_frames(video):
+    for frame in all_frames(video):
         if count in wanted:
             frames[count] = video.image(frame, held=held)
         count += 1

@@ -45,12 +45,7 @@ def predict(argv: Sequence[str]) -> int:
         "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam, such as 0"
     )
     parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to print (default: 5)")
-    parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
-    parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
-    parser.add_argument(
-        "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
-    )
-    parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
+    add_system_options(parser)
     parser.add_argument("--seconds", type=float, default=4.0, help="seconds to record from a webcam (default: 4)")
     parser.add_argument(
         "--out", metavar="OUT", help="draw the patches: FILE.mp4, FILE.png, or, for several videos, a folder of films"
@@ -101,6 +96,16 @@ def predict(argv: Sequence[str]) -> int:
     if failed:
         say(f"{len(failed)} of {len(options.videos)} videos could not be recognised")
     return FAILED if failed else 0
+
+
+def add_system_options(parser: CommandParser) -> None:
+    """Add the options that name the system with which videos are recognised: arguments of ``Predictor.load``."""
+    parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
+    parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
+    parser.add_argument(
+        "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
+    )
+    parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
 
 
 def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:

@@ -126,7 +126,14 @@ def python_of(page: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("README.md", 2), ("add_a_method.md", 2), ("add_an_agent.md", 2), ("replay.md", 2), ("features.md", 1)],
+    [
+        ("README.md", 2),
+        ("add_a_method.md", 2),
+        ("add_an_agent.md", 2),
+        ("replay.md", 2),
+        ("features.md", 1),
+        ("select.md", 1),
+    ],
 )
 def test_a_page_runs_as_it_is_printed(as_printed: Path, page: str, count: int) -> None:
     """Its blocks one after the other, in a fresh process, not a letter changed."""
@@ -143,7 +150,7 @@ def test_a_page_runs_as_it_is_printed(as_printed: Path, page: str, count: int) -
 def test_every_page_with_python_is_run_by_a_test() -> None:
     """Here or in a test of the page's own; a new page is to be added to one of them."""
     here = {"README.md", "add_a_method.md", "add_an_agent.md", "replay.md", "full_size.md", "features.md"}
-    here |= {"study_products.md"}
+    here |= {"study_products.md", "select.md"}
     elsewhere = {"environment.md", "frame_skipping.md", "official_checkpoints.md"}
     pages = ["README.md", *(path.name for path in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if python_of(page)} == here | elsewhere

@@ -214,6 +214,15 @@ def test_clip_by_clip_recipes_run_all_stages(recipe: str, dataset: Path, tmp_pat
     assert again.code == 0, again.err
     trained = [row for row in results["rows"] if row["agent"] == "ppo"]
     assert [row["top1"] for row in json.loads(again.out)["rows"]] == [row["top1"] for row in trained]
+    video = next(path for path in sorted((dataset / "frames").iterdir()) if path.is_dir())
+    done = cli("select", tmp_path / "run", video, "--out", tmp_path / "selected.json", "--crops", tmp_path / "crops")
+    assert done.code == 0, done.err
+    (selected,) = json.loads((tmp_path / "selected.json").read_text())["videos"]
+    # One decision for the three frames of f_L.
+    assert len({tuple(frame["box"]) for frame in selected["frames"]}) == 1
+    assert len({frame["frame"] for frame in selected["frames"]}) == 3
+    gain = pytest.approx(selected["confidence"] - 1 / 2, abs=1e-6)
+    assert [frame["gain"] for frame in selected["frames"]] == [gain] * 3
 
 
 @pytest.mark.slow

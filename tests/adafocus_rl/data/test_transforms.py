@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from adafocus_rl.data.transforms import MultiScaleCrop, TransformConfig, apply_transform, build_transform
+from adafocus_rl.data.transforms import (
+    MultiScaleCrop,
+    TransformConfig,
+    apply_transform,
+    build_transform,
+    stored_boxes,
+)
 from adafocus_rl.errors import UserError
 
 ABSENT = [float("nan")] * 4
@@ -163,3 +171,32 @@ def test_short_side_follows_the_frame_size() -> None:
 def test_senseless_configurations_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TransformConfig(**options)  # type: ignore[arg-type]
+
+
+@given(data=st.data(), height=st.integers(20, 90), width=st.integers(20, 90), side=st.integers(8, 20))
+def test_boxes_of_the_clip_lie_on_the_same_place_of_the_stored_frame(
+    data: st.DataObject, height: int, width: int, side: int
+) -> None:
+    """The way there and back, for frames of any shape."""
+    config = TransformConfig(frame_size=side, resize_short=data.draw(st.sampled_from([None, 0, side, side + 7])))
+    place = [data.draw(st.floats(0, 1)) for _ in range(2)]
+    size = data.draw(st.floats(0.1, 1))
+    box = torch.tensor([[*(p * (1 - size) * side for p in place), size * side, size * side]], dtype=torch.float64)
+    stored = stored_boxes(config, box, (height, width))
+    assert stored.dtype == torch.float64
+    top, left, h, w = stored[0].tolist()
+    assert top >= -1e-9
+    assert left >= -1e-9
+    assert top + h <= height + 1e-9
+    assert left + w <= width + 1e-9
+    frames = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+    _, back = apply_transform(build_transform(config, train=False), frames, stored)
+    torch.testing.assert_close(back, box.float(), atol=1e-3, rtol=0)
+
+
+def test_the_whole_of_an_uncropped_frame_maps_to_itself() -> None:
+    config = TransformConfig(frame_size=32, resize_short=32)
+    whole = torch.tensor([[0, 0, 32, 32]])
+    assert stored_boxes(config, whole, (90, 90)).tolist() == [[0, 0, 90, 90]]
+    # Of a wide frame, resized to 32×53, the crop leaves 10 columns out on the left (torch rounds 10.5 to even).
+    assert stored_boxes(config, whole, (60, 100)).tolist() == [[0, 10 * 100 / 53, 60, 32 * 100 / 53]]

@@ -29,6 +29,10 @@ def names(rng: Random, corpus: Corpus, folder: Path) -> Case:
     if kind == "video":
         shutil.copy(corpus.data / "0.mp4", path)
         out: list[list[str | Path]] = [[], ["--out", folder / "x.png"], ["--out", folder / "films"], ["--json"]]
+        if rng.random() < 0.4:
+            return Case(
+                call=command("select", corpus.run, path, "--out", folder / "x.json", "--crops", folder / "crops")
+            )
         return Case(call=command("predict", corpus.run, path, *rng.choice(out)))
     if kind == "folder":
         shutil.copytree(corpus.media / "frames", path)
@@ -119,6 +123,9 @@ def paths(rng: Random, corpus: Corpus, folder: Path) -> Case:
         ["predict", run, odd],
         ["predict", run, video, odd],
         ["predict", run, video, "--out", out],
+        ["select", run, odd, "--out", folder / "x.json"],
+        ["select", run, video, "--out", out],
+        ["select", run, video, "--out", folder / "x.json", "--crops", out],
         ["evaluate", odd],
         ["features", "check", odd],
         ["replay", odd],
@@ -187,6 +194,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--probabilities",
         "--json",
     ),
+    "select": ("--out", "--frames", "--crops", "--agent", "--method", "--knob", "--device"),
     "evaluate": ("--agent", "--strict", "--json"),
     "features check": ("--overwrite",),
     "replay": ("--video", "--videos", "--agents", "--fps", "--probabilities"),
@@ -249,6 +257,7 @@ def options(rng: Random, corpus: Corpus, folder: Path) -> Case:
     # Nothing here trains: a last argument is always wrong, or what is asked for is only counted.
     given: dict[str, list[str | Path]] = {
         "predict": [run, folder / "0.mp4"],
+        "select": [run, folder / "0.mp4", "--out", folder / "x.json"],
         "evaluate": [run],
         "features check": [run],
         "replay": [run, "--out", folder / "x.png"],

@@ -1,0 +1,64 @@
+"""``adafocus select``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.predict import FAILED, add_system_options
+from adafocus_rl.experiments.predict import Predictor
+from adafocus_rl.experiments.selection import empty_folder, select
+from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most
+from adafocus_rl.experiments.terminal.progress import Ticker, say
+from adafocus_rl.files import user_path, write_json
+
+
+def select_command(argv: Sequence[str]) -> int:
+    """Run ``adafocus select RUN VIDEO… --out FILE``."""
+    parser = CommandParser(
+        prog="adafocus select",
+        description="Write the frames and patches that a run selects in videos as JSON, for other recognisers. Boxes "
+        "are (top, left, height, width) in pixels of the stored video; docs/select.md describes the format.",
+    )
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video file, or folder of frames")
+    parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
+    parser.add_argument(
+        "--frames",
+        type=at_most(1_000_000),
+        metavar="K",
+        help="select the K frames that raised the predicted class's probability most (default: all sampled frames)",
+    )
+    parser.add_argument(
+        "--crops", metavar="DIR", help="write the patches, cut from the stored frames, into this new or empty folder"
+    )
+    add_system_options(parser)
+    options = parser.parse_args(argv)
+    if options.frames is not None and options.frames < 1:
+        raise UserError(f"--frames is {options.frames}; give at least 1")
+    out = user_path(options.out)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; give the JSON file to write")
+    if options.crops is not None:
+        empty_folder(options.crops)  # checked before the networks are loaded
+    predictor = Predictor.load(
+        options.run,
+        agent=options.agent,
+        method=options.method,
+        knob=options.knob,
+        device=options.device,
+        probabilities=True,
+    )
+    with Ticker("select", len(options.videos)) as ticker:
+
+        def progress(path: str, reason: str | None) -> None:
+            if reason is not None:
+                say(f"left out {path}: {reason}")
+            ticker.advance(1, path)
+
+        found = select(predictor, options.videos, frames=options.frames, crops=options.crops, progress=progress)
+    write_json(out, found.plain(), indent=None)
+    say(f"wrote {out}")
+    if found.failed:
+        say(f"{len(found.failed)} of {len(options.videos)} videos could not be recognised")
+    return FAILED if found.failed else 0
