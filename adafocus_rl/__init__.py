@@ -24,6 +24,10 @@ ENVIRONMENTS = {
         "adafocus_rl.experiments.gym_entry:make_frame_skipping",
         "adafocus_rl.experiments.gym_entry:make_frame_skipping_vec",
     ),
+    "AdaFocus/FrameSelection-v0": (
+        "adafocus_rl.experiments.gym_entry:make_frame_selection",
+        "adafocus_rl.experiments.gym_entry:make_frame_selection_vec",
+    ),
     "AdaFocus/FindThePatch-v0": (
         "adafocus_rl.envs.find_the_patch:FindThePatchEnv",
         "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",

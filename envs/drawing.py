@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.render import Box, Picture, draw_step
-from adafocus_rl.envs.running import Running
+from adafocus_rl.envs.running import Stepped
 
 
 class StepPictures:
@@ -19,10 +19,12 @@ class StepPictures:
 
     Args:
         frames: source of the frames to draw on.
+        num_steps: number of steps of an episode.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, num_steps: int) -> None:
         self._frames = frames
+        self._num_steps = num_steps
         self._clips: dict[tuple[int, int], NDArray[np.uint8]] = {}
 
     def draw(
@@ -31,7 +33,8 @@ class StepPictures:
         """Draw the frame of the last action, or the first frame before any action.
 
         Args:
-            info: info of one environment, with ``video``, ``visit`` and ``true_box`` (T, 4).
+            info: info of one environment, with ``video``, ``visit`` and ``true_box`` (T, 4). If it has ``frame`` (N,),
+                these frames are drawn instead, side by side.
             step: number of steps taken.
             box: box of the selected patch; None draws none.
             confidence: probability of the true class after the step.
@@ -42,17 +45,20 @@ class StepPictures:
         key = int(info["video"]), int(info["visit"])
         if key not in self._clips:
             self._clips[key] = self._frames(key[0]).permute(0, 2, 3, 1).cpu().numpy()
-        at = max(0, step - 1)
-        return draw_step(
-            self._clips[key][at],
-            step=step,
-            num_frames=len(info["true_box"]),
-            confidence=confidence,
-            box=box,
-            true_box=info["true_box"][at],
-        )
+        pictures = [
+            draw_step(
+                self._clips[key][at],
+                step=step,
+                num_steps=self._num_steps,
+                confidence=confidence,
+                box=box,
+                true_box=info["true_box"][at],
+            )
+            for at in info.get("frame", [max(0, step - 1)])
+        ]
+        return pictures[0] if len(pictures) == 1 else np.concatenate(pictures, axis=1)
 
-    def draw_all(self, running: Running, boxes: Tensor | None, logits: Tensor | None) -> tuple[Picture, ...]:
+    def draw_all(self, running: Stepped, boxes: Tensor | None, logits: Tensor | None) -> tuple[Picture, ...]:
         """Draw one picture for each of B environments.
 
         Args:
@@ -63,7 +69,8 @@ class StepPictures:
         Raises:
             UserError: see ``draw``.
         """
-        facts = {name: running.info[name].cpu() for name in ("video", "visit", "true_box")}
+        known = ("video", "visit", "true_box", "frame")
+        facts = {name: running.info[name].cpu() for name in known if name in running.info}
         rows = range(len(running.steps))
         infos = [{name: value[row] for name, value in facts.items()} for row in rows]
         under_way = {(int(info["video"]), int(info["visit"])) for info in infos}

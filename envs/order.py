@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adafocus_rl.features.source import FeatureSource, video_order
+from adafocus_rl.features.source import EpisodeFeatures, FeatureSource, video_order
 from adafocus_rl.seeding import derive_seed
 
 
@@ -92,3 +92,14 @@ class VideoOrders:
     def all_shared(self) -> bool:
         """Whether all environments follow one order."""
         return not self._own
+
+
+def episodes_of(source: FeatureSource, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
+    """Return features of index rows (R,) on CPU; augmentation depends on each video's visit, (R,) on CPU."""
+    first, *others = visits.unique().tolist()
+    episodes = source.episodes(videos, epoch=first)
+    for visit in others:  # in a batch that spans several passes
+        rows = (visits == visit).nonzero().flatten()
+        again = source.episodes(videos[rows], epoch=visit)
+        episodes.overwrite(rows.to(source.device, non_blocking=True), again)
+    return episodes

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.envs.actions import check_actions
+from adafocus_rl.envs.order import episodes_of
 from adafocus_rl.envs.rewards import RewardContext
 from adafocus_rl.envs.rollout import Info, Rollout
 from adafocus_rl.envs.spaces import Observation, Spaces
@@ -173,13 +174,7 @@ class DecisionProblem(ABC):
 
     def episodes(self, videos: Tensor, visits: Tensor) -> EpisodeFeatures:
         """Return features of index rows (R,) on CPU; augmentation depends on each video's visit, (R,) on CPU."""
-        first, *others = visits.unique().tolist()
-        episodes = self.source.episodes(videos, epoch=first)
-        for visit in others:  # in a batch that spans several passes
-            rows = (visits == visit).nonzero().flatten()
-            again = self.source.episodes(videos[rows], epoch=visit)
-            episodes.overwrite(rows.to(self.source.device, non_blocking=True), again)
-        return episodes
+        return episodes_of(self.source, videos, visits)
 
     def all_steps(self, episodes: EpisodeFeatures) -> Tensor:
         """Return the numbers (B, T) int64 of all frames of whole episodes."""

@@ -145,7 +145,7 @@ def draw_step(
     frame: Picture,
     *,
     step: int,
-    num_frames: int,
+    num_steps: int,
     confidence: float | None = None,
     box: Box | None = None,
     true_box: Box | None = None,
@@ -156,7 +156,7 @@ def draw_step(
     Args:
         frame: (H, W, 3) uint8 RGB.
         step: number of steps taken; 0 before the first.
-        num_frames: T.
+        num_steps: number of steps of an episode.
         confidence: probability of the true class after the step; None before the first.
         box: see ``draw_boxes``.
         true_box: see ``draw_boxes``.
@@ -165,7 +165,7 @@ def draw_step(
     Returns:
         (H', W', 3) uint8 RGB; the size depends only on the frame's size and ``min_side``.
     """
-    text = f"step {step}/{num_frames}  p(true) " + ("–" if confidence is None else f"{confidence:.2f}")
+    text = f"step {step}/{num_steps}  p(true) " + ("–" if confidence is None else f"{confidence:.2f}")
     return draw_caption(draw_boxes(frame, box=box, true_box=true_box, min_side=min_side), text)
 
 

@@ -1,8 +1,9 @@
-"""State of the running episodes of an environment that is stepped."""
+"""States of the running episodes of environments that are stepped."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,8 +24,8 @@ def host_mask(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class Running:
-    """B running episodes, each at its own step.
+class Stepped(ABC):
+    """B running episodes of any environment, each at its own step.
 
     Values that decide control flow are on the host and values of the transition are on the device, so that a step does
     not synchronise.
@@ -32,27 +33,71 @@ class Running:
     Attributes:
         episodes: features of the episodes.
         info: facts about the videos.
-        baseline: (B, T, k[, 2]) actions of the ``random`` reward's baseline.
-        state: (B, H) state of f_C.
-        last: (B, 2) positions of the last patches.
-        seen: (B, S) what observations know of previous frames (``DecisionProblem.see``).
         returns: (B,) sums of rewards so far.
-        frame: (B,) int64 number of steps taken, at most T.
+        frame: (B,) int64 number of steps taken.
         steps: the same on the host.
         started: host time at which each episode began, in seconds.
-        aligned: whether all episodes began together and are at the same step.
     """
 
     episodes: EpisodeFeatures
     info: Info
-    baseline: Tensor
-    state: Tensor
-    last: Tensor
-    seen: Tensor
     returns: Tensor
     frame: Tensor
     steps: NDArray[np.int64]
     started: NDArray[np.float64]
+
+    @property
+    @abstractmethod
+    def over(self) -> NDArray[np.bool_]:
+        """(B,) bool on the host: episodes that have ended."""
+
+    def replace(self, rows: NDArray[np.int64], new: Stepped) -> None:
+        """Replace R of these episodes by new ones of the same class."""
+        where = torch.from_numpy(rows).to(self.frame.device, non_blocking=True)
+        self.episodes.overwrite(where, new.episodes)
+        self.info = {name: value.index_copy(0, where, new.info[name]) for name, value in self.info.items()}
+        for field in fields(self):
+            value: Any = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                setattr(self, field.name, value.index_copy(0, where, getattr(new, field.name)))
+            elif isinstance(value, np.ndarray):
+                value[rows] = getattr(new, field.name)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the statistics of all B episodes in the form of Gymnasium's ``RecordEpisodeStatistics``.
+
+        ``r`` is the return so far (B,), ``l`` the number of steps (B,), and ``t`` the seconds since the start (B,).
+        """
+        seconds = torch.from_numpy((time.perf_counter() - self.started).astype(np.float32))
+        return {"r": self.returns, "l": self.frame, "t": seconds.to(self.frame.device, non_blocking=True)}
+
+
+def clocks(count: int, device: torch.device) -> dict[str, Any]:
+    """Return ``returns``, ``frame``, ``steps`` and ``started`` of B episodes before their first step."""
+    return {
+        "returns": torch.zeros(count, device=device),
+        "frame": torch.zeros(count, dtype=torch.long, device=device),
+        "steps": np.zeros(count, dtype=np.int64),
+        "started": np.full(count, time.perf_counter()),
+    }
+
+
+@dataclass(kw_only=True)
+class Running(Stepped):
+    """B running episodes of a ``DecisionProblem``; an episode has taken at most T steps.
+
+    Attributes:
+        baseline: (B, T, k[, 2]) actions of the ``random`` reward's baseline.
+        state: (B, H) state of f_C.
+        last: (B, 2) positions of the last patches.
+        seen: (B, S) what observations know of previous frames (``DecisionProblem.see``).
+        aligned: whether all episodes began together and are at the same step.
+    """
+
+    baseline: Tensor
+    state: Tensor
+    last: Tensor
+    seen: Tensor
     aligned: bool = True
 
     @staticmethod
@@ -60,7 +105,6 @@ class Running:
         episodes: EpisodeFeatures, *, info: Info, baseline: Tensor, state: Tensor, last: Tensor, seen: Tensor
     ) -> Running:
         """Begin new episodes, before their first step."""
-        count = len(episodes)
         return Running(
             episodes=episodes,
             info=info,
@@ -68,10 +112,7 @@ class Running:
             state=state,
             last=last,
             seen=seen,
-            returns=torch.zeros(count, device=last.device),
-            frame=torch.zeros(count, dtype=torch.long, device=last.device),
-            steps=np.zeros(count, dtype=np.int64),
-            started=np.full(count, time.perf_counter()),
+            **clocks(len(episodes), last.device),
         )
 
     @property
@@ -98,26 +139,10 @@ class Running:
         self.frame = (self.frame + 1).clamp(max=frames)
         self.steps = np.minimum(self.steps + 1, frames)
 
-    def replace(self, rows: NDArray[np.int64], new: Running) -> None:
+    def replace(self, rows: NDArray[np.int64], new: Stepped) -> None:
         """Replace R of these episodes by new ones."""
         if self.aligned:
             # Observations already returned are views of the features, which must not change.
             self.episodes = self.episodes.clone()
             self.aligned = False
-        where = torch.from_numpy(rows).to(self.frame.device, non_blocking=True)
-        self.episodes.overwrite(where, new.episodes)
-        self.info = {name: value.index_copy(0, where, new.info[name]) for name, value in self.info.items()}
-        for field in fields(self):
-            value: Any = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                setattr(self, field.name, value.index_copy(0, where, getattr(new, field.name)))
-        self.steps[rows] = new.steps
-        self.started[rows] = new.started
-
-    def statistics(self) -> dict[str, Any]:
-        """Return the statistics of all B episodes in the form of Gymnasium's ``RecordEpisodeStatistics``.
-
-        ``r`` is the return so far (B,), ``l`` the number of steps (B,), and ``t`` the seconds since the start (B,).
-        """
-        seconds = torch.from_numpy((time.perf_counter() - self.started).astype(np.float32))
-        return {"r": self.returns, "l": self.frame, "t": seconds.to(self.frame.device, non_blocking=True)}
+        super().replace(rows, new)

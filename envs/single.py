@@ -11,13 +11,14 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from adafocus_rl.envs.drawing import StepPictures
+from adafocus_rl.envs.frame_selection import FrameSelectionVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.render import Picture
 from adafocus_rl.envs.specification import Specified
-from adafocus_rl.envs.vector_env import DecisionVectorEnv
+from adafocus_rl.envs.stepping import VideoVectorEnv
 from adafocus_rl.envs.window import Window
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import FeatureSource
@@ -56,7 +57,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
 
     def __init__(
         self,
-        env: DecisionVectorEnv,
+        env: VideoVectorEnv[Any],
         *,
         render_mode: RenderMode | None = None,
         flatten: bool = True,
@@ -75,7 +76,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         self.observation_space = tidy(env.single_observation_space, flatten=flatten)
         self.action_space = env.single_action_space
         self.render_mode = render_mode
-        self._pictures = StepPictures(env.frames if frames is None else frames)
+        self._pictures = StepPictures(env.frames if frames is None else frames, env.longest_episode)
         self._window = Window("AdaFocus", fps=self.metadata["render_fps"]) if render_mode == "human" else None
         self._info: dict[str, Any] | None = None
         self._box: NDArray[Any] | None = None
@@ -107,7 +108,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
                 are clipped instead.
             gymnasium.error.ResetNeeded: before the first reset, or after the episode's end.
         """
-        chosen = self.env.problem.check_actions(action, ())
+        chosen = self.env.check_actions(action, ())
         observation, reward, terminated, truncated, info = self.env.step(chosen[None])
         self._info = self._single_info(info)
         boxes = self.env.last_boxes()
@@ -192,6 +193,20 @@ class FrameSkippingEnv(DecisionEnv):
     """
 
     env: FrameSkippingVectorEnv
+
+
+class FrameSelectionEnv(DecisionEnv):
+    """Frame selection one video at a time: one row of ``FrameSelectionVectorEnv``.
+
+    The info also holds ``frame`` (N,) and ``visited`` (T,). ``render()`` draws the agents' frames side by side.
+    """
+
+    env: FrameSelectionVectorEnv
+
+    @property
+    def longest_episode(self) -> int:
+        """Largest number of moves."""
+        return self.env.longest_episode
 
 
 def _confidence(info: dict[str, Any]) -> float | None:

@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from adafocus_rl.envs import FrameSkippingEnv, FrameSkippingVectorEnv, PatchSelectionVectorEnv, Policy, RewardConfig
+from adafocus_rl.envs import (
+    FrameSelectionEnv,
+    FrameSelectionVectorEnv,
+    FrameSkippingEnv,
+    FrameSkippingVectorEnv,
+    PatchSelectionVectorEnv,
+    Policy,
+    RewardConfig,
+)
 from adafocus_rl.envs.frames import ClipFrames, Frames
 from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
@@ -250,3 +258,37 @@ def _frame_skipping(
             "(a PatchSelectionVectorEnv) and policy=…"
         )
     return FrameSkippingVectorEnv(patches, policy, lambda_=lambda_, **{"frames": clips, **options}), clips
+
+
+def make_frame_selection(
+    *, render_mode: RenderMode | None = None, flatten: bool = True, frames: Frames | None = None, **options: Any
+) -> FrameSelectionEnv:
+    """Make ``AdaFocus/FrameSelection-v0``; ``options`` and errors are those of ``make_frame_selection_vec``."""
+    env = make_frame_selection_vec(**{**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED})
+    return FrameSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=frames)
+
+
+make_frame_selection.metadata = FrameSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
+
+
+def make_frame_selection_vec(
+    *,
+    run: str | Path | None = None,
+    split: Split = "train",
+    features: Literal["bank", "live"] = "bank",
+    source: FeatureSource | None = None,
+    classifier: Classifier | None = None,
+    **options: Any,
+) -> FrameSelectionVectorEnv:
+    """Make ``AdaFocus/FrameSelection-v0`` for ``gymnasium.make_vec``; arguments are as in ``make_patch_selection``."""
+    if run is not None and source is None and classifier is None:
+        opened = open_features(run, split=split, features=features)
+        options = {"frames": opened.frames, "seed": opened.run.config.seed, **options}
+        return FrameSelectionVectorEnv(opened.source, opened.recognizer.classifier, **options)
+    if run is None and source is not None and classifier is not None:
+        use_threads()
+        return FrameSelectionVectorEnv(source, classifier, **options)
+    raise UserError(
+        "AdaFocus/FrameSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
+        "classifier=…"
+    )

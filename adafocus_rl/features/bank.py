@@ -66,6 +66,10 @@ class BankEpisodes(EpisodeFeatures):
         """Return rows of the table ``full``."""
         return self.bank.table("full", self.videos)
 
+    def full_at(self, step: Tensor) -> Tensor:
+        """Return rows of the table ``full``; only these are read."""
+        return self.bank.table("full", self.videos[:, None].expand_as(step), step)
+
     def table(self, table: TableSpec) -> Tensor:
         """Return rows of a table with which the bank was opened."""
         try:

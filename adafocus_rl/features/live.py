@@ -109,6 +109,12 @@ class LiveEpisodes(EpisodeFeatures):
         return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
 
     @torch.no_grad()
+    def full_at(self, step: Tensor) -> Tensor:
+        """Encode these whole frames only."""
+        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
+        return self.recognizer.focus_whole(self.frames[rows.flatten()]).float().view(*step.shape, -1)
+
+    @torch.no_grad()
     def table(self, table: TableSpec) -> Tensor:
         """Compute the table's rows."""
         rows: Tensor = table.fill(EncodedFrames(self.recognizer, self.clips)).float()

@@ -101,6 +101,17 @@ class EpisodeFeatures(ABC):
     def full(self) -> Tensor:
         """Return f_L's features of the whole frames, (B, T, D_L) float32."""
 
+    def full_at(self, step: Tensor) -> Tensor:
+        """Return f_L's features of some whole frames.
+
+        Args:
+            step: (B, M) int64, the frames; f_L runs on no others.
+
+        Returns:
+            (B, M, D_L) float32.
+        """
+        return self.full()[torch.arange(len(self), device=step.device)[:, None], step]
+
     def table(self, table: TableSpec) -> Tensor:
         """Return a declared table's rows of every frame, (B, T, …) float32.
 

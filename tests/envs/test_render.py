@@ -116,7 +116,7 @@ def test_captions_fit_and_can_be_read(width: int) -> None:
 
 def test_the_caption_tells_step_and_confidence() -> None:
     frame = _frame(32, 32)
-    options = {"num_frames": 8, "box": (0, 0, 16, 16)}
+    options = {"num_steps": 8, "box": (0, 0, 16, 16)}
     pictures = [
         draw_step(frame, step=step, confidence=confidence, **options)
         for step, confidence in [(0, None), (1, 0.5), (2, 0.5), (1, 0.25)]

@@ -279,7 +279,7 @@ def test_the_picture_tells_the_confidence_in_the_true_class(made_up: MadeUp, mon
     assert told[0]["confidence"] is None
     assert told[1]["confidence"] == pytest.approx(exp[info["label"]] / exp.sum(), rel=1e-5)
     assert [facts["step"] for facts in told] == [0, 1]
-    assert {facts["num_frames"] for facts in told} == {4}
+    assert {facts["num_steps"] for facts in told} == {4}
 
 
 def test_without_frames_it_draws_the_map(made_up: MadeUp) -> None:

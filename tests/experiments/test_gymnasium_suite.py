@@ -23,6 +23,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 from adafocus_rl import ENVIRONMENTS
 from adafocus_rl.agents import CenterAgent
 from adafocus_rl.envs import NumpyVectorEnv, PatchSelectionVectorEnv, to_numpy
+from adafocus_rl.envs.numpy_adapter import to_arrays
 from adafocus_rl.envs.one_step import observe
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.errors import UserError
@@ -40,6 +41,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "positions of dicts": ("PatchSelection", {**POSITIONS, "last_action": True, "time_step": True}),
     "skipping": ("FrameSkipping", {"lambda_": 0.01}),
     "skipping of maps": ("FrameSkipping", {"lambda_": 0.01, "flatten": False}),
+    "frames": ("FrameSelection", {"until_still": False}),
+    "frames of maps, several agents": ("FrameSelection", {"until_still": False, "agents": 2, "flatten": False}),
+    "frames by jumps": ("FrameSelection", {"moves": "jump", "agents": 3, "reward": "margin"}),
     "find": ("FindThePatch", {}),
     "find, from memory": ("FindThePatch", {"memory": True, "observation": "vector"}),
     "find positions": ("FindThePatch", {**POSITIONS, "last_action": True}),
@@ -62,7 +66,7 @@ def _objects(name: str, made_up: MadeUp, options: dict[str, Any]) -> dict[str, A
         return options
     torch.manual_seed(0)
     source, classifier = made_up(frames=T), GRUClassifier(input_dim=11, num_classes=3, hidden=8)
-    if name == "PatchSelection":
+    if name in ("PatchSelection", "FrameSelection"):
         return {"source": source, "classifier": classifier, **options}
     patches = PatchSelectionVectorEnv(source, classifier, num_envs=3)
     return {"patches": patches, "policy": CenterAgent(patches), **options}
@@ -158,6 +162,7 @@ def test_specifications_go_round(finished: Path, capsys: pytest.CaptureFixture[s
         assert EnvSpec.from_json(registered.to_json()) == registered
         options: dict[str, Any] = {} if name == "FindThePatch" else {"run": finished}
         options |= {"lambda_": 0.5} if name == "FrameSkipping" else {}
+        options |= {"until_still": False} if name == "FrameSelection" else {}
         env: Any = gym.make(f"adafocus_rl:{id}", **options)
         assert (env.spec.id, env.spec.max_episode_steps) == (id, T)
         json.loads(env.spec.to_json())
@@ -177,7 +182,8 @@ def test_specifications_go_round(finished: Path, capsys: pytest.CaptureFixture[s
         vector: Any = gym.make_vec(f"adafocus_rl:{id}", num_envs=2, **options)
         assert vector.spec.max_episode_steps == T
         again = gym.make_vec(EnvSpec.from_json(vector.spec.to_json()))
-        assert torch.equal(vector.reset(seed=1)[0], again.reset(seed=1)[0])
+        seen = [to_arrays(envs.reset(seed=1)[0]) for envs in (vector, again)]
+        assert data_equivalence(seen[0], seen[1], exact=True)
         with pytest.raises(UserError, match=r"max_episode_steps is 3, and these episodes have 4 steps"):
             gym.make_vec(f"adafocus_rl:{id}", max_episode_steps=3, **options)
 
