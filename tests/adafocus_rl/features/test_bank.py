@@ -46,6 +46,7 @@ def _same(left: Any, right: Any, **tolerance: float) -> None:
     torch.testing.assert_close(left.local(several), right.local(several), **tolerance)
     steps = torch.full((len(left), 1), 2)
     torch.testing.assert_close(left.local_at(steps, action[:, 2:]), right.local(action)[:, 2:], **tolerance)
+    torch.testing.assert_close(left.full_at(steps), right.full()[:, 2:], **tolerance)
 
 
 def test_live_features_equal_the_bank(built: tuple[Path, Recognizer, ClipDataset]) -> None:

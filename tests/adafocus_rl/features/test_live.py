@@ -115,3 +115,12 @@ def test_rows_of_other_episodes(shared_list: Path, make_dataset: MakeDataset, ma
     torch.testing.assert_close(mixed.full(), expected.full())
     assert before.videos.tolist() == [3, 1, 0]
     torch.testing.assert_close(before.global_map, live.episodes(torch.tensor([3, 1, 0])).global_map)
+
+
+def test_some_whole_frames_are_those_among_all(
+    shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer
+) -> None:
+    episodes = LiveFeatures(make_recognizer(), make_dataset(shared_list), device=CPU).episodes(torch.tensor([3, 1]))
+    steps = torch.tensor([[2, 0, 2], [1, 1, 0]])
+    expected = episodes.full()[torch.arange(2)[:, None], steps]
+    torch.testing.assert_close(episodes.full_at(steps), expected)
