@@ -4,6 +4,7 @@ from adafocus_rl.envs.counterfactuals import Counterfactuals
 from adafocus_rl.envs.find_the_patch import FindThePatchEnv, FindThePatchVectorEnv
 from adafocus_rl.envs.frame_selection import FrameSelectionVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
+from adafocus_rl.envs.last_crop import LastCropVectorEnv
 from adafocus_rl.envs.numpy_adapter import NumpyVectorEnv, to_numpy
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.problem import DecisionProblem
@@ -26,6 +27,7 @@ __all__ = [
     "FrameSkippingEnv",
     "FrameSkippingVectorEnv",
     "Info",
+    "LastCropVectorEnv",
     "NumpyVectorEnv",
     "Observation",
     "PatchSelectionEnv",

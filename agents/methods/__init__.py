@@ -4,6 +4,7 @@ from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.early_exit import EarlyExit
+from adafocus_rl.agents.methods.gfnet import GFNet, GFNetOptions
 from adafocus_rl.agents.methods.listen_to_look import ListenToLook, ListenToLookOptions
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
@@ -20,6 +21,8 @@ __all__ = [
     "AdaFocusPlus",
     "Cost",
     "EarlyExit",
+    "GFNet",
+    "GFNetOptions",
     "ListenToLook",
     "ListenToLookOptions",
     "Method",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,16 +76,15 @@ class Progress:
 
     @classmethod
     @torch.no_grad()
-    def measure(cls, method: Method, source: FeatureSource, *, batch_size: int, knob: float | None = None) -> Progress:
+    def measure(cls, run: Callable[[EpisodeFeatures], Outcome], source: FeatureSource, *, batch_size: int) -> Progress:
         """Run a method on all clips of a source and return its progress, on CPU.
 
         Args:
-            method: the method.
+            run: the method as a function of a batch.
             source: features of N clips.
             batch_size: clips per batch; does not change the result.
-            knob: operating point of the method.
         """
-        parts = [vars(cls.of(method.run(batch, knob=knob), batch.multi_hot)) for batch in source.batches(batch_size)]
+        parts = [vars(cls.of(run(batch), batch.multi_hot)) for batch in source.batches(batch_size)]
         return cls(**{name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]})
 
     @property
@@ -258,7 +257,7 @@ class EarlyExit(Method):
         Raises:
             UserError: if a budget is too small for the first step.
         """
-        found = Progress.measure(method, source, batch_size=batch_size, knob=knob)
+        found = Progress.measure(lambda batch: method.run(batch, knob=knob), source, batch_size=batch_size)
         solved = {budget: solve_thresholds(found.confidence, found.macs, budget) for budget in budgets}
         return cls(method, {budget: exits.thresholds for budget, exits in solved.items()}, knob=knob)
 

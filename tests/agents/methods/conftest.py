@@ -49,7 +49,7 @@ class PlainTrainer:
     ) -> float:
         """Train."""
 
-        def tick(loss: Tensor | None = None, rows: Tensor | None = None, **_: object) -> None:
+        def tick(count: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None, **_: object) -> None:
             assert loss is None or bool(torch.isfinite(loss).all())
 
         for epoch in range(epochs):

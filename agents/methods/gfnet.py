@@ -1,0 +1,240 @@
+"""GFNet within a clip: patch by patch, from what was processed last, until the class is certain enough."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.agents.methods.adafocus import patch_cost
+from adafocus_rl.agents.methods.agent_learner import AgentLearner
+from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
+from adafocus_rl.agents.methods.early_exit import Progress, confidence, solve_thresholds
+from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
+from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
+from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
+from adafocus_rl.envs import LastCropVectorEnv, PolicyOutput
+from adafocus_rl.errors import UserError
+from adafocus_rl.features import GLANCE_VECTORS, EpisodeFeatures, FeatureSource, GivenClips
+from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.options import MOST, require, require_range
+from adafocus_rl.seeding import derive_seed, hash_randint
+
+
+@dataclass(frozen=True, kw_only=True)
+class GFNetOptions:
+    """Options of ``GFNet``; the defaults of ``policy`` are the published ones."""
+
+    budgets: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Each budget of the early exit, mean compute per clip as a share of that of whole clips, above 0 and at most 1; at
+    least the first frame is always processed."""
+
+    epochs: int = 50
+    """Passes over the training videos."""
+
+    batch_size: int = 64
+    """Videos per update."""
+
+    policy: PPOOptions = field(default_factory=PPOOptions)
+    """Network and training of the policy."""
+
+    def __post_init__(self) -> None:
+        require(self, "budgets", len(self.budgets) > 0, "at least one budget")
+        require(self, "budgets", all(0 < share <= 1 for share in self.budgets), "shares above 0 and at most 1")
+        require_range(self, "epochs", least=0, most=MOST)
+        require_range(self, "batch_size", least=1, most=MOST)
+
+
+@METHODS.register("GFNet")
+class GFNet(Method):
+    """GFNet (Wang et al. 2020) on the frames of a clip: AdaFocus's predecessor, with early exit.
+
+    In each frame, a recurrent policy selects a patch for f_L. It observes only what was processed last: f_G's vector of
+    the first frame, and then f_L's vector of the last patch. The reward is p_t − p_{t−1}, and PPO has the published
+    settings. A clip stops when f_C's highest class probability reaches a threshold, which is solved for a budget on the
+    training clips (``solve_thresholds``); nothing is computed after that.
+
+    Our choices: GFNet processes patches of one image, and this method one patch of each frame. Positions are those of
+    the grid, with a softmax instead of a normal distribution. The policy reads pooled vectors, because a bank has no
+    maps of patches. f_C is the run's frozen f_C of random patches, which also reads f_G's vector of each frame; so f_G
+    runs on each frame until the exit, and only the policy does not see it.
+
+    Args:
+        recognizer: frozen f_G, f_L and f_C.
+        options: budgets, and the training of the policy.
+        seed: seed of the policy's initial weights and samples.
+    """
+
+    label = "gfnet"
+    Options = GFNetOptions
+    options: GFNetOptions
+    knob_name = "budget"
+    learns = True
+
+    def __init__(self, recognizer: Recognizer, options: GFNetOptions | None = None, *, seed: int = 0) -> None:
+        super().__init__(recognizer, options, seed=seed)
+        self.knobs = self.options.budgets
+        side = recognizer.grid.frame_size
+        clip = torch.zeros(1, sum(recognizer.clip_frames or (1,)), 3, side, side, dtype=torch.uint8)
+        # It defines shapes only; the policy learns in another one.
+        env = LastCropVectorEnv(GivenClips(recognizer, clip), recognizer.classifier, num_envs=1)
+        self.problem = env.problem
+        self.agent = PPOAgent(env, self.options.policy, seed=derive_seed(seed, self.label))
+        self.thresholds: Tensor | None = None
+        self.random_thresholds: Tensor | None = None
+        self._cost = patch_cost(self, self.agent.macs_per_step())
+
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
+        """Train the policy with PPO, and solve the thresholds on the training clips, also those for random patches.
+
+        Raises:
+            UserError: if the training diverges.
+        """
+        options = self.options
+        classifier = self.recognizer.classifier
+        env = LastCropVectorEnv(train, classifier, num_envs=options.batch_size, seed=self.seed)
+        learner = AgentLearner(agent=self.agent, env=env, epochs=options.epochs)
+        trainer.fit(self.stem, learner, epochs=options.epochs, ticks=-(-len(train.videos) // options.batch_size))
+        self.thresholds = self._solved(train)
+        self.random_thresholds = self.random_counterpart()._solved(train)
+
+    def _solved(self, source: FeatureSource) -> Tensor:
+        """Return the thresholds (budgets, T)."""
+        found = Progress.measure(
+            lambda batch: self._recognise(batch, None, FIRST_VISIT), source, batch_size=self.options.batch_size
+        )
+        first, whole = (found.anytime[step].gmacs for step in (0, -1))
+        return torch.stack(
+            [
+                solve_thresholds(found.confidence, found.macs, max(first, share * whole)).thresholds
+                for share in self.knobs
+            ]
+        )
+
+    @torch.no_grad()
+    def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
+        """Recognise B videos, each until its exit.
+
+        Raises:
+            UserError: if there is no such budget, or the thresholds are missing or those of longer or shorter clips.
+        """
+        check_knob(self, knob)
+        assert knob is not None
+        return self._recognise(batch, self._exits(knob, batch.num_steps), visit)
+
+    def _exits(self, knob: float, steps: int) -> Tensor | None:
+        """Return the thresholds (T,) of a budget; None if clips are processed as a whole."""
+        if knob == 1:
+            return None
+        known = self._known_thresholds()
+        if known is None or known.shape[1] != steps:
+            have = "no thresholds" if known is None else f"thresholds for clips of {known.shape[1]} frames"
+            raise UserError(f"{self.label} has {have}, and these clips have {steps}; train it on such clips first")
+        return known[self.knobs.index(knob)]
+
+    def _known_thresholds(self) -> Tensor | None:
+        return self.thresholds
+
+    @torch.no_grad()
+    def _recognise(self, batch: EpisodeFeatures, thresholds: Tensor | None, visit: Visit) -> Outcome:
+        """Process frame by frame, and in each frame only the clips that have not reached their exit."""
+        problem, count, frames = self.problem, len(batch), batch.num_steps
+        info = {"video": batch.videos, "visit": torch.full_like(batch.videos, visit.number)}
+        state, seen, memory = problem.initial_state(count), problem.initial_seen(count), None
+        nowhere = problem.spaces.nowhere(count, device=batch.videos.device)
+        states, outputs, active = [state], [], [torch.ones_like(batch.videos, dtype=torch.bool)]
+        for frame in range(frames):
+            at, keep = torch.full_like(batch.videos, frame)[:, None], active[-1][:, None]
+            vector = batch.table_at(GLANCE_VECTORS, at, keep)[:, 0]
+            observation = problem.observe(vector, nowhere, at[:, 0] / frames, seen)
+            output, memory = self._choose(observation, memory, info, frame)
+            seen = batch.kept_local_at(at, output.action[:, None], keep)[:, 0]
+            state = torch.where(keep, problem.classifier.cell(problem.inputs(vector, seen), state), state)
+            outputs.append(output)
+            states.append(state)
+            goes_on = active[-1]
+            if thresholds is not None:
+                certain = confidence(problem.classifier.logits(state)) >= thresholds[frame].to(state.device)
+                goes_on = goes_on & ~certain
+                if not bool(goes_on.any()):
+                    break
+            active.append(goes_on)
+        return self._outcome(batch, outputs, states, torch.stack(active[: len(outputs)], dim=1), visit)
+
+    def _choose(
+        self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int
+    ) -> tuple[PolicyOutput, Tensor | None]:
+        """Return the policy's best actions in one frame, and its memory."""
+        return self.agent.act_step(observation, memory, info, deterministic=True)
+
+    def _outcome(
+        self, batch: EpisodeFeatures, outputs: list[PolicyOutput], states: list[Tensor], ran: Tensor, visit: Visit
+    ) -> Outcome:
+        """Return the outcome of the frames that were processed; the others repeat the last one."""
+        grid, classifier = self.recognizer.grid, self.problem.classifier
+        missing = batch.num_steps - len(outputs)
+        outputs, states = outputs + outputs[-1:] * missing, states + states[-1:] * missing
+        action = torch.stack([output.action for output in outputs], dim=1)
+        logits = classifier.logits(torch.stack(states, dim=1))
+        ran = torch.nn.functional.pad(ran, (0, missing))
+        reward, probabilities = None, [output.probabilities for output in outputs]
+        if visit.rewards:
+            labels = batch.labels[:, None, None].expand(-1, len(states), 1)
+            reward = logits.float().softmax(-1).gather(-1, labels)[..., 0].diff(dim=1)
+        shown = [one for one in probabilities if one is not None] if visit.probabilities else []
+        return Outcome.after(
+            Steps(
+                logits=logits[:, 1:],
+                boxes=grid.box(grid.action_origin(action)),
+                kept=ran,
+                ran=ran,
+                cost=self._cost,
+                reward=reward,
+                probabilities=torch.stack(shown, dim=1) if shown else None,
+                patch_size=grid.patch_size if shown else 0,
+            )
+        )
+
+    def random_counterpart(self) -> GFNet:
+        """Return the same system with random patches, and thresholds for the same budgets.
+
+        It still pays for the policy, for equal compute.
+        """
+        return _RandomPatches(self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the policy's weights and the thresholds."""
+        known = {"thresholds": self.thresholds, "random_thresholds": self.random_thresholds}
+        agent = {f"agent.{name}": value for name, value in self.agent.tensors().items()}
+        return {**agent, **{name: value for name, value in known.items() if value is not None}}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
+        """Restore the policy's weights and the thresholds."""
+        own = {name.removeprefix("agent."): value for name, value in tensors.items() if name.startswith("agent.")}
+        self.agent.load_tensors(own, what=what)
+        self.thresholds, self.random_thresholds = tensors.get("thresholds"), tensors.get("random_thresholds")
+
+
+class _RandomPatches(GFNet):
+    """GFNet with random patches."""
+
+    variant = RANDOM_DECISIONS
+    stochastic = True
+    learns = False
+
+    def __init__(self, method: GFNet) -> None:
+        vars(self).update(vars(copy.copy(method)))
+
+    def _choose(
+        self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int
+    ) -> tuple[PolicyOutput, Tensor | None]:
+        seed, actions = derive_seed(self.seed, self.label, "random patches"), self.recognizer.num_actions
+        at = torch.full_like(info["video"], frame)
+        return PolicyOutput(action=hash_randint(actions, seed, info["video"], at, info["visit"])), None
+
+    def _known_thresholds(self) -> Tensor | None:
+        return self.random_thresholds
