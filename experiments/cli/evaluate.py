@@ -30,7 +30,7 @@ def evaluate(argv: Sequence[str]) -> int:
         "--budget",
         nargs="+",
         type=float,
-        default=[],
+        default=(),  # an empty list would mean an option without a value
         metavar="GMACS",
         help="add the agent with early exit: it stops a video once it is confident, at this mean compute per video",
     )
