@@ -2,10 +2,12 @@
 
 from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
+from adafocus_rl.agents.methods.arnet import ARNet, ARNetOptions
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.early_exit import EarlyExit
 from adafocus_rl.agents.methods.gfnet import GFNet, GFNetOptions
 from adafocus_rl.agents.methods.listen_to_look import ListenToLook, ListenToLookOptions
+from adafocus_rl.agents.methods.liteeval import LiteEval, LiteEvalOptions
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
 from adafocus_rl.agents.methods.uniform import UniformFrames, UniformFramesOptions
@@ -17,6 +19,8 @@ __all__ = [
     "FIRST_VISIT",
     "METHODS",
     "RANDOM_PATCHES",
+    "ARNet",
+    "ARNetOptions",
     "AdaFocus",
     "AdaFocusPlus",
     "Cost",
@@ -25,6 +29,8 @@ __all__ = [
     "GFNetOptions",
     "ListenToLook",
     "ListenToLookOptions",
+    "LiteEval",
+    "LiteEvalOptions",
     "Method",
     "OperatingPoint",
     "Outcome",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,11 +44,14 @@ class VideoBatch:
         return len(self.episodes)
 
 
-class LearntMethod(Method):
-    """A method whose networks learn from the labels of the training videos, in one training.
+Loss = Callable[[EpisodeFeatures, int], tuple[Tensor, dict[str, Tensor]]]
+"""Takes B videos and the number of the epoch; returns their mean loss, and scalars to log, which are means, too."""
 
-    A subclass creates ``networks`` in ``_create`` and defines ``loss``. Initial weights depend on the seed and the
-    label only.
+
+class NetworkMethod(Method):
+    """A method with networks of its own, which are all that it saves.
+
+    A subclass creates ``networks`` in ``_create``. Initial weights depend on the seed and the label only.
 
     Args:
         recognizer: frozen f_G and f_L.
@@ -68,41 +71,11 @@ class LearntMethod(Method):
     def _create(self) -> dict[str, nn.Module]:
         """Return the networks to train, by name."""
 
-    @abstractmethod
-    def loss(self, episodes: EpisodeFeatures, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean loss over B videos, and scalars to log, which are means, too (``loss``, ``top1``)."""
-
     @property
     def training(self) -> ClassifierTraining:
         """Epochs, learning rate and optimiser of ``fit``."""
         training: ClassifierTraining = self.options.training
         return training
-
-    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
-        """Train the networks.
-
-        Raises:
-            UserError: if the training diverges.
-        """
-        training = self.training
-
-        def batches(epoch: int) -> Iterator[VideoBatch]:
-            for episodes in train.batches(training.sgd.batch_size, epoch=epoch):
-                yield VideoBatch(episodes=episodes, epoch=epoch)
-
-        steps = -(-len(train.videos) // training.sgd.batch_size)
-        learner = SupervisedLearner(
-            {"networks": self.networks},
-            [(self.networks, training.learning_rate)],
-            batches,
-            lambda batch, _: self.loss(batch.episodes, batch.epoch),
-            sgd=training.sgd,
-            steps=steps,
-            epochs=training.epochs,
-            device=next(self.networks.parameters()).device,
-        )
-        trainer.fit(self.stem, learner, epochs=training.epochs, ticks=steps)
-        self.networks.eval()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the networks' weights."""
@@ -111,6 +84,67 @@ class LearntMethod(Method):
     def load_tensors(self, tensors: dict[str, Tensor], *, what: str) -> None:  # type: ignore[override]
         """Restore the networks' weights."""
         checkpoint.load_into(self.networks, tensors, prefix="", what=what)
+
+
+class LearntMethod(NetworkMethod):
+    """A method whose networks learn from the labels of the training videos, in one training.
+
+    A subclass creates ``networks`` in ``_create`` and defines ``loss``.
+    """
+
+    @abstractmethod
+    def loss(self, episodes: EpisodeFeatures, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss over B videos, and scalars to log, which are means, too (``loss``, ``top1``)."""
+
+    def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
+        """Train the networks.
+
+        Raises:
+            UserError: if the training diverges.
+        """
+        fit_networks(self.networks, self.loss, train, training=self.training, trainer=trainer, step=self.stem)
+
+
+def fit_networks(
+    networks: nn.Module,
+    loss: Loss,
+    train: FeatureSource,
+    *,
+    training: ClassifierTraining,
+    trainer: Trainer,
+    step: str,
+) -> None:
+    """Train networks on the training videos, and put them in evaluation mode.
+
+    Args:
+        networks: changed in place.
+        loss: the loss to minimise.
+        train: features of the training videos.
+        training: epochs, learning rate and optimiser.
+        trainer: runs the epochs.
+        step: name of the training in logs and checkpoints.
+
+    Raises:
+        UserError: if the training diverges.
+    """
+
+    def batches(epoch: int) -> Iterator[VideoBatch]:
+        for episodes in train.batches(training.sgd.batch_size, epoch=epoch):
+            yield VideoBatch(episodes=episodes, epoch=epoch)
+
+    steps = -(-len(train.videos) // training.sgd.batch_size)
+    learner = SupervisedLearner(
+        {"networks": networks},
+        [(networks, training.learning_rate)],
+        batches,
+        lambda batch, _: loss(batch.episodes, batch.epoch),
+        sgd=training.sgd,
+        steps=steps,
+        epochs=training.epochs,
+        device=next(networks.parameters()).device,
+    )
+    trainer.fit(step, learner, epochs=training.epochs, ticks=steps)
+    networks.eval()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,8 +73,8 @@ class Steps:
     ran."""
 
     ran: Tensor | None = None
-    """(B, T) bool, False in steps after the method has stopped, where only ``cost.ahead`` is spent and the logits stay
-    the same; None for methods that never stop early."""
+    """(B, T) bool, False in steps that the method skips or after which it has stopped, where only ``cost.ahead`` is
+    spent and the logits stay the same; None for methods that do neither."""
 
     probabilities: Tensor | None = None
     """(B, T, A) probabilities of all grid positions, row by row, if the method has them and they were requested."""

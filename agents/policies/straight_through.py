@@ -118,8 +118,25 @@ def straight_through(logits: Tensor, action: Tensor, uniform: Tensor, *, tempera
         uniform: (…, A), uniform numbers in [0, 1) that determine the noise; see ``noise_given``.
         temperature: τ.
     """
-    mixture = ((logits + noise_given(logits, action, uniform)) / temperature).softmax(-1)
-    hard = torch.nn.functional.one_hot(action, logits.shape[-1]).to(mixture.dtype)
+    return _through(logits + noise_given(logits, action, uniform), action, temperature)
+
+
+def gumbel_softmax(logits: Tensor, uniform: Tensor, *, temperature: float) -> Tensor:
+    """Return samples of the softmax of the logits as weights (…, A), one-hot, with the gradient of their mixture.
+
+    Args:
+        logits: (…, A).
+        uniform: (…, A), uniform numbers in [0, 1) that determine the noise and with it the samples.
+        temperature: τ.
+    """
+    noisy = logits - _log_exponential(uniform).to(logits.dtype)
+    return _through(noisy, noisy.argmax(-1), temperature)
+
+
+def _through(noisy: Tensor, action: Tensor, temperature: float) -> Tensor:
+    """Return weights (…, A) with the value one_hot(action) and the gradient of softmax(noisy / τ)."""
+    mixture = (noisy / temperature).softmax(-1)
+    hard = torch.nn.functional.one_hot(action, noisy.shape[-1]).to(mixture.dtype)
     # In this order the value is exact.
     return hard + (mixture - mixture.detach())
 
@@ -138,9 +155,14 @@ def noise_given(logits: Tensor, action: Tensor, uniform: Tensor) -> Tensor:
         uniform: (…, A), uniform numbers in [0, 1).
     """
     wide = logits.double()
-    # 0 and 1 would have infinite noise, so the 53-bit numbers are shifted by half of their spacing.
-    log_exponential = (-(uniform.double() + 2.0**-54).clamp(max=1 - 2.0**-53).log()).log()
+    log_exponential = _log_exponential(uniform)
     chosen = action[..., None]
     top = wide.logsumexp(-1, keepdim=True) - log_exponential.gather(-1, chosen)
     below = -torch.logaddexp(log_exponential - wide, -top)
     return (below.scatter(-1, chosen, top) - wide).to(logits.dtype)
+
+
+def _log_exponential(uniform: Tensor) -> Tensor:
+    """Return float64 logarithms of exponential variables; Gumbel variables are their negatives."""
+    # 0 and 1 would have infinite noise, so the 53-bit numbers are shifted by half of their spacing.
+    return (-(uniform.double() + 2.0**-54).clamp(max=1 - 2.0**-53).log()).log()

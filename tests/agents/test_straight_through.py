@@ -14,7 +14,12 @@ from torch import Tensor
 
 from adafocus_rl.agents import Agent, MapCropAgent, PolicyAgent, PPOAgent, SoftPatchAgent, SoftPatchOptions
 from adafocus_rl.agents.policies.distributions import Categorical
-from adafocus_rl.agents.policies.straight_through import StraightThroughOptions, noise_given, straight_through
+from adafocus_rl.agents.policies.straight_through import (
+    StraightThroughOptions,
+    gumbel_softmax,
+    noise_given,
+    straight_through,
+)
 from adafocus_rl.envs import FindThePatchVectorEnv, FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import AveragingClassifier, GRUClassifier, sequence_loss
@@ -55,6 +60,20 @@ def test_the_value_is_the_sample_and_the_gradient_the_mixtures(seed: int, action
     torch.testing.assert_close(one.grad, other.grad)
     expected = mixture * (slope - (mixture * slope).sum(-1, keepdim=True)) / temperature
     torch.testing.assert_close(one.grad, expected.detach())
+
+
+def test_gumbel_softmax_samples_the_softmax() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    uniform = torch.rand(20_000, 3, generator=draw, dtype=torch.float64)
+    weights = gumbel_softmax(logits, uniform, temperature=0.7)
+    noisy = logits.detach() - (-uniform.log()).log()
+    assert torch.equal(weights, F.one_hot(noisy.argmax(-1), 3).double())
+    torch.testing.assert_close(weights.detach().mean(0), logits.detach().softmax(-1), atol=0.01, rtol=0)
+    (found,) = torch.autograd.grad(weights[:, 1].sum(), logits)
+    mixture = ((logits - (-uniform.log()).log()) / 0.7).softmax(-1)
+    (expected,) = torch.autograd.grad(mixture[:, 1].sum(), logits)
+    torch.testing.assert_close(found, expected)
 
 
 @given(seed=st.integers(0, 999), actions=st.integers(1, 9), scale=st.floats(0, 50))
