@@ -69,3 +69,16 @@ def test_a_method_is_trained_once(cli: Cli, run: Path, recipe: Path) -> None:
     done = cli("predict", run, video, "--method", "MostFrequentClass", "--json")
     assert done.code == 0, done.err
     assert FITS == [12]
+
+
+def test_a_method_with_a_training_for_each_knob(cli: Cli, run: Path) -> None:
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    small = {"skip_rates": [0.25, 0.75], "coarse_width": 4, "fine_width": 8, "training": {"epochs": 1}}
+    (run / "config.yaml").write_text(yaml.safe_dump({**content, "methods": {"LiteEval": small}}))
+    done = cli("evaluate", run, "--json")
+    assert done.code == 0, done.err
+    rows = [(row["variant"], row["knob"]) for row in json.loads(done.out)["rows"] if row["agent"] == "liteeval"]
+    assert rows == [(variant, knob) for variant in (None, "random decisions") for knob in (0.25, 0.75)]
+    steps = {json.loads(line)["stage"] for line in (run / "metrics.jsonl").read_text().splitlines()}
+    assert {"liteeval.0.25", "liteeval.0.75"} <= steps
+    assert [path.name for path in (run / "checkpoints").glob("liteeval*")] == ["liteeval.safetensors"]
