@@ -19,8 +19,7 @@ from torch import Tensor
 from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.straight_through import StraightThroughAgent, StraightThroughOptions
-from adafocus_rl.envs import DecisionVectorEnv, Rollout
-from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv, Rollout
 from adafocus_rl.options import require
 
 LossSteps = Literal["all", "last"]
@@ -60,7 +59,7 @@ class SoftPatchAgent(StraightThroughAgent):
 
     label = "soft_patch"
 
-    _classifier: Classifier | None = None
+    _problem: DecisionProblem | None = None
 
     def train_epoch(
         self,
@@ -72,11 +71,11 @@ class SoftPatchAgent(StraightThroughAgent):
         experience: Iterable[Rollout] | None = None,
     ) -> Mapping[str, float]:
         """Make one pass over the videos, through the environment's f_C; see ``PolicyAgent``."""
-        self._classifier = env.classifier
+        self._problem = env.problem
         try:
             return super().train_epoch(env, epoch, epochs=epochs, tick=tick, experience=experience)
         finally:
-            self._classifier = None
+            self._problem = None
 
     def constants(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return f_L's features of all patches (B, T, A, D_L) and the global vectors (B, T, D_G)."""
@@ -89,13 +88,12 @@ class SoftPatchAgent(StraightThroughAgent):
 
     def recognise(self, weights: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
         """Return f_C's logits after all steps (b, T, K), or after the last one (b, 1, K)."""
-        classifier = self._classifier
-        assert classifier is not None, "f_C is known during train_epoch only"
+        problem = self._problem
+        assert problem is not None, "f_C is known during train_epoch only"
         patches = constants["patches"]
         selected = (weights[..., None, :].to(patches.dtype) @ patches).squeeze(-2)
         inputs = torch.cat((constants["vector"], selected), dim=-1)
-        dtype = next((weight.dtype for weight in classifier.parameters()), inputs.dtype)
         # cuDNN has no gradient of recurrent networks in evaluation mode.
         with torch.backends.cudnn.flags(enabled=False):
-            states = classifier.sequence(inputs.to(dtype))
-        return classifier.logits(states if self.options.loss_steps == "all" else states[:, -1:])
+            states = problem.classifier.sequence(inputs.to(problem.dtype))
+        return problem.classifier.logits(states if self.options.loss_steps == "all" else states[:, -1:])

@@ -7,6 +7,7 @@ the code that finishes a run's stage I and banks also finishes theirs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -110,21 +111,30 @@ def prepare(base: Base, origin: Run) -> None:
     )
     # A base uses the same store as the run, so that identical tables are built once.
     use_store(base.folder, shared_store(origin.folder))
-    if not is_finished(run, RANDOM_PATCHES.name):
-        start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
-        save_recognizer(run, start.name, _resized(load_recognizer(origin, start.name), run))
-        if start is not RANDOM_PATCHES:
-            train(run, [1])
-    features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
-    features.validation()
-    for kind in {settings.config.stage2.features, settings.config.stage3.features}:
-        features.training(kind)
-    run.log.close()
+    with contextlib.closing(run.log):
+        if not is_finished(run, RANDOM_PATCHES.name):
+            start = RANDOM_PATCHES if base.stage == 1 else ENCODERS
+            save_recognizer(run, start.name, _resized(load_recognizer(origin, start.name), run))
+            if start is not RANDOM_PATCHES:
+                train(run, [1])
+        features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
+        features.validation()
+        for kind in {settings.config.stage2.features, settings.config.stage3.features}:
+            features.training(kind)
 
 
 def weights_hash(base: Base) -> str:
     """Return the hash of the recognizer's weights after stage I."""
-    return _hash_of(base.folder.checkpoint(RANDOM_PATCHES.name))
+    return recognizer_hash(base.folder)
+
+
+def recognizer_hash(folder: RunFolder) -> str:
+    """Return the hash of a run's recognizer after stage I.
+
+    Raises:
+        UserError: if the run has not finished stage I, or the checkpoint is damaged.
+    """
+    return _hash_of(folder.checkpoint(RANDOM_PATCHES.name))
 
 
 def plain_name(text: str) -> str:

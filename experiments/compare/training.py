@@ -16,7 +16,7 @@ import torch
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import AdaFocus
-from adafocus_rl.experiments.compare.bases import Base, plain_name, weights_hash
+from adafocus_rl.experiments.compare.bases import Base, plain_name, recognizer_hash, weights_hash
 from adafocus_rl.experiments.compare.variants import flat
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings
@@ -24,7 +24,7 @@ from adafocus_rl.experiments.evaluation.measure import acting, measure
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.run import steps
 from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
 from adafocus_rl.experiments.run.handover import (
     is_finished,
     load_agent,
@@ -97,6 +97,12 @@ class Training:
         return all(self.result(f_c).is_file() for f_c in self.variants)
 
 
+def _other_runs(config: ExperimentConfig) -> list[str]:
+    """Return the hashes of the recognizers of the runs that the agent's option ``runs`` names."""
+    folders = [existing_folder(name) for name in getattr(config.agent.options, "runs", ())]
+    return [recognizer_hash(folder) for folder in folders]
+
+
 def make_training(name: str, settings: Settings, base: Base, folder: Path, *, finetune: bool = False) -> Training:
     """Return a training with seed 0, in a folder named after a hash of everything that the training depends on.
 
@@ -110,7 +116,7 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
     # The hash of the recognizer's weights covers everything that the recognizer depends on.
     keys = [*keys_of((steps.BANK, steps.POLICY, steps.CLASSIFIER)), *MEASURED]
     values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
-    identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items())])
+    identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items()), *_other_runs(settings.config)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:10]
     own = folder / f"{plain_name(settings.config.agent.name)}-{key}" / "seed0"
     return Training(
@@ -151,6 +157,12 @@ def _run(training: Training) -> None:
     config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
     # The videos were checked before the first training.
     run = Run(RunFolder(training.folder), config, resume=True)
+    with contextlib.closing(run.log):
+        _train_and_measure(training, run)
+
+
+def _train_and_measure(training: Training, run: Run) -> None:
+    config = run.config
     # The recognizer and the banks belong to another folder and are only read.
     base = run.at(RunFolder(training.base))
     recognizer = load_recognizer(base, steps.RANDOM_PATCHES.name)
@@ -176,7 +188,6 @@ def _run(training: Training) -> None:
         seconds = time.monotonic() - started
         save_classifier(run, steps.CLASSIFIER.name, classifier, {})
         _measure(training, run, agent, recognizer, validation, f_c=FINE_TUNED, classifier=classifier, seconds=seconds)
-    run.log.close()
 
 
 def _measure(

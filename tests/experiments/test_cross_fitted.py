@@ -130,6 +130,18 @@ def test_compare_takes_oracles_with_options(cli: Cli, run: Path, other: Path) ->
     assert rows["MostConfidentAgent"]["local_gmacs_per_video"] == pytest.approx(9 * patch)
     assert rows["BestPatchAgent"]["top1"] >= rows[agents[1]]["top1"]
 
+    # Another f_L in the run that judges is another comparison; only this row is made again.
+    path = other / "checkpoints" / "stage1.safetensors"
+    tensors, manifest = checkpoint.load(path)
+    tensors["recognizer.focus.net.0.weight"] *= 1.5
+    checkpoint.save(path, tensors=tensors, manifest=manifest)
+    assert cli("features", "build", other, "--overwrite").code == 0
+    folders = {folder.name for folder in (run / "compare" / "trainings").iterdir()}
+    again = cli("compare", run, "--agents", *agents, "--seeds", "1", "--jobs", "1", "--json")
+    assert again.code == 0, again.err
+    new = {folder.name for folder in (run / "compare" / "trainings").iterdir()} - folders
+    assert [name.split("-")[0] for name in new] == ["BestPatchAgent"]
+
 
 # ---- targets of distillation ----------------------------------------------------------------------------------------
 
