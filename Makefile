@@ -33,7 +33,7 @@ lint: $(READY) ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# As an editor sees a plain checkout: the links in adafocus_rl/ lead to the four floors, and nothing need be installed.
+# As an editor sees a plain checkout: the links in adafocus_rl/ lead to the four layers, and nothing need be installed.
 type: $(READY) ## check types (strict)
 	@$(BIN)/mypy --config-file setup.cfg -p adafocus_rl
 

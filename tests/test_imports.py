@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ("envs", "agents", "experiments")
+LAYERS = ("envs", "agents", "experiments")
 LOOK = (
     "import sys, adafocus_rl.envs, adafocus_rl.agents, adafocus_rl.experiments.cli.entry\n"
     "files = [module.__file__ for name, module in sorted(sys.modules.items()) if name.startswith('adafocus_rl')]\n"
@@ -30,7 +30,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy.mkdir()
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    for folder in ("adafocus_rl", *FLOORS):
+    for folder in ("adafocus_rl", *LAYERS):
         shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
@@ -74,9 +74,9 @@ def test_a_checkout_without_links_works_too(checkout: Path, environment: Path, t
     """Where git cannot make links it writes files that hold the path."""
     copy = tmp_path / "checkout"
     shutil.copytree(checkout, copy, symlinks=True)
-    for floor in FLOORS:
-        (copy / "adafocus_rl" / floor).unlink()
-        (copy / "adafocus_rl" / floor).write_text(f"../{floor}", encoding="utf-8")
+    for layer in LAYERS:
+        (copy / "adafocus_rl" / layer).unlink()
+        (copy / "adafocus_rl" / layer).write_text(f"../{layer}", encoding="utf-8")
     assert output(python_of(environment), "-c", LOOK, cwd=copy) == str(copy / "envs" / "__init__.py")
 
 

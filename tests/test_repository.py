@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-# From the ground floor up; folder at the top of the repository and the name it is imported by.
-FLOORS = {
+# From the lowest layer up; folder at the top of the repository and the name it is imported by.
+LAYERS = {
     "adafocus_rl": "adafocus_rl",
     "envs": "adafocus_rl.envs",
     "agents": "adafocus_rl.agents",
@@ -29,7 +29,7 @@ FLOORS = {
 
 
 DOORS = ("adafocus_rl/__init__.py", "adafocus_rl/__main__.py")
-"""The front doors of the whole, which lead to every floor."""
+"""The entry points of the whole, which lead to every layer."""
 
 
 def sources(folder: str) -> list[Path]:
@@ -47,9 +47,9 @@ def setup_cfg() -> configparser.ConfigParser:
     return parser
 
 
-def floor_of(module: str) -> str:
+def layer_of(module: str) -> str:
     """The folder that a module of ours belongs to."""
-    upper = [folder for folder, name in FLOORS.items() if f"{module}.".startswith(f"{name}.")]
+    upper = [folder for folder, name in LAYERS.items() if f"{module}.".startswith(f"{name}.")]
     return upper[-1]
 
 
@@ -70,16 +70,16 @@ def imported_modules(source: str) -> list[tuple[int, str]]:
 
 def import_faults(folder: str, source: str) -> list[str]:
     """What is wrong with the imports of a file in one of the four folders."""
-    order = list(FLOORS)
+    order = list(LAYERS)
     faults = []
     for line, module in imported_modules(source):
         top = module.split(".")[0]
         if module.startswith("."):
             faults.append(f"{line}: relative import {module}, write the long name")
-        elif top in FLOORS and top != "adafocus_rl":
+        elif top in LAYERS and top != "adafocus_rl":
             faults.append(f"{line}: {module}, write adafocus_rl.{module}")
-        elif top == "adafocus_rl" and order.index(floor_of(module)) > order.index(folder):
-            faults.append(f"{line}: {folder} imports {module} from a floor above")
+        elif top == "adafocus_rl" and order.index(layer_of(module)) > order.index(folder):
+            faults.append(f"{line}: {folder} imports {module} from a layer above")
     return faults
 
 
@@ -114,7 +114,7 @@ def test_the_import_check_sees_what_it_should(folder: str, source: str, fault: s
 
 def test_imports_between_the_floors_only_go_down() -> None:
     faults = []
-    for folder in FLOORS:
+    for folder in LAYERS:
         for path in sources(folder):
             if path.relative_to(ROOT).as_posix() not in DOORS:
                 found = import_faults(folder, path.read_text(encoding="utf-8"))
@@ -122,44 +122,44 @@ def test_imports_between_the_floors_only_go_down() -> None:
     assert faults == []
 
 
-def rooms() -> dict[str, tuple[str, Path]]:
-    """By module: the room that it belongs to, and its file.
+def packages() -> dict[str, tuple[str, Path]]:
+    """By module: the package that it belongs to, and its file.
 
-    A room is a folder below one of the four. What lies in one of the four itself is a room of its own.
+    A package is a folder below one of the four. What lies in one of the four itself is a package of its own.
     """
     found = {}
-    for folder, name in FLOORS.items():
+    for folder, name in LAYERS.items():
         for path in sources(folder):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             module = ".".join([name, *parts]).removesuffix(".__init__")
-            room = ".".join([name, *parts[:-1]]) if len(parts) > 1 else module
-            found[module] = (room, path)
+            package = ".".join([name, *parts[:-1]]) if len(parts) > 1 else module
+            found[module] = (package, path)
     return found
 
 
 def test_no_two_rooms_import_each_other_by_any_way() -> None:
-    known = rooms()
-    leads_to: dict[str, set[str]] = {room: set() for room, _ in known.values()}
-    for room, path in known.values():
+    known = packages()
+    leads_to: dict[str, set[str]] = {package: set() for package, _ in known.values()}
+    for package, path in known.values():
         for _, imported in imported_modules(path.read_text(encoding="utf-8")):
             module = imported
             while module and module not in known:
                 module = module.rpartition(".")[0]
-            # The name of the whole is no room: to import it is to walk through its door.
-            if module and module != "adafocus_rl" and known[module][0] != room:
-                leads_to[room].add(known[module][0])
+            # The name of the whole is an entry point, no package.
+            if module and module != "adafocus_rl" and known[module][0] != package:
+                leads_to[package].add(known[module][0])
     # Whatever leads to nothing that is left is taken away; what remains goes round in circles.
-    while ends := [room for room, others in leads_to.items() if not others & leads_to.keys()]:
-        for room in ends:
-            del leads_to[room]
+    while ends := [package for package, others in leads_to.items() if not others & leads_to.keys()]:
+        for package in ends:
+            del leads_to[package]
     assert leads_to == {}
 
 
 def test_no_floor_names_a_floor_above_in_a_string() -> None:
-    order = list(FLOORS)
+    order = list(LAYERS)
     faults = []
-    for folder in FLOORS:
-        above = [FLOORS[other] for other in order[order.index(folder) + 1 :]]
+    for folder in LAYERS:
+        above = [LAYERS[other] for other in order[order.index(folder) + 1 :]]
         for path in sources(folder):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
@@ -174,13 +174,13 @@ def test_no_floor_names_a_floor_above_in_a_string() -> None:
 
 def test_every_folder_of_code_is_a_package() -> None:
     """setup.py finds packages by their ``__init__.py``."""
-    folders = {path.parent for folder in FLOORS for path in sources(folder)}
+    folders = {path.parent for folder in LAYERS for path in sources(folder)}
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
 def test_files_stay_short_and_the_top_floor_has_few_doors() -> None:
     lengths = {
-        path: len(path.read_text(encoding="utf-8").splitlines()) for folder in FLOORS for path in sources(folder)
+        path: len(path.read_text(encoding="utf-8").splitlines()) for folder in LAYERS for path in sources(folder)
     }
     assert [f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > 300] == []
     assert len([*(ROOT / "experiments").glob("*.py")]) <= 5
@@ -189,7 +189,7 @@ def test_files_stay_short_and_the_top_floor_has_few_doors() -> None:
 def test_every_room_has_a_line_in_where_does_it_go() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([\w/]+)/` \|", page, re.MULTILINE)
-    there = {path.parent.relative_to(ROOT).as_posix() for folder in FLOORS for path in sources(folder)}
+    there = {path.parent.relative_to(ROOT).as_posix() for folder in LAYERS for path in sources(folder)}
     assert sorted(told) == sorted({*there, "experiments/recipes"})
 
 
@@ -235,7 +235,7 @@ def test_what_is_imported_is_asked_for() -> None:
     names = requirements().keys() | {"opencv-python-headless"}  # which `make` takes where opencv-python does not load
     providers = packages_distributions()
     faults = []
-    for folder in (*FLOORS, "tests"):
+    for folder in (*LAYERS, "tests"):
         for path in sources(folder):
             modules = {module.split(".")[0] for _, module in imported_modules(path.read_text(encoding="utf-8"))}
             for module in sorted(modules & providers.keys() - sys.stdlib_module_names - {"adafocus_rl"}):
@@ -250,7 +250,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for folder in FLOORS:
+    for folder in LAYERS:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=ignore)
     built = tmp_path_factory.mktemp("dist")
@@ -267,13 +267,13 @@ def test_the_wheel_holds_every_file_and_claims_one_name(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"adafocus_rl"}
     expected = {
-        "/".join([*FLOORS[folder].split("."), *path.relative_to(ROOT / folder).parts])
-        for folder in FLOORS
+        "/".join([*LAYERS[folder].split("."), *path.relative_to(ROOT / folder).parts])
+        for folder in LAYERS
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {name for name in names if not name.split("/")[0].endswith(".dist-info")} == expected
-    assert {f"{name.replace('.', '/')}/py.typed" for name in FLOORS.values()} <= names
+    assert {f"{name.replace('.', '/')}/py.typed" for name in LAYERS.values()} <= names
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from unittest import mock
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FLOORS = ("adafocus_rl", "envs", "agents", "experiments")
+LAYERS = ("adafocus_rl", "envs", "agents", "experiments")
 
 SECRET = "canary-9f3c-must-never-be-shown"
 """Stands in files that no case may read; it must turn up in no output."""
@@ -115,7 +115,7 @@ class Corpus:
 def source_hash() -> str:
     """Of the project's code: other code may write other files."""
     digest = hashlib.sha256()
-    for folder in FLOORS:
+    for folder in LAYERS:
         for path in [*sorted((ROOT / folder).rglob("*.py")), Path(__file__)]:
             digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
