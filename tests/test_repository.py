@@ -112,7 +112,7 @@ def test_the_import_check_sees_what_it_should(folder: str, source: str, fault: s
         assert faults[0].startswith(fault)
 
 
-def test_imports_between_the_floors_only_go_down() -> None:
+def test_imports_between_the_layers_only_go_down() -> None:
     faults = []
     for folder in LAYERS:
         for path in sources(folder):
@@ -137,7 +137,7 @@ def packages() -> dict[str, tuple[str, Path]]:
     return found
 
 
-def test_no_two_rooms_import_each_other_by_any_way() -> None:
+def test_no_two_packages_import_each_other_by_any_way() -> None:
     known = packages()
     leads_to: dict[str, set[str]] = {package: set() for package, _ in known.values()}
     for package, path in known.values():
@@ -155,7 +155,7 @@ def test_no_two_rooms_import_each_other_by_any_way() -> None:
     assert leads_to == {}
 
 
-def test_no_floor_names_a_floor_above_in_a_string() -> None:
+def test_no_layer_names_a_layer_above_in_a_string() -> None:
     order = list(LAYERS)
     faults = []
     for folder in LAYERS:
@@ -178,7 +178,7 @@ def test_every_folder_of_code_is_a_package() -> None:
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
-def test_files_stay_short_and_the_top_floor_has_few_doors() -> None:
+def test_files_stay_short_and_the_top_layer_has_few_modules() -> None:
     lengths = {
         path: len(path.read_text(encoding="utf-8").splitlines()) for folder in LAYERS for path in sources(folder)
     }
@@ -186,7 +186,7 @@ def test_files_stay_short_and_the_top_floor_has_few_doors() -> None:
     assert len([*(ROOT / "experiments").glob("*.py")]) <= 5
 
 
-def test_every_room_has_a_line_in_where_does_it_go() -> None:
+def test_every_package_has_a_line_in_where_does_it_go() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([\w/]+)/` \|", page, re.MULTILINE)
     there = {path.parent.relative_to(ROOT).as_posix() for folder in LAYERS for path in sources(folder)}
