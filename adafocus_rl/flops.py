@@ -105,11 +105,13 @@ def encoder_macs(encoder: Encoder, size: int, *, with_batch_norm: bool = False) 
     return counted[key]
 
 
-def classifier_macs(classifier: Classifier) -> int:
+def classifier_macs(classifier: Classifier, *, with_batch_norm: bool = False) -> int:
     """Return the MACs of one step of f_C for one video: the new state and its logits."""
     classifier = copy.deepcopy(classifier).to("cpu", torch.float32).eval()
     x, state = torch.zeros(1, classifier.input_dim), classifier.initial_state(1)
-    return macs(lambda x, state: classifier.logits(classifier.cell(x, state)), x, state)
+    return macs(
+        lambda x, state: classifier.logits(classifier.cell(x, state)), x, state, with_batch_norm=with_batch_norm
+    )
 
 
 def component_macs(recognizer: Recognizer, *, with_batch_norm: bool = False) -> Macs:
@@ -129,7 +131,7 @@ def component_macs(recognizer: Recognizer, *, with_batch_norm: bool = False) -> 
         glance=macs(recognizer.glance, images(glance_frames, config.glance_size), with_batch_norm=with_batch_norm),
         focus_patch=macs(recognizer.focus, images(focus_frames, config.patch_size), with_batch_norm=with_batch_norm),
         focus_full=macs(recognizer.focus, images(focus_frames, config.frame_size), with_batch_norm=with_batch_norm),
-        classifier=classifier_macs(recognizer.classifier),
+        classifier=classifier_macs(recognizer.classifier, with_batch_norm=with_batch_norm),
     )
 
 

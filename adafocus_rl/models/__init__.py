@@ -1,6 +1,7 @@
 """Perception: encoders f_G and f_L, classifiers f_C, and the recogniser that holds them."""
 
-# The modules of encoders are imported for their entries in the registry.
+# The modules of encoders and of a classifier are imported for their entries in the registries.
+from adafocus_rl.models import max_pool as max_pool
 from adafocus_rl.models import small as small
 from adafocus_rl.models import temporal_shift as temporal_shift
 from adafocus_rl.models import torchvision_encoders as torchvision_encoders

@@ -214,7 +214,7 @@ def create_classifier(name: str, *, input_dim: int, num_classes: int, hidden: in
     """Create a classifier by its registered name, initialised from torch's global generator.
 
     Args:
-        name: ``gru`` or ``average``.
+        name: ``gru``, ``average`` or ``max_pool``.
         input_dim: D, length of one step's feature vector.
         num_classes: K.
         hidden: length of the hidden vector; the averaging classifier has none.

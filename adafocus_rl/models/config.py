@@ -29,10 +29,12 @@ class EncoderConfig:
 class ClassifierConfig:
     """The classifier f_C over the features of a clip."""
 
-    name: Literal["gru", "average"] = "gru"
-    """``gru``: the paper's recurrent classifier; ``average``: mean of the frames' own logits."""
+    name: Literal["gru", "average", "max_pool"] = "gru"
+    """``gru``: the paper's recurrent classifier; ``average``: mean of the frames' own logits; ``max_pool``: the running
+    maximum of AdaFocusV2, which was published with ``hidden`` 4096 and ``dropout`` 0.2."""
     hidden: int = 1024
-    """Length of the GRU's hidden vector; the averaging classifier has none."""
+    """Length of the GRU's hidden vector, or of the vectors that ``max_pool`` compares; the averaging classifier has
+    none."""
     dropout: float = 0.8
     """Probability of dropping an entry of the linear layer's input while training, in [0, 1)."""
 

@@ -69,6 +69,9 @@ def test_classifier_costs_one_step_and_its_logits() -> None:
     assert classifier_macs(gru) == 3 * (20 * 30 + 30 * 30) + 30 * 4
     average = create_classifier("average", input_dim=20, num_classes=4, hidden=30, dropout=0.5)
     assert classifier_macs(average) == 20 * 4
+    pooling = create_classifier("max_pool", input_dim=20, num_classes=4, hidden=30, dropout=0.5)
+    assert classifier_macs(pooling) == 20 * 30 + 30 * 4
+    assert classifier_macs(pooling, with_batch_norm=True) == 20 * 30 + 30 * 4 + 2 * 30
 
 
 def test_components_by_hand_and_untouched() -> None:

@@ -16,7 +16,8 @@ from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.skippable import KEEP, SKIP, SkippableFeatures
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank
-from adafocus_rl.models.classifiers import AveragingClassifier, Classifier, GRUClassifier
+from adafocus_rl.models import create_classifier
+from adafocus_rl.models.classifiers import Classifier
 
 MadeUp = Any
 FRAMES, ACTIONS = 4, 9
@@ -24,9 +25,7 @@ FRAMES, ACTIONS = 4, 9
 
 def _classifier(kind: str = "gru") -> Classifier:
     torch.manual_seed(0)
-    if kind == "gru":
-        return GRUClassifier(input_dim=11, num_classes=3, hidden=8)
-    return AveragingClassifier(input_dim=11, num_classes=3)
+    return create_classifier(kind, input_dim=11, num_classes=3, hidden=8, dropout=0.5)
 
 
 class Patches:
@@ -98,7 +97,7 @@ def test_the_spaces_contain_what_comes_out(made_up: MadeUp) -> None:
         assert (reward.shape, reward.dtype) == ((3,), torch.float32)
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize("policy", [Patches(), Positions()])
 def test_rollout_equals_step_by_step(made_up: MadeUp, kind: str, policy: Any) -> None:
     stepped, rolled = (_env(made_up, kind, policy=policy) for _ in range(2))
@@ -131,7 +130,7 @@ def test_only_some_episodes_begin_anew(made_up: MadeUp) -> None:
     assert paid[2].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @torch.no_grad()
 def test_rewards_equal_a_plain_computation(made_up: MadeUp, kind: str) -> None:
     """One frame after the other, in float64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.envs import REWARDS, Info, PatchSelectionVectorEnv, PolicyOutput, RewardConfig, rewards
-from adafocus_rl.models.classifiers import AveragingClassifier, Classifier, GRUClassifier
+from adafocus_rl.models import create_classifier
+from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.seeding import derive_seed, hash_randint
 
 MadeUp = Any
@@ -19,9 +21,7 @@ CASES = [("random", 1), ("random", 3), ("random", 0), ("padding", 1), ("incremen
 
 def _classifier(kind: str) -> Classifier:
     torch.manual_seed(0)
-    if kind == "gru":
-        return GRUClassifier(input_dim=11, num_classes=3, hidden=8)
-    return AveragingClassifier(input_dim=11, num_classes=3)
+    return create_classifier(kind, input_dim=11, num_classes=3, hidden=8, dropout=0.5)
 
 
 def _env(made_up: MadeUp, kind: str, reward: str, positions: int = 1, **options: Any) -> PatchSelectionVectorEnv:
@@ -46,7 +46,7 @@ class Scripted:
         return PolicyOutput(action=_actions(info).to(observation.device))
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize(("reward", "positions"), CASES)
 def test_rollout_equals_step_by_step(made_up: MadeUp, kind: str, reward: str, positions: int) -> None:
     stepped, rolled = (_env(made_up, kind, reward, positions) for _ in range(2))
@@ -68,7 +68,7 @@ def test_rollout_equals_step_by_step(made_up: MadeUp, kind: str, reward: str, po
 def _expected(env: PatchSelectionVectorEnv, video: int, actions: list[int], visit: int) -> list[float]:
     """One video's rewards, one frame after the other, in float64."""
     source: Any = env.source
-    classifier = _classifier("gru" if isinstance(env.classifier, GRUClassifier) else "average").double().eval()
+    classifier = copy.deepcopy(env.classifier).double()
     config, label = env.reward_config, int(source.labels[video])
 
     def probability(state: Tensor) -> float:
@@ -99,7 +99,7 @@ def _expected(env: PatchSelectionVectorEnv, video: int, actions: list[int], visi
     return paid
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize(("reward", "positions"), CASES)
 @torch.no_grad()
 def test_rewards_equal_a_plain_computation(made_up: MadeUp, kind: str, reward: str, positions: int) -> None:
@@ -176,7 +176,7 @@ def test_a_rollout_has_no_loop_over_time_or_batch(
     assert (policy.calls, calls) == (2, {"sequence": 2, "cell": cells})
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize(("reward", "positions"), CASES)
 def test_a_rollout_never_waits_for_the_device(made_up: MadeUp, kind: str, reward: str, positions: int) -> None:
     """Tensors of the meta device have no values: whoever reads one, or mixes devices, fails."""

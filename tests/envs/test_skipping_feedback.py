@@ -24,8 +24,8 @@ from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 from adafocus_rl.envs.skippable import SkippableEpisodes
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import GivenClips
-from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer
-from adafocus_rl.models.classifiers import AveragingClassifier, Classifier, GRUClassifier
+from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer, create_classifier
+from adafocus_rl.models.classifiers import Classifier
 
 MadeUp = Any
 FRAMES = 4
@@ -55,9 +55,7 @@ class Curious:
 
 def classifier(kind: str = "gru", seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
-    if kind == "gru":
-        return GRUClassifier(input_dim=11, num_classes=3, hidden=8)
-    return AveragingClassifier(input_dim=11, num_classes=3)
+    return create_classifier(kind, input_dim=11, num_classes=3, hidden=8, dropout=0.5)
 
 
 def make(made_up: MadeUp, kind: str = "gru", *, spaces: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -65,7 +63,7 @@ def make(made_up: MadeUp, kind: str = "gru", *, spaces: dict[str, Any] | None = 
     return FrameSkippingVectorEnv(patches, Center(), **{"lambda_": 0.1, "observe_classifier": True, **options})
 
 
-@pytest.mark.parametrize("kind", ["gru", "average"])
+@pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize("reward", ["gain", "last"])
 @pytest.mark.parametrize("spaces", [{}, {"last_action": True, "time_step": True}, {"observation": "vector"}])
 @pytest.mark.parametrize("other", [False, True])

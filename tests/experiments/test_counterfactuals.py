@@ -15,7 +15,7 @@ from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 
 
-@pytest.mark.parametrize("classifier", ["gru", "average"])
+@pytest.mark.parametrize("classifier", ["gru", "average", "max_pool"])
 def test_products_computed_once_equal_those_of_each_batch(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classifier: str
 ) -> None:

@@ -157,9 +157,17 @@ def test_live_features(look: Look, cli: Cli, run: Path, recipe: Path) -> None:
     assert len(look.results(run)["rows"]) == 11
 
 
-def test_a_reward_and_a_classifier_by_name(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    done = cli("train", recipe, "--out", tmp_path, "--env.reward.kind=increment", "--model.classifier.name=average")
+@pytest.mark.parametrize("classifier", ["average", "max_pool"])
+def test_a_reward_and_a_classifier_by_name(cli: Cli, recipe: Path, tmp_path: Path, classifier: str) -> None:
+    options = ["--env.reward.kind=increment", f"--model.classifier.name={classifier}"]
+    done = cli("train", recipe, "--out", tmp_path, *options, "--json")
     assert done.code == 0, done.err
+    rows = json.loads(done.out)["rows"]
+    # From its checkpoints alone, the fine-tuned f_C recognises the same.
+    again = cli("evaluate", tmp_path, "--agent=PPOAgent", "--json")
+    assert again.code == 0, again.err
+    expected = [row["top1"] for row in rows if row["agent"] == "ppo"]
+    assert [row["top1"] for row in json.loads(again.out)["rows"]] == expected
 
 
 def test_evaluating_one_agent_writes_nothing(look: Look, cli: Cli, run: Path) -> None:

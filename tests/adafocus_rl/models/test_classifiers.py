@@ -1,5 +1,7 @@
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def make(name: str, dropout: float = 0.5) -> Classifier:
     return create_classifier(name, input_dim=D, num_classes=K, hidden=6, dropout=dropout)
 
 
-@pytest.mark.parametrize("name", ["gru", "average"])
+@pytest.mark.parametrize("name", ["gru", "average", "max_pool"])
 def test_one_sequence_call_equals_one_cell_call_per_step(name: str) -> None:
     classifier = make(name).double().eval()
     x = torch.randn(B, T, D, dtype=torch.float64)
@@ -53,7 +55,48 @@ def test_averaging_gives_the_mean_of_the_frames_own_logits() -> None:
     assert torch.equal(classifier.logits(classifier.initial_state(2)), torch.zeros(2, K))
 
 
-@pytest.mark.parametrize("name", ["gru", "average"])
+def test_the_maximum_of_the_frames_own_vectors_so_far() -> None:
+    """AdaFocusV2's steps in NumPy: linear layer, batch normalisation, ReLU, maximum, linear layer."""
+    classifier = make("max_pool")
+    x = torch.randn(B, T, D)
+    values = {name: value.double().numpy() for name, value in classifier.state_dict().items()}
+    frames = x.double().numpy() @ values["linear.weight"].T + values["linear.bias"]
+    mean, var = frames.mean((0, 1)), frames.var((0, 1))
+    trained = classifier.train().sequence(x)
+    expected = np.maximum((frames - mean) / np.sqrt(var + 1e-5), 0)
+    for t in range(T):
+        np.testing.assert_allclose(trained[:, t].detach(), expected[:, : t + 1].max(1), rtol=1e-4, atol=1e-5)
+    # The running statistics moved by a tenth: from mean 0 and variance 1.
+    count = B * T
+    frames = (frames - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var * count / (count - 1) + 1e-5)
+    pooled = np.maximum.accumulate(np.maximum(frames, 0), axis=1)
+    logits = pooled @ values["fc.weight"].T + values["fc.bias"]
+    np.testing.assert_allclose(classifier.eval()(x).detach(), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_one_frame_is_normalised_by_the_running_statistics() -> None:
+    classifier = make("max_pool", dropout=0.0)
+    x = torch.randn(1, 1, D)
+    classifier.train()(torch.randn(B, T, D))
+    before = copy.deepcopy(classifier.state_dict())
+    assert torch.equal(classifier.train()(x), classifier.eval()(x))
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["gru", "max_pool"])
+def test_ten_clips_are_learnt(name: str) -> None:
+    """With a loss after every step, the last one included."""
+    classifier = make(name, dropout=0.0)
+    x, labels = torch.randn(10, T, D), torch.arange(10) % K
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(300):
+        optimizer.zero_grad()
+        sequence_loss(classifier.train()(x), labels).backward()
+        optimizer.step()
+    assert torch.equal(classifier.eval()(x)[:, -1].argmax(-1), labels)
+
+
+@pytest.mark.parametrize("name", ["gru", "average", "max_pool"])
 def test_dropout_acts_in_training_only(name: str) -> None:
     classifier = make(name)
     x = torch.randn(B, T, D)
