@@ -2,12 +2,14 @@
 
 from adafocus_rl.agents.methods.adafocus import AdaFocus, act
 from adafocus_rl.agents.methods.adafocus_plus import AdaFocusPlus, OperatingPoint, ScheduledSkipping
+from adafocus_rl.agents.methods.adaframe import AdaFrame, AdaFrameOptions
 from adafocus_rl.agents.methods.arnet import ARNet, ARNetOptions
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.early_exit import EarlyExit
 from adafocus_rl.agents.methods.gfnet import GFNet, GFNetOptions
 from adafocus_rl.agents.methods.listen_to_look import ListenToLook, ListenToLookOptions
 from adafocus_rl.agents.methods.liteeval import LiteEval, LiteEvalOptions
+from adafocus_rl.agents.methods.multi_agent import MultiAgent, MultiAgentOptions
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
 from adafocus_rl.agents.methods.uniform import UniformFrames, UniformFramesOptions
@@ -23,6 +25,8 @@ __all__ = [
     "ARNetOptions",
     "AdaFocus",
     "AdaFocusPlus",
+    "AdaFrame",
+    "AdaFrameOptions",
     "Cost",
     "EarlyExit",
     "GFNet",
@@ -32,6 +36,8 @@ __all__ = [
     "LiteEval",
     "LiteEvalOptions",
     "Method",
+    "MultiAgent",
+    "MultiAgentOptions",
     "OperatingPoint",
     "Outcome",
     "SCSampler",

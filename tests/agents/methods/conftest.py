@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl.agents.learner import Learner
+from adafocus_rl.agents.learner import Learner, no_tick
 from adafocus_rl.agents.methods import Method
 from adafocus_rl.agents.methods.trainer import AfterEpoch
 from adafocus_rl.features import GivenClips
@@ -128,3 +131,42 @@ def saved_and_loaded(method: Method, tmp_path: Path) -> Method:
     path = tmp_path / f"{method.stem}.safetensors"
     method.save(path)
     return type(method).load(path, method.recognizer)
+
+
+class PartTrainer(PlainTrainer):
+    """Runs some epochs of a learner, from the state that an earlier part has left.
+
+    Args:
+        epochs: the epochs to run.
+        state: the earlier part's state; None starts afresh.
+    """
+
+    def __init__(self, epochs: range, state: tuple[dict[str, Tensor], dict[str, Any]] | None = None) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.state = state
+
+    def fit(
+        self, step: str, learner: Learner, *, epochs: int, ticks: int, after_epoch: AfterEpoch | None = None
+    ) -> float:
+        """Train in this part's epochs, and keep a copy of the state."""
+        if self.state is not None:
+            learner.load_training_state(self.state[0], json.loads(json.dumps(self.state[1])), what="the first part")
+        for epoch in self.epochs:
+            self.scalars.append(dict(learner.train_epoch(epoch, no_tick)))
+        tensors, plain = learner.training_state()
+        self.state = {name: value.clone() for name, value in tensors.items()}, copy.deepcopy(plain)
+        return 0.0
+
+
+MethodT = TypeVar("MethodT", bound=Method)
+
+
+def resume(create: Callable[[], MethodT], source: LabelledClips) -> tuple[MethodT, MethodT]:
+    """Return a method that has trained for four epochs, and one that was interrupted after two of them."""
+    whole, half, resumed = create(), create(), create()
+    whole.fit(source, source, trainer=PartTrainer(range(4)))
+    first = PartTrainer(range(2))
+    half.fit(source, source, trainer=first)
+    resumed.fit(source, source, trainer=PartTrainer(range(2, 4), first.state))
+    return whole, resumed
