@@ -26,6 +26,9 @@ def test_budgets_add_rows_of_early_exit(cli: Cli, run: Path) -> None:
         assert found[1]["top1"] == rows["ppo", variant]["top1"]
     done = cli("replay", run, "--out", run.parent / "page.html")
     assert done.code == 0, done.err
+    done = cli("evaluate", run, "--json")
+    assert done.code == 0, done.err
+    assert "ppo+exit" not in {row["agent"] for row in json.loads(done.out)["rows"]}
 
 
 def test_another_agent_exits_and_nothing_is_written(cli: Cli, run: Path) -> None:
