@@ -11,7 +11,9 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import Agent
+from adafocus_rl.agents.fixed import RandomAgent
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
+from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures
@@ -56,6 +58,15 @@ class AdaFocus(Method):
         """Recognise B videos with the agent's best actions."""
         cost = patch_cost(self, self.policy_macs, patches=self.agent.patches_per_frame)
         return act(self.env, self.agent, batch, cost=cost, visit=visit)
+
+    def random_counterpart(self) -> AdaFocus | None:
+        """Return the same system on random patches; it still pays for π, for equal compute."""
+        if isinstance(self.agent, RandomAgent):
+            return None
+        agent = RandomAgent(self.env, seed=self.agent.seed)
+        found = AdaFocus(self.recognizer, env=self.env, agent=agent, variant=RANDOM_DECISIONS)
+        found.label, found.policy_macs = self.label, self.policy_macs
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights of the agent and of f_C."""

@@ -15,6 +15,7 @@ from adafocus_rl.agents.methods.base import Method
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.errors import UserError
 from adafocus_rl.features import FULL, GLANCE_VECTORS, EpisodeFeatures, FeatureSource, TableSpec, vectors_at
 from adafocus_rl.flops import encoder_macs
 from adafocus_rl.models.config import ModelConfig
@@ -162,7 +163,18 @@ class FrameVectors:
 
     @classmethod
     def of(cls, part: Literal["glance", "focus"], size: int | None, model: ModelConfig) -> FrameVectors:
-        """Return the vectors at a size; None is the recognizer's own size."""
+        """Return the vectors at a size; None is the recognizer's own size.
+
+        Raises:
+            UserError: if the encoder computes no vectors of single frames.
+        """
+        encoder = model.glance if part == "glance" else model.focus
+        if encoder.name == "none" or encoder.num_frames:
+            why = "is 'none'" if encoder.name == "none" else "processes clips as a whole"
+            raise UserError(
+                f"a method needs features of single frames, but model.{part} {why}; use another encoder, or leave the "
+                "method out"
+            )
         own = model.glance_size if part == "glance" else model.frame_size
         return cls(part=part, size=own if size is None else size, own=size in (None, own))
 

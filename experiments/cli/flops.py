@@ -9,7 +9,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.evaluation.compute import recipe_gmacs
-from adafocus_rl.experiments.evaluation.paper_compute import paper_rows
+from adafocus_rl.experiments.evaluation.paper_systems import paper_rows
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
 from adafocus_rl.experiments.terminal.tables import PlainTable
 
@@ -77,13 +77,13 @@ def _print_recipe(counted: dict[str, Any]) -> None:
 def _print_paper(rows: Sequence[dict[str, Any]]) -> None:
     table = PlainTable("GMACs per video, as published and as counted here")
     table.column("system", "dataset", "convention", right=False, whole=True)
-    table.column("published", "ours", "ratio", whole=True)
+    table.column("published", "ours", "difference %", whole=True)
     table.column("what was counted", right=False)
     for row in rows:
         counted = row["ours_gmacs"] is not None
         table.row(
-            row["system"], row["dataset"], row["convention"], f"{row['published_gmacs']:.1f}",
-            f"{row['ours_gmacs']:.2f}" if counted else "–", f"{row['ratio']:.4f}" if counted else "–",
+            row["system"], row["dataset"], row["convention"], f"{row['published_gmacs']:.4g}",
+            f"{row['ours_gmacs']:.4g}" if counted else "–", f"{row['difference_percent']:+.2f}" if counted else "–",
             "; ".join(filter(None, (row["settings"], row["note"]))),
         )  # fmt: skip
     table.print(WIDTH)

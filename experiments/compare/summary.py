@@ -163,23 +163,13 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
     """
     if not results:
         return []
-    scores = {name: _table(found) for name, found in results.items()}
+    refuse_other_videos(results)
+    scores = {name: hit_rates(found) for name, found in results.items()}
     (first, *_), (base, *_) = results.values(), results
-    for name, found in results.items():
-        if any(one["videos"] != first[0]["videos"] for one in found):
-            raise UserError(
-                f"{name!r} was measured on other videos than {base!r}: some could be decoded only once; "
-                "mend them and build the banks again with `adafocus features build RUN --overwrite`"
-            )
     labels = np.asarray(first[0]["labels"])
     runs = np.asarray(first[0].get("runs", np.zeros(len(labels), dtype=int)))
-    groups = None
-    if first[0].get("groups"):  # groups of two runs are different groups, even with the same name
-        groups = np.asarray([f"{run} {group}" for run, group in zip(runs, first[0]["groups"], strict=True)])
-    # A resample keeps the number of videos of each run and class; or the number of groups of each run, because a group
-    # may have several classes.
-    classes = np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1)
-    samples = bootstrap(scores, classes if groups is None else runs, groups=groups, resamples=RESAMPLES)
+    strata, groups = resampled_units(first[0])
+    samples = bootstrap(scores, strata, groups=groups, resamples=RESAMPLES)
     middle = {name: float(interquartile_mean(table.mean(1))) for name, table in scores.items()}
     alike = {
         name: f_c == RANDOM_PATCHES and not (found[0]["learns"] or found[0]["stochastic"])
@@ -222,6 +212,37 @@ def summarise(results: Results, *, f_c: str, seeds: int) -> list[ComparedRow]:
     return rows
 
 
+def refuse_other_videos(results: Results) -> None:
+    """Refuse results that were not all measured on the same videos.
+
+    Raises:
+        UserError: if there are such results; the message names the first.
+    """
+    (first, *_), (base, *_) = results.values(), results
+    for name, found in results.items():
+        if any(one["videos"] != first[0]["videos"] for one in found):
+            raise UserError(
+                f"{name!r} was measured on other videos than {base!r}: some could be decoded only once; "
+                "mend them and build the banks again with `adafocus features build RUN --overwrite`"
+            )
+
+
+def resampled_units(result: Mapping[str, Any]) -> tuple[Array, Array | None]:
+    """Return the strata and groups for ``bootstrap`` of N measured videos.
+
+    A resample keeps the number of videos of each run and class; or, if the videos have groups, the number of groups of
+    each run, because a group may have several classes.
+
+    Args:
+        result: any of the results; all are on the same videos.
+    """
+    labels = np.asarray(result["labels"])
+    runs = np.asarray(result.get("runs", np.zeros(len(labels), dtype=int)))
+    if result.get("groups"):  # groups of two runs are different groups, even with the same name
+        return runs, np.asarray([f"{run} {group}" for run, group in zip(runs, result["groups"], strict=True)])
+    return np.unique(np.stack((runs, labels)), axis=1, return_inverse=True)[1].reshape(-1), None
+
+
 def curves(results: Results) -> dict[str, list[dict[str, Any]]]:
     """Return the learning curves of variants that learn, one per seed: ``seed``, ``epoch``, ``reward``, ``top1``."""
     found = {
@@ -237,6 +258,6 @@ def mean_of_known(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def _table(found: Sequence[Mapping[str, Any]]) -> Array:
+def hit_rates(found: Sequence[Mapping[str, Any]]) -> Array:
     """Return (S, N): for each seed, the share of its visits in which each video was recognised."""
     return np.stack([np.asarray(one["hits"], dtype=np.float64) / one["visits"] for one in found])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import AdaFocus
 from adafocus_rl.experiments.compare.bases import Base, plain_name, recognizer_hash, weights_hash
+from adafocus_rl.experiments.compare.one_process import config_of_job, own_log
 from adafocus_rl.experiments.compare.variants import flat
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings
@@ -96,6 +94,10 @@ class Training:
         """Whether every result file exists; each is written whole or not at all."""
         return all(self.result(f_c).is_file() for f_c in self.variants)
 
+    def run(self) -> None:
+        """Run ``run_training``."""
+        run_training(self)
+
 
 def _other_runs(config: ExperimentConfig) -> list[str]:
     """Return the hashes of the recognizers of the runs that the agent's option ``runs`` names."""
@@ -132,29 +134,17 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
 def run_training(training: Training) -> None:
     """Train as in stage II, evaluate, and fine-tune if requested; resume from the last epoch after an interruption.
 
-    Its messages go to ``log.txt`` in its folder, because several trainings may run at once. Each uses one torch thread,
-    so that a result does not depend on how many run.
+    Its messages go to ``log.txt`` in its folder, because several trainings may run at once.
 
     Raises:
         UserError: if the agent does not fit the data or the environment, or needs a package that is not installed.
     """
-    training.folder.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    with (training.folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        try:
-            _run(training)
-        finally:
-            torch.set_num_threads(threads)
+    with own_log(training.folder):
+        _run(training)
 
 
 def _run(training: Training) -> None:
-    bank = training.config.bank
-    if not torch.cuda.is_available() or training.config.device == "cpu":
-        # Memory-mapped files are read once for all processes, and as fast as copies in memory.
-        bank = dataclasses.replace(bank, resident="never")
-    # Replay pictures show the progress of a single run, not of forty parallel trainings.
-    evaluation = dataclasses.replace(training.config.evaluation, replay_every=0)
-    config = dataclasses.replace(training.config, seed=training.seed, threads=1, bank=bank, evaluation=evaluation)
+    config = config_of_job(training.config, training.seed)
     # The videos were checked before the first training.
     run = Run(RunFolder(training.folder), config, resume=True)
     with contextlib.closing(run.log):

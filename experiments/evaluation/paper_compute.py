@@ -1,10 +1,10 @@
-"""Compute that the paper publishes for its own and other systems, beside the same systems counted here.
+"""Compute that the paper publishes for its own systems, beside the same systems counted here; rows and counters.
 
 The papers call their numbers GFLOPs and mean 10⁹ multiply-accumulates (MACs) per video. "Ours" is never copied from a
 table: the networks that the project trains are built at their published sizes and counted (``adafocus_rl.flops``). The
 papers use two conventions, so each row names its own: AdaFocus, AdaFocus-TSM, TSM and TSM+ count convolutions and fully
-connected layers; SCSampler and AR-Net were counted with tools that add 2 for each element that batch normalisation
-writes.
+connected layers; SCSampler, AR-Net and others were counted with tools that add 2 for each element that batch
+normalisation writes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,14 @@ import torch
 from torch import nn
 
 from adafocus_rl.agents.policies import NetworkOptions, RecurrentActorCritic
+from adafocus_rl.experiments.evaluation.published import published_cost
 from adafocus_rl.flops import macs
 from adafocus_rl.models import create_classifier, create_encoder
-from adafocus_rl.models.torchvision_encoders import MobileNetV2Encoder
 
 Convention = Literal["conv+fc", "with batch-norm"]
 
 CLASSES = {"ActivityNet": 200, "FCVID": 239, "Mini-Kinetics": 200, "Something-Something V1, V2": 174}
 """Number of classes K of each dataset."""
-
-SAMPLER_SETTINGS = {16.9: (8, 4), 33.7: (16, 8), 42.0: (16, 10), 51.0: (32, 12)}
-"""SCSampler's published costs, and (T frames processed, k frames kept) for each.
-
-Only (16, 10) is published (AR-Net's re-implementation). The others are inferred: for T in 8, 16, 32 and integer k, each
-is the only pair whose cost is within 1 % of the published one; a test checks all pairs.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +54,17 @@ class ComputeRow:
         """Ours / published."""
         return None if self.ours_gmacs is None else self.ours_gmacs / self.published_gmacs
 
+    @property
+    def difference(self) -> float | None:
+        """Ours minus published, in percent of the published cost."""
+        return None if self.ratio is None else 100 * (self.ratio - 1)
+
     def plain(self) -> dict[str, Any]:
         """Return the row as a dict for JSON."""
         return {
             "system": self.system, "dataset": self.dataset, "settings": self.settings, "convention": self.convention,
             "published_gmacs": self.published_gmacs, "ours_gmacs": self.ours_gmacs, "ratio": self.ratio,
-            "note": self.note,
+            "difference_percent": self.difference, "note": self.note,
         }  # fmt: skip
 
 
@@ -135,33 +133,9 @@ def adafocus_tsm_gmacs(patch: int, *, glances: int = 8, patches: int = 12, class
     return glance + focus + policy_gmacs(glances * 1280, reduced_channels=64, actions=None)
 
 
-def sampler_gmacs(frames: int, kept: int, *, classes: int) -> float:
-    """Return SCSampler's GMACs: MobileNet-V2 at 84 on all frames, ResNet-50 at 224 on kept ones (AR-Net's version)."""
-    light = image_gmacs("mobilenet_v2", 84, classes=classes, convention="with batch-norm")
-    return frames * light + kept * image_gmacs("resnet50", 224, classes=classes, convention="with batch-norm")
-
-
-def ar_net_bounds(frames: int, *, classes: int) -> tuple[float, float]:
-    """Return the GMACs of AR-Net's cheapest and most expensive video.
-
-    The policy, MobileNet-V2 at 84 and an LSTM of 512, skips at most four frames at a time. In the cheapest video, it
-    always skips four frames; in the most expensive one, it runs on every frame, and all frames go to ResNet-50.
-    """
-    vector = MobileNetV2Encoder.vector_dim
-    memory = nn.LSTM(vector, 512, batch_first=True)
-    look = image_gmacs("mobilenet_v2", 84, classes=classes, convention="with batch-norm")
-    look += macs(memory, torch.zeros(1, 1, vector), shapes_only=True) / 1e9
-    heavy = image_gmacs("resnet50", 224, classes=classes, convention="with batch-norm")
-    return -(-frames // 5) * look, frames * (look + heavy)
-
-
-def paper_rows() -> list[ComputeRow]:
-    """Return every published cost of AdaFocus, AdaFocus-TSM, TSM, TSM+, SCSampler and AR-Net, with the counted one."""
-    return [*_adafocus(), *_something(), *_sampler(), *_ar_net()]
-
-
-def _adafocus() -> Iterator[ComputeRow]:
-    for patch, published in ((96, 17.2), (128, 26.6), (160, 38.6), (192, 53.3)):
+def adafocus_rows() -> Iterator[ComputeRow]:
+    """Yield the published costs of AdaFocus."""
+    for patch, published in zip((96, 128, 160, 192), published_cost("AdaFocus", "ActivityNet"), strict=True):
         yield ComputeRow(
             system=f"AdaFocus {patch}²",
             dataset="ActivityNet",
@@ -172,7 +146,8 @@ def _adafocus() -> Iterator[ComputeRow]:
         )
 
 
-def _something() -> Iterator[ComputeRow]:
+def something_rows() -> Iterator[ComputeRow]:
+    """Yield the published costs of TSM, TSM+ and AdaFocus-TSM."""
     dataset = "Something-Something V1, V2"
     classes = CLASSES[dataset]
     tsm = image_gmacs("tsm_resnet50", 224, classes=classes, frames=8)
@@ -193,40 +168,3 @@ def _something() -> Iterator[ComputeRow]:
             published_gmacs=published,
             ours_gmacs=ours,
         )
-
-
-def _sampler() -> Iterator[ComputeRow]:
-    table = [("ActivityNet", cost) for cost in SAMPLER_SETTINGS] + [("FCVID", 42.0), ("Mini-Kinetics", 42.0)]
-    for dataset, published in table:
-        frames, kept = SAMPLER_SETTINGS[published]
-        printed = (frames, kept) == (16, 10)
-        yield ComputeRow(
-            system="SCSampler",
-            dataset=dataset,
-            settings=f"MobileNet-V2 at 84 on T = {frames} frames, ResNet-50 at 224 on k = {kept}",
-            convention="with batch-norm",
-            published_gmacs=published,
-            ours_gmacs=sampler_gmacs(frames, kept, classes=CLASSES[dataset]),
-            note="" if printed else "T and k inferred: the only T of 8, 16, 32 and whole k within 1 %",
-        )
-
-
-def _ar_net() -> Iterator[ComputeRow]:
-    published = {"ActivityNet": (17.3, 33.4, 51.6, 97.8), "FCVID": (35.1,), "Mini-Kinetics": (32.0,)}
-    for dataset, costs in published.items():
-        low, high = ar_net_bounds(16, classes=CLASSES[dataset])
-        for cost in costs:
-            note = "its usage shares are not published; "
-            if low <= cost <= high:
-                note += f"T = 16 allows {low:.3g} to {high:.3g}"
-            else:
-                note += f"T = 16 allows at most {high:.3g}, so it had more frames, and how many is not published"
-            yield ComputeRow(
-                system="AR-Net",
-                dataset=dataset,
-                settings="policy MobileNet-V2 at 84 and LSTM; ResNet-50, -34, -18 at 224, 168, 112",
-                convention="with batch-norm",
-                published_gmacs=cost,
-                ours_gmacs=None,
-                note=note,
-            )

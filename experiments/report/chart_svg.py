@@ -81,7 +81,7 @@ def _add_tips(root: ElementTree.Element, plot: Plot) -> None:
     for part in root.iter():
         if (name := part.get("id", "")).startswith("tip"):
             del part.attrib["id"]
-            _name(part, "title", plot.points[int(name.removeprefix("tip"))].tip)
+            _name(part, "title", legible(plot.tips[int(name.removeprefix("tip"))]))
 
 
 def _name(part: ElementTree.Element, tag: str, text: str) -> None:

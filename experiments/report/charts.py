@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adafocus_rl.experiments.report.curves import Curve, draw_curves, logarithmic
+from adafocus_rl.experiments.report.spacing import side_by_side
 from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
 
@@ -36,6 +38,8 @@ MARKERS = "osD^vPX*"
 
 WIDTH, HEIGHT = 380, 240
 """Size of a chart without its legend, in points of a picture and pixels of a page, where three fit side by side."""
+LARGE = (420, 320)
+"""Width and height of a large chart without its legend."""
 FONT, LEGEND_LINE = 13, 19
 """Font size and height of a line of the legend, in the same units."""
 NAME, TITLE = 80, 120
@@ -79,26 +83,37 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Content of one chart: lines or points."""
+    """Content of one chart: lines, points or curves."""
 
     heading: str
     x_label: str
     y_label: str
     lines: Sequence[Line] = ()
     points: Sequence[Point] = ()
+    curves: Sequence[Curve] = ()
     series: Sequence[str] = ()
     """Names whose order fixes the look of series, so that they look the same in all charts with the same ``series``."""
+    log_x: bool = False
+    """Whether the x axis is logarithmic; for curves only."""
+    large: bool = False
+    """Whether the chart is larger than usual, for many series."""
 
     @property
     def names(self) -> list[str]:
         """Names of the drawn series, in order."""
         lines = [line.name for line in self.lines if line.points]
-        return list(dict.fromkeys([*lines, *(point.name for point in self.points)]))
+        others = [*(point.name for point in self.points), *(curve.name for curve in self.curves)]
+        return list(dict.fromkeys([*lines, *others]))
+
+    @property
+    def tips(self) -> list[str]:
+        """Tooltips of the points, then of those of the curves."""
+        return [*(point.tip for point in self.points), *(knot.tip for curve in self.curves for knot in curve.knots)]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return not self.points and not any(line.points and not line.level for line in self.lines)
+        return not (self.points or self.curves or any(line.points and not line.level for line in self.lines))
 
 
 def accuracy_and_compute(points: Sequence[Point], *, series: Sequence[str] = ()) -> Plot:
@@ -154,7 +169,7 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
 def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
     """Draw charts side by side, with one legend below; call it within ``drawing``.
 
-    The artist of ``plot.points[i]`` has the ``gid`` ``tip<i>``.
+    The artist of the point with the tooltip ``plot.tips[i]`` has the ``gid`` ``tip<i>``.
     """
     from matplotlib.figure import Figure
 
@@ -165,11 +180,19 @@ def draw(plots: Sequence[Plot], *, title: str = "") -> Figure:
     columns = len(plots) * (2 if short else 1)
     rows = -(-len(labels) // columns) if short else sum(label.count("\n") + 1 for label in labels)
     above = textwrap.wrap(legible(title, TITLE), TITLE_LETTERS * len(plots))
-    height = HEIGHT + LEGEND_LINE * (rows + len(above))
-    figure = Figure(figsize=(WIDTH * len(plots) / 72, height / 72), layout="constrained")
+    width, height = LARGE if any(plot.large for plot in plots) else (WIDTH, HEIGHT)
+    height += LEGEND_LINE * (rows + len(above))
+    figure = Figure(figsize=(width * len(plots) / 72, height / 72), layout="constrained")
     for axes, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
         _draw_lines(axes, plot, looks)
         _draw_points(axes, plot, looks)
+        draw_curves(
+            axes,
+            plot.curves,
+            [_look(looks.index(curve.name)) for curve in plot.curves],
+            tip=len(plot.points),
+            ground=GROUND,
+        )
         _dress(axes, plot)
         if len(plots) > 1:
             axes.set_title(plot.heading, color=FAINT)
@@ -236,7 +259,10 @@ def _dress(axes: Axes, plot: Plot) -> None:
 
     axes.set_xlabel(plot.x_label, color=FAINT)
     axes.set_ylabel(plot.y_label, color=FAINT)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND, integer=not plot.points))
+    if plot.log_x:
+        logarithmic(axes)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND, integer=bool(plot.lines)))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND))
     axes.margins(y=0.06)
     axes.grid(axis="y", color=RULE, linewidth=1)
@@ -254,40 +280,15 @@ def _key(plots: Sequence[Plot], name: str, number: int) -> Any:
     color, marker, dashes = _look(number)
     lines = [line for plot in plots for line in plot.lines if line.name == name]
     points = not lines or not all(line.level for line in lines)
+    curves = [curve for plot in plots for curve in plot.curves if curve.name == name]
+    hollow = any(curve.hollow for curve in curves)
     return Line2D(
         [], [],
-        color=color, linestyle=dashes if lines else "none", linewidth=2,
-        marker=marker if points else "none", markersize=8,
+        color=color, linestyle=dashes if lines else "solid" if curves else "none", linewidth=2,
+        marker=marker if points else "none", markersize=8, markerfacecolor=GROUND if hollow else color,
     )  # fmt: skip
 
 
 def legible(text: str, limit: int = NAME) -> str:
     """Return text as pictures can show it: printable, and without the two characters that XML does not allow."""
     return printable(text, limit).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
-
-
-def side_by_side(positions: Sequence[float], *, near: float, widest: float) -> list[float]:
-    """Return the shift of each point that separates points at about the same position, in their given order.
-
-    Args:
-        positions: positions of the points.
-        near: maximum distance of a group's points from its first; also their spacing afterwards, if there is room.
-        widest: maximum width of a group; it is also at most half the distance to the next group, so that each point's
-            position stays clear.
-    """
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and positions[index] - positions[groups[-1][0]] <= near:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    firsts = [positions[group[0]] for group in groups]
-    shifts = [0.0] * len(positions)
-    for number, group in enumerate(groups):
-        gaps = [abs(firsts[other] - firsts[number]) for other in (number - 1, number + 1) if 0 <= other < len(groups)]
-        room = min([widest, *(gap / 2 for gap in gaps)])
-        step = min(near, room / max(1, len(group) - 1))
-        for place, index in enumerate(sorted(group)):
-            shifts[index] = step * (place - (len(group) - 1) / 2)
-    return shifts

@@ -40,6 +40,15 @@ class Confusion:
     """(true class, predicted class, videos) of the most frequent mistakes, most videos first."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartGroup:
+    """Charts with a heading of their own, and notes below it."""
+
+    title: str
+    notes: list[str]
+    charts: list[Plot]
+
+
 @dataclass(kw_only=True)
 class PageContent:
     """Content of a page. Strings are plain text, which the template escapes."""
@@ -50,7 +59,12 @@ class PageContent:
     table: Table = field(default_factory=lambda: Table(heads=[], rows=[]))
     notes: list[str] = field(default_factory=list)
     charts: list[Plot] = field(default_factory=list)
+    more_charts: list[ChartGroup] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
+    charts_first: bool = False
+    """Whether the first group of charts is above the table."""
+    shows_videos: bool = True
+    """Whether the page has a section for videos."""
     videos: list[ShownVideo] = field(default_factory=list)
     videos_note: str = ""
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -79,7 +93,14 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
     template = jinja.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8"))
     page = template.render(
         content=content,
-        charts=[(plot.heading, chart_svg(plot)) for plot in content.charts if not plot.empty],
+        groups=[
+            (group.title, group.notes, charts)
+            for group in (
+                ChartGroup(title="Curves and compute", notes=[], charts=content.charts),
+                *content.more_charts,
+            )
+            if (charts := [(plot.heading, chart_svg(plot)) for plot in group.charts if not plot.empty])
+        ],
         # Safe as markup: both come with the package.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),

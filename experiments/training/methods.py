@@ -42,6 +42,22 @@ def other_methods(run: Run, features: RunFeatures) -> list[Method]:
     return [*found, *(method for method in counterparts if method is not None)]
 
 
+def new_method(run: Run, recognizer: Recognizer, name: str) -> Method:
+    """Return a registered method, untrained, as the run would train it.
+
+    Args:
+        run: the run.
+        recognizer: the recognizer of stage I.
+        name: name of the method's class.
+
+    Raises:
+        UserError: if no method has this name, its options are out of range, or it does not fit the recognizer.
+    """
+    if METHODS.get(name) is WholeFrames:
+        return whole_frames(run, recognizer)
+    return make_method(run, recognizer, name)
+
+
 def whole_frames(run: Run, recognizer: Recognizer) -> WholeFrames:
     """Return the untrained whole-frame method with a new f_C.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adafocus_rl.agents.methods import FINE_TUNED, RANDOM_PATCHES, ScheduledSkipping
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_sets import best_frames, schedule
@@ -17,7 +19,9 @@ RANDOM_SKIP, BY_NUMBER, FIXED = "random_skip", "random_by_number", "fixed_frames
 fixed set of frames."""
 
 
-def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkipping]:
+def skipping_baselines(
+    run: Run, features: RunFeatures, labels: Sequence[str] = (RANDOM_SKIP, BY_NUMBER, FIXED)
+) -> list[ScheduledSkipping]:
     """Return the baselines of the run's π′, untrained, for each variant that the run has trained.
 
     The shares are those that π′ keeps of the validation videos, so that all methods look at the same number of frames.
@@ -26,6 +30,7 @@ def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkippin
     Args:
         run: the run.
         features: features of its videos from the recognizer of stage I.
+        labels: the baselines to return.
 
     Raises:
         UserError: if a π′ was not trained.
@@ -33,7 +38,7 @@ def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkippin
     recognizer = features.recognizer
     env = run.env(features.training(run.config.stage2.features), recognizer.classifier)
     policy = load_agent(run, env)
-    order = best_frames(env, policy)
+    order = best_frames(env, policy) if FIXED in labels else []
     seen = env.like(features.validation())
     stage3 = run.config.stage3
     training = ClassifierTraining(epochs=stage3.epochs, learning_rate=stage3.learning_rate, sgd=stage3.sgd)
@@ -42,7 +47,9 @@ def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkippin
         skipping = skipping_env(run, seen, policy, point)
         by_number = kept_frames(load_skipper(run, skipping, point), skipping).tolist()
         share = sum(by_number) / len(by_number)
-        schedules = {RANDOM_SKIP: [share] * len(by_number), BY_NUMBER: by_number, FIXED: schedule(order, share)}
+        schedules = {RANDOM_SKIP: [share] * len(by_number), BY_NUMBER: by_number}
+        if FIXED in labels:
+            schedules[FIXED] = schedule(order, share)
         tuned = is_finished(run, point.of(SKIPPING_CLASSIFIER).name)
         found += [
             ScheduledSkipping(
@@ -59,5 +66,6 @@ def skipping_baselines(run: Run, features: RunFeatures) -> list[ScheduledSkippin
             )
             for variant in ([RANDOM_PATCHES, FINE_TUNED] if tuned else [RANDOM_PATCHES])
             for label, shares in schedules.items()
+            if label in labels
         ]
     return found

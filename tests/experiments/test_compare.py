@@ -20,7 +20,7 @@ import torch
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import AGENTS, Agent, CenterAgent, PlannedAgent
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.compare import pool, training
+from adafocus_rl.experiments.compare import training
 from adafocus_rl.experiments.training import stage2
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord
 
@@ -56,7 +56,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(f"{job.name} seed {job.seed}")
         run_training(job)
 
-    monkeypatch.setattr(pool, "run_training", recorded)
+    monkeypatch.setattr(training, "run_training", recorded)
     return seen
 
 

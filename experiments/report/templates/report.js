@@ -50,6 +50,8 @@
   const pickConfusion = () => confusions.forEach((one) => { one.hidden = one.dataset.number !== by("confusion-agent").value; });
   if (by("confusion-agent")) { by("confusion-agent").addEventListener("change", pickConfusion); pickConfusion(); }
 
+  if (!by("videos")) return;
+
   /* ---- a frame with its boxes, path and probabilities ---- */
   const side = data.side, count = data.frames;
   const frameView = (video, lazy) => {

@@ -15,7 +15,9 @@ from PIL import Image
 
 from adafocus_rl.experiments.report import charts
 from adafocus_rl.experiments.report.chart_svg import VARIABLES, chart_svg
-from adafocus_rl.experiments.report.charts import Line, Plot, Point, draw, drawing, side_by_side, write_png
+from adafocus_rl.experiments.report.charts import Line, Plot, Point, draw, drawing, write_png
+from adafocus_rl.experiments.report.curves import Curve, Knot, needs_log
+from adafocus_rl.experiments.report.spacing import side_by_side
 from adafocus_rl.printable import printable
 
 TEMPLATES = Path(charts.__file__).parent / "templates"
@@ -167,3 +169,28 @@ def test_points_of_equal_compute_stand_side_by_side() -> None:
     assert shifts([5.0] * 9) == pytest.approx([0.05 * place for place in range(-4, 5)])
     # The next position is 0.2 away, so there is 0.1 for three.
     assert shifts([5.0, 5.0, 5.0, 5.2]) == pytest.approx([-0.05, 0, 0.05, 0])
+
+
+def test_curves_share_the_colour_of_their_name_and_have_tooltips_and_a_logarithmic_axis() -> None:
+    def curve(height: float, *, dashed: bool = False, hollow: bool = False, name: str = "system") -> Curve:
+        knots = [Knot(x=x, y=height, low=height - 1, high=height + 1, tip=f"{name} {x} {height}") for x in (1, 20)]
+        return Curve(name=name, knots=knots, dashed=dashed, hollow=hollow)
+
+    curves = [curve(1, dashed=True), curve(2), curve(3, hollow=True, name="<other>")]
+    plot = Plot(heading="c", x_label="x", y_label="y", curves=curves, log_x=needs_log([1, 20]), large=True)
+    root = parsed(plot)
+    assert not plot.empty
+    assert plot.names == ["system", "<other>"]
+    assert texts(root, "title") == ["c", *plot.tips]
+    assert texts(root)[-2:] == ["system", "<other>"]
+    assert {"1", "2", "5", "10", "20"} <= {*texts(root)}
+    styles = [part.get("style", "") for part in root.iter("path")]
+    (dashed,) = [style for style in styles if "stroke-dasharray: 4.55" in style]
+    assert "stroke: var(--s0)" in dashed
+    # Two points and their legend key.
+    filled = [part.get("style", "") for part in root.iter("use") if "fill: var(--ground)" in part.get("style", "")]
+    assert all("stroke: var(--s1)" in style for style in filled)
+    assert len(filled) == 3
+    assert not needs_log([1, 10])
+    assert not needs_log([0, 10])
+    assert not needs_log([])
