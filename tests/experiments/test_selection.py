@@ -43,7 +43,7 @@ def predictor(finished: Path) -> Predictor:
 def program(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """``adafocus ARGUMENTS…`` in a process of its own."""
     command = [sys.executable, "-m", "adafocus_rl", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=folder)
 
 
 def test_the_program_writes_frames_boxes_and_crops(
