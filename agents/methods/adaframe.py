@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_heads import random_scores
-from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training
+from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.frame_memory import FrameMemory, positional_encoding
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
@@ -31,14 +31,14 @@ class AdaFrameOptions:
     """Options of ``AdaFrame``; defaults are published, except for ``patience``, ``width`` and ``training``."""
 
     patience: tuple[int, ...] = (1, 2, 5)
-    """Each p: the search stops when the utility has been lower than its maximum by ``drop`` in p steps; p ≥ 1, and with
-    p = K, it never stops early."""
+    """Each p: the search stops when V has been lower than its maximum by ``drop`` p times; if p ≥ K, it never does."""
 
     steps: int = 5
     """K, largest number of steps (AdaFrame-5; also published: AdaFrame-10)."""
 
     drop: float = 0.7
-    """μ, difference to the largest utility so far that counts towards p."""
+    """μ, difference to the largest utility so far that counts towards p; on few classes, utilities may never drop by
+    the published 0.7."""
 
     memory: int = 16
     """Number of frames of the memory, evenly spaced; all frames of shorter clips."""
@@ -109,7 +109,7 @@ class AdaFrame(LearntMethod):
 
     Our choices: the first frame is the middle one; positional encoding is sinusoidal and added to f_G's vectors, which
     keys and context are made of; margins are differences of probabilities; V_t predicts the discounted rewards of the
-    steps after t; the losses of locations and utilities are means over steps.
+    steps after t; R − V is normalised over the batch; the losses of locations and utilities are means over steps.
 
     Args:
         recognizer: frozen f_G and f_L.
@@ -281,7 +281,7 @@ def increases(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def search_losses(found: FrameSearch, returns: Tensor, std: float) -> tuple[Tensor, Tensor]:
-    """Return REINFORCE's loss with V as the baseline, and ½(V − R)², means over clips and all steps but the last.
+    """Return REINFORCE's loss with normalised R − V, and ½(V − R)², means over clips and all steps but the last.
 
     Args:
         found: the search.
@@ -291,7 +291,7 @@ def search_losses(found: FrameSearch, returns: Tensor, std: float) -> tuple[Tens
     utility, mean, sample = (part[:, : returns.shape[1]] for part in (found.utility, found.mean, found.sample))
     log_prob = -0.5 * ((sample - mean) / std).square()
     count = max(1, returns.numel())
-    policy = -(log_prob * (returns - utility.detach())).sum() / count
+    policy = -(log_prob * standardised(returns - utility.detach())).sum() / count
     return policy, 0.5 * (utility - returns).square().sum() / count
 
 

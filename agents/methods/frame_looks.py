@@ -110,6 +110,19 @@ def random_frames(frames: Tensor, scores: Tensor) -> Tensor:
     return order.gather(1, rank.flatten(1)).view(frames.shape)
 
 
+def standardised(values: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Return values with a mean of 0 and a standard deviation of 1 over those that count.
+
+    Args:
+        values: (…,).
+        counts: (…,) float32, 1 for values that count and 0 for the others; None for all.
+    """
+    counts = torch.ones_like(values) if counts is None else counts
+    total = counts.sum().clamp(min=1)
+    centred = values - (values * counts).sum() / total
+    return centred / ((centred.square() * counts).sum().div(total).sqrt() + 1e-5)
+
+
 def discounted(reward: Tensor, gamma: float) -> Tensor:
     """Return the discounted sums (B, S, …) of the rewards of each step and those after it.
 

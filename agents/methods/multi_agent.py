@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_heads import random_scores
-from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training
+from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.policies.encoder import MOST_UNITS
@@ -279,9 +279,7 @@ def policy_loss(found: AgentSearch, returns: Tensor, entropy: float) -> Tensor:
     """
     counts = found.active[:, :-1, None].expand(returns.shape).float()
     total = counts.sum().clamp(min=1)
-    mean = (returns * counts).sum() / total
-    deviation = ((returns - mean).square() * counts).sum().div(total).sqrt()
-    advantage = (returns - mean) / (deviation + 1e-5)
+    advantage = standardised(returns, counts)
     log_probs = found.scores.log_softmax(-1)
     taken = log_probs.gather(-1, found.actions[..., None])[..., 0]
     spread = -(log_probs.exp() * log_probs).sum(-1)
