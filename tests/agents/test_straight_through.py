@@ -114,7 +114,7 @@ def test_the_gradient_through_a_linear_classifier_in_closed_form(made_up: MadeUp
     classifier = AveragingClassifier(input_dim=11, num_classes=3, dropout=0.8)
     env = PatchSelectionVectorEnv(source, classifier, num_envs=3)
     agent = make(SoftPatchAgent, env, loss_steps=steps)
-    agent._classifier = classifier
+    agent._problem = env.problem
     rollout = env.rollout(agent, episodes=source.episodes(source.videos))
     constants = agent.constants(rollout)
     weights = F.one_hot(rollout.output.action, 9).float().requires_grad_()

