@@ -99,7 +99,7 @@ class BankConfig:
     """Number of videos encoded at once; limits memory use."""
 
     precision: Precision = "float32"
-    """Precision in which the encoders compute the tables; features are stored as float16. ``bfloat16`` is several times
+    """Precision in which the encoders compute the tables; features are stored as float16. ``bfloat16`` is
     faster on processors and GPUs that support it; building reports by how much it changes features, for MobileNet-V2
     several percent. Live features are float32."""
 
