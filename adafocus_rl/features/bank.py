@@ -72,18 +72,18 @@ class BankEpisodes(EpisodeFeatures):
 
     def table(self, table: TableSpec) -> Tensor:
         """Return rows of a table with which the bank was opened."""
-        try:
-            return self.bank.table(table.name, self.videos)
-        except KeyError as error:
-            raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
+        return self._rows_of(table, self.videos)
 
     def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
         """Return rows of some frames; only these are read."""
+        rows = self._rows_of(table, self.videos[:, None].expand_as(step), step)
+        return rows if keep is None else torch.where(broadcast(keep, rows), rows, 0.0)
+
+    def _rows_of(self, table: TableSpec, *index: Tensor) -> Tensor:
         try:
-            rows = self.bank.table(table.name, self.videos[:, None].expand_as(step), step)
+            return self.bank.table(table.name, *index)
         except KeyError as error:
             raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
-        return rows if keep is None else torch.where(broadcast(keep, rows), rows, 0.0)
 
 
 class FeatureBank:

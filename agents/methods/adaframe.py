@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -262,7 +261,7 @@ class _RandomLocations(AdaFrame):
     learns = False
 
     def __init__(self, method: AdaFrame) -> None:
-        vars(self).update(vars(copy.copy(method)))
+        vars(self).update(vars(method))
 
     def _plan(self, batch: EpisodeFeatures, patience: int, visit: Visit) -> tuple[Tensor, Tensor]:
         own = self.search(batch, Looks(self.heavy, batch, self.recognizer, ahead=False), patience=patience)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -227,7 +226,7 @@ class _RandomPatches(GFNet):
     learns = False
 
     def __init__(self, method: GFNet) -> None:
-        vars(self).update(vars(copy.copy(method)))
+        vars(self).update(vars(method))
 
     def _choose(
         self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int

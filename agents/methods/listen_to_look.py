@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -159,7 +158,7 @@ class _RandomFrames(ListenToLook):
     learns = False
 
     def __init__(self, method: ListenToLook) -> None:
-        vars(self).update(vars(copy.copy(method)))
+        vars(self).update(vars(method))
 
     def _look(self, batch: EpisodeFeatures, steps: int, visit: Visit) -> tuple[Tensor, Tensor]:
         own, _ = super()._look(batch, steps, visit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -248,7 +247,7 @@ class _RandomMoves(MultiAgent):
     learns = False
 
     def __init__(self, method: MultiAgent) -> None:
-        vars(self).update(vars(copy.copy(method)))
+        vars(self).update(vars(method))
 
     def _plan(self, batch: EpisodeFeatures, agents: int, visit: Visit) -> tuple[Tensor, Tensor]:
         own = self.search(Looks(self.heavy, batch, self.recognizer, ahead=False), agents, _best)

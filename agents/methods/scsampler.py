@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -132,7 +131,7 @@ class _RandomFrames(SCSampler):
     learns = False
 
     def __init__(self, method: SCSampler) -> None:
-        vars(self).update(vars(copy.copy(method)))
+        vars(self).update(vars(method))
 
     def _saliency(self, batch: EpisodeFeatures, visit: Visit) -> Tensor:
         return random_scores(self, batch, visit)

@@ -148,8 +148,7 @@ class MethodJob(SystemJob):
         method = new_method(run, features.recognizer, self.method)
         if method.learns:
             fit_method(run, features, method)
-        other = method.random_counterpart()
-        return [method] if other is None else [method, other]
+        return _with_counterpart(method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +167,7 @@ class AgentJob(SystemJob):
             classifier, _ = load_classifier(trained, CLASSIFIER.name, classifier)
         env = run.env(features.validation(), classifier)
         method = AdaFocus(features.recognizer, env=env, agent=load_agent(trained, env), variant=variant)
-        other = method.random_counterpart()
-        return [method] if other is None else [method, other]
+        return _with_counterpart(method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +200,11 @@ def job_folder(values: Mapping[str, Any], name: str, facts: Any) -> str:
     keys = sorted((key, value) for key, value in flat(values) if matters(key, KEYS))
     identity = json.dumps([FORMAT_VERSION, keys, facts])
     return f"{plain_name(name)}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+
+
+def _with_counterpart(method: Method) -> list[Method]:
+    other = method.random_counterpart()
+    return [method] if other is None else [method, other]
 
 
 def _read(path: Path, key: str) -> Any:
