@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from adafocus_rl.experiments.bench.ratios import BENCHMARKS, timings_of
+from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS, timings_of
 from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 import adafocus_rl
 from adafocus_rl.data.index import VideoIndex, read_boxes
-from adafocus_rl.experiments.bench.ratios import BENCHMARKS
+from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS
 from adafocus_rl.experiments.cli.entry import COMMANDS
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe

@@ -1,0 +1,66 @@
+"""Ratios of paired timings: what a benchmark measures and returns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+BUDGET = 2.0
+"""Minimum seconds of measuring for each benchmark; every side runs at least ``LEAST`` times."""
+
+LEAST = 5
+"""Minimum number of measured rounds; the warm-up round comes before them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Timings of two implementations that compute the same numbers."""
+
+    name: str
+    """Name of the benchmark."""
+    fast: str
+    """Name of the project's implementation."""
+    slow: str
+    """Name of the implementation that it is compared with."""
+    fast_ms: float
+    """Median milliseconds of the project's implementation."""
+    slow_ms: float
+    """Median milliseconds of the other."""
+    ratio: float
+    """slow / fast: median over the rounds, each of which runs both."""
+
+
+def compare(
+    name: str, fast: tuple[str, Callable[[], object]], slow: tuple[str, Callable[[], object]], device: torch.device
+) -> Timing:
+    """Time two functions alternately, after a warm-up round, so that a busy machine slows both down alike."""
+    rounds: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while len(rounds) < 1 + LEAST or time.perf_counter() - began < BUDGET:
+        rounds.append((_seconds(fast[1], device), _seconds(slow[1], device)))
+    kept = rounds[1:]
+    return Timing(
+        name=name,
+        fast=fast[0],
+        slow=slow[0],
+        fast_ms=1000 * statistics.median(one for one, _ in kept),
+        slow_ms=1000 * statistics.median(other for _, other in kept),
+        ratio=statistics.median(other / one for one, other in kept),
+    )
+
+
+def _seconds(function: Callable[[], object], device: torch.device) -> float:
+    _synchronize(device)
+    began = time.perf_counter()
+    function()
+    _synchronize(device)
+    return time.perf_counter() - began
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
