@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.adafocus import patch_cost
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
+from adafocus_rl.agents.methods.classifier import ClassifierTraining, chosen_features, train_classifier
 from adafocus_rl.agents.methods.early_exit import Progress, confidence, solve_thresholds
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
@@ -41,6 +44,9 @@ class GFNetOptions:
     policy: PPOOptions = field(default_factory=PPOOptions)
     """Network and training of the policy."""
 
+    fine_tuning: ClassifierTraining = field(default_factory=ClassifierTraining)
+    """Training of f_C on the policy's patches, GFNet's third stage."""
+
     def __post_init__(self) -> None:
         require(self, "budgets", len(self.budgets) > 0, "at least one budget")
         require(self, "budgets", all(0 < share <= 1 for share in self.budgets), "shares above 0 and at most 1")
@@ -54,17 +60,17 @@ class GFNet(Method):
 
     In each frame, a recurrent policy selects a patch for f_L. It observes only what was processed last: f_G's vector of
     the first frame, and then f_L's vector of the last patch. The reward is p_t − p_{t−1}, and PPO has the published
-    settings. A clip stops when f_C's highest class probability reaches a threshold, which is solved for a budget on the
+    settings. f_C is then fine-tuned on the policy's patches. A clip stops when f_C's highest class probability reaches a threshold, which is solved for a budget on the
     training clips (``solve_thresholds``); nothing is computed after that.
 
     Our choices: GFNet processes patches of one image, and this method one patch of each frame. Positions are those of
     the grid, with a softmax instead of a normal distribution. The policy reads pooled vectors, because a bank has no
-    maps of patches. f_C is the run's frozen f_C of random patches, which also reads f_G's vector of each frame; so f_G
-    runs on each frame until the exit, and only the policy does not see it.
+    maps of patches. f_C begins as the run's f_C of random patches, which also reads f_G's vector of each frame; so f_G
+    runs on each frame until the exit, and only the policy does not see it. f_G and f_L stay frozen.
 
     Args:
-        recognizer: frozen f_G, f_L and f_C.
-        options: budgets, and the training of the policy.
+        recognizer: frozen f_G and f_L, and the f_C that is rewarded and then fine-tuned as a copy.
+        options: budgets, and the training of the policy and of f_C.
         seed: seed of the policy's initial weights and samples.
     """
 
@@ -79,8 +85,9 @@ class GFNet(Method):
         self.knobs = self.options.budgets
         side = recognizer.grid.frame_size
         clip = torch.zeros(1, sum(recognizer.clip_frames or (1,)), 3, side, side, dtype=torch.uint8)
+        self.classifier = copy.deepcopy(recognizer.classifier)
         # It defines shapes only; the policy learns in another one.
-        env = LastCropVectorEnv(GivenClips(recognizer, clip), recognizer.classifier, num_envs=1)
+        env = LastCropVectorEnv(GivenClips(recognizer, clip), self.classifier, num_envs=1)
         self.problem = env.problem
         self.agent = PPOAgent(env, self.options.policy, seed=derive_seed(seed, self.label))
         self.thresholds: Tensor | None = None
@@ -88,16 +95,21 @@ class GFNet(Method):
         self._cost = patch_cost(self, self.agent.macs_per_step())
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
-        """Train the policy with PPO, and solve the thresholds on the training clips, also those for random patches.
+        """Train the policy with PPO, then f_C on its patches, and solve the thresholds on the training clips.
+
+        Random patches have thresholds of their own.
 
         Raises:
             UserError: if the training diverges.
         """
         options = self.options
-        classifier = self.recognizer.classifier
-        env = LastCropVectorEnv(train, classifier, num_envs=options.batch_size, seed=self.seed)
+        env = LastCropVectorEnv(train, self.recognizer.classifier, num_envs=options.batch_size, seed=self.seed)
         learner = AgentLearner(agent=self.agent, env=env, epochs=options.epochs)
         trainer.fit(self.stem, learner, epochs=options.epochs, ticks=-(-len(train.videos) // options.batch_size))
+        chosen = chosen_features(self.agent, env)
+        train_classifier(
+            trainer, f"{self.stem}.classifier", self.classifier, train, chosen, training=options.fine_tuning
+        )
         self.thresholds = self._solved(train)
         self.random_thresholds = self.random_counterpart()._solved(train)
 
@@ -206,13 +218,15 @@ class GFNet(Method):
         return _RandomPatches(self)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the policy's weights and the thresholds."""
+        """Return the weights of the policy and of f_C, and the thresholds."""
         known = {"thresholds": self.thresholds, "random_thresholds": self.random_thresholds}
         agent = {f"agent.{name}": value for name, value in self.agent.tensors().items()}
-        return {**agent, **{name: value for name, value in known.items() if value is not None}}
+        classifier = {f"classifier.{name}": value for name, value in self.classifier.state_dict().items()}
+        return {**agent, **classifier, **{name: value for name, value in known.items() if value is not None}}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restore the policy's weights and the thresholds."""
+        """Restore the weights of the policy and of f_C, and the thresholds."""
+        checkpoint.load_into(self.classifier, tensors, prefix="classifier.", what=what)
         own = {name.removeprefix("agent."): value for name, value in tensors.items() if name.startswith("agent.")}
         self.agent.load_tensors(own, what=what)
         self.thresholds, self.random_thresholds = tensors.get("thresholds"), tensors.get("random_thresholds")

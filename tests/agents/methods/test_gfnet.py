@@ -10,12 +10,14 @@ from torch import Tensor
 
 from adafocus_rl.agents import PPOOptions
 from adafocus_rl.agents.methods import GFNet, GFNetOptions, Visit
+from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.gfnet import Progress
 from adafocus_rl.errors import UserError
 from adafocus_rl.models import Recognizer
 from tests.agents.methods.conftest import LabelledClips, PlainTrainer, saved_and_loaded
 
 POLICY = PPOOptions(hidden=8, learning_rate=0.01)
+FROZEN = ClassifierTraining(epochs=0)
 
 
 def _plain(method: GFNet, tiny: Recognizer, clip: Tensor, thresholds: list[float]) -> tuple[list[int], Tensor]:
@@ -44,7 +46,7 @@ def _plain(method: GFNet, tiny: Recognizer, clip: Tensor, thresholds: list[float
 @pytest.fixture
 def method(tiny: Recognizer, ten_clips: LabelledClips) -> GFNet:
     """Thresholds of an untrained policy."""
-    found = GFNet(tiny, GFNetOptions(budgets=(0.5, 1.0), epochs=0, policy=POLICY), seed=2)
+    found = GFNet(tiny, GFNetOptions(budgets=(0.5, 1.0), epochs=0, policy=POLICY, fine_tuning=FROZEN), seed=2)
     found.fit(ten_clips, ten_clips, trainer=PlainTrainer())
     assert found.thresholds is not None
     assert found.random_thresholds is not None
@@ -93,8 +95,8 @@ def test_the_exit_is_that_of_whole_clips(ten_clips: LabelledClips, method: GFNet
 
 
 def test_it_learns_ten_clips(tiny: Recognizer, ten_clips: LabelledClips, tmp_path: Path) -> None:
-    """The policy finds patches with which the frozen f_C is better than with random ones."""
-    options = GFNetOptions(budgets=(0.5, 1.0), epochs=60, batch_size=10, policy=POLICY)
+    """The policy finds patches with which f_C, not fine-tuned, is better than with random ones."""
+    options = GFNetOptions(budgets=(0.5, 1.0), epochs=60, batch_size=10, policy=POLICY, fine_tuning=FROZEN)
     method, trainer = GFNet(tiny, options), PlainTrainer()
     method.fit(ten_clips, ten_clips, trainer=trainer)
     returns = [scalars["rollout/ep_rew_mean"] for scalars in trainer.scalars]
@@ -109,6 +111,22 @@ def test_it_learns_ten_clips(tiny: Recognizer, ten_clips: LabelledClips, tmp_pat
     assert certainty(method) > sum(certainty(random, visit) for visit in range(5)) / 5
     loaded = saved_and_loaded(method, tmp_path)
     assert torch.equal(loaded.run(batch, knob=0.5).logits, method.run(batch, knob=0.5).logits)
+
+
+def test_a_copy_of_the_classifier_is_fine_tuned_on_the_policys_patches(
+    tiny: Recognizer, ten_clips: LabelledClips, tmp_path: Path
+) -> None:
+    before = {name: value.clone() for name, value in tiny.classifier.state_dict().items()}
+    training = ClassifierTraining(epochs=100, learning_rate=0.1)
+    options = GFNetOptions(budgets=(1.0,), epochs=0, policy=POLICY, fine_tuning=training)
+    method = GFNet(tiny, options)
+    method.fit(ten_clips, ten_clips, trainer=PlainTrainer())
+    batch = ten_clips.episodes(ten_clips.videos)
+    outcome, random = method.run(batch, knob=1.0), method.random_counterpart().run(batch, knob=1.0)
+    assert torch.equal(outcome.logits.argmax(-1), batch.labels)
+    assert not torch.equal(random.logits, outcome.logits)
+    assert all(torch.equal(before[name], value) for name, value in tiny.classifier.state_dict().items())
+    assert torch.equal(saved_and_loaded(method, tmp_path).run(batch, knob=1.0).logits, outcome.logits)
 
 
 def test_random_patches_have_the_same_budget(ten_clips: LabelledClips, method: GFNet) -> None:
