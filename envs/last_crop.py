@@ -55,13 +55,19 @@ class LastCropSelection(PatchSelection):
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """Vectors (D_G + D_L,)."""
-        return gym.spaces.Box(-np.inf, np.inf, (self.source.vector_dim + self.source.local_dim,), np.float32)
+        """Vectors (D_G + D_L + A,)."""
+        size = self.source.vector_dim + self.source.local_dim + self.spaces.grid.num_actions
+        return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
     def observe(self, features: Tensor, last: Tensor, time_step: Tensor, seen: Tensor) -> Observation:
-        """Return f_G's vectors of the first frame, zeros in later ones, beside f_L's vectors of the last patches."""
-        glance = torch.where(time_step[..., None] == 0, features, 0.0)
-        return torch.cat((glance, seen), dim=-1)
+        """Return f_G's vectors of the first frame, zeros in later ones, f_L's of the last patches, and where these were.
+
+        The place is the nearest grid position, one-hot (…, A), and zeros before the first patch. A policy whose actions
+        are sampled cannot know it otherwise, and so could not stay where it saw something.
+        """
+        grid, first = self.spaces.grid, time_step[..., None] == 0
+        place = torch.nn.functional.one_hot(grid.action(last), grid.num_actions).to(seen.dtype)
+        return torch.cat((torch.where(first, features, 0.0), seen, torch.where(first, 0.0, place)), dim=-1)
 
     def initial_seen(self, count: int) -> Tensor:
         """Return zeros (B, D_L): there is no patch before the first."""
@@ -75,8 +81,8 @@ class LastCropSelection(PatchSelection):
 class LastCropVectorEnv(DecisionVectorEnv):
     """B parallel videos; in each frame of each video, one patch is selected from what was processed last.
 
-    Observation: (B, D_G + D_L) float32. In the first step, f_G's pooled vector of the first frame and zeros; in later
-    ones, zeros and f_L's vector of the last patch. Action: as in ``PatchSelectionVectorEnv``. Reward: p_t − p_{t−1} by
+    Observation: (B, D_G + D_L + A) float32. In the first step, f_G's pooled vector of the first frame and zeros; in
+    later ones, zeros, f_L's vector of the last patch, and its nearest grid position, one-hot. Action: as in ``PatchSelectionVectorEnv``. Reward: p_t − p_{t−1} by
     default, (B,) float32. Everything else is as in ``DecisionVectorEnv``.
 
     With live features, f_L runs twice on each patch, for the observation and for f_C.

@@ -39,18 +39,19 @@ class ClassifierTraining:
         require_range(self, "learning_rate", least=0)
 
 
-def chosen_features(agent: Agent, env: DecisionVectorEnv) -> LocalFeatures:
-    """Return a function that returns the f_L features that f_C receives after an agent's best actions.
+def chosen_features(agent: Agent, env: DecisionVectorEnv, *, deterministic: bool = True) -> LocalFeatures:
+    """Return a function that returns the f_L features that f_C receives after an agent's actions.
 
     Args:
         agent: selects the patches, or the frames to keep; each epoch is another visit.
         env: the agent's environment on the training videos.
+        deterministic: take the best actions instead of samples.
     """
     bound = agent.bind(env)
 
     def local(episodes: EpisodeFeatures, epoch: int) -> Tensor:
         visit = torch.full_like(episodes.videos, epoch)
-        _, output = env.decide(bound, episodes, env.info(episodes, visit), deterministic=True)
+        _, output = env.decide(bound, episodes, env.info(episodes, visit), deterministic=deterministic)
         return env.local(episodes, output.action)
 
     return local

@@ -44,6 +44,9 @@ class GFNetOptions:
     policy: PPOOptions = field(default_factory=PPOOptions)
     """Network and training of the policy."""
 
+    deterministic: bool = True
+    """Take the policy's most probable patch in each frame; false samples a patch."""
+
     fine_tuning: ClassifierTraining = field(default_factory=ClassifierTraining)
     """Training of f_C on the policy's patches, GFNet's third stage."""
 
@@ -59,7 +62,7 @@ class GFNet(Method):
     """GFNet (Wang et al. 2020) on the frames of a clip: AdaFocus's predecessor, with early exit.
 
     In each frame, a recurrent policy selects a patch for f_L. It observes only what was processed last: f_G's vector of
-    the first frame, and then f_L's vector of the last patch. The reward is p_t − p_{t−1}, and PPO has the published
+    the first frame, and then f_L's vector of the last patch, with its place. The reward is p_t − p_{t−1}, and PPO has the published
     settings. f_C is then fine-tuned on the policy's patches. A clip stops when f_C's highest class probability reaches a threshold, which is solved for a budget on the
     training clips (``solve_thresholds``); nothing is computed after that.
 
@@ -83,6 +86,7 @@ class GFNet(Method):
     def __init__(self, recognizer: Recognizer, options: GFNetOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(recognizer, options, seed=seed)
         self.knobs = self.options.budgets
+        self.stochastic = not self.options.deterministic
         side = recognizer.grid.frame_size
         clip = torch.zeros(1, sum(recognizer.clip_frames or (1,)), 3, side, side, dtype=torch.uint8)
         self.classifier = copy.deepcopy(recognizer.classifier)
@@ -106,7 +110,7 @@ class GFNet(Method):
         env = LastCropVectorEnv(train, self.recognizer.classifier, num_envs=options.batch_size, seed=self.seed)
         learner = AgentLearner(agent=self.agent, env=env, epochs=options.epochs)
         trainer.fit(self.stem, learner, epochs=options.epochs, ticks=-(-len(train.videos) // options.batch_size))
-        chosen = chosen_features(self.agent, env)
+        chosen = chosen_features(self.agent, env, deterministic=options.deterministic)
         train_classifier(
             trainer, f"{self.stem}.classifier", self.classifier, train, chosen, training=options.fine_tuning
         )
@@ -156,14 +160,15 @@ class GFNet(Method):
         problem, count, frames = self.problem, len(batch), batch.num_steps
         info = {"video": batch.videos, "visit": torch.full_like(batch.videos, visit.number)}
         state, seen, memory = problem.initial_state(count), problem.initial_seen(count), None
-        nowhere = problem.spaces.nowhere(count, device=batch.videos.device)
+        last = problem.spaces.nowhere(count, device=batch.videos.device)
         states, outputs, active = [state], [], [torch.ones_like(batch.videos, dtype=torch.bool)]
         for frame in range(frames):
             at, keep = torch.full_like(batch.videos, frame)[:, None], active[-1][:, None]
             vector = batch.table_at(GLANCE_VECTORS, at, keep)[:, 0]
-            observation = problem.observe(vector, nowhere, at[:, 0] / frames, seen)
+            observation = problem.observe(vector, last, at[:, 0] / frames, seen)
             output, memory = self._choose(observation, memory, info, frame)
             seen = batch.kept_local_at(at, output.action[:, None], keep)[:, 0]
+            last = problem.spaces.position(output.action)
             state = torch.where(keep, problem.classifier.cell(problem.inputs(vector, seen), state), state)
             outputs.append(output)
             states.append(state)
@@ -179,8 +184,8 @@ class GFNet(Method):
     def _choose(
         self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int
     ) -> tuple[PolicyOutput, Tensor | None]:
-        """Return the policy's best actions in one frame, and its memory."""
-        return self.agent.act_step(observation, memory, info, deterministic=True)
+        """Return the policy's actions in one frame, and its memory."""
+        return self.agent.act_step(observation, memory, info, deterministic=self.options.deterministic)
 
     def _outcome(
         self, batch: EpisodeFeatures, outputs: list[PolicyOutput], states: list[Tensor], ran: Tensor, visit: Visit
@@ -236,11 +241,11 @@ class _RandomPatches(GFNet):
     """GFNet with random patches."""
 
     variant = RANDOM_DECISIONS
-    stochastic = True
     learns = False
 
     def __init__(self, method: GFNet) -> None:
         vars(self).update(vars(method))
+        self.stochastic = True
 
     def _choose(
         self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int

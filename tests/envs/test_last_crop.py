@@ -44,7 +44,9 @@ def test_observations_and_rewards_in_numbers(env: LastCropVectorEnv) -> None:
         before = after
         if frame < 3:
             assert not observation[:, :width].any()
-            assert torch.equal(observation[:, width:], local[:, frame])
+            assert torch.equal(observation[:, width:-9], local[:, frame])
+            assert torch.equal(observation[:, -9:].argmax(1), actions[:, frame])
+            assert observation[:, -9:].sum(1).tolist() == [1, 1, 1]
             assert env.single_observation_space.contains(observation[0].numpy())
     assert bool(terminated.all())
 

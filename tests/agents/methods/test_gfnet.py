@@ -26,13 +26,14 @@ def _plain(method: GFNet, tiny: Recognizer, clip: Tensor, thresholds: list[float
     small = torch.nn.functional.interpolate(frames, size=(16, 16), mode="bilinear", antialias=True)
     policy = method.agent.network
     memory, state = policy.initial_state(1), torch.zeros(1, 16)
-    local, actions = torch.zeros(1, 128), []
+    local, place, actions = torch.zeros(1, 128), torch.zeros(1, 9), []
     logits = torch.zeros(5)
     for frame in range(len(clip)):
         vector = tiny.glance(small[frame][None])
-        observed = torch.cat((vector if frame == 0 else torch.zeros_like(vector), local), -1)
+        observed = torch.cat((vector if frame == 0 else torch.zeros_like(vector), local, place), -1)
         outputs, _, memory = policy.step(observed, memory)
         actions.append(int(outputs.argmax()))
+        place = torch.eye(9)[actions[-1:]]
         # 3×3 patches of side 16 on a frame of side 32: origins 0, 8, 16.
         top, left = actions[-1] // 3 * 8, actions[-1] % 3 * 8
         local = tiny.focus(frames[frame][None, :, top : top + 16, left : left + 16])
@@ -127,6 +128,19 @@ def test_a_copy_of_the_classifier_is_fine_tuned_on_the_policys_patches(
     assert not torch.equal(random.logits, outcome.logits)
     assert all(torch.equal(before[name], value) for name, value in tiny.classifier.state_dict().items())
     assert torch.equal(saved_and_loaded(method, tmp_path).run(batch, knob=1.0).logits, outcome.logits)
+
+
+def test_patches_can_be_sampled(tiny: Recognizer, ten_clips: LabelledClips) -> None:
+    method = GFNet(tiny, GFNetOptions(budgets=(1.0,), policy=POLICY, deterministic=False))
+    best = GFNet(tiny, GFNetOptions(budgets=(1.0,), policy=POLICY))
+    batch = ten_clips.episodes(ten_clips.videos)
+    boxes, again, other = (method.run(batch, knob=1.0, visit=Visit(number=v)).trace.boxes for v in (0, 0, 1))
+    assert torch.equal(boxes, again)
+    assert not torch.equal(boxes, other)
+    assert not torch.equal(boxes, best.run(batch, knob=1.0).trace.boxes)
+    assert (method.stochastic, best.stochastic) == (True, False)
+    assert method.random_counterpart().stochastic
+    assert best.random_counterpart().stochastic
 
 
 def test_random_patches_have_the_same_budget(ten_clips: LabelledClips, method: GFNet) -> None:
