@@ -62,9 +62,10 @@ class GFNet(Method):
     """GFNet (Wang et al. 2020) on the frames of a clip: AdaFocus's predecessor, with early exit.
 
     In each frame, a recurrent policy selects a patch for f_L. It observes only what was processed last: f_G's vector of
-    the first frame, and then f_L's vector of the last patch, with its place. The reward is p_t − p_{t−1}, and PPO has the published
-    settings. f_C is then fine-tuned on the policy's patches. A clip stops when f_C's highest class probability reaches a threshold, which is solved for a budget on the
-    training clips (``solve_thresholds``); nothing is computed after that.
+    the first frame, and then f_L's vector of the last patch, with its place. The reward is p_t − p_{t−1}, and PPO has
+    the published settings. f_C is then fine-tuned on the policy's patches. A clip stops when f_C's highest class
+    probability reaches a threshold, which is solved for a budget on the training clips (``solve_thresholds``); nothing
+    is computed after that.
 
     Our choices: GFNet processes patches of one image, and this method one patch of each frame. Positions are those of
     the grid, with a softmax instead of a normal distribution. The policy reads pooled vectors, because a bank has no
