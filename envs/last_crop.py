@@ -60,7 +60,7 @@ class LastCropSelection(PatchSelection):
         return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
     def observe(self, features: Tensor, last: Tensor, time_step: Tensor, seen: Tensor) -> Observation:
-        """Return f_G's vectors of the first frame, zeros in later ones, f_L's of the last patches, and where these were.
+        """Return f_G's vectors of first frames, zeros in later ones, f_L's of the last patches, and where these were.
 
         The place is the nearest grid position, one-hot (…, A), and zeros before the first patch. A policy whose actions
         are sampled cannot know it otherwise, and so could not stay where it saw something.
@@ -82,8 +82,9 @@ class LastCropVectorEnv(DecisionVectorEnv):
     """B parallel videos; in each frame of each video, one patch is selected from what was processed last.
 
     Observation: (B, D_G + D_L + A) float32. In the first step, f_G's pooled vector of the first frame and zeros; in
-    later ones, zeros, f_L's vector of the last patch, and its nearest grid position, one-hot. Action: as in ``PatchSelectionVectorEnv``. Reward: p_t − p_{t−1} by
-    default, (B,) float32. Everything else is as in ``DecisionVectorEnv``.
+    later ones, zeros, f_L's vector of the last patch, and its nearest grid position, one-hot. Action: as in
+    ``PatchSelectionVectorEnv``. Reward: p_t − p_{t−1} by default, (B,) float32. Everything else is as in
+    ``DecisionVectorEnv``.
 
     With live features, f_L runs twice on each patch, for the observation and for f_C.
 
