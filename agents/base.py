@@ -9,7 +9,6 @@ from types import NoneType
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
-import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
@@ -99,6 +98,18 @@ class Agent(ABC):
         """
         action, state = self.predict(observation, state, deterministic=deterministic)
         return PolicyOutput(action=action), state
+
+    def act_online(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Any]:
+        """Return the actions in the next frame of a stream, of which no later frame is known, and the next state.
+
+        Arguments are those of ``act_step``, but ``info`` holds the facts about this frame only.
+
+        Raises:
+            UserError: if the agent needs whole clips.
+        """
+        return self.act_step(observation, state, info, deterministic=deterministic)
 
     @abstractmethod
     def predict(
@@ -232,53 +243,3 @@ class Agent(ABC):
                 raise UserError(f"{path} holds a {found.__name__} that cannot be made here: {error}") from error
             agent.load_tensors(tensors, what=str(path))
         return agent
-
-
-class PlannedAgent(Agent):
-    """An agent that plans whole episodes from ``info``; its actions do not depend on observations."""
-
-    _planned: Tensor | None = None
-
-    @abstractmethod
-    def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
-        """Return actions (B, T) int64 or (B, T, 2) float32, on the device of ``info``.
-
-        ``info`` may come from another environment than the one that the agent was created for.
-        """
-
-    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Return the plan; the observation only determines the number of frames."""
-        return PolicyOutput(action=self.plan(info, features_of(observation).shape[1]))
-
-    def act_step(
-        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
-    ) -> tuple[PolicyOutput, Any]:
-        """Return the next action of the plan; the state is the plan and the number of the frame."""
-        plan, step = (self.plan(info, info["true_box"].shape[1]), 0) if state is None else state
-        return PolicyOutput(action=plan[:, step]), (plan, step + 1)
-
-    def begin(self, info: Mapping[str, Any]) -> None:
-        """Plan the episodes that begin."""
-        self._planned = self.plan(info, info["true_box"].shape[1])
-
-    def predict(
-        self,
-        observation: Observation,
-        state: Tensor | None = None,
-        episode_start: Tensor | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the next action of the plan; the state is the number of the frame in its episode, (B,) int64.
-
-        Raises:
-            RuntimeError: if ``begin`` was not called.
-        """
-        if self._planned is None:
-            raise RuntimeError(
-                f"{type(self).__name__} plans from privileged facts: call begin(info) with reset()'s info"
-            )
-        step = torch.zeros(len(self._planned), dtype=torch.long, device=self._planned.device)
-        step = step if state is None else state
-        if episode_start is not None:
-            step = torch.where(torch.as_tensor(episode_start, device=step.device), 0, step)
-        return self._planned[torch.arange(len(step), device=step.device), step], step + 1

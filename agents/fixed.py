@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS, PlannedAgent
-from adafocus_rl.envs import DecisionVectorEnv
+from adafocus_rl.agents.base import AGENTS
+from adafocus_rl.agents.planned import PlannedAgent
+from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import NoOptions, require, require_finite
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
@@ -118,6 +120,12 @@ class MotionAgent(PlannedAgent):
         motion = info["motion"]
         position = self.grid.position(motion.argmax(-1))
         return self.action_at(torch.where(motion.amax(-1, keepdim=True) > 0, position, 0.5))
+
+    def act_online(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Any]:
+        """Return the patch with most motion since the previous frame of the stream."""
+        return PolicyOutput(action=self.plan(info, 1)[:, 0]), state
 
 
 @AGENTS.register("OracleAgent")

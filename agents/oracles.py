@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS, PlannedAgent
+from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.other_runs import OtherRuns
-from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv
+from adafocus_rl.agents.planned import PlannedAgent
+from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.rewards import MAX_CELL_ROWS
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.flops import classifier_macs
@@ -132,6 +134,18 @@ class Oracle(PlannedAgent):
         other = copy.copy(self)
         other._given = problem, episodes
         return other
+
+    def act_online(
+        self, observation: Observation, state: Any, info: Info, *, deterministic: bool = False
+    ) -> tuple[PolicyOutput, Any]:
+        """Refuse: the search is over sequences of actions in whole clips.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{type(self).__name__} tries the patches of whole clips, not frame by frame; name another agent"
+        )
 
     @torch.no_grad()
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import PlannedAgent
+from adafocus_rl.agents.planned import PlannedAgent
 from adafocus_rl.envs.skippable import KEEP, SKIP
 from adafocus_rl.options import require
 from adafocus_rl.seeding import derive_seed, hash_uniform

@@ -14,6 +14,7 @@ from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs.turns import Turns
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures
 
@@ -174,17 +175,14 @@ def decide(
             f"{type(policy).__name__} takes the observations of whole episodes, but with {problem.feedback} they "
             f"depend on its own choices; give it a method act_step, or leave {problem.feedback} out"
         )
-    when, outputs, state = problem.all_steps(episodes), [], None
-    last, known = [spaces.nowhere(count, device=features.device)], [problem.initial_seen(count)]
+    when, turns = problem.all_steps(episodes), Turns(problem, policy.act_step, count=count)
+    last, known, outputs = [], [], []
     for frame in range(frames):
-        observation = problem.observe(features[:, frame], last[-1], share[frame].expand(count), known[-1])
-        output, state = policy.act_step(observation, state, info, deterministic=deterministic)
-        action = problem.check_actions(output.action, (count,))
-        at, chosen = when[:, frame : frame + 1], action[:, None]
-        last.append(problem.positions(episodes, at, chosen)[:, 0])
-        known.append(problem.see(episodes, at, chosen, known[-1]))
-        outputs.append(output)
-    before, seen = (torch.stack(parts[:-1], dim=1) for parts in (last, known))
+        last.append(turns.last)
+        known.append(turns.seen)
+        at, passed = when[:, frame : frame + 1], share[frame].expand(count)
+        outputs.append(turns.act(episodes, features[:, frame], at, passed, info, deterministic=deterministic))
+    before, seen = (torch.stack(parts, dim=1) for parts in (last, known))
     return problem.observe(features, before, share.expand(count, -1), seen), _whole(outputs)
 
 

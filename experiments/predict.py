@@ -14,24 +14,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods import FIRST_VISIT, Method, Outcome, Steps, Visit, WholeFrames, check_knob
-from adafocus_rl.data.class_names import read_class_names
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
+from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.transforms import apply_transform, build_transform
+from adafocus_rl.data.webcam import Recording, record, webcam_number, webcam_title
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems, load_method
+from adafocus_rl.experiments.online.predictor import OnlinePredictor, most_probable
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.experiments.run.clips import one_video
-from adafocus_rl.experiments.run.handover import blank_env, load_recognizer, saved_class_names
+from adafocus_rl.experiments.run.handover import blank_env, class_names_of, load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
+from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.files import user_path
-from adafocus_rl.record import EpisodeRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,7 @@ class Prediction:
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, in descending order."""
-        values, places = self.probabilities.topk(min(count, len(self.probabilities)))
-        return [(self.names[place], value) for value, place in zip(values.tolist(), places.tolist(), strict=True)]
+        return most_probable(self.probabilities, self.names, count)
 
 
 class PredictionError(Exception):
@@ -141,7 +141,7 @@ class Predictor:
                 "name another one with --agent, RandomAgent say"
             )
         check_knob(chosen, knob)
-        return cls(opened, chosen, knob=knob, names=_names(opened), probabilities=probabilities)
+        return cls(opened, chosen, knob=knob, names=class_names_of(opened), probabilities=probabilities)
 
     def predict(self, path: str | Path) -> Prediction:
         """Recognise a video file or a folder of frames.
@@ -154,6 +154,29 @@ class Predictor:
         if isinstance(found, BadClip):
             raise PredictionError(str(path), found.reason)
         return self._recognise(found, str(path))
+
+    def predict_named(self, name: str | Path, *, seconds: float | None) -> tuple[Prediction, Recording | None]:
+        """Recognise a file, a folder or, if there is no such path, what the webcam with that number records.
+
+        Args:
+            name: a path, or the number of a webcam.
+            seconds: seconds to record; None takes a number for a path, too.
+
+        Returns:
+            The prediction, and the recording if there is one.
+
+        Raises:
+            PredictionError: if nothing can be decoded.
+        """
+        camera = None if seconds is None else webcam_number(str(name))
+        if camera is None or seconds is None:
+            return self.predict(name), None
+        title = webcam_title(camera)
+        try:
+            recording = record(camera, seconds, begin=lambda: say(f"{title}: looking for {seconds:g} s"))
+        except DecodeError as error:
+            raise PredictionError(title, error.reason) from None
+        return self.predict_frames(recording.frames, name=title), recording
 
     def predict_frames(self, frames: NDArray[np.uint8], *, name: str = "frames") -> Prediction:
         """Recognise frames in memory.
@@ -182,6 +205,24 @@ class Predictor:
             row=torch.tensor(0),
         )
         return self._recognise(found, name)
+
+    def stream(self, *, exit_at: float | None = None) -> OnlinePredictor:
+        """Begin to recognise a stream frame by frame, such as a webcam's; see ``OnlinePredictor``.
+
+        Args:
+            exit_at: stop once the highest class probability reaches this, in (0, 1]; None for no such rule.
+
+        Raises:
+            UserError: if the method, its agent or the encoders need whole clips, or ``exit_at`` is out of range.
+        """
+        return OnlinePredictor(
+            self.method,
+            knob=self.knob,
+            names=self.names,
+            transform=transform_of(self.run.config),
+            device=self.run.device,
+            exit_at=exit_at,
+        )
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Return the median milliseconds of recognising the same clip with f_L on every whole frame."""
@@ -243,14 +284,3 @@ class Predictor:
         return self.method.run(
             LiveEpisodes(self.recognizer, batch, device=self.run.device), knob=self.knob, visit=visit
         )
-
-
-def _names(run: Run) -> list[str]:
-    """Return K class names: those saved at training, else the episode record's or the class file's, else numbers."""
-    count, listed = run.config.model.num_classes, run.config.data.classes
-    names = saved_class_names(checkpoint.load(run.folder.checkpoint(RANDOM_PATCHES.name))[1])
-    if names is None and run.folder.episodes.is_file():
-        names = EpisodeRecord.load(run.folder.episodes).class_names
-    if names is None and listed and Path(listed).is_file():
-        names = [*read_class_names(Path(listed)).names]
-    return [*(names or [])[:count], *(str(number) for number in range(len(names or []), count))]

@@ -110,17 +110,19 @@ def select(
     *,
     frames: int | None = None,
     crops: str | Path | None = None,
+    seconds: float | None = None,
     progress: Callable[[str, str | None], None] | None = None,
 ) -> Selection:
     """Recognise videos and return the frames and patches on which the predictions are based.
 
     Args:
         predictor: the run with its method; load it with ``probabilities=True`` for the probabilities of the patches.
-        videos: video files and folders of frames.
+        videos: video files, folders of frames, and numbers of webcams.
         frames: number of frames to return of each video, at least 1: those that mattered most (``most_important``).
             None returns all frames that the method sampled.
         crops: new or empty folder, into which the patches that f_L processed are written as PNG files, cut from the
             stored frames. None writes none.
+        seconds: seconds to record from a webcam, if a video is the number of one; None takes numbers for paths, too.
         progress: called after each video with its path, and with the reason if it could not be recognised.
 
     Raises:
@@ -140,7 +142,7 @@ def select(
     for number, path in enumerate(videos):
         reason = None
         try:
-            found = select_in_video(predictor, path, frames=frames, crops=folder, number=number)
+            found = select_in_video(predictor, path, frames=frames, crops=folder, number=number, seconds=seconds)
             selection.videos.append(found)
         except PredictionError as error:
             reason = error.reason
@@ -157,30 +159,36 @@ def select_in_video(
     frames: int | None = None,
     crops: Path | None = None,
     number: int = 0,
+    seconds: float | None = None,
 ) -> SelectedVideo:
     """Recognise one video and return the frames and patches on which the prediction is based.
 
     Args:
         predictor: as in ``select``.
-        path: a video file or a folder of frames.
+        path: a video file, a folder of frames, or the number of a webcam.
         frames: as in ``select``.
         crops: folder of the crops; the video gets a folder of its own in it.
         number: number of the video, with which the name of this folder begins.
+        seconds: as in ``select``.
 
     Raises:
         PredictionError: if the video cannot be decoded; the reason says why.
         OSError: if a crop cannot be written.
     """
-    prediction = predictor.predict(path)
-    file = user_path(path).absolute()
+    prediction, recording = predictor.predict_named(path, seconds=seconds)
     numbers = prediction.frames.tolist()
-    template = predictor.run.config.data.frame_template
-    try:
-        seconds = frame_times(file, numbers)
-        # All sampled frames have the same size: a clip of several sizes is not decoded.
-        pixels = decode_frames(file, numbers[:1] if crops is None else numbers, template=template)
-    except DecodeError as error:
-        raise PredictionError(str(path), error.reason) from None
+    # All sampled frames have the same size: a clip of several sizes is not decoded.
+    needed = numbers[:1] if crops is None else numbers
+    times: list[float | None]
+    if recording is not None:
+        times, pixels = [recording.seconds[place] for place in numbers], recording.frames[needed]
+    else:
+        file = user_path(path).absolute()
+        try:
+            times = frame_times(file, numbers)
+            pixels = decode_frames(file, needed, template=predictor.run.config.data.frame_template)
+        except DecodeError as error:
+            raise PredictionError(str(path), error.reason) from None
     height, width = pixels.shape[1:3]
     boxes = stored_boxes(transform_of(predictor.run.config), prediction.boxes, (height, width)).tolist()
     after = prediction.trace.logits[0].float().softmax(-1).cpu()
@@ -198,7 +206,7 @@ def select_in_video(
         selected.append(
             SelectedFrame(
                 frame=numbers[place],
-                seconds=seconds[place],
+                seconds=times[place],
                 looked=looked[place],
                 box=tuple(boxes[place]),
                 probability=chosen[place],
@@ -209,7 +217,12 @@ def select_in_video(
         )
     label, confidence = prediction.top(1)[0]
     return SelectedVideo(
-        path=str(path), height=height, width=width, label=label, confidence=confidence, frames=selected
+        path=str(path) if recording is None else prediction.path,
+        height=height,
+        width=width,
+        label=label,
+        confidence=confidence,
+        frames=selected,
     )
 
 

@@ -38,7 +38,7 @@ def decode_frames(
     wanted = [int(i) for i in indices]
     if not wanted or min(wanted) < 0:
         raise ValueError(f"indices are {wanted}; expected at least one, none negative")
-    _require(path)
+    require_video(path)
     frames = folder_frames(path, wanted, template) if path.is_dir() else file_frames(path, wanted)
     first = frames[wanted[0]]
     for i in wanted:
@@ -64,7 +64,7 @@ def probe(path: Path, *, template: str | None = None) -> VideoInfo:
         DecodeError: the video is missing or not decodable.
         UserError: OpenCV cannot be imported.
     """
-    _require(path)
+    require_video(path)
     if path.is_dir():
         images = listed_images(path, template)
         height, width = read_image(path, images[0]).shape[:2]
@@ -77,7 +77,12 @@ def _size(frame: NDArray[np.uint8]) -> str:
     return f"{height}×{width}"
 
 
-def _require(path: Path) -> None:
+def require_video(path: Path) -> None:
+    """Check that there is a non-empty file or a folder of images.
+
+    Raises:
+        DecodeError: there is none; the reason says what there is.
+    """
     reason = absence(path)
     if reason is not None:
         raise DecodeError(path, reason)

@@ -24,9 +24,12 @@ class LiveEpisodes(EpisodeFeatures):
         recognizer: frozen f_G and f_L, in eval mode and any floating-point type.
         batch: clips (B, T, 3, S, S) and their labels, on any device.
         device: the recognizer's device, on which features are computed.
+        before: the frames before these in the same videos, for the motion in the first of these; None for none.
     """
 
-    def __init__(self, recognizer: Recognizer, batch: ClipBatch, *, device: torch.device) -> None:
+    def __init__(
+        self, recognizer: Recognizer, batch: ClipBatch, *, device: torch.device, before: LiveEpisodes | None = None
+    ) -> None:
         batch = batch.to(device, non_blocking=True)
         self.recognizer = recognizer
         self.videos = batch.rows
@@ -39,6 +42,7 @@ class LiveEpisodes(EpisodeFeatures):
         clips = recognizer.prepare(batch.clips)
         self.clips = recognizer.focus_steps(clips)
         self._glance_clips = recognizer.glance_frames(clips)
+        self._before = None if before is None else before._pictures[:, -1:]
 
     @property
     def num_steps(self) -> int:
@@ -65,8 +69,14 @@ class LiveEpisodes(EpisodeFeatures):
     @property
     def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
         """(B, T, m, m), computed on every access."""
-        pictures = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_steps))
-        return frame_differences(pictures)
+        if self._before is None:
+            return frame_differences(self._pictures)
+        return frame_differences(torch.cat((self._before, self._pictures), dim=1))[:, 1:]
+
+    @property
+    def _pictures(self) -> Tensor:
+        pictures: Tensor = thumbnails(self.frames).float().unflatten(0, (len(self), self.num_steps))
+        return pictures
 
     @property
     def frames(self) -> Tensor:

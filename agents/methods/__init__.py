@@ -6,12 +6,14 @@ from adafocus_rl.agents.methods.adaframe import AdaFrame, AdaFrameOptions
 from adafocus_rl.agents.methods.arnet import ARNet, ARNetOptions
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
 from adafocus_rl.agents.methods.early_exit import EarlyExit
-from adafocus_rl.agents.methods.gfnet import GFNet, GFNetOptions
+from adafocus_rl.agents.methods.gfnet import GFNet
+from adafocus_rl.agents.methods.gfnet_options import GFNetOptions
 from adafocus_rl.agents.methods.listen_to_look import ListenToLook, ListenToLookOptions
 from adafocus_rl.agents.methods.liteeval import LiteEval, LiteEvalOptions
 from adafocus_rl.agents.methods.multi_agent import MultiAgent, MultiAgentOptions
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.scsampler import SCSampler, SCSamplerOptions
+from adafocus_rl.agents.methods.stream import Stream
 from adafocus_rl.agents.methods.uniform import UniformFrames, UniformFramesOptions
 from adafocus_rl.agents.methods.whole_frames import WholeFrames
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
@@ -44,6 +46,7 @@ __all__ = [
     "SCSamplerOptions",
     "ScheduledSkipping",
     "Steps",
+    "Stream",
     "UniformFrames",
     "UniformFramesOptions",
     "Visit",

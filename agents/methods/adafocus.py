@@ -15,6 +15,7 @@ from adafocus_rl.agents.fixed import RandomAgent
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.stream import ActingStream, Stream, check_single_frames
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
@@ -56,8 +57,16 @@ class AdaFocus(Method):
 
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognise B videos with the agent's best actions."""
-        cost = patch_cost(self, self.policy_macs, patches=self.agent.patches_per_frame)
-        return act(self.env, self.agent, batch, cost=cost, visit=visit)
+        return act(self.env, self.agent, batch, cost=self._cost, visit=visit)
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise streams online, with the agent's best actions."""
+        check_single_frames(self.recognizer, self.label)
+        return ActingStream(self.env, self.agent, cost=self._cost, count=count)
+
+    @property
+    def _cost(self) -> Cost:
+        return patch_cost(self, self.policy_macs, patches=self.agent.patches_per_frame)
 
     def random_counterpart(self) -> AdaFocus | None:
         """Return the same system on random patches; it still pays for π, for equal compute."""

@@ -14,7 +14,8 @@ from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.adafocus import act, acting_tensors, load_acting, patch_cost
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
 from adafocus_rl.agents.methods.classifier import ClassifierTraining, chosen_features, train_classifier
-from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.methods.stream import ActingStream, Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
 from adafocus_rl.checkpoint import tensors_hash
@@ -87,11 +88,23 @@ class AdaFocusPlus(Method):
         Raises:
             UserError: if there is no such operating point.
         """
+        point = self._point(knob)
+        return act(point.env, point.agent, batch, cost=self._cost(knob), visit=visit)
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise streams online, with the best patches of π and the best decisions of a knob's π′."""
+        point = self._point(knob)
+        check_single_frames(self.recognizer, self.label)
+        return ActingStream(point.env, point.agent, cost=self._cost(knob), count=count)
+
+    def _point(self, knob: float | None) -> OperatingPoint:
         check_knob(self, knob)
         assert knob is not None
-        point = self.points[knob]
-        cost = patch_cost(self, self._policy_macs[knob])
-        return act(point.env, point.agent, batch, cost=cost, visit=visit)
+        return self.points[knob]
+
+    def _cost(self, knob: float | None) -> Cost:
+        assert knob is not None
+        return patch_cost(self, self._policy_macs[knob])
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights of each π′ and its f_C."""
@@ -156,6 +169,14 @@ class ScheduledSkipping(AdaFocusPlus):
         self.training = training
         self.learns = training is not None
         self.stochastic = any(0 < share < 1 for share in schedule)
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Refuse: the schedule is that of a clip.
+
+        Raises:
+            UserError: always.
+        """
+        return Method.stream(self, knob=knob, count=count)
 
     @property
     def stem(self) -> str:

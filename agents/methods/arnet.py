@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import METHODS
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.methods.gated import UNDECIDED, GatedMethod, GatedNetworks
+from adafocus_rl.agents.methods.gated import UNDECIDED, GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, running_mean, whole_frame_boxes
-from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
 from adafocus_rl.agents.policies.straight_through import gumbel_softmax
 from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
@@ -215,10 +215,17 @@ class ARNet(GatedMethod[ARNetNetworks]):
             states.append(hidden)
         return torch.stack(weights, dim=1), torch.stack(states, dim=1)
 
-    def decide(self, batch: EpisodeFeatures, knob: float, visit: Visit) -> tuple[Outcome, Tensor]:
+    def decide(
+        self, batch: EpisodeFeatures, knob: float, visit: Visit, memory: Memory | None = None
+    ) -> tuple[Steps, Tensor, Memory]:
         """Recognise B videos: first the policy runs, frame by frame, then f_L at each size."""
         networks = self.at(knob)
-        decisions, own = self._act(networks, batch, visit)
+        if memory is None:
+            none = torch.zeros_like(batch.videos)
+            mean = torch.zeros(len(batch), networks.own.out_features, device=none.device)
+            memory = (*networks.initial_state(batch.videos), none, mean, none)
+        *acting, mean, count = memory
+        decisions, own, after = self._act(networks, batch, visit, acting)
         logits = torch.where((decisions == len(self.sizes))[..., None], own, 0.0)
         steps = torch.arange(decisions.shape[1], device=decisions.device).expand_as(decisions)
         for action, (head, vectors) in enumerate(zip(networks.heads, self.heavy, strict=True)):
@@ -230,8 +237,11 @@ class ARNet(GatedMethod[ARNetNetworks]):
         kept = asked & (decisions < len(self.sizes))
         sizes = torch.tensor([*self.sizes, *[0] * (len(self.lengths) - len(self.sizes))], device=decisions.device)
         actions = decisions.clamp(min=0)
+        # The frames before are one entry, which counts as often as there are processed ones.
+        counts = torch.cat((count[:, None], processed), dim=1)
+        means = running_mean(torch.cat((mean[:, None], logits), dim=1), counts)[:, 1:]
         trace = Steps(
-            logits=running_mean(logits, processed),
+            logits=means,
             boxes=whole_frame_boxes(self.recognizer, kept),
             kept=kept,
             ran=asked,
@@ -239,13 +249,14 @@ class ARNet(GatedMethod[ARNetNetworks]):
             focus_macs=torch.where(asked, self.focus_macs.to(decisions.device)[actions], 0),
             cost=self.cost,
         )
-        return Outcome.after(trace), decisions
+        return trace, decisions, (*after, means[:, -1], counts.sum(1))
 
-    def _act(self, networks: ARNetNetworks, batch: EpisodeFeatures, visit: Visit) -> tuple[Tensor, Tensor]:
-        """Return the decisions (B, T), and the logits (B, T, K) of the policy's own classifier where it was asked."""
+    def _act(
+        self, networks: ARNetNetworks, batch: EpisodeFeatures, visit: Visit, memory: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Return the decisions (B, T), the logits (B, T, K) of the own classifier where asked, and the memory."""
         lengths = self.lengths.to(batch.videos.device)
-        hidden, cell = networks.initial_state(batch.videos)
-        left = torch.zeros_like(batch.videos)
+        hidden, cell, left = memory
         shape = len(batch), batch.num_steps
         decisions = torch.full(shape, UNDECIDED, device=left.device)
         own = torch.zeros(*shape, networks.own.out_features, device=left.device)
@@ -263,7 +274,7 @@ class ARNet(GatedMethod[ARNetNetworks]):
                 own[rows, step] = networks.own(following[0])
                 left = left.index_copy(0, rows, lengths[action])
             left = left - 1
-        return decisions, own
+        return decisions, own, (hidden, cell, left)
 
 
 def _encoders(options: ARNetOptions, model: ModelConfig) -> tuple[FrameVectors, list[FrameVectors]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.stream import Stream
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.errors import UserError
@@ -110,6 +111,21 @@ class Method(ABC):
             knob: one of ``knobs``; None for a method without any.
             visit: number of the visit, and which further results to compute.
         """
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise ``count`` streams online, frame by frame, with the state kept between frames.
+
+        Args:
+            knob: as in ``run``.
+            count: number of streams that are processed together.
+
+        Raises:
+            UserError: if the method, its agent or the encoders need whole clips.
+        """
+        raise UserError(
+            f"{self.label} cannot recognise frame by frame, because it chooses among the frames of a whole clip; use "
+            "another method, or recognise clips"
+        )
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:  # noqa: B027  # nothing to learn
         """Train on the training videos, if there is anything to learn.

@@ -6,18 +6,22 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, NetworkMethod, fit_networks
-from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
+from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import derive_seed, hash_uniform, isolated
+
+Memory: TypeAlias = tuple[Tensor, ...]
+"""What a method keeps from frame to frame, each tensor with a row per video."""
 
 UNDECIDED = -1
 """Decision in a frame in which the gate is not asked."""
@@ -72,8 +76,21 @@ class GatedMethod(NetworkMethod, Generic[NetworksT]):
         """Return the mean loss of a knob's networks over B videos, and scalars to log, which are means, too."""
 
     @abstractmethod
-    def decide(self, batch: EpisodeFeatures, knob: float, visit: Visit) -> tuple[Outcome, Tensor]:
-        """Recognise B videos, and return the gate's decisions (B, T) int64, ``UNDECIDED`` where it was not asked."""
+    def decide(
+        self, batch: EpisodeFeatures, knob: float, visit: Visit, memory: Memory | None = None
+    ) -> tuple[Steps, Tensor, Memory]:
+        """Recognise B videos, from their beginning or from where an earlier call has ended.
+
+        Args:
+            batch: features of the videos, or of their next frames.
+            knob: operating point.
+            visit: number of the visit.
+            memory: what the earlier call has returned; None begins new videos.
+
+        Returns:
+            The trace, the gate's decisions (B, T) int64, ``UNDECIDED`` where it was not asked, and the memory for the
+            next call.
+        """
 
     def _create(self) -> dict[str, nn.Module]:
         networks = {}
@@ -91,7 +108,16 @@ class GatedMethod(NetworkMethod, Generic[NetworksT]):
         """Recognise B videos, frame by frame, with the gate's best choices."""
         check_knob(self, knob)
         assert knob is not None
-        return self.decide(batch, knob, visit)[0]
+        return Outcome.after(self.decide(batch, knob, visit)[0])
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise streams online, with the gate's best choices."""
+        check_knob(self, knob)
+        assert knob is not None
+        if self.at_random:  # its choices depend on the number of the frame in the clip
+            return super().stream(knob=knob, count=count)
+        check_single_frames(self.recognizer, self.label)
+        return _GatedStream(self, knob)
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
         """Train the networks of each knob, and count the choices of its gate.
@@ -155,6 +181,19 @@ class GatedMethod(NetworkMethod, Generic[NetworksT]):
         other = copy.copy(self)
         other.at_random, other.variant, other.stochastic, other.learns = True, RANDOM_DECISIONS, True, False
         return other
+
+
+class _GatedStream(Stream):
+    def __init__(self, method: GatedMethod[Any], knob: float) -> None:
+        self.method = method
+        self.knob = knob
+        self.memory: Memory | None = None
+
+    @torch.no_grad()
+    def step(self, frame: EpisodeFeatures) -> Steps:
+        """Process the next frame."""
+        steps, _, self.memory = self.method.decide(frame, self.knob, FIRST_VISIT, self.memory)
+        return steps
 
 
 def _name(knob: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,48 +13,40 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.adafocus import patch_cost
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining, chosen_features, train_classifier
+from adafocus_rl.agents.methods.classifier import chosen_features, train_classifier
 from adafocus_rl.agents.methods.early_exit import Progress, confidence, solve_thresholds
+from adafocus_rl.agents.methods.gfnet_options import GFNetOptions
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
+from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
-from adafocus_rl.agents.ppo import PPOAgent, PPOOptions
+from adafocus_rl.agents.ppo import PPOAgent
 from adafocus_rl.envs import LastCropVectorEnv, PolicyOutput
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import GLANCE_VECTORS, EpisodeFeatures, FeatureSource, GivenClips
 from adafocus_rl.models.recognizer import Recognizer
-from adafocus_rl.options import MOST, require, require_range
 from adafocus_rl.seeding import derive_seed, hash_randint
 
 
-@dataclass(frozen=True, kw_only=True)
-class GFNetOptions:
-    """Options of ``GFNet``; the defaults of ``policy`` are the published ones."""
+@dataclass(kw_only=True)
+class _Running:
+    """What is kept from frame to frame.
 
-    budgets: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Each budget of the early exit, mean compute per clip as a share of that of whole clips, above 0 and at most 1; at
-    least the first frame is always processed."""
+    Attributes:
+        state: (B, H), f_C's.
+        seen: (B, D_L), f_L's vectors of the last patches.
+        last: (B, 2), their positions.
+        active: (B,) bool, False after the exit.
+        memory: the policy's.
+        frame: number of the next frame.
+    """
 
-    epochs: int = 50
-    """Passes over the training videos."""
-
-    batch_size: int = 64
-    """Videos per update."""
-
-    policy: PPOOptions = field(default_factory=PPOOptions)
-    """Network and training of the policy."""
-
-    deterministic: bool = True
-    """Take the policy's most probable patch in each frame; false samples a patch."""
-
-    fine_tuning: ClassifierTraining = field(default_factory=ClassifierTraining)
-    """Training of f_C on the policy's patches, GFNet's third stage."""
-
-    def __post_init__(self) -> None:
-        require(self, "budgets", len(self.budgets) > 0, "at least one budget")
-        require(self, "budgets", all(0 < share <= 1 for share in self.budgets), "shares above 0 and at most 1")
-        require_range(self, "epochs", least=0, most=MOST)
-        require_range(self, "batch_size", least=1, most=MOST)
+    state: Tensor
+    seen: Tensor
+    last: Tensor
+    active: Tensor
+    memory: Tensor | None = None
+    frame: int = 0
 
 
 @METHODS.register("GFNet")
@@ -158,29 +150,54 @@ class GFNet(Method):
     @torch.no_grad()
     def _recognise(self, batch: EpisodeFeatures, thresholds: Tensor | None, visit: Visit) -> Outcome:
         """Process frame by frame, and in each frame only the clips that have not reached their exit."""
-        problem, count, frames = self.problem, len(batch), batch.num_steps
         info = {"video": batch.videos, "visit": torch.full_like(batch.videos, visit.number)}
-        state, seen, memory = problem.initial_state(count), problem.initial_seen(count), None
-        last = problem.spaces.nowhere(count, device=batch.videos.device)
-        states, outputs, active = [state], [], [torch.ones_like(batch.videos, dtype=torch.bool)]
-        for frame in range(frames):
-            at, keep = torch.full_like(batch.videos, frame)[:, None], active[-1][:, None]
-            vector = batch.table_at(GLANCE_VECTORS, at, keep)[:, 0]
-            observation = problem.observe(vector, last, at[:, 0] / frames, seen)
-            output, memory = self._choose(observation, memory, info, frame)
-            seen = batch.kept_local_at(at, output.action[:, None], keep)[:, 0]
-            last = problem.spaces.position(output.action)
-            state = torch.where(keep, problem.classifier.cell(problem.inputs(vector, seen), state), state)
-            outputs.append(output)
-            states.append(state)
-            goes_on = active[-1]
-            if thresholds is not None:
-                certain = confidence(problem.classifier.logits(state)) >= thresholds[frame].to(state.device)
-                goes_on = goes_on & ~certain
-                if not bool(goes_on.any()):
-                    break
-            active.append(goes_on)
-        return self._outcome(batch, outputs, states, torch.stack(active[: len(outputs)], dim=1), visit)
+        running, outputs, ran = self._begin(len(batch)), [], []
+        states = [running.state]
+        for frame in range(batch.num_steps):
+            ran.append(running.active)
+            outputs.append(self._advance(running, batch, frame, info, thresholds))
+            states.append(running.state)
+            if thresholds is not None and not bool(running.active.any()):
+                break
+        return self._outcome(batch, outputs, states, torch.stack(ran, dim=1), visit)
+
+    def _begin(self, count: int) -> _Running:
+        state, seen = self.problem.initial_state(count), self.problem.initial_seen(count)
+        last = self.problem.spaces.nowhere(count, device=seen.device)
+        active = torch.ones(count, dtype=torch.bool, device=seen.device)
+        return _Running(state=state, seen=seen, last=last, active=active)
+
+    def _advance(
+        self, running: _Running, batch: EpisodeFeatures, place: int, info: dict[str, Tensor], thresholds: Tensor | None
+    ) -> PolicyOutput:
+        """Process the next frame, which is at a place of the batch, in the clips that have not reached their exit."""
+        problem, keep = self.problem, running.active[:, None]
+        at = torch.full_like(batch.videos, place)[:, None]
+        vector = batch.table_at(GLANCE_VECTORS, at, keep)[:, 0]
+        # Of the time step, only whether the frame is the first is observed.
+        later = torch.full_like(at[:, 0], running.frame > 0)
+        observation = problem.observe(vector, running.last, later, running.seen)
+        output, running.memory = self._choose(observation, running.memory, info, running.frame)
+        running.seen = batch.kept_local_at(at, output.action[:, None], keep)[:, 0]
+        running.last = problem.spaces.position(output.action)
+        after = problem.classifier.cell(problem.inputs(vector, running.seen), running.state)
+        running.state = torch.where(keep, after, running.state)
+        if thresholds is not None:
+            threshold = thresholds[min(running.frame, len(thresholds) - 1)].to(after.device)
+            running.active = running.active & (confidence(problem.classifier.logits(running.state)) < threshold)
+        running.frame += 1
+        return output
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise streams online; they stop by the budget's thresholds, after T frames at the latest.
+
+        With a budget of 1, no stream stops.
+        """
+        check_knob(self, knob)
+        assert knob is not None
+        check_single_frames(self.recognizer, self.label)
+        known = self._known_thresholds()
+        return _GFNetStream(self, self._exits(knob, 0 if known is None else known.shape[1]), count)
 
     def _choose(
         self, observation: Tensor, memory: Tensor | None, info: dict[str, Tensor], frame: int
@@ -257,3 +274,24 @@ class _RandomPatches(GFNet):
 
     def _known_thresholds(self) -> Tensor | None:
         return self.random_thresholds
+
+
+class _GFNetStream(Stream):
+    def __init__(self, method: GFNet, thresholds: Tensor | None, count: int) -> None:
+        self.method = method
+        self.thresholds = thresholds
+        self.running = method._begin(count)
+
+    @property
+    def over(self) -> Tensor:
+        """(B,) bool, where the exit is reached."""
+        return ~self.running.active
+
+    @torch.no_grad()
+    def step(self, frame: EpisodeFeatures) -> Steps:
+        """Process the next frame; nothing is computed after the exit."""
+        before = self.running.state
+        ran = self.running.active[:, None]
+        info = {"video": frame.videos, "visit": torch.zeros_like(frame.videos)}
+        output = self.method._advance(self.running, frame, 0, info, self.thresholds)
+        return self.method._outcome(frame, [output], [before, self.running.state], ran, FIRST_VISIT).trace

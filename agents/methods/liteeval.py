@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import METHODS
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.methods.gated import GatedMethod, GatedNetworks
+from adafocus_rl.agents.methods.gated import GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, whole_frame_boxes
-from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
 from adafocus_rl.agents.policies.straight_through import gumbel_softmax
 from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
@@ -221,11 +221,17 @@ class LiteEval(GatedMethod[LiteEvalNetworks]):
         scalars = {"loss": recognition, "penalty": penalty, "skip_rate": skip_rate, "top1": top1}
         return recognition + self.options.skip_weight * penalty, scalars
 
-    def decide(self, batch: EpisodeFeatures, knob: float, visit: Visit) -> tuple[Outcome, Tensor]:
+    def decide(
+        self, batch: EpisodeFeatures, knob: float, visit: Visit, memory: Memory | None = None
+    ) -> tuple[Steps, Tensor, Memory]:
         """Recognise B videos frame by frame; f_L and the fine LSTM run where the gate says compute."""
         networks = self.at(knob)
         light = _project(networks.project_coarse, self.light.read(batch))
-        coarse, fine = networks.initial_states(batch.videos)
+        coarse, fine = (
+            networks.initial_states(batch.videos)
+            if memory is None
+            else ((memory[0], memory[1]), (memory[2], memory[3]))
+        )
         decisions, logits = [], []
         for step in range(light.shape[1]):
             projected = light[:, step]
@@ -247,7 +253,8 @@ class LiteEval(GatedMethod[LiteEvalNetworks]):
         choices = torch.stack(decisions, dim=1)
         kept = choices == COMPUTE
         boxes = whole_frame_boxes(self.recognizer, kept)
-        return Outcome.after(Steps(logits=torch.stack(logits, dim=1), boxes=boxes, kept=kept, cost=self.cost)), choices
+        trace = Steps(logits=torch.stack(logits, dim=1), boxes=boxes, kept=kept, cost=self.cost)
+        return trace, choices, (*coarse, *fine)
 
 
 def published_gmacs(frames: int, fine_frames: float) -> float:

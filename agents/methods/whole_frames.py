@@ -14,6 +14,7 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method
 from adafocus_rl.agents.methods.classifier import ClassifierTraining, train_classifier
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
+from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
@@ -68,15 +69,20 @@ class WholeFrames(Method):
     @torch.no_grad()
     def run(self, batch: EpisodeFeatures, *, knob: float | None = None, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognise B videos; nothing is selected."""
-        logits: Tensor = self.classifier(torch.cat((batch.global_vector, batch.full()), dim=-1))
+        return Outcome.after(self._steps(self.classifier(self._inputs(batch))))
+
+    def stream(self, *, knob: float | None = None, count: int = 1) -> Stream:
+        """Begin to recognise streams online."""
+        check_single_frames(self.recognizer, self.label)
+        return _WholeFramesStream(self, count)
+
+    def _inputs(self, batch: EpisodeFeatures) -> Tensor:
+        return torch.cat((batch.global_vector, batch.full()), dim=-1)
+
+    def _steps(self, logits: Tensor) -> Steps:
         side = self.recognizer.grid.frame_size
-        return Outcome.after(
-            Steps(
-                logits=logits,
-                boxes=torch.tensor([0, 0, side, side], device=logits.device).expand(*logits.shape[:2], 4),
-                cost=self.cost,
-            )
-        )
+        boxes = torch.tensor([0, 0, side, side], device=logits.device).expand(*logits.shape[:2], 4)
+        return Steps(logits=logits, boxes=boxes, cost=self.cost)
 
     @property
     def cost(self) -> Cost:
@@ -90,3 +96,17 @@ class WholeFrames(Method):
     def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
         """Restore f_C's weights."""
         checkpoint.load_into(self.classifier, tensors, prefix="classifier.", what=what)
+
+
+class _WholeFramesStream(Stream):
+    def __init__(self, method: WholeFrames, count: int) -> None:
+        self.method = method
+        weight = next(method.classifier.parameters())
+        self.state = method.classifier.initial_state(count, device=weight.device, dtype=weight.dtype)
+
+    @torch.no_grad()
+    def step(self, frame: EpisodeFeatures) -> Steps:
+        """Process the whole frame."""
+        method = self.method
+        self.state = method.classifier.cell(method._inputs(frame)[:, 0], self.state)
+        return method._steps(method.classifier.logits(self.state)[:, None])

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import mimetypes
-import time
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adafocus_rl.data.decode import opencv
-from adafocus_rl.data.list_text import number
+from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.online import distance, recognise_online
 from adafocus_rl.experiments.cli.replay import write_pictures
 from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json
@@ -26,8 +23,8 @@ FAILED = 1
 
 OVERLAYS = (".mp4", ".png")
 
-WEBCAMS = 10_000
-"""Numbers below this may be webcams; greater ones, such as dates in file names, are not."""
+RECORDED_SECONDS = 4.0
+"""Seconds to record from a webcam if none are given."""
 
 MOST_SECONDS = 60
 """Maximum seconds to record from a webcam: all frames are held in memory, some 30 MB per second."""
@@ -46,36 +43,45 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to print (default: 5)")
     add_system_options(parser)
-    parser.add_argument("--seconds", type=float, default=4.0, help="seconds to record from a webcam (default: 4)")
+    add_seconds_option(parser, otherwise="; with --online, no limit")
     parser.add_argument(
         "--out", metavar="OUT", help="draw the patches: FILE.mp4, FILE.png, or, for several videos, a folder of films"
     )
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in the pictures")
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
+    parser.add_argument(
+        "--online", action="store_true", help="recognise one stream frame by frame, with a line for each frame"
+    )
+    parser.add_argument(
+        "--every",
+        metavar="N|Ns",
+        help="with --online, the distance of the frames: 5 for every fifth, or 0.5s (default: every frame)",
+    )
+    parser.add_argument(
+        "--exit-at", type=float, metavar="P", help="with --online, stop once the class has this probability"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON on stdout instead of tables; with --online, one line per frame"
+    )
     options = parser.parse_args(argv)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; give at least 1")
-    if not 0 < options.seconds <= MOST_SECONDS:
-        raise UserError(f"--seconds is {options.seconds}; give a number above 0, and at most {MOST_SECONDS}")
+    if options.online:
+        return _online(options)
+    if options.every is not None or options.exit_at is not None:
+        raise UserError("--every and --exit-at are for streams; add --online")
+    seconds = recorded_seconds(options.seconds)
     out = user_path(options.out) if options.out else None
     if out is not None and out.suffix in OVERLAYS and len(options.videos) > 1:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
     if out is not None and out.suffix not in OVERLAYS and mimetypes.guess_type(out.name)[0] and not out.is_dir():
         raise UserError(f"--out is {out}; give a folder, or a file that ends in {' or '.join(OVERLAYS)}")
-    predictor = Predictor.load(
-        options.run,
-        agent=options.agent,
-        method=options.method,
-        knob=options.knob,
-        device=options.device,
-        probabilities=options.probabilities,
-    )
+    predictor = load_system(options, probabilities=options.probabilities)
     found: list[tuple[dict[str, Any], float, Path | None]] = []
     failed: list[dict[str, str]] = []
     with Ticker("predict", len(options.videos)) as ticker:
         for name in options.videos:
             try:
-                prediction = recognise(predictor, name, seconds=options.seconds)
+                prediction, _ = predictor.predict_named(name, seconds=seconds)
             except PredictionError as error:
                 failed.append({"path": name, "reason": error.reason})
                 say(f"left out {name}: {error.reason}")
@@ -108,52 +114,68 @@ def add_system_options(parser: CommandParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
 
 
-def recognise(predictor: Predictor, name: str, *, seconds: float) -> Prediction:
-    """Recognise a file, a folder or, if there is no such path, the webcam with that number.
+def load_system(options: Namespace, *, probabilities: bool = False) -> Predictor:
+    """Load the system that the options of ``add_system_options`` name; see ``Predictor.load``."""
+    return Predictor.load(
+        options.run,
+        agent=options.agent,
+        method=options.method,
+        knob=options.knob,
+        device=options.device,
+        probabilities=probabilities,
+    )
 
-    Raises:
-        PredictionError: if nothing can be decoded.
-    """
-    device = number(name)
-    if device is not None and device < WEBCAMS and not Path(name).exists():
-        return predictor.predict_frames(webcam(device, seconds), name=f"webcam {name}")
-    return predictor.predict(name)
 
-
-def webcam(number: int, seconds: float) -> NDArray[np.uint8]:
-    """Record frames from a webcam.
-
-    Returns:
-        (n, H, W, 3) uint8 RGB.
-
-    Raises:
-        PredictionError: if there is no such webcam, or it returns no frames.
-    """
-    name = f"webcam {number}"
-    cv2 = opencv()
-    if hasattr(cv2.utils, "logging"):
-        # The message below replaces OpenCV's own.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(number)
+def _online(options: Namespace) -> int:
+    if len(options.videos) > 1:
+        raise UserError(f"--online recognises one stream, but there are {len(options.videos)} videos; give one")
+    if options.out is not None or options.probabilities:
+        raise UserError("--online draws no pictures; leave --out and --probabilities out, or --online")
+    if options.seconds is not None and not options.seconds > 0:
+        raise UserError(f"--seconds is {options.seconds}; give a number above 0")
+    if options.exit_at is not None and not 0 < options.exit_at <= 1:
+        raise UserError(f"--exit-at is {options.exit_at:g}; give a probability above 0, and at most 1")
+    every = distance("1" if options.every is None else options.every)
     try:
-        if not capture.isOpened():
-            raise PredictionError(name, f"there is no webcam {number}, and no file or folder called so")
-        say(f"{name}: looking for {seconds:g} s")
-        frames = list(_frames(capture, seconds))
-    finally:
-        capture.release()
-    if not frames:
-        raise PredictionError(name, "it opens, but gives no frame")
-    return np.stack(frames)
+        return recognise_online(
+            load_system(options),
+            options.videos[0],
+            every=every,
+            exit_at=options.exit_at,
+            seconds=options.seconds,
+            top=options.top,
+            as_json=options.json,
+        )
+    except DecodeError as error:
+        say(f"{error}")
+        return FAILED
 
 
-def _frames(capture: Any, seconds: float) -> Iterator[NDArray[np.uint8]]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        good, frame = capture.read()
-        if not good:
-            return
-        yield frame[..., ::-1]
+def add_seconds_option(parser: CommandParser, *, otherwise: str = "") -> None:
+    """Add the option for the seconds of a webcam.
+
+    Args:
+        parser: the command's parser.
+        otherwise: what the help says about other uses.
+    """
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help=f"seconds to record from a webcam (default: {RECORDED_SECONDS:g}{otherwise})",
+    )
+
+
+def recorded_seconds(given: float | None) -> float:
+    """Return the seconds to record from a webcam.
+
+    Raises:
+        UserError: if they are out of range.
+    """
+    seconds = RECORDED_SECONDS if given is None else given
+    if not 0 < seconds <= MOST_SECONDS:
+        raise UserError(f"--seconds is {seconds}; give a number above 0, and at most {MOST_SECONDS}")
+    return seconds
 
 
 def plain(prediction: Prediction, count: int) -> dict[str, Any]:

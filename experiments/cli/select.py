@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.predict import FAILED, add_system_options
-from adafocus_rl.experiments.predict import Predictor
+from adafocus_rl.experiments.cli.predict import (
+    FAILED,
+    add_seconds_option,
+    add_system_options,
+    load_system,
+    recorded_seconds,
+)
 from adafocus_rl.experiments.selection import empty_folder, select
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most
 from adafocus_rl.experiments.terminal.progress import Ticker, say
@@ -21,7 +26,9 @@ def select_command(argv: Sequence[str]) -> int:
         "are (top, left, height, width) in pixels of the stored video; docs/select.md describes the format.",
     )
     parser.add_argument("run", help="run folder")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video file, or folder of frames")
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam, such as 0"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument(
         "--frames",
@@ -33,22 +40,17 @@ def select_command(argv: Sequence[str]) -> int:
         "--crops", metavar="DIR", help="write the patches, cut from the stored frames, into this new or empty folder"
     )
     add_system_options(parser)
+    add_seconds_option(parser)
     options = parser.parse_args(argv)
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames is {options.frames}; give at least 1")
+    seconds = recorded_seconds(options.seconds)
     out = user_path(options.out)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give the JSON file to write")
     if options.crops is not None:
         empty_folder(options.crops)  # checked before the networks are loaded
-    predictor = Predictor.load(
-        options.run,
-        agent=options.agent,
-        method=options.method,
-        knob=options.knob,
-        device=options.device,
-        probabilities=True,
-    )
+    predictor = load_system(options, probabilities=True)
     with Ticker("select", len(options.videos)) as ticker:
 
         def progress(path: str, reason: str | None) -> None:
@@ -56,7 +58,14 @@ def select_command(argv: Sequence[str]) -> int:
                 say(f"left out {path}: {reason}")
             ticker.advance(1, path)
 
-        found = select(predictor, options.videos, frames=options.frames, crops=options.crops, progress=progress)
+        found = select(
+            predictor,
+            options.videos,
+            frames=options.frames,
+            crops=options.crops,
+            seconds=seconds,
+            progress=progress,
+        )
     write_json(out, found.plain(), indent=None)
     say(f"wrote {out}")
     if found.failed:

@@ -11,17 +11,18 @@ import torch
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
-from adafocus_rl.data.class_names import ClassNames
+from adafocus_rl.data.class_names import ClassNames, read_class_names
 from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run, make_env
-from adafocus_rl.experiments.run.steps import POLICY
+from adafocus_rl.experiments.run.steps import POLICY, RANDOM_PATCHES
 from adafocus_rl.features import GivenClips
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
+from adafocus_rl.record import EpisodeRecord
 
 
 def is_finished(run: Run, name: str) -> bool:
@@ -169,3 +170,14 @@ def required_checkpoint(run: Run, name: str) -> Path:
         number = name.removeprefix("stage").split(".")[0]
         raise UserError(f"there is no checkpoint {path} to start from; run stage {number} first: add it to --stages")
     return path
+
+
+def class_names_of(run: Run) -> list[str]:
+    """Return K class names: those saved at training, else the episode record's or the class file's, else numbers."""
+    count, listed = run.config.model.num_classes, run.config.data.classes
+    names = saved_class_names(checkpoint.load(run.folder.checkpoint(RANDOM_PATCHES.name))[1])
+    if names is None and run.folder.episodes.is_file():
+        names = EpisodeRecord.load(run.folder.episodes).class_names
+    if names is None and listed and Path(listed).is_file():
+        names = [*read_class_names(Path(listed)).names]
+    return [*(names or [])[:count], *(str(number) for number in range(len(names or []), count))]

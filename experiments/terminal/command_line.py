@@ -51,6 +51,11 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 
 
+def print_json_line(document: Any) -> None:
+    """Print a JSON document as one line on stdout, for output that goes on."""
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
 def print_yaml(values: Mapping[str, Any]) -> None:
     """Print a YAML document to stdout.
 

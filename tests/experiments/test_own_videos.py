@@ -30,6 +30,12 @@ def _commands() -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(r"^    adafocus (.*)$", PAGE, re.MULTILINE)]
 
 
+def _block(language: str) -> str:
+    """The page's block of a language."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
 def _own(folder: Path) -> None:
     draw = np.random.default_rng(0)
     for name in ("juggling", "cycling"):
@@ -51,7 +57,7 @@ def test_the_page_s_commands_work_one_after_the_other(
     (tmp_path / "my_table.csv").write_text("path,label,group\n" + "".join(
         f"{name}/{number}.mp4,{name},{name}{number // 2}\n" for name in ("juggling", "cycling") for number in range(5)
     ))  # fmt: skip
-    index, table, check, train, compare, predict = _commands()
+    index, table, check, train, compare, predict, webcam, online = _commands()
     assert cli(*index).code == 0
     done = cli(*table, "--out", "grouped")
     assert done.code == 0, done.err
@@ -69,6 +75,12 @@ def test_the_page_s_commands_work_one_after_the_other(
     (video,) = json.loads(done.out)["videos"]
     assert {guess["label"] for guess in video["top"]} == {"juggling", "cycling"}
     assert (tmp_path / "looked_at.png").is_file()
+    done = cli(*online)
+    assert done.code == 0, done.err
+    assert set(json.loads(done.out.splitlines()[0])) == set(json.loads(_block("json")))
+    done = cli(*webcam, "--seconds", "1")
+    assert "webcam 0" in done.err  # there is none here, or it has been looked at
+    exec(_block("python"), {})
 
 
 def test_without_a_network_the_files_to_bring_are_named(

@@ -192,10 +192,10 @@ def test_a_webcam(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_webcam_s_colors_are_in_order(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adafocus_rl.experiments.cli.predict import webcam
+    from adafocus_rl.data.webcam import record
 
     monkeypatch.setattr(cv2, "VideoCapture", Webcam)
-    frames = webcam(0, 1.0)
+    frames = record(0, 1.0).frames
     assert frames.shape == (12, 48, 64, 3)
     assert frames[0, 10, 12].tolist() == [255, 0, 0]
 

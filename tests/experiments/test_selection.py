@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -206,3 +207,41 @@ def test_a_name_that_is_not_utf_8(cli: Cli, finished: Path, wide: Path, tmp_path
     (video,) = json.loads(out.read_text())["videos"]
     assert os.fsencode(video["path"]) == os.fsencode(path)
     assert [crop.name for crop in (tmp_path / "crops").iterdir()] == ["000000"]
+
+
+class Webcam:
+    """A camera that gives twelve frames, brighter and brighter."""
+
+    def __init__(self, number: int) -> None:
+        self.count = 0
+
+    def isOpened(self) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, Any]:
+        self.count += 1
+        return self.count <= 12, np.full((HEIGHT, WIDTH, 3), 10 * self.count, dtype=np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_webcam(cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    monkeypatch.chdir(tmp_path)
+    done = cli("select", finished, "0", "--out", "selected.json", "--crops", "crops")
+    assert done.code == 0, done.err
+    (video,) = json.loads((tmp_path / "selected.json").read_text())["videos"]
+    assert video["path"] == "webcam 0"
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    # Twelve frames in four segments.
+    assert [frame["frame"] for frame in video["frames"]] == [1, 4, 7, 10]
+    times = [frame["seconds"] for frame in video["frames"]]
+    assert times == sorted(times)
+    for frame in video["frames"]:
+        with Image.open(tmp_path / "crops" / frame["crop"]) as crop:
+            assert crop.getpixel((0, 0)) == (10 * (frame["frame"] + 1),) * 3
+    assert cli("select", finished, "0", "--out", "a.json", "--seconds", "61").code == 2
+    # Without seconds to record, a number is a path.
+    with pytest.raises(PredictionError, match="no such file"):
+        select_in_video(Predictor.load(finished), "0")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adafocus_rl.agents.methods import ARNet, ARNetOptions, Visit
+from adafocus_rl.agents.methods import ARNet, ARNetOptions, Outcome, Visit
 from adafocus_rl.agents.methods.arnet import PUBLISHED_NETWORKS, PUBLISHED_POLICY, ARNetNetworks, published_gmacs
 from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.sgd import SGDConfig
@@ -81,14 +81,14 @@ def test_networks_run_as_the_policy_says(
     networks = with_an_undecided_policy(method, method.light.read(ten_clips.episodes(ten_clips.videos)))
     count_images.clear()  # MACs were counted with them
     with torch.no_grad():
-        outcome, decisions = method.decide(ten_clips.episodes(ten_clips.videos), 0.05, Visit())
+        trace, decisions, _ = method.decide(ten_clips.episodes(ten_clips.videos), 0.05, Visit())
+        outcome = Outcome.after(trace)
     counted, side = dict(count_images), light_size or 16
 
     policy_macs = encoder_macs(tiny.glance, side) + 4 * 12 * (64 + 12) + 12 * 7 + 12 * 5
     heavy_macs = [encoder_macs(tiny.focus, size) + 128 * 5 for size in SIZES]
     images = dict.fromkeys([("glance", side), *(("focus", size) for size in SIZES)], 0)
     seen: set[int] = set()
-    trace = outcome.trace
     for video in range(10):
         frames = tiny.prepare(ten_clips.clips[video])
         with torch.no_grad():
