@@ -160,21 +160,26 @@ class Oracle(PlannedAgent):
             episodes = problem.prepare(episodes)
         else:
             problem, episodes = self._given
-        found = [(problem, episodes)]
+        found = [(torch.arange(len(episodes), device=episodes.labels.device), problem, episodes)]
         if self.options.runs:
             found = self._others.episodes(self.env.source, problem, info["video"])
-        return self._search([Branches(*one) for one in found], episodes.labels, num_frames)
+        branches = [(places.to(episodes.labels.device), Branches(theirs, seen)) for places, theirs, seen in found]
+        return self._search(branches, episodes.labels, num_frames)
 
-    def _search(self, branches: Sequence[Branches], labels: Tensor, num_frames: int) -> Tensor:
+    def _search(self, branches: Sequence[tuple[Tensor, Branches]], labels: Tensor, num_frames: int) -> Tensor:
+        """Return the actions (B, T) that are best on average over the networks that have the video."""
         paths = torch.empty(len(labels), 1, 0, dtype=torch.long, device=labels.device)
+        networks = torch.cat([places for places, _ in branches]).bincount(minlength=len(labels))
         for frame in range(num_frames):
-            worths = [self.worth(one.grow(frame).to(labels.device), labels) for one in branches]
-            worth = torch.stack(worths).mean(0)
+            worth = torch.zeros(len(labels), paths.shape[1] * self.num_actions, device=labels.device)
+            for places, one in branches:
+                worth[places] += self.worth(one.grow(frame).to(labels.device), labels[places])
+            worth = worth / networks[:, None]
             # Stable: among equals, the lower action of the better sequence wins.
             chosen = worth.sort(dim=1, descending=True, stable=True).indices[:, : self.options.width]
             parent, action = chosen // self.num_actions, chosen % self.num_actions
-            for one in branches:
-                one.keep(parent, action)
+            for places, one in branches:
+                one.keep(parent[places], action[places])
             paths = torch.cat((paths.gather(1, parent[..., None].expand(-1, -1, frame)), action[..., None]), dim=2)
         return paths[:, 0]
 

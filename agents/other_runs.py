@@ -55,14 +55,9 @@ class OtherRuns:
         paths = [_path(index, video) for video in videos.tolist()]
         left = {*paths}
         for folder in self.folders:
-            env, known = self._open(folder, "val")
-            places = [place for place, path in enumerate(paths) if path in known]
-            if not places or _same(env, source, problem):
-                continue
-            _check(folder, env.source, source, index)
-            episodes = env.source.episodes(torch.tensor([known[paths[place]] for place in places]))
-            left -= {paths[place] for place in places}
-            yield torch.tensor(places, device=videos.device), env.problem, env.problem.prepare(episodes)
+            for places, env, episodes in self._found(folder, ("val",), source, problem, paths)[0]:
+                left -= {paths[place] for place in places}
+                yield torch.tensor(places, device=videos.device), env.problem, episodes
         if left:
             raise UserError(
                 f"{min(left)} is in the validation list of none of the runs {', '.join(self.folders)}; name a run of "
@@ -71,45 +66,70 @@ class OtherRuns:
 
     def episodes(
         self, source: FeatureSource, problem: DecisionProblem, videos: Tensor
-    ) -> list[tuple[DecisionProblem, EpisodeFeatures]]:
-        """Return each run's problem and its features of the same videos, found by their paths in the run's lists.
+    ) -> list[tuple[Tensor, DecisionProblem, EpisodeFeatures]]:
+        """Return the problems of all runs with their features of the same videos, found by their paths in the lists.
 
-        A run is left out if it is the one that the features come from: if both read one bank, or have the same f_C.
+        The training videos of a fold are partly validation videos of another, so a run may appear twice.
 
         Args:
             source: the features whose rows ``videos`` are.
             problem: the decision problem on them.
             videos: (B,) int64.
 
+        Returns:
+            Indices (R,) int64 into ``videos``, the run's problem, and features of these R videos. Each run has each
+            video once; the run that the features come from is left out: if both read one bank, or have the same f_C.
+
         Raises:
             UserError: the list of the source is not known, a run cannot be opened, lacks a video, or has other frames
                 or patches, or no run is left.
         """
         index = _index(source)
-        found: list[tuple[DecisionProblem, EpisodeFeatures]] = []
+        paths = [_path(index, video) for video in videos.tolist()]
+        found: list[tuple[Tensor, DecisionProblem, EpisodeFeatures]] = []
         for folder in self.folders:
-            env, rows = self._lookup(folder, index, videos.tolist())
-            if not _same(env, source, problem):
-                _check(folder, env.source, source, index)
-                episodes = env.source.episodes(torch.tensor(rows))
-                found.append((env.problem, env.problem.prepare(episodes)))
+            parts, missing = self._found(folder, SPLITS, source, problem, paths)
+            if missing:
+                raise UserError(
+                    f"{folder} has no {missing[0]} in its lists; name a run with the videos that are measured"
+                )
+            found += [
+                (torch.tensor(places, device=videos.device), env.problem, episodes) for places, env, episodes in parts
+            ]
         if not found:
             raise UserError(
                 f"the runs {', '.join(self.folders)} are the one that is measured; name a run of another fold or seed"
             )
         return found
 
-    def _lookup(
-        self, folder: str, index: VideoIndex, videos: Sequence[int]
-    ) -> tuple[PatchSelectionVectorEnv, list[int]]:
-        wanted = [_path(index, video) for video in videos]
-        missing = ""
-        for split in SPLITS:
+    def _found(
+        self,
+        folder: str,
+        splits: Sequence[Literal["val", "train"]],
+        source: FeatureSource,
+        problem: DecisionProblem,
+        paths: Sequence[str],
+    ) -> tuple[list[tuple[list[int], PatchSelectionVectorEnv, EpisodeFeatures]], list[str]]:
+        """Return, for each list of a run, the videos that no list before it has, and the paths that are in none.
+
+        Videos are their indices into the paths, the list's environment, and its features. Both are empty for the run
+        that is measured.
+        """
+        left, found = [*range(len(paths))], []
+        for split in splits:
+            if not left:
+                break
             env, known = self._open(folder, split)
-            missing = next((path for path in wanted if path not in known), "")
-            if not missing:
-                return env, [known[path] for path in wanted]
-        raise UserError(f"{folder} has no {missing} in its lists; name a run with the videos that are measured")
+            places = [place for place in left if paths[place] in known]
+            if not places:
+                continue
+            if _same(env, source, problem):
+                return [], []
+            _check(folder, env.source, source, _index(source))
+            episodes = env.source.episodes(torch.tensor([known[paths[place]] for place in places]))
+            found.append((places, env, env.problem.prepare(episodes)))
+            left = [place for place in left if paths[place] not in known]
+        return found, [paths[place] for place in left]
 
     def _open(self, folder: str, split: str) -> tuple[PatchSelectionVectorEnv, dict[str, int]]:
         """Return the run's environment on a split, and the row of each video by its path."""

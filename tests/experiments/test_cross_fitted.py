@@ -106,6 +106,20 @@ def test_videos_are_found_by_their_paths(cli: Cli, finished: Path, other: Path) 
         actions(own, other)
 
 
+def test_another_fold_has_some_videos_in_each_list(cli: Cli, finished: Path, other: Path) -> None:
+    """Our training videos are partly validation videos of another fold."""
+    own, expected = environment(finished, "train"), actions(environment(other, "train"))
+    root = Path(yaml.safe_load((other / "config.yaml").read_text())["data"]["root"])
+    head, *lines = (root / "train.csv").read_text().splitlines()
+    for split, part in (("val", lines[::3]), ("train", lines[1::3] + lines[2::3])):
+        (other / f"{split}.csv").write_text("\n".join([head, *(f"{root}/{line}" for line in reversed(part))]))
+    shutil.copy(root / "classes.txt", other)
+    set_data(other, embedded=None, root=None, train_list=str(other / "train.csv"), val_list=str(other / "val.csv"))
+    assert cli("features", "build", other, "--overwrite").code == 0
+    assert torch.equal(actions(own, other), expected)
+    assert torch.equal(actions(own, finished, other), expected)
+
+
 def test_what_other_runs_cannot_judge_is_a_sentence(finished: Path, other: Path, tmp_path: Path) -> None:
     own = environment(finished)
     with pytest.raises(UserError, match=r"nowhere"):
