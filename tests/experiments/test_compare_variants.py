@@ -213,8 +213,8 @@ def test_the_studys_recipe_and_its_variants_read(tmp_path: Path) -> None:
         wanted = variant_settings(run, as_arguments(variant.overrides))
         # All of them on the run's own recognizer and bank.
         assert not base_of(run, load_settings(run.config), wanted, tmp_path, name=variant.name).changed
-        assert (wanted.values == base.values) == (variant.name == "as the recipe")
-        assert f"| {variant.name} |" in page or f"| `{variant.name}` |" in page
+        assert (wanted.values == base.values) == (variant.name == "ppo")
+        assert f"| {variant.name} |" in page
 
 
 def test_the_variants_of_the_products_study_read(tmp_path: Path) -> None:
