@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.features.motion import thumbnails
+from adafocus_rl.models.chunks import vectors_of
 from adafocus_rl.models.recognizer import Recognizer
 
 MAX_PATCH_PIXELS = 1 << 22
@@ -79,7 +80,7 @@ class EncodedFrames:
                 resized = F.interpolate(frames.float(), size=(size, size), mode="bilinear", antialias=True)
                 frames = resized.to(frames.dtype)
             encoder = self.recognizer.glance if part == "glance" else self.recognizer.focus
-            self._resized[part, size] = encoder(frames)
+            self._resized[part, size] = vectors_of(encoder, frames)
         return self._resized[part, size]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.models.chunks import maps_of, vectors_of
 from adafocus_rl.models.classifiers import create_classifier
 from adafocus_rl.models.config import ModelConfig, clip_frames
 from adafocus_rl.models.encoders import create_encoder
@@ -111,18 +112,16 @@ class Recognizer(nn.Module):
             # kernel has no half precision.
             resized = F.interpolate(frames.float(), size=(size, size), mode="bilinear", antialias=True)
             frames = resized.to(frames.dtype)
-        maps = self.glance.forward_map(frames)
+        maps = maps_of(self.glance, frames)
         return maps, self.glance.pool(maps)
 
     def focus_features(self, patches: Tensor) -> Tensor:
         """Run f_L on prepared patches (N, 3, P, P), giving vectors (N, D_L)."""
-        vectors: Tensor = self.focus(patches)
-        return vectors
+        return vectors_of(self.focus, patches)
 
     def full_features(self, frames: Tensor) -> Tensor:
         """Run f_L on prepared whole frames (N, 3, S, S), giving vectors (N, D_L)."""
-        vectors: Tensor = self.focus(frames)
-        return vectors
+        return vectors_of(self.focus, frames)
 
     # ---- whole clips, step by step ------------------------------------------------------------------------------
     #
