@@ -1,15 +1,18 @@
 """Registries of classes and functions that a recipe or a command line selects by name.
 
-Built-in entries are registered with a decorator where they are defined. Other packages declare theirs as entry points
-(groups ``adafocus_rl.agents``, ``adafocus_rl.methods``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``,
-``adafocus_rl.rewards``). Entry points are imported when the registry is first searched, not when this module is
-imported, so that a heavy plug-in costs nothing until it is needed.
+A registry names the place of each built-in entry, ``module:name``, as Gymnasium's does. An entry is imported when it is
+first used, so that listing names does not import torch. Other packages declare theirs as entry points (groups
+``adafocus_rl.agents``, ``adafocus_rl.methods``, ``adafocus_rl.encoders``, ``adafocus_rl.datasets``,
+``adafocus_rl.rewards``). These are imported when the registry is first searched for a name that is not built in, or
+lists its names.
 """
 
 from __future__ import annotations
 
+import pkgutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -18,6 +21,14 @@ from adafocus_rl.suggestions import nearest
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class _NotImported:
+    """An entry that has not been imported yet."""
+
+    place: str
+    """``module:name``."""
 
 
 class Registry(Generic[T]):
@@ -32,12 +43,15 @@ class Registry(Generic[T]):
     Args:
         kind: what an entry is, in the singular, for messages ("encoder").
         group: entry-point group of other packages' entries; None for a closed registry.
+        entries: entries of this package, each as ``module:name``.
     """
 
-    def __init__(self, kind: str, group: str | None = None) -> None:
+    def __init__(self, kind: str, group: str | None = None, entries: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.group = group
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, T | _NotImported] = {
+            name: _NotImported(place) for name, place in (entries or {}).items()
+        }
         self._group_loaded = False
 
     def register(self, name: str) -> Callable[[S], S]:
@@ -71,7 +85,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             self._load_group()
         if name in self._entries:
-            return self._entries[name]
+            return self._imported(name)
         known = self.names()
         near = nearest(name, known, alike=0.5)
         meant = f"; did you mean {near!r}?" if near else "."
@@ -92,10 +106,16 @@ class Registry(Generic[T]):
         return len(self.names())
 
     def _add(self, name: str, entry: T) -> None:
-        present = self._entries.get(name, entry)
+        present = self._imported(name) if name in self._entries else entry
         if present is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered twice: as {present!r} and as {entry!r}")
         self._entries[name] = entry
+
+    def _imported(self, name: str) -> T:
+        entry = self._entries[name]
+        if isinstance(entry, _NotImported):
+            entry = self._entries[name] = pkgutil.resolve_name(entry.place)
+        return entry
 
     def _load_group(self) -> None:
         if self.group is None or self._group_loaded:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Categorical, Distribution
 from adafocus_rl.agents.policies.options import EntropyOptions
@@ -29,7 +28,6 @@ class AllActionsOptions(EntropyOptions, ShiftOptions):
     """Weight c of the entropy bonus in the first pass over the videos. The best policy is softmax(r / c)."""
 
 
-@AGENTS.register("AllActionsAgent")
 class AllActionsAgent(PolicyAgent):
     """π trained with the exact gradient of the expected reward of each step (γ = 0) and an entropy bonus.
 

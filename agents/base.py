@@ -13,16 +13,13 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.registry import AGENTS
 from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import NoOptions
 from adafocus_rl.plain import build, convert, plain_options
-from adafocus_rl.registry import Registry
-
-AGENTS: Registry[type[Agent]] = Registry("agent", "adafocus_rl.agents")
-"""Agents by class name, for ``--agent=NAME`` and ``adafocus list``."""
 
 Self = TypeVar("Self", bound="Agent")
 
@@ -38,7 +35,7 @@ def features_of(observation: Observation) -> Tensor:
 class Agent(ABC):
     """Base class of agents: in every frame, an agent selects an action, such as a patch.
 
-    A subclass is registered with ``@AGENTS.register("ClassName")`` (third parties: an entry point in the group
+    A subclass is listed in ``adafocus_rl.agents.registry`` (third parties: an entry point in the group
     ``adafocus_rl.agents``). The fields of its ``Options`` become options of the command line.
 
     Args:
@@ -238,7 +235,7 @@ class Agent(ABC):
             options = dict(manifest["options"])
             try:
                 seed = convert(options.pop("seed", 0), int, "agent.seed")
-                agent = found(env, build(found.Options, options, "agent", whose=found.__name__), seed=seed)
+                agent: Agent = found(env, build(found.Options, options, "agent", whose=found.__name__), seed=seed)
             except UserError as error:
                 raise UserError(f"{path} holds a {found.__name__} that cannot be made here: {error}") from error
             agent.load_tensors(tensors, what=str(path))

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.other_runs import OtherRuns
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Categorical, Distribution
@@ -41,7 +40,6 @@ class DistilOptions(ShiftOptions):
         require(self, "temperature", self.temperature >= 0, "0 (the best action) or a number above it")
 
 
-@AGENTS.register("DistilAgent")
 class DistilAgent(PolicyAgent):
     """π trained with cross-entropy to the softmax of all actions' rewards.
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.planned import PlannedAgent
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
@@ -29,7 +28,6 @@ def _positions(seed: int, counters: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return hash_uniform(seed, *(part[..., None] for part in counters), axis)
 
 
-@AGENTS.register("RandomAgent")
 class RandomAgent(PlannedAgent):
     """Selects a uniformly random position in every frame, a function of (seed, video, visit, frame)."""
 
@@ -44,7 +42,6 @@ class RandomAgent(PlannedAgent):
         )
 
 
-@AGENTS.register("CenterAgent")
 class CenterAgent(PlannedAgent):
     """Always selects the centre, or the grid position nearest to it."""
 
@@ -68,7 +65,6 @@ class GaussianOptions:
         require(self, "std", self.std > 0, "a number above 0")
 
 
-@AGENTS.register("GaussianAgent")
 class GaussianAgent(PlannedAgent):
     """Draws positions from a normal distribution around the centre, clipped to the frame, and rounded to a grid.
 
@@ -92,7 +88,6 @@ class GaussianAgent(PlannedAgent):
         return self.action_at((0.5 + self.options.std * normal).clamp(0, 1))
 
 
-@AGENTS.register("MotionAgent")
 class MotionAgent(PlannedAgent):
     """Selects the grid patch with most motion since the previous frame; the centre if there is none, as in frame 1.
 
@@ -128,7 +123,6 @@ class MotionAgent(PlannedAgent):
         return PolicyOutput(action=self.plan(info, 1)[:, 0]), state
 
 
-@AGENTS.register("OracleAgent")
 class OracleAgent(PlannedAgent):
     """Selects the patch nearest to the true box, for data that has boxes: an upper reference, not a competitor.
 

@@ -8,47 +8,19 @@ group's G sequences from the same step on, so no value function has to be learnt
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
+from adafocus_rl.agents.grpo_options import GRPOOptions
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Distribution
-from adafocus_rl.agents.policies.options import EntropyOptions
 from adafocus_rl.agents.ppo.losses import clipped_surrogate, discounted_returns
 from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, PolicyOutput, Rollout
-from adafocus_rl.options import require
 
 
-@dataclass(frozen=True, kw_only=True)
-class GRPOOptions(EntropyOptions):
-    """Options of ``GRPOAgent``."""
-
-    group_size: int = 4
-    """Sequences G that are sampled for each video in each pass, at least 2."""
-
-    gamma: float = 1.0
-    """Discount γ in [0, 1]."""
-
-    normalise: bool = False
-    """Divide each advantage by the standard deviation of its group, as the source does. A group whose returns hardly
-    differ then counts as much as any other."""
-
-    clip_range: float = 0.2
-    """Clipping range ε of the probability ratio, above 0."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        require(self, "group_size", 2 <= self.group_size <= 1024, "at least 2 and at most 1024")
-        require(self, "gamma", 0 <= self.gamma <= 1, "a number in [0, 1]")
-        require(self, "clip_range", self.clip_range > 0, "a number above 0")
-
-
-@AGENTS.register("GRPOAgent")
 class GRPOAgent(PolicyAgent):
     """π, or π′, trained with the clipped surrogate objective and group-relative advantages.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS, Agent, features_of
+from adafocus_rl.agents.base import Agent, features_of
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
@@ -26,7 +26,6 @@ class HeuristicOptions:
         require(self, "sharpness", self.sharpness > 0, "a number above 0")
 
 
-@AGENTS.register("HeuristicAgent")
 class HeuristicAgent(Agent):
     """Selects the patch around the centre of mass of e^G's activation, in each frame independently; nothing is learnt.
 

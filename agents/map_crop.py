@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.policies.resampling import patch_weights
 from adafocus_rl.agents.policies.straight_through import StraightThroughAgent, StraightThroughOptions
 from adafocus_rl.envs import DecisionVectorEnv, Rollout
 from adafocus_rl.seeding import derive_seed
 
 
-@AGENTS.register("MapCropAgent")
 class MapCropAgent(StraightThroughAgent):
     """π trained with the cross-entropy of a linear layer on the crops of f_G's map.
 

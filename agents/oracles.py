@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.other_runs import OtherRuns
 from adafocus_rl.agents.planned import PlannedAgent
 from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv, Info, PolicyOutput
@@ -184,7 +183,6 @@ class Oracle(PlannedAgent):
         return paths[:, 0]
 
 
-@AGENTS.register("BestPatchAgent")
 class BestPatchAgent(Oracle):
     """Selects the patches after which f_C gives the true class the highest probability.
 
@@ -217,7 +215,6 @@ class BlindOracle(Oracle):
         return classifier_macs(self.env.classifier) * (self.options.width * self.num_actions - 1)
 
 
-@AGENTS.register("MostConfidentAgent")
 class MostConfidentAgent(BlindOracle):
     """Selects the patches after which f_C is most confident: any class has the highest probability."""
 
@@ -228,7 +225,6 @@ class MostConfidentAgent(BlindOracle):
         return logits.softmax(-1).amax(-1)
 
 
-@AGENTS.register("LeastEntropyAgent")
 class LeastEntropyAgent(BlindOracle):
     """Selects the patches after which f_C's prediction has the lowest entropy."""
 

@@ -4,58 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from adafocus_rl.options import MOST, OutOfRangeError, require, require_range
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGDConfig:
-    """SGD; by default with Nesterov momentum and cosine decay from the initial learning rate to 0 over a stage."""
-
-    batch_size: int = 64
-    """Number of videos in a minibatch; at least 1."""
-
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """``sgd``, or ``adam`` with moment decays ``momentum`` and 0.999."""
-
-    momentum: float = 0.9
-    """Momentum in [0, 1)."""
-
-    weight_decay: float = 1e-4
-    """L2 regularisation coefficient; 0 disables it."""
-
-    nesterov: bool = True
-    """Use Nesterov momentum; false uses classical momentum."""
-
-    schedule: Literal["cosine", "steps"] = "cosine"
-    """``cosine``: decay to 0 over all steps of the stage; ``steps``: multiply by ``decay`` at each milestone."""
-
-    milestones: list[int] = field(default_factory=list)
-    """Numbers of finished epochs after which the learning rate decays; only for ``steps``."""
-
-    decay: float = 0.1
-    """Factor of the learning rate at each milestone."""
-
-    max_grad_norm: float = 0.0
-    """Norm to which the gradient is clipped; 0 disables clipping."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "batch_size", least=1, most=MOST)
-        require_range(self, "momentum", "weight_decay", "decay", "max_grad_norm", least=0)
-        require_range(self, "milestones", least=1, most=MOST)
-        if self.schedule == "steps":
-            require(self, "milestones", len(self.milestones) > 0, "the epochs at which the rate falls, from 1 on")
-        elif self.milestones:
-            raise OutOfRangeError(
-                f"milestones is {self.milestones}, but the schedule is a cosine; give schedule=steps beside it, or "
-                "leave the milestones out"
-            )
-        require(self, "momentum", self.momentum < 1, "at least 0 and less than 1")
+from adafocus_rl.agents.training_options import SGDConfig
 
 
 def make_optimizer(groups: Sequence[tuple[nn.Module, float]], config: SGDConfig) -> torch.optim.Optimizer:

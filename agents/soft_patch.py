@@ -16,7 +16,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.straight_through import StraightThroughAgent, StraightThroughOptions
 from adafocus_rl.envs import DecisionProblem, DecisionVectorEnv, Rollout
@@ -38,7 +37,6 @@ class SoftPatchOptions(StraightThroughOptions):
         require(self, "loss_steps", self.loss_steps in get_args(LossSteps), "all or last")
 
 
-@AGENTS.register("SoftPatchAgent")
 class SoftPatchAgent(StraightThroughAgent):
     """π trained with a straight-through gradient over the features of all patches.
 

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick
-from adafocus_rl.agents.sgd import SGDConfig, clip_gradients, make_optimizer, set_rate
+from adafocus_rl.agents.sgd import clip_gradients, make_optimizer, set_rate
+from adafocus_rl.agents.training_options import PrecisionConfig, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
-from adafocus_rl.options import MOST, require_range
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrecisionConfig:
-    """Precision and memory use of a stage that trains encoders."""
-
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Data type of the encoders' activations (autocast); float16 scales the loss. Weights, f_C and losses are
-    float32."""
-
-    accumulate: int = 1
-    """Number of parts in which a minibatch is computed, one after another; their gradients are accumulated for one
-    update. Batch normalisation sees the parts, and updates its running statistics with each."""
-
-    recompute: bool = False
-    """Activation checkpointing: keep only the input of each block of the encoders, and recompute the rest in the
-    backward pass."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "accumulate", least=1, most=MOST)
 
 
 class Batch(Protocol):

@@ -13,8 +13,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from adafocus_rl.envs.options import RewardConfig
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
-from adafocus_rl.envs.rewards import RewardConfig
 from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, video_order

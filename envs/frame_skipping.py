@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from adafocus_rl.envs.frames import Frames, frames_of
+from adafocus_rl.envs.options import SkippingReward
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rewards import RewardContext
@@ -31,9 +32,6 @@ from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
-
-SkippingReward = Literal["gain", "last"]
-"""Reward of frame skipping; see ``FrameSkippingVectorEnv``."""
 
 
 class FrameSkipping(DecisionProblem):

@@ -10,9 +10,9 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from adafocus_rl.envs.options import ActionKind, RewardConfig, SpaceConfig
 from adafocus_rl.envs.patch_selection import PatchSelection
-from adafocus_rl.envs.rewards import RewardConfig
-from adafocus_rl.envs.spaces import ActionKind, Observation, SpaceConfig
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier

@@ -9,11 +9,13 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from adafocus_rl.envs.frames import Frames
+from adafocus_rl.envs.options import ActionKind, ObservationKind, RewardConfig, SpaceConfig
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.projection import LocalProjection
-from adafocus_rl.envs.rewards import REWARDS, RewardConfig, RewardContext, baseline_actions
+from adafocus_rl.envs.registry import REWARDS
+from adafocus_rl.envs.rewards import RewardContext, baseline_actions
 from adafocus_rl.envs.rollout import Rollout
-from adafocus_rl.envs.spaces import ActionKind, ObservationKind, SpaceConfig, Spaces
+from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.envs.vector_env import DecisionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.bank import FeatureBank

@@ -8,7 +8,6 @@ code serves ``step`` and ``rollout``. Other packages add rewards through the ent
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -16,28 +15,10 @@ from torch import Tensor
 
 from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.options import require, require_range
-from adafocus_rl.registry import Registry
 from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 MAX_CELL_ROWS = 1 << 16
 """Largest number of cell evaluations in one batch when several positions are averaged; bounds memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardConfig:
-    """The reward of an environment."""
-
-    kind: str = "random"
-    """``random``, ``padding``, ``increment``, ``confidence``, or the name of another package's reward."""
-
-    baseline_positions: int = 1
-    """Number of random positions averaged as the baseline of ``random``; 0 averages over all A positions of the grid.
-    Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
-
-    def __post_init__(self) -> None:
-        require(self, "baseline_positions", self.baseline_positions >= 0, "0 (all) or a count")
-        require_range(self, "baseline_positions", least=0, most=1_000_000)
 
 
 class RewardContext:
@@ -113,29 +94,25 @@ class RewardContext:
 
 
 Reward = Callable[[RewardContext], Tensor]
-REWARDS: Registry[Reward] = Registry("reward", "adafocus_rl.rewards")
+"""Returns the rewards (N,) of N transitions."""
 
 
-@REWARDS.register("random")
 def random_baseline(context: RewardContext) -> Tensor:
     """Return p(selected patch) − mean p(random patches), all from the same history (AdaFocus, section 3.2)."""
     return context.chosen - context.with_actions(context.baseline_actions).mean(-1)
 
 
-@REWARDS.register("padding")
 def padding_baseline(context: RewardContext) -> Tensor:
     """Return p(selected patch) − p(zero local feature), from the same history."""
     zero = context.global_vector.new_zeros(len(context.labels), 1, context.local_dim)
     return context.chosen - context.with_local(zero).squeeze(-1)
 
 
-@REWARDS.register("increment")
 def increment(context: RewardContext) -> Tensor:
     """Return p_t − p_{t−1}."""
     return context.chosen - context.previous
 
 
-@REWARDS.register("confidence")
 def confidence(context: RewardContext) -> Tensor:
     """Return p_t."""
     return context.chosen

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.envs.counterfactuals import Counterfactuals
+from adafocus_rl.envs.options import SpaceConfig
 from adafocus_rl.envs.order import VideoOrders
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
-from adafocus_rl.envs.spaces import Observation, SpaceConfig
+from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.envs.whole_episodes import decide, outcomes, roll_out
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier

@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
 from adafocus_rl.envs.drawing import StepPictures
 from adafocus_rl.envs.frame_selection import FrameSelectionVectorEnv
@@ -79,7 +78,7 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         self._pictures = StepPictures(env.frames if frames is None else frames, env.longest_episode)
         self._window = Window("AdaFocus", fps=self.metadata["render_fps"]) if render_mode == "human" else None
         self._info: dict[str, Any] | None = None
-        self._box: NDArray[Any] | None = None
+        self._converted: dict[str, tuple[Any, Any]] = {}
         self._step = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
@@ -94,9 +93,8 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         """
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed, options=self._vector_options(options or {}))
-        self._info = self._single_info(info)
         self._pictures.forget()
-        self._box, self._step = None, 0
+        self._info, self._step = info, 0
         self._show()
         return self._observation(observation), self._single_info(info)
 
@@ -110,17 +108,14 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         """
         chosen = self.env.check_actions(action, ())
         observation, reward, terminated, truncated, info = self.env.step(chosen[None])
-        self._info = self._single_info(info)
-        boxes = self.env.last_boxes()
-        assert boxes is not None
-        self._box = to_arrays(boxes[0])
+        self._info = info
         self._step += 1
         self._show()
         return (
             self._observation(observation),
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
+            reward.item(),
+            bool(terminated.item()),
+            bool(truncated.item()),
             self._single_info(info),
         )
 
@@ -164,10 +159,10 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
         for name, value in info.items():
             # Gymnasium's RecordEpisodeStatistics adds statistics itself, and rejects infos that already have them.
             if not name.startswith("_") and name not in STATISTICS:
-                value = _first(value)
-                single[name] = value.item() if value.ndim == 0 else value
-        # An empty box instead of NaN, because an info with NaN would not be equal to itself.
-        single["true_box"] = np.nan_to_num(single["true_box"], nan=0.0)
+                # Facts of the episode are the same tensors in every step, so they are converted once.
+                if name not in self._converted or self._converted[name][0] is not value:
+                    self._converted[name] = value, _fact(name, value)
+                single[name] = to_arrays(self._converted[name][1])
         return single
 
     def _show(self) -> None:
@@ -177,7 +172,11 @@ class DecisionEnv(Specified, gym.Env[Arrays, Any]):
     def _draw(self) -> Picture:
         if self._info is None:
             raise gym.error.ResetNeeded("call reset() before render()")
-        return self._pictures.draw(self._info, step=self._step, box=self._box, confidence=_confidence(self._info))
+        info = self._single_info(self._info)
+        # Boxes are computed here and not in ``step``: most episodes are not drawn.
+        boxes = self.env.last_boxes() if self._step else None
+        box = None if boxes is None else to_arrays(boxes[0])
+        return self._pictures.draw(info, step=self._step, box=box, confidence=_confidence(info))
 
 
 class PatchSelectionEnv(DecisionEnv):
@@ -213,6 +212,15 @@ def _confidence(info: dict[str, Any]) -> float | None:
     if "logits" not in info:
         return None
     return float(torch.from_numpy(info["logits"]).softmax(-1)[info["label"]])
+
+
+def _fact(name: str, value: Any) -> Any:
+    """Return the only row of an entry of an info, in NumPy; a number if it is one."""
+    first = _first(value)
+    if name == "true_box":
+        # An empty box instead of NaN, because an info with NaN would not be equal to itself.
+        return np.nan_to_num(first, nan=0.0)
+    return first.item() if first.ndim == 0 else first
 
 
 def _first(value: Any) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -11,43 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adafocus_rl.envs.options import SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.geometry import PatchGrid
-
-ActionKind = Literal["grid", "continuous"]
-ObservationKind = Literal["map", "vector"]
 
 Observation: TypeAlias = Any
 """A tensor of features, or a dict of tensors if the options add observations (``Spaces``)."""
 
 NOWHERE = -1.0
 """Both coordinates of the last action before the first step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpaceConfig:
-    """Observations and actions."""
-
-    action_space: ActionKind = "grid"
-    """``grid``: one of ``model.grid`` squared positions; ``continuous``: any (row, column) in [0, 1]², which requires
-    live features."""
-
-    observation: ObservationKind = "map"
-    """``map``: f_G's feature map of the frame; ``vector``: the same map, pooled."""
-
-    last_action: bool = False
-    """Also observe the position of the previous patch, (−1, −1) in the first frame."""
-
-    time_step: bool = False
-    """Also observe the share of the frames that have passed."""
-
-    motion: bool = False
-    """Also observe the mean absolute difference to the previous frame, as an additional channel of the map."""
-
-    def options(self) -> dict[str, Any]:
-        """Return the options as keyword arguments of an environment, without fields that a subclass adds."""
-        return {field.name: getattr(self, field.name) for field in fields(SpaceConfig)}
 
 
 class Spaces:

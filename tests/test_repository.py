@@ -178,6 +178,32 @@ def test_every_folder_of_code_is_a_package() -> None:
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
+def offered(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
+    """What an ``__init__.py`` imports for type checkers, what it imports on demand, and its ``__all__``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (choice,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {
+        node.module or "": [alias.name for alias in node.names]
+        for node in choice.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    (call,) = [node for node in ast.walk(choice) if isinstance(node, ast.Call)]
+    (names,) = [
+        node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return typed, ast.literal_eval(call.args[1]), ast.literal_eval(names.value)
+
+
+def test_a_package_offers_the_same_names_to_type_checkers_and_to_python() -> None:
+    paths = [path for folder in LAYERS for path in sources(folder) if path.name == "__init__.py"]
+    paths = [path for path in paths if "on_demand(" in path.read_text(encoding="utf-8")]
+    assert len(paths) > 5
+    for path in paths:
+        typed, on_demand, names = offered(path)
+        assert typed == on_demand, path
+        assert {*names} == {name for part in typed.values() for name in part}, path
+
+
 def test_files_stay_short_and_the_top_layer_has_few_modules() -> None:
     lengths = {
         path: len(path.read_text(encoding="utf-8").splitlines()) for folder in LAYERS for path in sources(folder)

@@ -21,7 +21,7 @@ from adafocus_rl.data.decode import DecodeError, decode_frames, opencv, probe
 from adafocus_rl.data.index import VideoIndex, VideoRecord, read_boxes
 from adafocus_rl.data.loader import ClipLoader
 from adafocus_rl.data.sampling import clip_indices
-from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.seeding import derive_seed
 
@@ -79,8 +79,11 @@ class ClipDataset(Dataset[Clip | BadClip]):
                     f"{record.path} has the label {max(record.labels)}; expected 0 to {self.num_classes - 1} "
                     f"for {self.num_classes} classes: correct the list, or the number or names of classes"
                 )
-        # Imported here and not at the first clip, so that a missing library is reported once and not by a worker.
+        # Imported here and not at the first clip, so that a missing library is reported once and not by a worker; not
+        # above, because torchvision loads slowly and environments on a bank do not need it.
         opencv()
+        from adafocus_rl.data.transforms import build_transform
+
         self._transform = build_transform(transform, train=train)
         self._boxes = read_boxes(index)
         # Tensors because persistent worker processes hold a copy of this object; see ``share``.
@@ -140,6 +143,8 @@ class ClipDataset(Dataset[Clip | BadClip]):
         return values[-self.frame_sets[-1] :]
 
     def _load(self, i: int, record: VideoRecord) -> Clip:
+        from adafocus_rl.data.transforms import apply_transform
+
         path = self.index.full_path(i)
         rng = np.random.default_rng(derive_seed(self.seed, "frames", self.epoch, i)) if self.train else None
         count = self._count(i, record, path)

@@ -24,4 +24,13 @@ class DatasetMaker(Protocol):
         ...
 
 
-DATASETS: Registry[DatasetMaker] = Registry("dataset", "adafocus_rl.datasets")
+DATASETS: Registry[DatasetMaker] = Registry(
+    "dataset",
+    "adafocus_rl.datasets",
+    {
+        "moving_digits": "adafocus_rl.data.moving_digits:make_moving_digits",
+        "moving_digits_long": "adafocus_rl.data.moving_digits_long:make_moving_digits_long",
+        "moving_products": "adafocus_rl.data.moving_products:make_moving_products",
+    },
+)
+"""Datasets by name, for ``data.embedded`` and ``adafocus data make``."""

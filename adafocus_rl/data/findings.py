@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.data.index import VideoIndex, VideoRecord
-from adafocus_rl.data.inspect_video import Depth
 from adafocus_rl.data.raw_annotations import Split
 from adafocus_rl.data.read import ListContent
+
+Depth = Literal["quick", "clip", "all"]
+"""How much of a video to decode: its first frame, the frames sampled in evaluation, or every frame."""
 
 Level = Literal["fault", "note"]
 

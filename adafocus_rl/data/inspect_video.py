@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.decode import DecodeError, decode_frames, probe
 from adafocus_rl.data.ffmpeg import NoVideoError
+from adafocus_rl.data.findings import Depth
 from adafocus_rl.data.frame_names import MOST_GAPS, FrameFamily, frame_images, image_names, split_families
 from adafocus_rl.data.index import absence
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.data.sampling import clip_indices
 from adafocus_rl.data.video_file import stored_frames
-
-Depth = Literal["quick", "clip", "all"]
-"""How much of a video to decode: its first frame, the frames sampled in evaluation, or every frame."""
 
 CLOSE = 3
 """Number of names that a message lists before it counts the rest."""

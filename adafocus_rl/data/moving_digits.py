@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adafocus_rl.data.datasets import DATASETS, Progress
+from adafocus_rl.data.datasets import Progress
 from adafocus_rl.data.digit_clips import MovingDigitsConfig, render_clip, render_stills
 from adafocus_rl.data.digit_files import write_digits
 
@@ -22,7 +22,6 @@ __all__ = ["MovingDigitsConfig", "make_moving_digits"]
 GENERATOR = 1
 
 
-@DATASETS.register("moving_digits")
 def make_moving_digits(
     out: Path,
     config: MovingDigitsConfig | None = None,

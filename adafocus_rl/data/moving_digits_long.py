@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adafocus_rl.data.datasets import DATASETS, Progress
+from adafocus_rl.data.datasets import Progress
 from adafocus_rl.data.digit_clips import (
     CELLS,
     Handwriting,
@@ -100,7 +100,6 @@ class MovingDigitsLongConfig(MovingDigitsConfig):
         )
 
 
-@DATASETS.register("moving_digits_long")
 def make_moving_digits_long(
     out: Path,
     config: MovingDigitsLongConfig | None = None,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.clip_files import ClipSet, even_labels, write_clips
-from adafocus_rl.data.datasets import DATASETS, Progress
+from adafocus_rl.data.datasets import Progress
 from adafocus_rl.data.fashion_mnist import CLASSES, read_fashion_mnist
 from adafocus_rl.data.photographs import read_photographs
 from adafocus_rl.data.product_clips import MovingProductsConfig, render_product_clip, render_product_stills
@@ -30,7 +30,6 @@ __all__ = ["MovingProductsConfig", "make_moving_products"]
 GENERATOR = 1
 
 
-@DATASETS.register("moving_products")
 def make_moving_products(
     out: Path,
     config: MovingProductsConfig | None = None,

@@ -17,7 +17,8 @@ from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.manifest import Manifest
-from adafocus_rl.features.precision import Precision, in_precision
+from adafocus_rl.features.options import Precision
+from adafocus_rl.features.precision import in_precision
 from adafocus_rl.features.shards import ShardWriter, StoredTable
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.features.store import TableStore

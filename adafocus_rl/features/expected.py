@@ -11,7 +11,7 @@ import torch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION
-from adafocus_rl.features.precision import Precision
+from adafocus_rl.features.options import Precision
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
 

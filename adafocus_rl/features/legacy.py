@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.manifest import (
     BANK_FORMAT,

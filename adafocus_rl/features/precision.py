@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from adafocus_rl.features.options import Precision
 from adafocus_rl.features.specs import EncodedFrames, TableSpec
 from adafocus_rl.models.folding import LowPrecisionEncoder
 from adafocus_rl.models.recognizer import Recognizer
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def in_precision(recognizer: Recognizer, precision: Precision) -> Recognizer:

@@ -1,21 +1,40 @@
 """Perception: encoders f_G and f_L, classifiers f_C, and the recogniser that holds them."""
 
-# The modules of encoders and of a classifier are imported for their entries in the registries.
-from adafocus_rl.models import max_pool as max_pool
-from adafocus_rl.models import small as small
-from adafocus_rl.models import temporal_shift as temporal_shift
-from adafocus_rl.models import torchvision_encoders as torchvision_encoders
-from adafocus_rl.models.classifiers import CLASSIFIERS, Classifier, create_classifier, sequence_loss
-from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
-from adafocus_rl.models.encoders import ENCODERS, Encoder, create_encoder
-from adafocus_rl.models.recognizer import Recognizer
-from adafocus_rl.models.saving import (
-    load_recognizer,
-    recognizer_manifest,
-    recognizer_tensors,
-    restore_recognizer,
-    save_recognizer,
-)
+from typing import TYPE_CHECKING
+
+from adafocus_rl.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from adafocus_rl.models.classifiers import Classifier, create_classifier, sequence_loss
+    from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
+    from adafocus_rl.models.encoders import Encoder, create_encoder
+    from adafocus_rl.models.recognizer import Recognizer
+    from adafocus_rl.models.registry import CLASSIFIERS, ENCODERS
+    from adafocus_rl.models.saving import (
+        load_recognizer,
+        recognizer_manifest,
+        recognizer_tensors,
+        restore_recognizer,
+        save_recognizer,
+    )
+else:
+    __getattr__, __dir__ = on_demand(
+        __name__,
+        {
+            "adafocus_rl.models.classifiers": ["Classifier", "create_classifier", "sequence_loss"],
+            "adafocus_rl.models.config": ["ClassifierConfig", "EncoderConfig", "ModelConfig"],
+            "adafocus_rl.models.encoders": ["Encoder", "create_encoder"],
+            "adafocus_rl.models.recognizer": ["Recognizer"],
+            "adafocus_rl.models.registry": ["CLASSIFIERS", "ENCODERS"],
+            "adafocus_rl.models.saving": [
+                "load_recognizer",
+                "recognizer_manifest",
+                "recognizer_tensors",
+                "restore_recognizer",
+                "save_recognizer",
+            ],
+        },
+    )
 
 __all__ = [
     "CLASSIFIERS",

@@ -7,13 +7,12 @@ without knowing the classifier's architecture.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.registry import Registry
+from adafocus_rl.models.registry import CLASSIFIERS
 
 
 class Classifier(nn.Module, abc.ABC):
@@ -197,14 +196,8 @@ class AveragingClassifier(Classifier):
         return F.pad(logits, (0, 1), value=1.0)
 
 
-CLASSIFIERS: Registry[Callable[..., Classifier]] = Registry("classifier", None)
-"""Classifiers by name; each entry takes ``input_dim``, ``num_classes``, ``hidden`` and ``dropout``."""
-
-CLASSIFIERS.register("gru")(GRUClassifier)
-
-
-@CLASSIFIERS.register("average")
-def _average(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> Classifier:
+def averaging_classifier(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> AveragingClassifier:
+    """Return an averaging classifier, given what every classifier takes."""
     # ``hidden`` is part of the common signature; this classifier has no hidden vector.
     del hidden
     return AveragingClassifier(input_dim=input_dim, num_classes=num_classes, dropout=dropout)

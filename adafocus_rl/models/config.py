@@ -8,6 +8,9 @@ from typing import Literal
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import require, require_range
 
+FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Endings of files of weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from adafocus_rl.models.registry import ENCODERS
 from adafocus_rl.models.weights import load_encoder_weights
-from adafocus_rl.registry import Registry
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -53,10 +53,6 @@ class Encoder(nn.Module, abc.ABC):
     def published_weights(self) -> Mapping[str, str]:
         """URL of each published set of weights, by its name; empty if there are none."""
         return {}
-
-
-ENCODERS: Registry[Callable[[], Encoder]] = Registry("encoder", "adafocus_rl.encoders")
-"""Encoders by name; each entry is called without arguments and returns a freshly initialised network."""
 
 
 def create_encoder(name: str, *, weights: str = "none", option: str = "weights") -> Encoder:

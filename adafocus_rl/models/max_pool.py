@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.models.classifiers import CLASSIFIERS, Classifier
+from adafocus_rl.models.classifiers import Classifier
 
 
-@CLASSIFIERS.register("max_pool")
 class MaxPoolClassifier(Classifier):
     """Linear layer, batch normalisation and ReLU on each frame, running maximum, dropout, linear layer at every step.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.models.recompute import run_blocks
 
 
@@ -45,7 +45,6 @@ class ConvEncoder(Encoder):
         return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
-@ENCODERS.register("small_glance")
 class SmallGlance(ConvEncoder):
     """f_G for frames resized to 8 to 20 pixels: a map of 4×4 to 10×10 positions."""
 
@@ -61,7 +60,6 @@ class SmallGlance(ConvEncoder):
         return maps.amax(dim=(2, 3))
 
 
-@ENCODERS.register("small_focus")
 class SmallFocus(ConvEncoder):
     """f_L for patches of about 24 to 48 pixels or whole frames of 64 to 96; pools by the mean, like ResNets."""
 
@@ -69,7 +67,6 @@ class SmallFocus(ConvEncoder):
         super().__init__(widths=widths, strides=(2, 2, 2, 2))
 
 
-@ENCODERS.register("none")
 class NoEncoder(Encoder):
     """f_G of a system without a global encoder (TSM): an empty vector, and a map of one zero."""
 

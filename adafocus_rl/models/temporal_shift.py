@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from adafocus_rl.models.encoders import ENCODERS
 from adafocus_rl.models.torchvision_encoders import MobileNetV2Encoder, ResNetEncoder
 
 SHIFT_DIV = 8
@@ -137,6 +136,6 @@ class TSMResNetEncoder(ResNetEncoder):
         _set_num_frames(self.net, num_frames)
 
 
-ENCODERS.register("tsm_mobilenet_v2")(TSMMobileNetV2Encoder)
-for _model in ("resnet18", "resnet34", "resnet50"):
-    ENCODERS.register(f"tsm_{_model}")(partial(TSMResNetEncoder, _model))
+tsm_resnet18 = partial(TSMResNetEncoder, "resnet18")
+tsm_resnet34 = partial(TSMResNetEncoder, "resnet34")
+tsm_resnet50 = partial(TSMResNetEncoder, "resnet50")

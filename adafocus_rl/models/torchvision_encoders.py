@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from adafocus_rl.models.encoders import ENCODERS, Encoder
+from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.models.recompute import run_blocks
 
 
@@ -81,6 +81,7 @@ class ResNetEncoder(TorchvisionEncoder):
         return run_blocks(self.blocks(), x.contiguous(memory_format=torch.channels_last), recompute=self.recompute)
 
 
-ENCODERS.register("mobilenet_v2")(MobileNetV2Encoder)
-for _model in ("resnet18", "resnet34", "resnet50", "resnet101"):
-    ENCODERS.register(_model)(partial(ResNetEncoder, _model))
+resnet18 = partial(ResNetEncoder, "resnet18")
+resnet34 = partial(ResNetEncoder, "resnet34")
+resnet50 = partial(ResNetEncoder, "resnet50")
+resnet101 = partial(ResNetEncoder, "resnet101")

@@ -12,12 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.models.config import FILE_SUFFIXES
 from adafocus_rl.models.torch_files import load_plain
 
 if TYPE_CHECKING:
     from adafocus_rl.models.encoders import Encoder
-
-FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def load_encoder_weights(encoder: Encoder, weights: str, *, name: str, option: str) -> None:

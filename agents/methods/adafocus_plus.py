@@ -13,11 +13,12 @@ from torch import Tensor
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.adafocus import act, acting_tensors, load_acting, patch_cost
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining, chosen_features, train_classifier
+from adafocus_rl.agents.methods.classifier import chosen_features, train_classifier
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.stream import ActingStream, Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.skipping import RandomSkipAgent, RandomSkipOptions
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.frame_memory import FrameMemory, positional_encoding
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
-from adafocus_rl.agents.policies.encoder import MOST_UNITS
+from adafocus_rl.agents.policies.options import MOST_UNITS
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs.frame_search import frame_at, margin, uniform_frames
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
@@ -94,7 +94,6 @@ class FrameSearch:
     """(B, S) the next location before it is clamped to [0, 1]."""
 
 
-@METHODS.register("AdaFrame")
 class AdaFrame(LearntMethod):
     """AdaFrame (Wu et al. 2019).
 

@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import METHODS
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.gated import UNDECIDED, GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, running_mean, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
 from adafocus_rl.agents.policies.straight_through import gumbel_softmax
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
@@ -104,7 +102,6 @@ class ARNetNetworks(GatedNetworks):
         return zeros, zeros
 
 
-@METHODS.register("ARNet")
 class ARNet(GatedMethod[ARNetNetworks]):
     """AR-Net (Meng et al. 2020), as in its public code.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.outcome import Outcome, Visit
+from adafocus_rl.agents.methods.registry import METHODS
 from adafocus_rl.agents.methods.stream import Stream
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.saved import saved_class
@@ -22,10 +23,6 @@ from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import NoOptions
 from adafocus_rl.plain import build, convert, plain_options
-from adafocus_rl.registry import Registry
-
-METHODS: Registry[type[Method]] = Registry("method", "adafocus_rl.methods")
-"""Methods by class name. A configuration enables them (``methods.NAME``); ``adafocus list`` shows them."""
 
 FIRST_VISIT = Visit()
 
@@ -35,8 +32,8 @@ _COSTS: WeakKeyDictionary[Recognizer, Macs] = WeakKeyDictionary()
 class Method(ABC):
     """Recognises batches of videos from their frozen features, at one or several operating points.
 
-    Evaluation, comparison, replay and prediction use this interface only. A subclass is registered with
-    ``@METHODS.register("ClassName")`` (third parties: an entry point in the group ``adafocus_rl.methods``).
+    Evaluation, comparison, replay and prediction use this interface only. A subclass is listed in
+    ``adafocus_rl.agents.methods.registry`` (third parties: an entry point in the group ``adafocus_rl.methods``).
 
     Args:
         recognizer: frozen f_G, f_L, and the f_C that was trained on random patches.

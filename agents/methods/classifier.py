@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.methods.trainer import Trainer
-from adafocus_rl.agents.sgd import SGDConfig
 from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
-from adafocus_rl.options import MOST, require_range
 
 LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
 """Maps B videos and the number of the epoch to the f_L features (B, T, D_L) that f_C is trained on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierTraining:
-    """Training of f_C on frozen features. The defaults are those of stage III (appendix B.1)."""
-
-    epochs: int = 10
-    """Passes over the training videos; 0 leaves the weights as they are."""
-
-    learning_rate: float = 5e-3
-    """Initial learning rate of f_C (stage III: 5e-3 on ActivityNet and FCVID, 5e-4 on Mini-Kinetics)."""
-
-    sgd: SGDConfig = field(default_factory=SGDConfig)
-    """Optimiser."""
-
-    def __post_init__(self) -> None:
-        require_range(self, "epochs", least=0, most=MOST)
-        require_range(self, "learning_rate", least=0)
 
 
 def chosen_features(agent: Agent, env: DecisionVectorEnv, *, deterministic: bool = True) -> LocalFeatures:

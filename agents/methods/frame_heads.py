@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import Method
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.learnt import FrameVectors, running_mean, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.seeding import derive_seed, hash_uniform
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.learnt import FrameVectors, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
 

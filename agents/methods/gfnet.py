@@ -12,7 +12,7 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.adafocus import patch_cost
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method, check_knob
+from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
 from adafocus_rl.agents.methods.classifier import chosen_features, train_classifier
 from adafocus_rl.agents.methods.early_exit import Progress, confidence, solve_thresholds
 from adafocus_rl.agents.methods.gfnet_options import GFNetOptions
@@ -49,7 +49,6 @@ class _Running:
     frame: int = 0
 
 
-@METHODS.register("GFNet")
 class GFNet(Method):
     """GFNet (Wang et al. 2020) on the frames of a clip: AdaFocus's predecessor, with early exit.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.ppo import PPOOptions
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.options import MOST, require, require_range
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.base import Method
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FULL, GLANCE_VECTORS, EpisodeFeatures, FeatureSource, TableSpec, vectors_at
 from adafocus_rl.flops import encoder_macs

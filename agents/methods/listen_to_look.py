@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_attention import FrameAttention, initialise
 from adafocus_rl.agents.methods.frame_heads import random_scores, ranks, recognise_frames
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
-from adafocus_rl.agents.policies.encoder import MOST_UNITS
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.policies.options import MOST_UNITS
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
@@ -60,7 +59,6 @@ class ListenToLookOptions:
         require_range(self, "light_size", least=1, most=16_384)
 
 
-@METHODS.register("ListenToLook")
 class ListenToLook(LearntMethod):
     """Listen to Look (Gao et al. 2020), image version.
 

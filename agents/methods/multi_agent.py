@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
-from adafocus_rl.agents.policies.encoder import MOST_UNITS
+from adafocus_rl.agents.policies.options import MOST_UNITS
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs.frame_search import AHEAD, STAY, move, search_reward, uniform_frames
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.flops import macs
@@ -96,7 +96,6 @@ Decide = Callable[[int, Tensor], Tensor]
 """Maps the number of a move and its logits (B, N, 3) to moves (B, N)."""
 
 
-@METHODS.register("MultiAgent")
 class MultiAgent(LearntMethod):
     """Multi-agent reinforcement learning based frame sampling (Wu et al. 2019).
 

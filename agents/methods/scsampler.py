@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import head_training, random_scores, ranks, recognise_frames
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
@@ -44,7 +44,6 @@ class SCSamplerOptions:
         require_range(self, "light_size", least=1, most=16_384)
 
 
-@METHODS.register("SCSampler")
 class SCSampler(LearntMethod):
     """SCSampler (Korbar et al. 2019), as re-implemented for AR-Net (Meng et al. 2020).
 

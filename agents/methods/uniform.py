@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, check_knob
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import head_training, recognise_frames
 from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.flops import macs
 from adafocus_rl.models.recognizer import Recognizer
@@ -34,7 +34,6 @@ class UniformFramesOptions:
         require_range(self, "frames", least=1, most=MOST)
 
 
-@METHODS.register("UniformFrames")
 class UniformFrames(LearntMethod):
     """f_L on k of T whole frames, ⌊T/k · (i + ½)⌋ for i < k, and the mean of a linear head's logits on them.
 

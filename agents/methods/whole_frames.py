@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.methods.base import FIRST_VISIT, METHODS, Method
-from adafocus_rl.agents.methods.classifier import ClassifierTraining, train_classifier
+from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
+from adafocus_rl.agents.methods.classifier import train_classifier
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.record import WHOLE_FRAMES
 
 
-@METHODS.register("WholeFrames")
 class WholeFrames(Method):
     """f_G and f_L on every whole frame, and an f_C of its own.
 

@@ -15,9 +15,6 @@ from adafocus_rl.agents.base import features_of
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
 
-MOST_UNITS = 16_384
-"""Largest width of a layer: a memory of that width has 10⁹ weights."""
-
 
 def take_rows(observation: Observation, rows: slice | Tensor | tuple[slice, int]) -> Observation:
     """Return rows of a batch of observations, a tensor or a dict of tensors."""

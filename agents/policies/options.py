@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from adafocus_rl.agents.policies.encoder import MOST_UNITS
 from adafocus_rl.options import require, require_finite
+
+MOST_UNITS = 16_384
+"""Largest width of a layer: a memory of that width has 10⁹ weights."""
 
 Cell = Literal["gru", "lstm", "none"]
 Architecture = Literal["paper", "conv"]

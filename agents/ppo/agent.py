@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from adafocus_rl.agents.base import AGENTS
 from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.ppo.losses import discounted_returns, explained_variance, gae, normalise, ppo_loss
@@ -19,7 +18,6 @@ from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.envs import Counterfactuals, Rollout
 
 
-@AGENTS.register("PPOAgent")
 class PPOAgent(PolicyAgent):
     """Recurrent PPO for π.
 

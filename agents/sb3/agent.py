@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl import checkpoint
-from adafocus_rl.agents.base import AGENTS, features_of
+from adafocus_rl.agents.base import features_of
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian, Distribution
 from adafocus_rl.agents.policies.encoder import blank, flatten_time, take_rows
@@ -28,7 +28,6 @@ _DRAWN = ("action", "log_prob", "sample", "probabilities")
 """Fields of a ``PolicyOutput`` that need no critic."""
 
 
-@AGENTS.register("SB3Agent")
 class SB3Agent(SamplingAgent):
     """An algorithm of Stable-Baselines3 (RecurrentPPO: of sb3-contrib) on a network like π's.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from adafocus_rl.agents.policies.encoder import MOST_UNITS
+from adafocus_rl.agents.policies.options import MOST_UNITS
 from adafocus_rl.options import require, require_finite
 
 Algorithm = Literal["PPO", "A2C", "RecurrentPPO"]

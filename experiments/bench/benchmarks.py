@@ -16,6 +16,8 @@ BENCHMARKS = {
     "bank": "bank:bench_bank",
     "counterfactuals": "counterfactuals:bench_counterfactuals",
     "decode": "decode:bench_decode",
+    "single-env": "single_env:bench_single_env",
+    "startup": "startup:bench_startup",
 }
 """For each benchmark, the function, imported on demand. It takes the device and returns one or several timings."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 BUDGET = 2.0
 """Minimum seconds of measuring for each benchmark; every side runs at least ``LEAST`` times."""
@@ -38,18 +41,35 @@ def compare(
     name: str, fast: tuple[str, Callable[[], object]], slow: tuple[str, Callable[[], object]], device: torch.device
 ) -> Timing:
     """Time two functions alternately, after a warm-up round, so that a busy machine slows both down alike."""
-    rounds: list[tuple[float, float]] = []
+    kept = measured_rounds(lambda: (_seconds(fast[1], device), _seconds(slow[1], device)))
+    return timing(name, fast[0], slow[0], kept)
+
+
+def measured_rounds(measure: Callable[[], T]) -> list[T]:
+    """Return what ``measure`` returns in each round, without that of the warm-up round."""
+    rounds: list[T] = []
     began = time.perf_counter()
     while len(rounds) < 1 + LEAST or time.perf_counter() - began < BUDGET:
-        rounds.append((_seconds(fast[1], device), _seconds(slow[1], device)))
-    kept = rounds[1:]
+        rounds.append(measure())
+    return rounds[1:]
+
+
+def timing(name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]]) -> Timing:
+    """Return the medians over rounds, each the seconds of both implementations.
+
+    Args:
+        name: name of the benchmark.
+        fast: name of the project's implementation.
+        slow: name of the other.
+        rounds: seconds of both.
+    """
     return Timing(
         name=name,
-        fast=fast[0],
-        slow=slow[0],
-        fast_ms=1000 * statistics.median(one for one, _ in kept),
-        slow_ms=1000 * statistics.median(other for _, other in kept),
-        ratio=statistics.median(other / one for one, other in kept),
+        fast=fast,
+        slow=slow,
+        fast_ms=1000 * statistics.median(one for one, _ in rounds),
+        slow_ms=1000 * statistics.median(other for _, other in rounds),
+        ratio=statistics.median(other / one for one, other in rounds),
     )
 
 

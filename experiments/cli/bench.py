@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS, timings_of
-from adafocus_rl.experiments.run.environment import environment
-from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
 
 
@@ -22,6 +20,10 @@ def bench(argv: Sequence[str]) -> int:
     for name in options.names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}; choose some of: {', '.join(BENCHMARKS)}")
+
+    from adafocus_rl.experiments.run.environment import environment
+    from adafocus_rl.experiments.run.runtime import find_device
+
     device = find_device(options.device)
     timings = [timing for name in options.names or BENCHMARKS for timing in timings_of(name, device)]
     if options.json:

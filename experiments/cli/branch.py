@@ -7,17 +7,15 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
-from adafocus_rl.experiments.run.handover import load_classifier, load_recognizer, write_recognizer
-from adafocus_rl.experiments.run.lock import locked
-from adafocus_rl.experiments.run.results import results
-from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import CLASSIFIER, ENCODERS, RANDOM_PATCHES, kept_before
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.files import user_path
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.run.folder import RunFolder
 
 
 def branch(argv: Sequence[str]) -> int:
@@ -31,6 +29,14 @@ def branch(argv: Sequence[str]) -> int:
         "--fine-tuned", action="store_true", help="begin with the f_C of the run's stage 3 instead of that of stage 1"
     )
     options = parser.parse_args(argv)
+
+    from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
+    from adafocus_rl.experiments.run.handover import load_classifier, load_recognizer, write_recognizer
+    from adafocus_rl.experiments.run.lock import locked
+    from adafocus_rl.experiments.run.results import results
+    from adafocus_rl.experiments.run.run import Run
+    from adafocus_rl.experiments.run.steps import CLASSIFIER, ENCODERS, RANDOM_PATCHES, kept_before
+
     source, target = existing_folder(options.run), RunFolder(user_path(options.out))
     if target.config.is_file():
         raise UserError(f"{target.path} holds a run already; give another folder with --out")

@@ -6,20 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.compare.carry_out import carry_out
-from adafocus_rl.experiments.compare.plan import find_run, make_plan
-from adafocus_rl.experiments.compare.pool import cores
-from adafocus_rl.experiments.compare.table import print_comparison
 from adafocus_rl.experiments.compare.variants import ablation_names, agent_variant, read_ablation
 from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.run.runtime import find_device
-from adafocus_rl.experiments.sweep.carry_out import Request, sweep
-from adafocus_rl.experiments.sweep.choose import ALL
-from adafocus_rl.experiments.sweep.output import system_notes, system_table
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text, print_json, sentence
 from adafocus_rl.experiments.terminal.tables import print_plain
 from adafocus_rl.files import user_path
-from adafocus_rl.record import WHOLE_FRAMES
 
 FAILED = 1
 """Exit code if some of the variants have no result."""
@@ -70,6 +61,13 @@ def compare(argv: Sequence[str]) -> int:
             raise UserError(f"--{name} is {value}; give at least 1")
     if unexpected := [argument for argument in rest if not argument.startswith("--") or "=" not in argument]:
         raise UserError(f"unexpected argument {unexpected[0]!r}; keys of the configuration are given as --KEY=VALUE")
+
+    from adafocus_rl.experiments.compare.carry_out import carry_out
+    from adafocus_rl.experiments.compare.plan import find_run, make_plan
+    from adafocus_rl.experiments.compare.table import print_comparison
+    from adafocus_rl.experiments.sweep.choose import ALL
+    from adafocus_rl.record import WHOLE_FRAMES
+
     if options.sweep:
         return _sweep(options, rest, command_text("adafocus", "compare", *argv))
     if options.published:
@@ -117,6 +115,11 @@ def compare(argv: Sequence[str]) -> int:
 
 def _sweep(options: Any, rest: Sequence[str], command: str) -> int:
     """Compare whole systems along their operating points."""
+    from adafocus_rl.experiments.compare.plan import find_run
+    from adafocus_rl.experiments.sweep.carry_out import Request, sweep
+    from adafocus_rl.experiments.sweep.choose import ALL
+    from adafocus_rl.experiments.sweep.output import system_notes, system_table
+
     for name in ("agents", "ablation", "finetune", "full_frame"):
         if getattr(options, name):
             raise UserError(f"--{name.replace('_', '-')} does not go with --sweep; it takes systems with --methods")
@@ -148,4 +151,7 @@ def _sweep(options: Any, rest: Sequence[str], command: str) -> int:
 
 def _default_jobs(*devices: str) -> int:
     """Return the number of processes: one per core on a CPU, one on a GPU."""
+    from adafocus_rl.experiments.compare.pool import cores
+    from adafocus_rl.experiments.run.runtime import find_device
+
     return cores() if all(find_device(device).type == "cpu" for device in devices) else 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.methods import METHODS
@@ -34,8 +34,9 @@ def data(argv: Sequence[str]) -> int:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
         actions.add_parser(name, help=summary, add_help=False)
-    module, function = ACTIONS[parser.parse_args(argv[:1]).action][0].split(":")
-    action: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.cli.{module}"), function)
+    action: Callable[[Sequence[str]], int] = pkgutil.resolve_name(
+        f"{__package__}.{ACTIONS[parser.parse_args(argv[:1]).action][0]}"
+    )
     return action(argv[1:])
 
 

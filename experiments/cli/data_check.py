@@ -7,18 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from adafocus_rl.data.check import check_lists
-from adafocus_rl.data.findings import CheckConfig, CheckReport
-from adafocus_rl.data.formats import ListFormat
-from adafocus_rl.data.inspect_video import Depth
+from adafocus_rl.data.findings import CheckConfig, CheckReport, Depth
 from adafocus_rl.data.raw_annotations import Split
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.clips import frame_sets, transform_of
+from adafocus_rl.experiments.cli.options import add_list_options
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.report.loader_sheet import check_picture, write_loader_sheet
-from adafocus_rl.experiments.run.clips import find_lists
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json, print_lines
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path
@@ -48,6 +43,12 @@ def check(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     options = parser.parse_args(argv)
     out = user_path(options.out)
+
+    from adafocus_rl.data.check import check_lists
+    from adafocus_rl.experiments.config.clips import frame_sets, transform_of
+    from adafocus_rl.experiments.report.loader_sheet import check_picture
+    from adafocus_rl.experiments.run.clips import find_lists
+
     if options.videos:
         check_picture(out)
 
@@ -90,22 +91,14 @@ def check(argv: Sequence[str]) -> int:
     return 1 if report.of("fault") else 0
 
 
-def add_list_options(parser: CommandParser) -> None:
-    """Add the options that control how a list file is read."""
-    parser.add_argument("--root", metavar="DIR", help="folder that the list's paths start from (default: the list's)")
-    parser.add_argument("--classes", metavar="FILE", help="class names (default: the file of names beside the list)")
-    parser.add_argument("--format", choices=get_args(ListFormat), help="format of the list (default: detected)")
-    parser.add_argument(
-        "--template", help="names of the frames in folders, such as 'image_{:05d}.jpg' (default: found per folder)"
-    )
-
-
 def _path(name: str | None) -> Path | None:
     return user_path(name) if name else None
 
 
 def _picture(report: CheckReport, config: ExperimentConfig, path: Path, videos: int) -> Path | None:
     """Draw training videos and return the path; None without usable ones, or if no picture is wanted."""
+    from adafocus_rl.experiments.report.loader_sheet import write_loader_sheet
+
     index = report.usable["train"]
     if not (videos and len(index)):
         return None

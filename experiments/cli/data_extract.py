@@ -7,20 +7,22 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.data.class_names import class_names_text
-from adafocus_rl.data.extract import TEMPLATE, Extracted, ExtractJob, extract_video, folder_names
 from adafocus_rl.data.index import BOX_COLUMNS, VideoIndex, VideoRecord, read_boxes
-from adafocus_rl.data.processes import run_in_processes
 from adafocus_rl.data.read import read_index
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.data_check import add_list_options
+from adafocus_rl.experiments.cli.options import add_list_options
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path, write_together
+
+if TYPE_CHECKING:
+    from adafocus_rl.data.extract import Extracted
 
 EXTRACT_SECONDS = 3600.0
 """Time limit for extracting one video; unlike a check, it decodes all frames."""
@@ -56,6 +58,10 @@ def extract(argv: Sequence[str]) -> int:
         raise UserError(f"--quality is {options.quality}; give 1 to 100")
     if options.short < 0 or options.workers < 0:
         raise UserError("--short and --workers cannot be negative; give 0 or more")
+
+    from adafocus_rl.data.extract import TEMPLATE, Extracted, ExtractJob, extract_video, folder_names
+    from adafocus_rl.data.processes import run_in_processes
+
     source, out = user_path(options.list), user_path(options.out)
     index = read_index(
         source,

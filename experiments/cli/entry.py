@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import pkgutil
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from adafocus_rl import __version__
 from adafocus_rl.errors import UserError
@@ -123,8 +123,9 @@ def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
-    module, function = COMMANDS[parser.parse_args(first).command][0].split(":")
-    command: Callable[[Sequence[str]], int] = getattr(import_module(f"adafocus_rl.experiments.cli.{module}"), function)
+    command: Callable[[Sequence[str]], int] = pkgutil.resolve_name(
+        f"{__package__}.{COMMANDS[parser.parse_args(first).command][0]}"
+    )
     return command
 
 

@@ -7,18 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.finish import finish, print_found
-from adafocus_rl.experiments.evaluation.evaluate import evaluate as evaluate_run
-from adafocus_rl.experiments.evaluation.evaluate import evaluate_one
-from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.folder import existing_folder
-from adafocus_rl.experiments.run.handover import load_recognizer
-from adafocus_rl.experiments.run.lock import locked
-from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
-from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
+from adafocus_rl.experiments.cli.options import FEATURES_HELP
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
-from adafocus_rl.experiments.training.methods import other_methods
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -40,6 +30,19 @@ def evaluate(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if any(not 0 < budget < math.inf for budget in options.budget):
         raise UserError(f"--budget is {' '.join(f'{budget:g}' for budget in options.budget)}; give numbers above 0")
+
+    from adafocus_rl.experiments.cli.finish import finish, print_found
+    from adafocus_rl.experiments.evaluation.evaluate import evaluate as evaluate_run
+    from adafocus_rl.experiments.evaluation.evaluate import evaluate_one
+    from adafocus_rl.experiments.run.features import RunFeatures
+    from adafocus_rl.experiments.run.folder import existing_folder
+    from adafocus_rl.experiments.run.handover import load_recognizer
+    from adafocus_rl.experiments.run.lock import locked
+    from adafocus_rl.experiments.run.run import Run
+    from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
+    from adafocus_rl.experiments.run.store import use_store
+    from adafocus_rl.experiments.training.methods import other_methods
+
     budgets = list(dict.fromkeys(options.budget))
     with locked(existing_folder(options.run).path, command_text("adafocus", "evaluate", *argv)):
         run = Run.open(options.run, strict=options.strict)

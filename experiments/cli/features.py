@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
-from adafocus_rl.experiments.run.features import open_bank
-from adafocus_rl.experiments.run.folder import existing_folder
-from adafocus_rl.experiments.run.handover import load_recognizer
-from adafocus_rl.experiments.run.lock import locked
-from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
-from adafocus_rl.experiments.run.store import FEATURES_HELP, store_of, use_store
+from adafocus_rl.experiments.cli.options import FEATURES_HELP
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import Ticker, say
-from adafocus_rl.features import FeatureBank
-from adafocus_rl.features.verify import verify_tables
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.run.run import Run
+    from adafocus_rl.features import FeatureBank
 
 
 def features(argv: Sequence[str]) -> int:
@@ -26,6 +23,15 @@ def features(argv: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="build: discard the existing features")
     parser.add_argument("--features", metavar="DIR", help=f"build: {FEATURES_HELP}; check: read them there")
     options = parser.parse_args(argv)
+
+    from adafocus_rl.experiments.run.features import open_bank
+    from adafocus_rl.experiments.run.folder import existing_folder
+    from adafocus_rl.experiments.run.handover import load_recognizer
+    from adafocus_rl.experiments.run.lock import locked
+    from adafocus_rl.experiments.run.run import Run
+    from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
+    from adafocus_rl.experiments.run.store import store_of, use_store
+
     build = options.action == "build"
     command = command_text("adafocus", "features", *argv)
     with locked(existing_folder(options.run).path, command) if build else nullcontext():
@@ -46,6 +52,8 @@ def features(argv: Sequence[str]) -> int:
 
 
 def _check_content(run: Run, bank: FeatureBank, split: str) -> None:
+    from adafocus_rl.features.verify import verify_tables
+
     index = (run.clips.train_still if split == "train" else run.clips.val).index
     # In the run's own folder, also check tables that were not opened.
     tables = bank.tables if bank.store.shared else {**bank.store.tables(), **bank.tables}

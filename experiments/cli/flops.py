@@ -8,8 +8,6 @@ from typing import Any
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.evaluation.compute import recipe_gmacs
-from adafocus_rl.experiments.evaluation.paper_systems import paper_rows
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
 from adafocus_rl.experiments.terminal.tables import PlainTable
 
@@ -41,6 +39,10 @@ def flops(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     if bool(options.recipe) == options.paper:
         raise UserError("`adafocus flops` needs either a recipe (a name of `adafocus list`, or a file) or --paper")
+
+    from adafocus_rl.experiments.evaluation.compute import recipe_gmacs
+    from adafocus_rl.experiments.evaluation.paper_systems import paper_rows
+
     if options.paper:
         if rest or options.with_batch_norm:
             raise UserError("--paper counts every row by its own convention; leave the other options out")

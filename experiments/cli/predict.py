@@ -6,28 +6,23 @@ import mimetypes
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.online import distance, recognise_online
-from adafocus_rl.experiments.cli.replay import write_pictures
-from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
+from adafocus_rl.experiments.cli.options import add_seconds_option, add_system_options, load_system, recorded_seconds
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
 from adafocus_rl.files import user_path
 
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.predict import Prediction
+
 FAILED = 1
 """Exit code if some of the videos could not be recognised."""
 
 OVERLAYS = (".mp4", ".png")
-
-RECORDED_SECONDS = 4.0
-"""Seconds to record from a webcam if none are given."""
-
-MOST_SECONDS = 60
-"""Maximum seconds to record from a webcam: all frames are held in memory, some 30 MB per second."""
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -75,6 +70,9 @@ def predict(argv: Sequence[str]) -> int:
         raise UserError(f"--out {out} is one file, but there are {len(options.videos)} videos; give a folder")
     if out is not None and out.suffix not in OVERLAYS and mimetypes.guess_type(out.name)[0] and not out.is_dir():
         raise UserError(f"--out is {out}; give a folder, or a file that ends in {' or '.join(OVERLAYS)}")
+
+    from adafocus_rl.experiments.predict import PredictionError
+
     predictor = load_system(options, probabilities=options.probabilities)
     found: list[tuple[dict[str, Any], float, Path | None]] = []
     failed: list[dict[str, str]] = []
@@ -104,28 +102,6 @@ def predict(argv: Sequence[str]) -> int:
     return FAILED if failed else 0
 
 
-def add_system_options(parser: CommandParser) -> None:
-    """Add the options that name the system with which videos are recognised: arguments of ``Predictor.load``."""
-    parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
-    parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
-    parser.add_argument(
-        "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
-    )
-    parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
-
-
-def load_system(options: Namespace, *, probabilities: bool = False) -> Predictor:
-    """Load the system that the options of ``add_system_options`` name; see ``Predictor.load``."""
-    return Predictor.load(
-        options.run,
-        agent=options.agent,
-        method=options.method,
-        knob=options.knob,
-        device=options.device,
-        probabilities=probabilities,
-    )
-
-
 def _online(options: Namespace) -> int:
     if len(options.videos) > 1:
         raise UserError(f"--online recognises one stream, but there are {len(options.videos)} videos; give one")
@@ -135,6 +111,9 @@ def _online(options: Namespace) -> int:
         raise UserError(f"--seconds is {options.seconds}; give a number above 0")
     if options.exit_at is not None and not 0 < options.exit_at <= 1:
         raise UserError(f"--exit-at is {options.exit_at:g}; give a probability above 0, and at most 1")
+
+    from adafocus_rl.experiments.cli.online import distance, recognise_online
+
     every = distance("1" if options.every is None else options.every)
     try:
         return recognise_online(
@@ -149,33 +128,6 @@ def _online(options: Namespace) -> int:
     except DecodeError as error:
         say(f"{error}")
         return FAILED
-
-
-def add_seconds_option(parser: CommandParser, *, otherwise: str = "") -> None:
-    """Add the option for the seconds of a webcam.
-
-    Args:
-        parser: the command's parser.
-        otherwise: what the help says about other uses.
-    """
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        metavar="S",
-        help=f"seconds to record from a webcam (default: {RECORDED_SECONDS:g}{otherwise})",
-    )
-
-
-def recorded_seconds(given: float | None) -> float:
-    """Return the seconds to record from a webcam.
-
-    Raises:
-        UserError: if they are out of range.
-    """
-    seconds = RECORDED_SECONDS if given is None else given
-    if not 0 < seconds <= MOST_SECONDS:
-        raise UserError(f"--seconds is {seconds}; give a number above 0, and at most {MOST_SECONDS}")
-    return seconds
 
 
 def plain(prediction: Prediction, count: int) -> dict[str, Any]:
@@ -218,6 +170,8 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
 
 def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:
     """Write the film or picture of one video; in a folder, under the video's name. Return its path."""
+    from adafocus_rl.experiments.report.pictures import write_pictures
+
     if out.suffix not in OVERLAYS:
         out.mkdir(parents=True, exist_ok=True)
         stem = Path(prediction.path).stem.replace(" ", "_")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.report.pictures import sheet, sheet_title, write_film
-from adafocus_rl.experiments.report.run_report import write_report
-from adafocus_rl.experiments.report.shown import ShownVideo, choose_traces, find_video, show, spread
-from adafocus_rl.experiments.run.folder import RunFolder
-from adafocus_rl.experiments.run.lock import locked
-from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text
 from adafocus_rl.experiments.terminal.progress import say
-from adafocus_rl.files import replacing, user_path
-from adafocus_rl.record import EpisodeRecord
+from adafocus_rl.files import user_path
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.run.folder import RunFolder
+    from adafocus_rl.record import EpisodeRecord
 
 KINDS = (".html", ".mp4", ".png")
 GRID_VIDEOS = 9
@@ -54,6 +51,13 @@ def replay(argv: Sequence[str]) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; give at least 1")
+
+    from adafocus_rl.experiments.report.pictures import write_pictures
+    from adafocus_rl.experiments.report.run_report import write_report
+    from adafocus_rl.experiments.report.shown import choose_traces, find_video, show, spread
+    from adafocus_rl.experiments.run.lock import locked
+    from adafocus_rl.experiments.run.run import Run
+
     run = Run.open(options.run)
     run.check_videos()
     folder = run.folder
@@ -87,23 +91,10 @@ def load_record(folder: RunFolder) -> EpisodeRecord:
     Raises:
         UserError: if it has none.
     """
+    from adafocus_rl.record import EpisodeRecord
+
     if not folder.episodes.is_file():
         raise UserError(
             f"{folder.path} has no episode record {folder.episodes.name}; `adafocus evaluate {folder.path}` writes it"
         )
     return EpisodeRecord.load(folder.episodes)
-
-
-def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: bool, fps: int = 3) -> None:
-    """Write a film or a contact sheet, depending on the file's suffix.
-
-    Raises:
-        UserError: if none of the videos could be decoded.
-    """
-    if not videos:
-        raise UserError("none of these videos can be decoded any more; there is nothing to draw on")
-    if out.suffix == ".mp4":
-        write_film(out, videos, heat=heat, fps=fps)
-    else:
-        with replacing(out) as temporary:
-            sheet(videos, title=sheet_title(name, videos), heat=heat).save(temporary, format="png")

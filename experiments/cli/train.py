@@ -6,24 +6,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.finish import finish
+from adafocus_rl.experiments.cli.options import FEATURES_HELP
 from adafocus_rl.experiments.config.parser import load_settings, parse_settings, settings_help
 from adafocus_rl.experiments.config.recipe_files import find_recipe
-from adafocus_rl.experiments.evaluation.evaluate import evaluate
-from adafocus_rl.experiments.run.folder import RunFolder
-from adafocus_rl.experiments.run.lock import locked
-from adafocus_rl.experiments.run.metrics_log import read_metrics
-from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.same_run import check_same_run
-from adafocus_rl.experiments.run.store import FEATURES_HELP, use_store
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
-from adafocus_rl.experiments.training.methods import other_methods
-from adafocus_rl.experiments.training.train import rehearse
-from adafocus_rl.experiments.training.train import train as train_run
 from adafocus_rl.files import user_path
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.run.folder import RunFolder
 
 
 def train(argv: Sequence[str]) -> int:
@@ -49,6 +42,16 @@ def train(argv: Sequence[str]) -> int:
     recipe = find_recipe(argv[0])
     options, rest = parser.parse_known_args(argv[1:])
     settings = parse_settings("adafocus train", ["--config", str(recipe), *rest])
+
+    from adafocus_rl.experiments.cli.finish import finish
+    from adafocus_rl.experiments.evaluation.evaluate import evaluate
+    from adafocus_rl.experiments.run.folder import RunFolder
+    from adafocus_rl.experiments.run.lock import locked
+    from adafocus_rl.experiments.run.run import Run
+    from adafocus_rl.experiments.run.store import use_store
+    from adafocus_rl.experiments.training.methods import other_methods
+    from adafocus_rl.experiments.training.train import rehearse
+    from adafocus_rl.experiments.training.train import train as train_run
 
     folder = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
@@ -86,6 +89,9 @@ def _check_folder(
     folder: RunFolder, wanted: Mapping[str, Any], stages: Sequence[int], *, resume: bool, overwrite: bool
 ) -> None:
     """Refuse to discard or mix up finished work, unless the user asked for it."""
+    from adafocus_rl.experiments.run.metrics_log import read_metrics
+    from adafocus_rl.experiments.run.same_run import check_same_run
+
     if overwrite and resume:
         raise UserError("--resume and --overwrite exclude each other; give one of them")
     if overwrite and 0 not in stages:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import FLAGS, Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_file, names_in
-from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.run.folder import RunFolder
 
 FOLDER = files("adafocus_rl.experiments") / "recipes" / "ablations"
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from adafocus_rl.agents import AGENTS, GRPOOptions, PPOAgent, PPOOptions
+from adafocus_rl.agents import AGENTS, GRPOOptions, PPOOptions
 from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.agents.policies import NetworkOptions
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.keys import Block, Origin, Part, expect_text
+from adafocus_rl.experiments.config.stages import SkipConfig
 from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert, made, plain, unknown
 from adafocus_rl.yaml_text import parse_yaml
@@ -44,7 +45,7 @@ class SkipperKeys(Block):
     """
 
     def __init__(self) -> None:
-        super().__init__(PPOOptions, "skip.options", values={}, whose=PPOAgent.__name__)
+        super().__init__(PPOOptions, "skip.options", values={}, whose=SkipConfig.agent)
         self.hints = {
             name: option.hint for kind in (GRPOOptions, PPOOptions) for name, option in options_of(kind).items()
         }

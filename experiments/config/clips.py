@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.models.config import clip_frames
 

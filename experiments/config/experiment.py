@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from adafocus_rl.agents import AGENTS, Agent
+from adafocus_rl.agents import AGENTS
 from adafocus_rl.data.formats import ListFormat
-from adafocus_rl.envs import DecisionVectorEnv, RewardConfig, SpaceConfig
+from adafocus_rl.envs import RewardConfig, SpaceConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.stages import (
     SkipConfig,
@@ -17,9 +17,13 @@ from adafocus_rl.experiments.config.stages import (
     Stage2Config,
     Stage3Config,
 )
-from adafocus_rl.features.precision import Precision
+from adafocus_rl.features.options import Precision
 from adafocus_rl.models.config import ModelConfig, clip_frames
-from adafocus_rl.options import MOST, require, require_range
+from adafocus_rl.options import MOST, require_range
+
+if TYPE_CHECKING:
+    from adafocus_rl.agents import Agent
+    from adafocus_rl.envs import DecisionVectorEnv
 
 REFERENCES = ("RandomAgent", "CenterAgent", "GaussianAgent", "OracleAgent")
 """Agents without a training that a run is compared with by default."""
@@ -144,8 +148,6 @@ class EvaluationConfig:
         require_range(self, "timed_videos", "full_frame_epochs", "replay_every", least=0, most=MOST)
         require_range(self, "sheet_videos", least=0, most=1000)
         require_range(self, "report_videos", least=0, most=10_000)
-        learners = [name for name in self.references if AGENTS.get(name).learns]
-        require(self, "references", not learners, f"agents that need no training, without {', '.join(learners)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,8 @@ class AgentConfig:
         Raises:
             UserError: if no agent has this name, or it does not fit the environment.
         """
-        return AGENTS.get(self.name)(env, self.options, seed=seed)
+        kind: type[Agent] = AGENTS.get(self.name)
+        return kind(env, self.options, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +239,13 @@ class ExperimentConfig:
     """Further methods to train and evaluate: their ``Options`` by registered name."""
 
     def __post_init__(self) -> None:
+        # Checked here, because --help creates each block with its defaults and must not import the agents.
+        references = self.evaluation.references
+        if learners := [name for name in references if AGENTS.get(name).learns]:
+            raise UserError(
+                f"evaluation.references is {references}; give agents that need no training, without "
+                f"{', '.join(learners)}"
+            )
         if ".." in Path(self.name).parts:
             raise UserError(f"name is {self.name!r}, which leads out of the folder of runs; give one without `..`")
         require_range(self, "threads", least=0, most=1024)

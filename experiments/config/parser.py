@@ -26,7 +26,7 @@ from adafocus_rl.experiments.config.keys import Origin
 from adafocus_rl.experiments.config.recipe_files import find_overlay, read_recipe
 from adafocus_rl.experiments.terminal.command_line import print_yaml
 from adafocus_rl.files import user_path
-from adafocus_rl.models.weights import FILE_SUFFIXES
+from adafocus_rl.models.config import FILE_SUFFIXES
 from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert_text, plain_options, unknown
 from adafocus_rl.yaml_text import dump_yaml

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adafocus_rl.agents import GRPOOptions, PPOOptions
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.sgd import SGDConfig
-from adafocus_rl.agents.supervised import PrecisionConfig
-from adafocus_rl.envs.frame_skipping import SkippingReward
+from adafocus_rl.agents.training_options import ClassifierTraining, PrecisionConfig, SGDConfig
+from adafocus_rl.envs.options import SkippingReward
 from adafocus_rl.options import MOST, require, require_range
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from adafocus_rl.agents.methods import Method
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.data.transforms import TransformConfig, apply_transform, build_transform
+from adafocus_rl.data.transform_options import TransformConfig
+from adafocus_rl.data.transforms import apply_transform, build_transform
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.live import LiveEpisodes
 

@@ -24,7 +24,8 @@ from adafocus_rl.features import (
     build_bank,
 )
 from adafocus_rl.features.expected import expected_manifests
-from adafocus_rl.features.precision import Precision, precision_errors
+from adafocus_rl.features.options import Precision
+from adafocus_rl.features.precision import precision_errors
 from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.models.recognizer import Recognizer
 

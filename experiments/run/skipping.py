@@ -102,4 +102,5 @@ def load_skipper(run: Run, env: FrameSkippingVectorEnv, point: OperatingPoint) -
     Raises:
         UserError: if there is no checkpoint, or its architecture differs.
     """
-    return AGENTS.get(run.config.skip.agent).load(required_checkpoint(run, point.of(SKIPPING).name), env)
+    kind: type[Agent] = AGENTS.get(run.config.skip.agent)
+    return kind.load(required_checkpoint(run, point.of(SKIPPING).name), env)

@@ -19,9 +19,6 @@ from adafocus_rl.features import TableStore
 from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.files import read_json, user_path, write_json
 
-FEATURES_HELP = "keep the features in this folder, which other runs may share; the run remembers it"
-"""Help text of the option ``--features`` in all commands that have it."""
-
 
 def use_store(folder: RunFolder, store: str | None) -> None:
     """Make a run keep its features in a shared store from now on; None changes nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods import METHODS, Method, WholeFrames
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.evaluation.systems import make_method
 from adafocus_rl.experiments.run.features import RunFeatures

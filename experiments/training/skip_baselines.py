@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adafocus_rl.agents.methods import FINE_TUNED, RANDOM_PATCHES, ScheduledSkipping
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_sets import best_frames, schedule
 from adafocus_rl.agents.methods.kept_share import kept_frames
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import is_finished, load_agent
 from adafocus_rl.experiments.run.run import Run

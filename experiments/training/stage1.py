@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from adafocus_rl.agents.supervised import PrecisionConfig, SupervisedLearner, autocast
+from adafocus_rl.agents.supervised import SupervisedLearner, autocast
+from adafocus_rl.agents.training_options import PrecisionConfig
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES

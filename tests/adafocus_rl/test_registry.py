@@ -96,3 +96,21 @@ def test_entry_points_are_loaded_at_the_first_look_and_a_broken_one_is_named_and
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert things.names() == ["ours", "plugged"]
+
+
+def test_a_built_in_entry_is_imported_at_its_first_use(plugins: Path) -> None:
+    things: Registry[int] = Registry("thing", None, {"late": "thing_plugin:VALUE"})
+    sys.modules.pop("thing_plugin", None)
+    assert things.names() == ["late"]
+    assert "late" in things
+    with pytest.raises(UserError, match=r"unknown thing 'lat'; did you mean 'late'\?"):
+        things.get("lat")
+    assert "thing_plugin" not in sys.modules
+    assert things.get("late") == 42
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in_entry(plugins: Path) -> None:
+    things: Registry[object] = Registry("thing", GROUP, {"ours": "builtins:int"})
+    with pytest.warns(RuntimeWarning, match=r"thing 'ours' .* is left out.* is registered twice"):
+        assert "plugged" in things.names()
+    assert things.get("ours") is int

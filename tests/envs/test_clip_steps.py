@@ -12,7 +12,7 @@ from adafocus_rl.agents import PPOAgent, PPOOptions
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.envs.single import PatchSelectionEnv
 from adafocus_rl.features import LiveFeatures

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import RecordEpisodeStatistics, RecordVideo
 
 from adafocus_rl.data.decode import decode_frames
-from adafocus_rl.envs import PatchSelectionEnv, PatchSelectionVectorEnv
+from adafocus_rl.envs import PatchSelectionEnv, PatchSelectionVectorEnv, single
 from adafocus_rl.envs.single import tidy
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
@@ -107,6 +107,21 @@ def test_what_it_returns_is_its_own(made_up: MadeUp) -> None:
     observation[:] = 7
     assert torch.equal(source.maps, before)
     assert not (info["true_box"] == 7).any()
+
+
+def test_what_does_not_change_is_not_computed_again(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts are converted once per episode, and boxes are only computed for pictures."""
+    converted: list[str] = []
+    plain = single._fact
+    monkeypatch.setattr(single, "_fact", lambda name, value: [converted.append(name), plain(name, value)][1])
+    env = _single(made_up())
+    monkeypatch.setattr(env.env, "last_boxes", lambda: pytest.fail("no picture is wanted"))
+    for episodes in (1, 2):
+        env.reset()
+        for _ in range(4):
+            env.step(0)
+        assert converted.count("true_box") == converted.count("video") == episodes
+        assert converted.count("logits") == 4 * episodes
 
 
 def test_infos_are_plain_and_an_absent_box_is_empty(made_up: MadeUp) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from adafocus_rl.data.decode import decode_frames, probe
+from adafocus_rl.experiments.bench import startup
 from adafocus_rl.experiments.bench import timing as bench
 from adafocus_rl.experiments.bench.decode_loops import (
     clip_indices,
@@ -56,7 +57,8 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [timing["name"] for timing in found["timings"]]
     assert names[:3] == ["crops", "rollout", "bank"]
     assert names[3:6] == ["counterfactuals"] * 3
-    assert names[6:] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
+    assert names[12:] == ["single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
+    assert names[6:12] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"

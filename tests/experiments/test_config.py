@@ -11,7 +11,7 @@ import pytest
 
 from adafocus_rl.agents import AGENTS, GaussianOptions, GRPOOptions, PPOOptions
 from adafocus_rl.agents.methods import METHODS, WholeFrames
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings, parse_settings

@@ -366,7 +366,7 @@ def test_an_operation_that_cannot_be_deterministic(
     def put(*_: Any) -> torch.Tensor:
         return torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
 
-    monkeypatch.setattr("adafocus_rl.experiments.cli.train.train_run", put)
+    monkeypatch.setattr("adafocus_rl.experiments.training.train.train", put)
     done = cli("train", recipe, "--out", tmp_path / "run", "--deterministic=true")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("adafocus: put_ cannot be computed deterministically here; leave ")
@@ -387,7 +387,7 @@ def test_more_memory_than_there_is(
     def train(*_: Any) -> None:
         ask()
 
-    monkeypatch.setattr("adafocus_rl.experiments.cli.train.train_run", train)
+    monkeypatch.setattr("adafocus_rl.experiments.training.train.train", train)
     assert_refused(cli("train", recipe, "--out", tmp_path / "run"), "the memory does not suffice", "batch_size")
 
 

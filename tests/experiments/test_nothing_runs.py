@@ -101,13 +101,14 @@ import gymnasium
 
 import adafocus_rl.envs
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli import entry, import_official
+from adafocus_rl.experiments.cli import entry
+from adafocus_rl.models import official
 
 for module, _ in entry.COMMANDS.values():
     import_module("adafocus_rl.experiments.cli." + module.split(":")[0])
 found = SimpleNamespace(options={{"model.num_classes": 10}}, family="adafocus", recognizer={{}}, policy={{}},
                         path=Path("x.pth.tar"))
-import_official.read_official = lambda files: found
+official.read_official = lambda files: found
 before, called, wrong = set(sys.modules), [], []
 CALLS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "webbrowser.open")
 sys.addaudithook(lambda event, arguments: called.append([event, repr(arguments)]) if event in CALLS else None)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents.methods import WholeFrames
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.sgd import SGDConfig, make_optimizer, set_rate
+from adafocus_rl.agents.sgd import make_optimizer, set_rate
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import parse_settings
 from adafocus_rl.experiments.run.features import RunFeatures

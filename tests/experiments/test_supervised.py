@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import no_tick
-from adafocus_rl.agents.sgd import SGDConfig
-from adafocus_rl.agents.supervised import PrecisionConfig, SupervisedLearner
+from adafocus_rl.agents.supervised import SupervisedLearner
+from adafocus_rl.agents.training_options import PrecisionConfig, SGDConfig
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import parse_settings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adafocus_rl.data.dataset import BadClip, Clip, ClipBatch, ClipDataset, collate, make_loader
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 
 Frames = NDArray[np.uint8]

@@ -28,7 +28,7 @@ from adafocus_rl.data import loader as loader_module
 from adafocus_rl.data.clips import collate
 from adafocus_rl.data.dataset import ClipBatch, ClipDataset, ClipLoader, make_loader
 from adafocus_rl.data.index import VideoIndex, VideoRecord
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 
 VIDEOS = 8
@@ -307,7 +307,7 @@ from pathlib import Path
 import numpy as np
 from adafocus_rl.data import dataset
 from adafocus_rl.data.index import VideoIndex, VideoRecord
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 
 dataset.decode_frames = lambda path, indices, **_: np.zeros((len(indices), 64, 64, 3), np.uint8)

@@ -16,7 +16,7 @@ from adafocus_rl.data.decode import decode_frames
 from adafocus_rl.data.digit_clips import plan_labels, render_clip, render_stills, split_handwriting
 from adafocus_rl.data.index import VideoIndex, missing, read_boxes
 from adafocus_rl.data.sprites import scramble
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 
 SMALL = MovingDigitsConfig(

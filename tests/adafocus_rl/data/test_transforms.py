@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.data.transforms import (
     MultiScaleCrop,
-    TransformConfig,
     apply_transform,
     build_transform,
     stored_boxes,

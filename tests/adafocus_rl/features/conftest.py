@@ -13,7 +13,7 @@ import torch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 

@@ -12,7 +12,7 @@ import torch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.data.sampling import segment_indices
-from adafocus_rl.data.transforms import TransformConfig
+from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import LiveFeatures, build_bank
 from adafocus_rl.models.config import ClassifierConfig, EncoderConfig, ModelConfig

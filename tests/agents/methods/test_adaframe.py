@@ -10,10 +10,9 @@ import torch
 
 from adafocus_rl.agents.methods import AdaFrame, AdaFrameOptions
 from adafocus_rl.agents.methods.adaframe import FrameSearch, increases, published_gmacs, search_losses
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_looks import Looks
 from adafocus_rl.agents.methods.frame_memory import positional_encoding
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.envs import FrameSelectionVectorEnv
 from adafocus_rl.flops import encoder_macs
 from adafocus_rl.models import Recognizer

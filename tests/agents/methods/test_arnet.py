@@ -12,8 +12,7 @@ from torch import Tensor
 
 from adafocus_rl.agents.methods import ARNet, ARNetOptions, Outcome, Visit
 from adafocus_rl.agents.methods.arnet import PUBLISHED_NETWORKS, PUBLISHED_POLICY, ARNetNetworks, published_gmacs
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import encoder_macs, macs
 from adafocus_rl.models import Recognizer, create_encoder

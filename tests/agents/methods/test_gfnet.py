@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adafocus_rl.agents import PPOOptions
 from adafocus_rl.agents.methods import GFNet, GFNetOptions, Visit
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.gfnet import Progress
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.errors import UserError
 from adafocus_rl.models import Recognizer
 from tests.agents.methods.conftest import LabelledClips, PlainTrainer, saved_and_loaded

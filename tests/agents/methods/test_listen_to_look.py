@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adafocus_rl.agents.methods import ListenToLook, ListenToLookOptions
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_attention import FrameAttention
 from adafocus_rl.agents.methods.listen_to_look import published_gmacs
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.flops import encoder_macs, macs
 from adafocus_rl.models import Recognizer
 from tests.agents.methods.conftest import LabelledClips, PlainTrainer, accuracy, saved_and_loaded

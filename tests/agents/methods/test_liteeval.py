@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.learner import Learner
 from adafocus_rl.agents.methods import LiteEval, LiteEvalOptions, Visit
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.liteeval import COMPUTE, LiteEvalNetworks, published_gmacs
 from adafocus_rl.agents.methods.trainer import AfterEpoch
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import vectors_at
 from adafocus_rl.flops import encoder_macs

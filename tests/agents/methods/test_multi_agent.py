@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from adafocus_rl.agents.methods import MultiAgent, MultiAgentOptions
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, repeated
 from adafocus_rl.agents.methods.multi_agent import AgentSearch, policy_loss, published_gmacs, with_neighbours
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.envs import FrameSelectionVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import encoder_macs

@@ -38,8 +38,8 @@ from adafocus_rl.agents.methods import (
     UniformFrames,
     WholeFrames,
 )
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError

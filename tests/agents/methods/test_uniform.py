@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from adafocus_rl.agents.methods import UniformFrames, UniformFramesOptions
-from adafocus_rl.agents.methods.classifier import ClassifierTraining
 from adafocus_rl.agents.methods.uniform import uniform_places
-from adafocus_rl.agents.sgd import SGDConfig
+from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import encoder_macs
 from adafocus_rl.models import Recognizer

@@ -1,0 +1,83 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING, get_args
+
+from adafocus_rl.data.formats import ListFormat
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.terminal.command_line import CommandParser
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.predict import Predictor
+
+FEATURES_HELP = "keep the features in this folder, which other runs may share; the run remembers it"
+"""Help text of the option ``--features`` in all commands that have it."""
+
+RECORDED_SECONDS = 4.0
+"""Seconds to record from a webcam if none are given."""
+
+MOST_SECONDS = 60
+"""Maximum seconds to record from a webcam: all frames are held in memory, some 30 MB per second."""
+
+
+def add_system_options(parser: CommandParser) -> None:
+    """Add the options that name the system with which videos are recognised: arguments of ``Predictor.load``."""
+    parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
+    parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
+    parser.add_argument(
+        "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
+    )
+    parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
+
+
+def load_system(options: Namespace, *, probabilities: bool = False) -> Predictor:
+    """Load the system that the options of ``add_system_options`` name; see ``Predictor.load``."""
+    from adafocus_rl.experiments.predict import Predictor
+
+    return Predictor.load(
+        options.run,
+        agent=options.agent,
+        method=options.method,
+        knob=options.knob,
+        device=options.device,
+        probabilities=probabilities,
+    )
+
+
+def add_seconds_option(parser: CommandParser, *, otherwise: str = "") -> None:
+    """Add the option for the seconds of a webcam.
+
+    Args:
+        parser: the command's parser.
+        otherwise: what the help says about other uses.
+    """
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help=f"seconds to record from a webcam (default: {RECORDED_SECONDS:g}{otherwise})",
+    )
+
+
+def recorded_seconds(given: float | None) -> float:
+    """Return the seconds to record from a webcam.
+
+    Raises:
+        UserError: if they are out of range.
+    """
+    seconds = RECORDED_SECONDS if given is None else given
+    if not 0 < seconds <= MOST_SECONDS:
+        raise UserError(f"--seconds is {seconds}; give a number above 0, and at most {MOST_SECONDS}")
+    return seconds
+
+
+def add_list_options(parser: CommandParser) -> None:
+    """Add the options that control how a list file is read."""
+    parser.add_argument("--root", metavar="DIR", help="folder that the list's paths start from (default: the list's)")
+    parser.add_argument("--classes", metavar="FILE", help="class names (default: the file of names beside the list)")
+    parser.add_argument("--format", choices=get_args(ListFormat), help="format of the list (default: detected)")
+    parser.add_argument(
+        "--template", help="names of the frames in folders, such as 'image_{:05d}.jpg' (default: found per folder)"
+    )
