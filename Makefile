@@ -49,7 +49,8 @@ clean: ## remove what was built (environments and runs stay)
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 # Runs again when the dependencies change. opencv-python needs the system library libGL, which servers and containers
-# often lack; opencv-python-headless is the same code without windows, which we do not open.
+# often lack; opencv-python-headless is the same code without windows, which we do not open. The npm package is for the
+# tests of try.html.
 $(READY): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "adafocus_rl needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'; \
@@ -62,4 +63,7 @@ $(READY): setup.cfg pyproject.toml $(CONSTRAINTS)
 	    $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
 	        "opencv-python-headless==$$version"; \
 	    $(BIN)/python -c 'import cv2'; }
+	@web=onnxruntime-web@$$($(BIN)/python -c 'from adafocus_rl.experiments.export.web_runtime import TESTED; print(TESTED)'); \
+	    [ -f "$(VENV)/$${web/@/-}.tgz" ] || (cd $(VENV) && npm pack --silent "$$web" >/dev/null 2>&1) || \
+	    echo "npm could not fetch $$web: the tests of try.html are skipped"
 	@touch $@

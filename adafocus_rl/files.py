@@ -42,6 +42,24 @@ def user_path(name: Path | str) -> Path:
         raise UserError(f"{name} begins with the home folder of a user who is not known here; write it out") from None
 
 
+def new_folder(name: Path | str, what: str) -> Path:
+    """Return the path, given by a user, of a folder to write into, which is empty or does not exist yet.
+
+    Args:
+        name: the path.
+        what: kind of folder, for the message: "folder of crops".
+
+    Raises:
+        UserError: it is a file, or holds something.
+    """
+    folder = user_path(name)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"the {what}, {folder}, is a file; give a new or an empty folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"the {what}, {folder}, is not empty; give a new or an empty folder")
+    return folder
+
+
 def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes:
     """Read the content of a regular file, decompressed if its name ends in ``.gz``.
 

@@ -12,6 +12,7 @@ import gymnasium as gym
 from torch import Tensor
 
 from adafocus_rl import checkpoint
+from adafocus_rl.agents.best_actions import BestActions
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.registry import AGENTS
 from adafocus_rl.agents.saved import saved_class
@@ -207,6 +208,17 @@ class Agent(ABC):
     def macs_per_step(self) -> int:
         """Return the multiply-accumulates of one decision; 0 for agents without a network."""
         return 0
+
+    def best_actions(self) -> BestActions:
+        """Return one step of the best actions as a module that shares the agent's weights, for ``adafocus export``.
+
+        Raises:
+            UserError: if they are no function of the observation and a memory, which is the default.
+        """
+        raise UserError(
+            f"{type(self).__name__} cannot be exported: it does not offer its best action as a function of the "
+            "observation and a memory; give an agent with π's network, HeuristicAgent or CenterAgent"
+        )
 
     def save(self, path: str | Path) -> None:
         """Save the agent as one safetensors file with a JSON manifest; the file is written atomically."""

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adafocus_rl.agents.base import features_of
+from adafocus_rl.agents.best_actions import MemorylessActions
 from adafocus_rl.agents.planned import PlannedAgent
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
@@ -51,6 +53,16 @@ class CenterAgent(PlannedAgent):
         """Return the same action for every frame."""
         center = torch.full((len(info["video"]), num_frames, 2), 0.5, device=info["video"].device)
         return self.action_at(center)
+
+    def best_actions(self) -> MemorylessActions:
+        """Return the same action for every observation."""
+
+        def choose(observation: Observation) -> Tensor:
+            features = features_of(observation)
+            # Not len(features), which an exporter takes for a constant.
+            return self.action_at(features.new_full((features.shape[0], 2), 0.5))
+
+        return MemorylessActions(choose)
 
 
 @dataclass(frozen=True, kw_only=True)

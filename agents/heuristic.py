@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.agents.base import Agent, features_of
+from adafocus_rl.agents.best_actions import MemorylessActions
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
@@ -65,6 +66,10 @@ class HeuristicAgent(Agent):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the frame's actions, from that frame alone; there is no state."""
         return self._choose(features_of(observation)), None
+
+    def best_actions(self) -> MemorylessActions:
+        """Return the choice from the present map."""
+        return MemorylessActions(lambda observation: self._choose(features_of(observation)))
 
     def _choose(self, maps: Tensor) -> Tensor:
         """Return actions (…) or (…, 2) for maps (…, C, h, w)."""

@@ -20,7 +20,7 @@ from adafocus_rl.data.transforms import stored_boxes
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import transform_of
 from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
-from adafocus_rl.files import replacing, user_path
+from adafocus_rl.files import new_folder, replacing, user_path
 
 VERSION = 1
 """Version of the file format; increased by every change that breaks a reader of the previous version."""
@@ -131,7 +131,7 @@ def select(
     """
     if frames is not None and frames < 1:
         raise UserError(f"the number of frames is {frames}; give at least 1")
-    folder = None if crops is None else empty_folder(crops)
+    folder = None if crops is None else new_folder(crops, "folder of crops")
     selection = Selection(
         run=str(predictor.run.folder.path),
         method=predictor.method.label,
@@ -244,20 +244,6 @@ def most_important(numbers: Sequence[int], looked: Sequence[bool], gains: Sequen
     for place in ranked:
         first.setdefault(numbers[place], place)
     return sorted(list(first.values())[:count])
-
-
-def empty_folder(path: str | Path) -> Path:
-    """Return the path of a folder that is empty or does not exist yet.
-
-    Raises:
-        UserError: if it is a file, or holds something.
-    """
-    folder = user_path(path)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"the folder of crops, {folder}, is a file; give a new or an empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"the folder of crops, {folder}, is not empty; give a new or an empty folder")
-    return folder
 
 
 def _patch_probabilities(predictor: Predictor, prediction: Prediction) -> list[float | None]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
+from adafocus_rl.agents.policies.best import NetworkActions
 from adafocus_rl.agents.policies.create import create_network
 from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
@@ -85,6 +86,10 @@ class PolicyAgent(SamplingAgent):
         network = copy.deepcopy(self.network).cpu()
         observation = blank(self.observation_space, 1)
         return macs(lambda state: network.step(observation, state), network.initial_state(1))
+
+    def best_actions(self) -> NetworkActions:
+        """Return one step of the network and the mode of its distribution."""
+        return NetworkActions(self.network)
 
     # ---- acting -------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "bank": "bank:bench_bank",
     "counterfactuals": "counterfactuals:bench_counterfactuals",
     "decode": "decode:bench_decode",
+    "onnx": "onnx_runtime:bench_onnx",
     "single-env": "single_env:bench_single_env",
     "startup": "startup:bench_startup",
 }

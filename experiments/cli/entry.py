@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": ("replay:replay", "show what the agents of a run chose, as a page, a film or a picture"),
     "predict": ("predict:predict", "recognise videos from files, folders of frames or a webcam"),
     "branch": ("branch:branch", "begin a run with the recognizer and the features of another"),
+    "export": ("export:export", "write the networks of a run as ONNX files, and a page that runs them in a browser"),
     "select": ("select:select_command", "write the frames and patches that a run selects in videos as data"),
     "features": ("features:features", "build or check a run's feature bank"),
     "data": ("data:data", "make, check, index or extract videos and their lists"),

@@ -8,7 +8,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.cli.options import add_seconds_option, add_system_options, load_system, recorded_seconds
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most
 from adafocus_rl.experiments.terminal.progress import Ticker, say
-from adafocus_rl.files import user_path, write_json
+from adafocus_rl.files import new_folder, user_path, write_json
 
 FAILED = 1
 """Exit code if some of the videos could not be recognised."""
@@ -45,10 +45,10 @@ def select_command(argv: Sequence[str]) -> int:
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give the JSON file to write")
 
-    from adafocus_rl.experiments.selection import empty_folder, select
+    from adafocus_rl.experiments.selection import select
 
     if options.crops is not None:
-        empty_folder(options.crops)  # checked before the networks are loaded
+        new_folder(options.crops, "folder of crops")  # checked before the networks are loaded
     predictor = load_system(options, probabilities=True)
     with Ticker("select", len(options.videos)) as ticker:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from adafocus_rl.experiments.bench.decode_loops import (
     pillow_loop,
     pyav_loop,
 )
+from adafocus_rl.experiments.export import onnx_files
 
 Cli = Any
 
@@ -57,8 +59,10 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [timing["name"] for timing in found["timings"]]
     assert names[:3] == ["crops", "rollout", "bank"]
     assert names[3:6] == ["counterfactuals"] * 3
-    assert names[12:] == ["single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
     assert names[6:12] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
+    sizes = ("demo, 1 video", "demo, 8 videos", "paper, 1 video")
+    expected = [f"onnx, {size}" for size in sizes] if find_spec("onnx") else []
+    assert names[12:] == [*expected, "single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"
@@ -71,6 +75,14 @@ def test_one_of_them_in_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert done.code == 0
     assert done.out.startswith("rollout: rollout ")
     assert done.out.count("\n") == 1
+
+
+def test_without_the_extra_onnx_is_left_out_with_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_files, "find_spec", lambda name: None)
+    done = cli("bench", "onnx", "--device=cpu")
+    assert (done.code, done.out, done.err.count("\n")) == (0, "", 1)
+    assert "left out onnx: " in done.err
+    assert "`pip install adafocus_rl[onnx]`" in done.err
 
 
 def test_the_decoding_loops_read_the_same_frames(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 PATIENCE = 60
+LOCAL = ("file:", "data:", "blob:")
+WEBCAM = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""A made webcam, which every page may use."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -98,7 +101,7 @@ class Browser:
             self.problems.append(facts["entry"]["text"])
         elif event == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning"):
             self.problems.append(json.dumps(facts["args"]))
-        elif event == "Network.requestWillBeSent" and not facts["request"]["url"].startswith(("file:", "data:")):
+        elif event == "Network.requestWillBeSent" and not facts["request"]["url"].startswith(LOCAL):
             self.problems.append(f"asked the network for {facts['request']['url'][:200]}")
 
     def open(self, path: Path, *, fragment: str = "", width: int = 1280, height: int = 900) -> None:
@@ -181,7 +184,7 @@ def _program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.skip("no Chromium: `apt-get install chromium`, or name one in the environment variable CHROMIUM")
-    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    browser = Browser(program, tmp_path_factory.mktemp("profile"), WEBCAM)
     yield browser
     browser.close()
 
