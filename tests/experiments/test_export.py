@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 import tarfile
@@ -304,12 +305,12 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path, monkeypatch: pytest.M
     runtime = WebRuntime(version="1.2.3", script=b"s", loader=b"l", binary=b"b")
     write_page(tmp_path, "try.html", facts, runtime)
     text = (tmp_path / "try.html").read_text()
-    assert "connect-src 'none'" in text
+    assert "connect-src 'none'" in html.unescape(text)
     assert text.count("</script") == text.count("<script") == 6
     assert 'src="' not in text
     assert 'href="' not in text
     monkeypatch.setattr("adafocus_rl.experiments.export.page.EMBEDDED", 99)
     write_page(tmp_path, "try.html", facts, runtime)
     text = (tmp_path / "try.html").read_text()
-    assert "connect-src 'self'" in text
+    assert "connect-src 'self'" in html.unescape(text)
     assert 'id="model-a"' not in text
