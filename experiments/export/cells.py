@@ -8,7 +8,6 @@ sequence: a frame can then be recognised as soon as it is there, and there is no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -71,25 +70,17 @@ class GlanceCell(Cell):
                 "env.motion cannot be exported: it compares a frame with the one before, but each call sees one frame"
             )
         self.actions = method.agent.best_actions()
-        self.inputs = ("frames", *(name for name, used in self._state() if used))
-        self.outputs = ("vector", "origin", *(name for name, used in self._next_state() if used))
+        spaces = self.spaces.config
+        remembers, positions = self.actions.memory_dim > 0, spaces.last_action
+        given = {"frames": True, "memory": remembers, "last_action": positions, "time_step": spaces.time_step}
+        returned = {"vector": True, "origin": True, "position": positions, "next_memory": remembers}
+        self.inputs, self.outputs = (tuple(name for name in part if part[name]) for part in (given, returned))
         config = method.recognizer.config
         # Anti-aliased resizing is linear, so it is a matrix for each axis: two products compute it in every runtime.
         shape, side = (config.glance_size, config.frame_size), torch.eye(config.frame_size)[None, None]
         self.resize: Tensor
         self.register_buffer("resize", F.interpolate(side, size=shape, mode="bilinear", antialias=True)[0, 0])
         self.resizes = config.glance_size != config.frame_size
-
-    def _state(self) -> Sequence[tuple[str, bool]]:
-        config = self.spaces.config
-        return (
-            ("memory", self.actions.memory_dim > 0),
-            ("last_action", config.last_action),
-            ("time_step", config.time_step),
-        )
-
-    def _next_state(self) -> Sequence[tuple[str, bool]]:
-        return ("position", self.spaces.config.last_action), ("next_memory", self.actions.memory_dim > 0)
 
     def example(self, count: int, draw: torch.Generator) -> dict[str, Tensor]:
         """Return random frames, memories, positions and shares of the frames."""

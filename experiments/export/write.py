@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,10 @@ def export_onnx(
         predictor: the run and its method, on CPU.
         out: folder to write, new or empty.
         runtime: ONNX Runtime Web for the page ``try.html``; None writes no page.
-        progress: called with the path of each file and a remark.
+        progress: called with the path of each file, once all are written, and a remark.
 
     Returns:
-        The content of ``export.json``, which is written last of the data: a folder that has it is complete.
+        The content of ``export.json``, which comes last: a folder that has it is complete.
 
     Raises:
         UserError: if ``out`` holds something, the packages of the extra ``onnx`` are missing, or the method, its agent
@@ -56,19 +57,27 @@ def export_onnx(
     folder = new_folder(out, "export folder")
     cells = cells_of(predictor.method)
     assert isinstance(predictor.method, AdaFocus)
-    say = progress or (lambda path, remark: None)
     models: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        path = folder / f"{cell.name}.onnx"
-        tensors, difference = write_cell(cell, path)
-        models[cell.name] = {"file": path.name, **tensors}
-        say(path, f"{path.stat().st_size / 1e6:.1f} MB, within {difference:.1g} of PyTorch")
-    facts = {**_facts(predictor, predictor.method), "models": models, "states": _states(models)}
-    write_json(folder / FACTS, facts)
-    say(folder / FACTS, "sizes, classes, boxes, compute")
-    if runtime is not None:
-        write_page(folder, PAGE, facts, runtime)
-        say(folder / PAGE, f"ONNX Runtime Web {runtime.version}")
+    remarks: dict[str, str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
+        part = Path(name)
+        for cell in cells:
+            file = f"{cell.name}.onnx"
+            tensors, difference = write_cell(cell, part / file)
+            models[cell.name] = {"file": file, **tensors}
+            remarks[file] = f"{(part / file).stat().st_size / 1e6:.1f} MB, within {difference:.1g} of PyTorch"
+        facts = {**_facts(predictor, predictor.method), "models": models, "states": _states(models)}
+        if runtime is not None:
+            write_page(part, PAGE, facts, runtime)
+            remarks[PAGE] = f"ONNX Runtime Web {runtime.version}"
+        write_json(part / FACTS, facts)
+        remarks[FACTS] = "sizes, classes, boxes, compute"
+        for file in remarks:
+            (part / file).replace(folder / file)
+    for file, remark in remarks.items():
+        if progress is not None:
+            progress(folder / file, remark)
     return facts
 
 

@@ -240,6 +240,14 @@ def test_a_network_that_is_traced_wrongly_is_refused(monkeypatch: pytest.MonkeyP
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_failed_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    method = method_of(CenterAgent)
+    monkeypatch.setattr(method.env.problem.classifier, "logits", torch.special.ndtri)
+    with pytest.raises(UserError, match="classifier cannot be exported"):
+        export_onnx(predictor_of(method), tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_without_the_extra_one_sentence_says_what_to_install(
     cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
