@@ -25,7 +25,7 @@ def export(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--web",
         metavar="SOURCE",
-        help="also write try.html, a page that recognises videos in a browser; SOURCE is the npm package {PACKAGE}, a "
+        help=f"also write try.html, a page that recognises videos in a browser; SOURCE is the npm package {PACKAGE}, a "
         "folder or a .tgz file, or `npm` to fetch it (33 MB)",
     )
     options = parser.parse_args(argv)
