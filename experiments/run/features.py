@@ -32,6 +32,9 @@ from adafocus_rl.models.recognizer import Recognizer
 Split = Literal["train", "val"]
 Kind = Literal["bank", "live"]
 
+LARGE_ERROR = 0.05
+"""Error of features in lower precision above which a warning is printed."""
+
 
 class RunFeatures:
     """Feature sources of a run, each opened on first use.
@@ -182,6 +185,12 @@ def _report_error(
             errors = precision_errors(recognizer, batch.clips, tables=tables, precision=precision)
             differences = ", ".join(f"{name} {error:.2%}" for name, error in errors.items())
             say(f"{precision}: features of one video differ from those in float32 by {differences}")
+            worst = max(errors, key=errors.__getitem__)
+            if errors[worst] > LARGE_ERROR:
+                say(
+                    f"warning: {precision} changes the features {worst} by more than {LARGE_ERROR:.0%}; set "
+                    "bank.precision=float32 and build the bank again if accuracy matters more than time"
+                )
             return
 
 
