@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.background import Background
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.options import Precision
@@ -23,6 +26,9 @@ from adafocus_rl.features.shards import ShardWriter, StoredTable
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.models.recognizer import Recognizer
+
+WAITING_CHUNKS = 2
+"""Number of chunks that are encoded and not yet written; bounds memory."""
 
 
 @torch.no_grad()
@@ -45,6 +51,9 @@ def build_bank(
     All missing tables are filled in one pass: each video is decoded once, and each encoder runs once on it. A video
     that cannot be decoded is left out and listed in the done marks; once it is repaired, ``overwrite`` includes it.
 
+    Workers decode, this thread encodes, and another thread writes at the same time. An exception or an interrupt leaves
+    complete shards only, including those whose features were computed before it.
+
     Args:
         store: the store, or the folder of a store that is not shared; created if missing.
         recognizer: frozen f_G and f_L; moved to the device and put in evaluation mode.
@@ -56,7 +65,7 @@ def build_bank(
         tables: tables to build; ``clips`` is always built as well. A method adds its own to ``DEFAULT_TABLES``.
         overwrite: discard these tables and rebuild them.
         precision: precision in which the encoders compute the features.
-        progress: called with (videos done, total videos).
+        progress: called with (videos encoded, total videos).
 
     Raises:
         UserError: a table was built from something else (the message names the entry that differs), overwriting would
@@ -82,24 +91,15 @@ def build_bank(
     declared = {spec.name: spec for spec in specs}
     writers: dict[str, ShardWriter] = {}
     try:
-        for chunk, batch in zip(chunks, loader, strict=True):
-            encoded = EncodedFrames(encoders, batch.clips)
-            without = sorted({*chunk.rows} - {*batch.rows.tolist()})
-            for table in chunk.tables:
-                if table.name not in writers:
-                    number = chunk.rows.start // table.shard_videos
-                    writers[table.name] = ShardWriter(table, number, owner=store.owner)
-                writer = writers[table.name]
-                if len(batch):
-                    arrays = _clips(batch) if table.name == CLIPS else _features(declared[table.name], encoded)
-                    writer.add(batch.rows.numpy(), arrays)
-                writer.leave_out(without, batch.failed)
-                if chunk.rows.stop == writer.rows.stop:
-                    writer.finish()
-                    del writers[table.name]
-            finished += len(chunk.rows)
-            if progress:
-                progress(finished, total)
+        with Background(waiting=WAITING_CHUNKS) as background:
+            for chunk, batch in zip(chunks, loader, strict=True):
+                encoded = EncodedFrames(encoders, batch.clips)
+                names = [table.name for table in chunk.tables if table.name != CLIPS and len(batch)]
+                features = {name: _HalfRows(name, declared[name].fill(encoded), batch) for name in names}
+                background.run(partial(_write, writers, chunk, batch, features, owner=store.owner))
+                finished += len(chunk.rows)
+                if progress:
+                    progress(finished, total)
     finally:
         for writer in writers.values():
             writer.abandon()
@@ -136,6 +136,32 @@ def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int) -> list
     return chunks
 
 
+def _write(
+    writers: dict[str, ShardWriter], chunk: _Chunk, batch: ClipBatch, features: Mapping[str, _HalfRows], *, owner: str
+) -> None:
+    """Write the rows of a chunk, begin the shards that it is the first of, and finish those that it is the last of.
+
+    Args:
+        writers: the begun shards, by the name of their table; changed.
+        chunk: the chunk.
+        batch: its decoded videos.
+        features: rows of the tables of features.
+        owner: the store's owner.
+    """
+    without = sorted({*chunk.rows} - {*batch.rows.tolist()})
+    for table in chunk.tables:
+        if table.name not in writers:
+            writers[table.name] = ShardWriter(table, chunk.rows.start // table.shard_videos, owner=owner)
+        writer = writers[table.name]
+        if len(batch):
+            arrays = _clips(batch) if table.name == CLIPS else {table.name: features[table.name].array()}
+            writer.add(batch.rows.numpy(), arrays)
+        writer.leave_out(without, batch.failed)
+        if chunk.rows.stop == writer.rows.stop:
+            writer.finish()
+            del writers[table.name]
+
+
 def _clips(batch: ClipBatch) -> dict[str, NDArray[Any]]:
     """Return rows of the arrays of ``clips``."""
     return {
@@ -146,17 +172,36 @@ def _clips(batch: ClipBatch) -> dict[str, NDArray[Any]]:
     }
 
 
-def _features(spec: TableSpec, encoded: EncodedFrames) -> dict[str, NDArray[Any]]:
-    """Return rows of a table of features.
+class _HalfRows:
+    """Rows of a table of features in float16, on their way to this machine's memory.
 
-    Raises:
-        UserError: a feature is NaN or too large for float16.
+    Args:
+        name: the table's name.
+        rows: (B · T, …), features of the frames of a batch, on any device.
+        batch: the batch.
     """
-    values = spec.fill(encoded).unflatten(0, encoded.clips.shape[:2])
-    rows = values.half().cpu().numpy()
-    if not np.isfinite(rows).all():
-        raise UserError(
-            f"the {spec.name} features of {len(rows)} videos are not all finite in float16 (largest: "
-            f"{float(values.abs().max()):.3g}); the encoder's training diverged: train it with a lower rate"
-        )
-    return {spec.name: rows}
+
+    def __init__(self, name: str, rows: Tensor, batch: ClipBatch) -> None:
+        self.name = name
+        self.values = rows.unflatten(0, batch.clips.shape[:2])
+        # A copy from another device goes into page-locked memory, so that the encoders need not wait for it.
+        self._half = self.values.half().to("cpu", non_blocking=True)
+        self._copied: torch.cuda.Event | None = None
+        if rows.is_cuda:
+            self._copied = torch.cuda.current_stream(rows.device).record_event()
+
+    def array(self) -> NDArray[np.float16]:
+        """Return the rows (B, T, …), when they have arrived.
+
+        Raises:
+            UserError: a feature is NaN or too large for float16.
+        """
+        if self._copied is not None:
+            self._copied.synchronize()
+        rows: NDArray[np.float16] = self._half.numpy()
+        if not np.isfinite(rows).all():
+            raise UserError(
+                f"the {self.name} features of {len(rows)} videos are not all finite in float16 (largest: "
+                f"{float(self.values.abs().max()):.3g}); the encoder's training diverged: train it with a lower rate"
+            )
+        return rows

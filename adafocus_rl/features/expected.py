@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
@@ -14,6 +16,17 @@ from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION
 from adafocus_rl.features.options import Precision
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
+
+
+class _BlankFrame(EncodedFrames):
+    """A black frame, from which the shapes of features are read."""
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """(1, A, D_L): f_L on one patch, for all positions, because a CPU takes a second for all patches of a frame."""
+        side = self.recognizer.grid.patch_size
+        vector = self.recognizer.focus_features(self.frames[..., :side, :side])
+        return vector[:, None].expand(-1, self.recognizer.num_actions, -1)
 
 
 @torch.no_grad()
@@ -62,7 +75,7 @@ def expected_manifests(
         }
     }
     with recognizer.freeze("glance", "focus"):
-        frame = EncodedFrames(recognizer, torch.zeros(1, 1, 3, side, side))
+        frame = _BlankFrame(recognizer, torch.zeros(1, 1, 3, side, side))
         specs = tuple(tables)
         # Each function is called once, because hashing an encoder's weights takes time.
         values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def test_builds_of_the_same_tables_may_overlap(tmp_path: Path, made: Made) -> No
 
     def other(done: int) -> None:
         if done == 3:
+            # Shards are written while the next ones are computed.
+            until = time.monotonic() + 60
+            while len(list((tmp_path / "both").glob("*/shard_00000"))) < 6 and time.monotonic() < until:
+                time.sleep(0.01)
             assert _build(two, made) == [2, 3, 4, 5, 6]
             between.append(_state(tmp_path / "both"))
 
