@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.features.bank import BankEpisodes, FeatureBank
+from adafocus_rl.features.bank import FeatureBank
+from adafocus_rl.features.bank_episodes import BankEpisodes
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.source import EpisodeFeatures
 from adafocus_rl.models.classifiers import Classifier

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,75 +16,19 @@ from torch import Tensor
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import verify_checksum
+from adafocus_rl.features.bank_episodes import BankEpisodes
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.memory import free_memory
-from adafocus_rl.features.motion import frame_differences
+from adafocus_rl.features.read_ahead import ReadAhead
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.features.shards import StoredTable
-from adafocus_rl.features.source import EpisodeFeatures, broadcast, video_order
-from adafocus_rl.features.specs import CLIPS, TableSpec
+from adafocus_rl.features.source import video_order
+from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
 
 RESIDENT_SHARE = 0.5
 """Largest share of the free memory that a bank may take and still be held on the device."""
-
-
-class BankEpisodes(EpisodeFeatures):
-    """A batch of rows of a ``FeatureBank``; large tables are read only on access.
-
-    Args:
-        bank: the bank that holds the rows.
-        videos: (B,) int64 rows, on the bank's device.
-    """
-
-    def __init__(self, bank: FeatureBank, videos: Tensor) -> None:
-        self.bank = bank
-        self.videos = videos
-        self.labels = bank.labels[videos]
-        self.multi_hot = bank.multi_hot[videos]
-        self.true_boxes = bank.true_boxes[videos]
-        self.global_vector = bank.table("global_vector", videos)
-
-    @cached_property
-    def global_map(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
-        """(B, T, C, h, w), read at the first use, because not every caller needs it."""
-        return self.bank.table("global_map", self.videos)
-
-    @property
-    def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
-        """(B, T, m, m), from the table ``thumbnail``."""
-        return frame_differences(self.bank.table("thumbnail", self.videos))
-
-    def local_at(self, step: Tensor, action: Tensor) -> Tensor:
-        """Return rows of the table ``local``."""
-        videos = self.videos[:, None].expand_as(step)
-        if action.ndim > step.ndim:
-            videos, step = videos[..., None], step[..., None]
-        return self.bank.table("local", videos, step, action)
-
-    def full(self) -> Tensor:
-        """Return rows of the table ``full``."""
-        return self.bank.table("full", self.videos)
-
-    def full_at(self, step: Tensor) -> Tensor:
-        """Return rows of the table ``full``; only these are read."""
-        return self.bank.table("full", self.videos[:, None].expand_as(step), step)
-
-    def table(self, table: TableSpec) -> Tensor:
-        """Return rows of a table with which the bank was opened."""
-        return self._rows_of(table, self.videos)
-
-    def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Return rows of some frames; only these are read."""
-        rows = self._rows_of(table, self.videos[:, None].expand_as(step), step)
-        return rows if keep is None else torch.where(broadcast(keep, rows), rows, 0.0)
-
-    def _rows_of(self, table: TableSpec, *index: Tensor) -> Tensor:
-        try:
-            return self.bank.table(table.name, *index)
-        except KeyError as error:
-            raise UserError(f"{error.args[0]}; declare it among the tables of the method that reads it") from None
 
 
 class FeatureBank:
@@ -215,10 +160,15 @@ class FeatureBank:
         return BankEpisodes(self, rows.to(self.device, non_blocking=True))
 
     def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[BankEpisodes]:
-        """Yield all valid rows once, in index order or shuffled by (seed, epoch)."""
-        order = video_order(self.videos, seed=self.seed, epoch=epoch).to(self.device)
-        for videos in order.split(batch_size):
-            yield BankEpisodes(self, videos)
+        """Yield all valid rows once, in index order or shuffled by (seed, epoch).
+
+        A bank that is not held on the device reads ahead: see ``ReadAhead``.
+        """
+        order = video_order(self.videos, seed=self.seed, epoch=epoch)
+        mapped = {name: rows for name, rows in self._rows.items() if isinstance(rows, MappedRows)}
+        with ReadAhead(mapped, order.split(batch_size), device=self.device) if mapped else nullcontext() as ahead:
+            for number, videos in enumerate(order.to(self.device).split(batch_size)):
+                yield BankEpisodes(self, videos, None if ahead is None else partial(ahead.rows, number))
 
 
 def _read_whole(table: StoredTable, name: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,10 +36,45 @@ class MappedRows:
     def gather(self, *index: Tensor) -> Tensor:
         """Return rows like ``ResidentRows.gather``."""
         videos, *others = (part.cpu().numpy() for part in torch.broadcast_tensors(*index))
-        number, row = np.divmod(videos, self.shard_videos)
-        values = np.empty((*row.shape, *self.shards[0].shape[len(index) :]), dtype=np.float16)
-        for shard in np.unique(number):
-            chosen = number == shard
-            at = (row[chosen], *(part[chosen] for part in others))
-            values[chosen] = self.shards[shard][at]
-        return torch.from_numpy(values).to(self.device).float()
+        host = self.buffer(videos.shape, given=len(index))
+        if others:
+            self._read_parts(host.numpy(), videos, others)
+        else:
+            self.read(host.view(videos.size, *host.shape[videos.ndim :]), videos.ravel())
+        return host.to(self.device, non_blocking=True).float()
+
+    def buffer(self, shape: Sequence[int], *, given: int = 1) -> Tensor:
+        """Return memory for rows, page-locked if they go to a GPU.
+
+        Args:
+            shape: shape of the indices.
+            given: number of the table's first axes that the indices choose.
+        """
+        shape = (*shape, *self.shards[0].shape[given:])
+        return torch.empty(shape, dtype=torch.float16, pin_memory=self.device.type == "cuda")
+
+    def read(self, host: Tensor, videos: NDArray[np.int64]) -> None:
+        """Read whole rows of the table, each of which is contiguous on disk; only this process's memory is used.
+
+        Args:
+            host: (B, …) float16, where they are written.
+            videos: (B,) rows.
+        """
+        for row, number, at in zip(host.numpy(), *np.divmod(videos, self.shard_videos), strict=True):
+            row[...] = self.shards[number][at]
+
+    def _read_parts(
+        self, values: NDArray[np.float16], videos: NDArray[np.int64], others: list[NDArray[np.int64]]
+    ) -> None:
+        """Read parts of rows into ``values`` (I…, …), given indices (I…) of the video and of further axes."""
+        numbers, rows = np.divmod(videos, self.shard_videos)
+        for number in np.unique(numbers):
+            shard, chosen = self.shards[number], numbers == number
+            given = shard.shape[: 1 + len(others)]
+            flat = shard.reshape(math.prod(given), *shard.shape[len(given) :])
+            if chosen.all():
+                # With "raise", the default, NumPy copies twice; the indices were checked above.
+                np.take(flat, np.ravel_multi_index((rows, *others), given), axis=0, out=values, mode="clip")
+            else:
+                at = np.ravel_multi_index((rows[chosen], *(part[chosen] for part in others)), given)
+                values[chosen] = flat[at]
