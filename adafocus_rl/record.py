@@ -19,7 +19,13 @@ from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 
 KIND = "episodes"
-RECORD_VERSION = 2
+RECORD_VERSION = 3
+
+ONE_SCALE = (1.0,)
+"""Scales of patches that all have P pixels."""
+
+SINGLE_SCALE_VERSION = 2
+"""Version in which records are written whose patches have one scale, so that earlier releases can read them."""
 
 RANDOM_PATCHES = "random patches"
 """Variant of a method with the f_C of stage I, which was trained on random patches."""
@@ -53,7 +59,8 @@ class Trace:
     macs: Tensor
     """(N, T) int64 multiply-accumulates spent on the frame."""
     probabilities: Tensor | None = None
-    """(N, T, A) float16, π's probabilities of all grid positions, row by row; None if the agent has none."""
+    """(N, T, A) float16, π's probabilities of all grid positions, scale by scale and row by row; None if the agent has
+    none."""
     reward: Tensor | None = None
     """(N, T) float32; None if it was not computed."""
     variant: str | None = None
@@ -62,6 +69,8 @@ class Trace:
     """The operating point, such as λ of an agent that skips frames; None for a method that has only one."""
     patch_size: int = 0
     """P of the grid's patches, needed to draw the probabilities; 0 without them."""
+    patch_scales: tuple[float, ...] = ONE_SCALE
+    """Scales of the grid's patches, needed for the same."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further plain values, such as the seed."""
 
@@ -142,10 +151,13 @@ class EpisodeRecord:
             traces.append({
                 "name": trace.name, "variant": trace.variant, "knob": trace.knob,
                 "patch_size": trace.patch_size, "facts": dict(trace.facts),
+                **({} if trace.patch_scales == ONE_SCALE else {"patch_scales": [*trace.patch_scales]}),
             })  # fmt: skip
+        several = any(trace.patch_scales != ONE_SCALE for trace in self.traces)
         manifest = {
-            "kind": KIND, "record_version": RECORD_VERSION, "split": self.split, "paths": self.paths,
-            "frame_size": self.frame_size, "class_names": self.class_names, "index": self.index_hash, "traces": traces,
+            "kind": KIND, "record_version": RECORD_VERSION if several else SINGLE_SCALE_VERSION, "split": self.split,
+            "paths": self.paths, "frame_size": self.frame_size, "class_names": self.class_names,
+            "index": self.index_hash, "traces": traces,
         }  # fmt: skip
         checkpoint.save(path, tensors=tensors, manifest=manifest)
 
@@ -179,6 +191,7 @@ class EpisodeRecord:
                 variant=old_variant(plain["name"], plain["after_stage"]) if old else plain["variant"],
                 knob=plain["lambda"] if old else plain["knob"],
                 patch_size=plain["patch_size"],
+                patch_scales=tuple(plain.get("patch_scales", ONE_SCALE)),
                 facts=plain["facts"],
                 **{name: wide[f"{number}.{name}"] for name in _TENSORS if f"{number}.{name}" in wide},
             )
@@ -231,6 +244,8 @@ def _checked(record: EpisodeRecord) -> EpisodeRecord:
         _require(trace.name, str, "a trace's name")
         _require(trace.variant, (str, type(None)), "variant")
         _require(trace.patch_size, int, "patch_size")
+        if not trace.patch_scales or not all(0 < scale < 1 << 20 for scale in trace.patch_scales):
+            raise ValueError(f"{trace.name} has patches of the scales {[*trace.patch_scales]}")
         _require(trace.knob, (int, float, type(None)), "knob")
         _require(trace.facts, dict, "facts")
         for name in _TENSORS:

@@ -130,7 +130,10 @@ class Agent(ABC):
         """
 
     def action_at(self, position: Tensor) -> Tensor:
-        """Return actions for relative positions (…, 2): the same in float32, or the nearest on the grid (…,), int64."""
+        """Return actions for relative positions (…, 2): the same in float32, or the nearest on the grid (…,), int64.
+
+        With several scales, patches have the scale nearest to 1.
+        """
         return position.float() if self.continuous else self.grid.action(position)
 
     def bind(self, env: DecisionVectorEnv) -> Agent:

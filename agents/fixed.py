@@ -31,7 +31,10 @@ def _positions(seed: int, counters: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 
 class RandomAgent(PlannedAgent):
-    """Selects a uniformly random position in every frame, a function of (seed, video, visit, frame)."""
+    """Selects a uniformly random position in every frame, a function of (seed, video, visit, frame).
+
+    With several scales, each is as likely.
+    """
 
     label = "random"
     stochastic = True
@@ -45,7 +48,7 @@ class RandomAgent(PlannedAgent):
 
 
 class CenterAgent(PlannedAgent):
-    """Always selects the centre, or the grid position nearest to it."""
+    """Always selects the centre, or the grid position nearest to it; of several scales, that nearest to 1."""
 
     label = "center"
 
@@ -80,6 +83,8 @@ class GaussianOptions:
 class GaussianAgent(PlannedAgent):
     """Draws positions from a normal distribution around the centre, clipped to the frame, and rounded to a grid.
 
+    With several scales, patches have the scale nearest to 1.
+
     Args:
         env: as in ``Agent``.
         options: the standard deviation.
@@ -104,7 +109,8 @@ class MotionAgent(PlannedAgent):
     """Selects the grid patch with most motion since the previous frame; the centre if there is none, as in frame 1.
 
     It compares small grey pictures of the clip's frames (``adafocus_rl.features.motion``). That takes no convolutions
-    or matrix products, so no multiply-accumulates are counted.
+    or matrix products, so no multiply-accumulates are counted. With several scales, only patches of the scale nearest
+    to 1 are compared: a smaller patch nearly always has more motion per pixel.
 
     Args:
         env: as in ``Agent``; its features must have pictures.
@@ -124,7 +130,7 @@ class MotionAgent(PlannedAgent):
             raise UserError(
                 "MotionAgent compares frames, but these features have no pictures; give live features or a bank"
             )
-        motion = info["motion"]
+        motion = info["motion"].unflatten(-1, (len(self.grid.scales), -1))[..., self.grid.base_scale, :]
         position = self.grid.position(motion.argmax(-1))
         return self.action_at(torch.where(motion.amax(-1, keepdim=True) > 0, position, 0.5))
 
@@ -139,6 +145,7 @@ class OracleAgent(PlannedAgent):
     """Selects the patch nearest to the true box, for data that has boxes: an upper reference, not a competitor.
 
     In frames without the object, it selects the patch of the nearest frame that has it; the centre if no frame has.
+    With several scales, it selects the smallest patch that is as large as the box, or the largest patch if none is.
     """
 
     label = "oracle"
@@ -165,5 +172,7 @@ class OracleAgent(PlannedAgent):
         distance = (frames[:, None] - frames).abs() + num_frames * (~present)[:, None]
         nearest = distance.argmin(-1)
         filled = boxes.gather(1, nearest[..., None].expand(-1, -1, 4))
-        position = self.grid.centered_position(filled)
-        return self.action_at(position.nan_to_num(0.5))
+        if self.continuous:
+            return self.action_at(self.grid.centered_position(filled).nan_to_num(0.5))
+        scale = self.grid.fitting_scale(filled)
+        return self.grid.action(self.grid.centered_position(filled, scale).nan_to_num(0.5), scale)

@@ -32,7 +32,7 @@ class HeuristicAgent(Agent):
 
     The weight of a cell of the map is (a − min a)^``sharpness``, where a is the cell's mean square over the channels.
     All cells contribute, which pulls the centre of mass to the middle; the higher the sharpness, the more the brightest
-    cell dominates.
+    cell dominates. With several scales, patches have the scale nearest to 1.
 
     Args:
         env: as in ``Agent``; its observations must be maps.

@@ -45,8 +45,11 @@ class MapCropAgent(StraightThroughAgent):
             head = nn.Linear(channels, env.source.num_classes)
         self.head = head.to(self.device)
         self.optimizer.add_param_group({"params": list(self.head.parameters())})
-        points = max(1, round(self.grid.patch_size * height / self.grid.frame_size))
-        self.crops = patch_weights(self.grid, (height, width), points=points).to(self.device)
+        weights = [
+            patch_weights(one, (height, width), points=max(1, round(one.side * height / one.frame_size)))
+            for one in self.grid.each
+        ]
+        self.crops = torch.cat(weights).to(self.device)
         """(A, h·w), weights of the map's cells in the mean of each position's crop."""
 
     def constants(self, rollout: Rollout) -> dict[str, Tensor]:

@@ -1,12 +1,13 @@
 """FindThePatch: a decision problem for debugging agents, without videos or networks, whose best action is known.
 
-One cell of a g×g map is lit. The reward is 1 for the patch at this cell and 0 for any other. The rest is the code of
-patch selection, so an agent for patch selection runs here unchanged, within seconds.
+One cell of a g×g map is lit. The reward is 1 for the patch at this cell and 0 for any other. With several scales, the
+map has a channel for each, and the channel of the lit cell tells the right scale. The rest is the code of patch
+selection, so an agent for patch selection runs here unchanged, within seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class FindThePatchEpisodes(EpisodeFeatures):
         self.cells = source.cells[self.videos]
         self.labels = torch.ones_like(self.videos)
         self.multi_hot = torch.nn.functional.one_hot(self.labels, source.num_classes).float()
-        self.true_boxes = source.grid.box(source.grid.action_origin(self.cells)).float()
+        self.true_boxes = source.grid.action_box(self.cells).float()
         lit = torch.nn.functional.one_hot(self.cells, source.grid.num_actions).float()
         self.global_vector = lit * source.shown[:, None]
         self.global_map = self.global_vector.unflatten(-1, source.map_shape)
@@ -68,6 +69,7 @@ class FindThePatchSource:
 
     Args:
         grid: g, at least 2. Map cells and patch positions coincide.
+        patch_scales: the patches' scales.
         num_frames: T, at least 1, and 2 with ``memory``.
         memory: light the cell in the first frame only; otherwise light another cell in every frame.
         videos_per_patch: number of videos for each position.
@@ -84,6 +86,7 @@ class FindThePatchSource:
         self,
         *,
         grid: int = 3,
+        patch_scales: Sequence[float] = (1.0,),
         num_frames: int = 4,
         memory: bool = False,
         videos_per_patch: int = 32,
@@ -100,9 +103,10 @@ class FindThePatchSource:
                 raise UserError(f"FindThePatch's {name} is {value}; give at least {minimum}")
         self.device = torch.device(device)
         self.seed = seed
-        self.grid = PatchGrid(grid=grid, frame_size=grid * CELL_SIDE, patch_size=CELL_SIDE)
+        self.grid = PatchGrid(grid=grid, frame_size=grid * CELL_SIDE, patch_size=CELL_SIDE, scales=patch_scales)
         self.num_steps, self.num_classes = num_frames, 2
-        self.map_shape, self.vector_dim, self.local_dim = (1, grid, grid), grid * grid, 1
+        self.map_shape = (len(self.grid.scales), grid, grid)
+        self.vector_dim, self.local_dim = self.grid.num_actions, 1
         self.has_boxes, self.any_position = True, True
         self.failed: list[tuple[str, str]] = []
         every = torch.arange(self.grid.num_actions).repeat(videos_per_patch)
@@ -130,7 +134,7 @@ class FindThePatchSource:
 
     def frames(self, video: int) -> Tensor:
         """Return the maps of a row as pictures (T, 3, S, S) uint8: the lit cell is white, the rest is black."""
-        maps = self.episodes(torch.tensor([video])).global_map[0].mul(255).to(torch.uint8).cpu()
+        maps = self.episodes(torch.tensor([video])).global_map[0].amax(1, keepdim=True).mul(255).to(torch.uint8).cpu()
         large = maps.repeat_interleave(CELL_SIDE, -1).repeat_interleave(CELL_SIDE, -2)
         return large.expand(-1, 3, -1, -1).contiguous()
 
@@ -159,7 +163,8 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
     """B parallel episodes of T frames; a ``PatchSelectionVectorEnv`` in every other respect.
 
     Observation: the map (B, 1, g, g) float32, 1 in the lit cell and 0 elsewhere (as a vector, the same numbers
-    flattened). Action: a position, (B,) int64 (a continuous action counts as the nearest position).
+    flattened); a channel for each scale. Action: a position, (B,) int64 (a continuous action counts as the nearest
+    position).
     Reward: 1 for the position of the lit cell, else 0.
 
     - ``memory=False``: a cell is lit in every frame, independently. The best return is T and needs no memory. An
@@ -171,7 +176,8 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
 
     Args:
         num_envs: B.
-        grid: g; there are A = g² actions.
+        grid: g; there are A = g² actions for each scale.
+        patch_scales: the patches' scales, relative to the side of a cell.
         num_frames: T.
         memory: the variant.
         videos_per_patch: number of videos for each position; a pass has A times as many episodes.
@@ -190,6 +196,7 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
         *,
         num_envs: int = 64,
         grid: int = 3,
+        patch_scales: Sequence[float] = (1.0,),
         num_frames: int = 4,
         memory: bool = False,
         videos_per_patch: int = 32,
@@ -201,6 +208,7 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
     ) -> None:
         source = FindThePatchSource(
             grid=grid,
+            patch_scales=patch_scales,
             num_frames=num_frames,
             memory=memory,
             videos_per_patch=videos_per_patch,

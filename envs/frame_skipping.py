@@ -136,11 +136,11 @@ class FrameSkipping(DecisionProblem):
         return action == KEEP
 
     def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return the relative positions (B, M, 2) of π's patches, as observed by π."""
+        """Return the relative positions (B, M, 2 or 3) of π's patches, as observed by π."""
         return self.spaces.position(self.prepare(episodes).patches_at(when))
 
     def past(self, episodes: EpisodeFeatures) -> Tensor:
-        """Return the position (B, T, 2) of π's patch before each frame."""
+        """Return the position (B, T, 2 or 3) of π's patch before each frame."""
         before = super().past(episodes)
         if self.spaces.config.last_action:
             before[:, 1:] = self.spaces.position(self.prepare(episodes).patches[:, :-1])

@@ -62,11 +62,11 @@ class LastCropSelection(PatchSelection):
     def observe(self, features: Tensor, last: Tensor, time_step: Tensor, seen: Tensor) -> Observation:
         """Return f_G's vectors of first frames, zeros in later ones, f_L's of the last patches, and where these were.
 
-        The place is the nearest grid position, one-hot (…, A), and zeros before the first patch. A policy whose actions
+        The place is the nearest grid action, one-hot (…, A), and zeros before the first patch. A policy whose actions
         are sampled cannot know it otherwise, and so could not stay where it saw something.
         """
         grid, first = self.spaces.grid, time_step[..., None] == 0
-        place = torch.nn.functional.one_hot(grid.action(last), grid.num_actions).to(seen.dtype)
+        place = torch.nn.functional.one_hot(self.spaces.nearest_action(last), grid.num_actions).to(seen.dtype)
         return torch.cat((torch.where(first, features, 0.0), seen, torch.where(first, 0.0, place)), dim=-1)
 
     def initial_seen(self, count: int) -> Tensor:

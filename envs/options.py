@@ -19,14 +19,15 @@ class SpaceConfig:
     """Observations and actions."""
 
     action_space: ActionKind = "grid"
-    """``grid``: one of ``model.grid`` squared positions; ``continuous``: any (row, column) in [0, 1]², which requires
-    live features."""
+    """``grid``: one of ``model.grid`` squared positions, of one of ``model.patch_scales``; ``continuous``: any (row,
+    column) in [0, 1]², which requires live features and one scale."""
 
     observation: ObservationKind = "map"
     """``map``: f_G's feature map of the frame; ``vector``: the same map, pooled."""
 
     last_action: bool = False
-    """Also observe the position of the previous patch, (−1, −1) in the first frame."""
+    """Also observe the position of the previous patch, (−1, −1) in the first frame; with several scales, also its
+    side."""
 
     time_step: bool = False
     """Also observe the share of the frames that have passed."""
@@ -48,7 +49,7 @@ class RewardConfig:
 
     baseline_positions: int = 1
     """Number of random positions averaged as the baseline of ``random``; 0 averages over all A positions of the grid.
-    Grid actions are drawn uniformly from the grid, continuous ones uniformly from all pixels."""
+    Grid actions are drawn uniformly from the grid (of all scales), continuous ones uniformly from all pixels."""
 
     def __post_init__(self) -> None:
         require(self, "baseline_positions", self.baseline_positions >= 0, "0 (all) or a count")

@@ -34,7 +34,7 @@ class PatchSelection(DecisionProblem):
 
     Raises:
         UserError: the reward is unknown (with a suggestion), no video is usable, a number is out of range, or actions
-            are continuous and the features hold grid positions only.
+            are continuous and the features hold grid positions only or patches have several scales.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PatchSelection(DecisionProblem):
         return self.spaces.boxes(action)
 
     def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return the patches' relative positions (B, M, 2)."""
+        """Return the patches' relative positions (B, M, 2 or 3), as observed."""
         return self.spaces.position(action)
 
     def probabilities(self, rollout: Rollout) -> Tensor | None:
@@ -104,7 +104,7 @@ class PatchSelectionVectorEnv(DecisionVectorEnv):
 
     Observation: e^G of the current frame, (B, C, h, w) or pooled (B, D_G) float32; with ``last_action`` or
     ``time_step`` a dict of ``features``, ``last_action`` (B, 2) and ``time_step`` (B, 1); see ``Spaces``. Action:
-    grid position, (B,) int64 in [0, A), or relative position, (B, 2) float32 in [0, 1]². Reward: see
+    grid position and scale, (B,) int64 in [0, A), or relative position, (B, 2) float32 in [0, 1]². Reward: see
     ``adafocus_rl.envs.rewards``, (B,) float32. Everything else is as in ``DecisionVectorEnv``.
 
     Args:

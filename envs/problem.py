@@ -88,7 +88,7 @@ class DecisionProblem(ABC):
 
         Args:
             features: (…, C, h, w) or (…, D_G).
-            last: (…, 2) positions of the previous patches.
+            last: (…, 2) ``positions`` of the previous patches; (…, 3) with several scales.
             time_step: (…,) float32, t / T.
             seen: (…, S), what ``see`` returned for the previous frame, or ``initial_seen``.
         """
@@ -118,15 +118,18 @@ class DecisionProblem(ABC):
         return torch.ones(action.shape[:2], dtype=torch.bool, device=action.device)
 
     def positions(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return the patches' relative positions (B, M, 2), which are observed in the next frame as ``last_action``."""
+        """Return the patches' relative positions (B, M, 2), which are observed in the next frame as ``last_action``.
+
+        With several scales (B, M, 3): the third number is the side, as a share of the frame's (``Spaces``).
+        """
         return self.spaces.nowhere(*when.shape, device=when.device)
 
     def past(self, episodes: EpisodeFeatures) -> Tensor:
-        """Return the position (B, T, 2) of the patch before each frame; for problems with exogenous observations."""
+        """Return ``positions`` (B, T, 2 or 3) of the patch before each frame, if observations are exogenous."""
         return self.spaces.nowhere(len(episodes), episodes.num_steps, device=self.source.device)
 
     def probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Return probabilities (B, T, A) of the grid's positions, or None if there are none."""
+        """Return probabilities (B, T, A) of the grid's actions, or None if there are none."""
         return None
 
     def baseline(self, episodes: EpisodeFeatures, visits: Tensor, seed: int | Sequence[int]) -> Tensor:

@@ -58,6 +58,7 @@ def draw_boxes(
     path: Sequence[Box] = (),
     heat: NDArray[np.floating] | None = None,
     patch_size: int = 0,
+    patch_scales: Sequence[float] = (1.0,),
     min_side: int = MIN_SIDE,
 ) -> Picture:
     """Outline the true box (thin, blue) and the selected patch (orange, on top) on a frame.
@@ -70,6 +71,7 @@ def draw_boxes(
         path: boxes of the patches so far; a line joins their centres.
         heat: (A,) probabilities of the grid's positions, drawn as shading; None draws none.
         patch_size: P; needed with ``heat``.
+        patch_scales: the patches' scales.
         min_side: a smaller frame is enlarged by an integer factor s, without interpolation, to at least this shorter
             side.
 
@@ -81,7 +83,8 @@ def draw_boxes(
     image = Image.fromarray(shown.repeat(scale, axis=0).repeat(scale, axis=1))
     width = max(2, min(image.size) // 80)
     if heat is not None:
-        _shade(image, heat, heat_cells(len(heat), frame_size=min(frame.shape[:2]), patch_size=patch_size), scale)
+        cells = heat_cells(len(heat), frame_size=min(frame.shape[:2]), patch_size=patch_size, scales=patch_scales)
+        _shade(image, heat, cells, scale, layers=len(patch_scales))
     pen = ImageDraw.Draw(image)
     _outline(pen, true_box, scale, TRUE_COLOR, 1)
     centers = [((left + w / 2) * scale, (top + h / 2) * scale) for top, left, h, w in (map(float, at) for at in path)]
@@ -91,20 +94,26 @@ def draw_boxes(
     return np.array(image)
 
 
-def heat_cells(num_actions: int, *, frame_size: int, patch_size: int) -> list[tuple[float, float, float, float]]:
+def heat_cells(
+    num_actions: int, *, frame_size: int, patch_size: int, scales: Sequence[float] = (1.0,)
+) -> list[tuple[float, float, float, float]]:
     """Return the cell (top, left, height, width) to shade for each position: adjacent, centred on the patches.
 
     Args:
-        num_actions: A, a square number.
+        num_actions: A, a square number for each scale.
         frame_size: S.
         patch_size: P.
+        scales: the patches' scales; the cells of one scale overlap those of the others.
     """
-    side = math.isqrt(num_actions)
-    grid = PatchGrid(grid=side, frame_size=frame_size, patch_size=patch_size)
-    # Unlike patches, cells are not rounded to pixels, so that neighbours neither overlap nor leave a gap.
-    step = grid.last_offset / (side - 1) if side > 1 else float(patch_size)
-    origins = (grid.position(torch.arange(num_actions)).double() * grid.last_offset).tolist()
-    return [(row + (patch_size - step) / 2, col + (patch_size - step) / 2, step, step) for row, col in origins]
+    side = math.isqrt(num_actions // len(scales))
+    grids = PatchGrid(grid=side, frame_size=frame_size, patch_size=patch_size, scales=scales)
+    cells = []
+    for grid in grids.each:
+        # Unlike patches, cells are not rounded to pixels, so that neighbours neither overlap nor leave a gap.
+        step = grid.last_offset / (side - 1) if side > 1 else float(grid.side)
+        origins = grid.position(torch.arange(grid.num_actions)).double() * grid.last_offset + (grid.side - step) / 2
+        cells += [(row, col, step, step) for row, col in origins.tolist()]
+    return cells
 
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -179,18 +188,25 @@ def map_pictures(maps: Tensor, side: int) -> Tensor:
 
 
 def _shade(
-    image: Image.Image, heat: NDArray[np.floating], cells: Sequence[tuple[float, float, float, float]], scale: int
+    image: Image.Image,
+    heat: NDArray[np.floating],
+    cells: Sequence[tuple[float, float, float, float]],
+    scale: int,
+    *,
+    layers: int,
 ) -> None:
-    """Shade cells of an image in place, with an opacity proportional to their probabilities."""
-    mask = Image.new("L", image.size)
-    pen = ImageDraw.Draw(mask)
+    """Shade cells of an image in place, with an opacity proportional to their probabilities, layer on layer."""
     most = float(heat.max()) or 1.0
-    for share, (top, left, height, width) in zip(heat, cells, strict=True):
-        # Edges are rounded to whole pixels, so that each cell begins where the one before ends.
-        x, y, right, bottom = (round(at * scale) for at in (left, top, left + width, top + height))
-        corners = (x, y, max(x, right - 1), max(y, bottom - 1))
-        pen.rectangle(corners, fill=round(255 * HEAT_OPACITY * float(share) / most))
-    image.paste(Image.new("RGB", image.size, HEAT_COLOR), mask=mask)
+    count = len(cells) // layers
+    for first in range(0, len(cells), count):
+        mask = Image.new("L", image.size)
+        pen = ImageDraw.Draw(mask)
+        for share, (top, left, height, width) in zip(heat[first:], cells[first : first + count], strict=False):
+            # Edges are rounded to whole pixels, so that each cell begins where the one before ends.
+            x, y, right, bottom = (round(at * scale) for at in (left, top, left + width, top + height))
+            corners = (x, y, max(x, right - 1), max(y, bottom - 1))
+            pen.rectangle(corners, fill=round(255 * HEAT_OPACITY * float(share) / most))
+        image.paste(Image.new("RGB", image.size, HEAT_COLOR), mask=mask)
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Box | None, scale: int, color: tuple[int, int, int], width: int) -> None:

@@ -19,7 +19,7 @@ Observation: TypeAlias = Any
 """A tensor of features, or a dict of tensors if the options add observations (``Spaces``)."""
 
 NOWHERE = -1.0
-"""Both coordinates of the last action before the first step."""
+"""All numbers of the last action before the first step."""
 
 
 class Spaces:
@@ -28,7 +28,8 @@ class Spaces:
     - ``features``: e^G of the frame, (C, h, w) or pooled (D_G,), float32. With ``motion`` (C + 1, h, w): the last
       channel is the mean absolute difference to the previous frame, zeros in the first frame.
     - ``last_action``: relative (row, column) of the previous patch, (2,) float32; (−1, −1) before the first. It is a
-      position for grid actions, too, so that it means the same on every grid.
+      position for grid actions, too, so that it means the same on every grid. With several scales (3,): the third is
+      the patch's side as a share of the frame's.
     - ``time_step``: t / T, (1,) float32; 1 after the last frame.
 
     Without the last two, an observation is the tensor of features; otherwise it is a dict of the configured entries.
@@ -43,7 +44,7 @@ class Spaces:
 
     Raises:
         UserError: an option is unknown, ``motion`` is set without maps, or actions are continuous and the features
-            hold grid positions only.
+            hold grid positions only or patches have several scales.
     """
 
     def __init__(self, config: SpaceConfig, source: FeatureSource) -> None:
@@ -58,8 +59,14 @@ class Spaces:
                 "env.action_space is 'continuous', but these features hold the patches of the grid only; use live "
                 "features (stage2.features=live), or 'grid'"
             )
+        if config.action_space == "continuous" and len(source.grid.scales) > 1:
+            raise UserError(
+                "env.action_space is 'continuous', a position without a size, but model.patch_scales is "
+                f"{[*source.grid.scales]}; give 'grid', or one scale"
+            )
         self.config = config
         self.grid: PatchGrid = source.grid
+        self._last_dim = 2 if len(self.grid.scales) == 1 else 3
         self.continuous = config.action_space == "continuous"
         self.patch: gym.Space[Any] = (
             gym.spaces.Box(0, 1, (2,), np.float32) if self.continuous else gym.spaces.Discrete(self.grid.num_actions)
@@ -69,7 +76,7 @@ class Spaces:
         features = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         more: dict[str, gym.Space[Any]] = {}
         if config.last_action:
-            more["last_action"] = gym.spaces.Box(NOWHERE, 1, (2,), np.float32)
+            more["last_action"] = gym.spaces.Box(NOWHERE, 1, (self._last_dim,), np.float32)
         if config.time_step:
             more["time_step"] = gym.spaces.Box(0, 1, (1,), np.float32)
         self.observation: gym.Space[Any] = gym.spaces.Dict({"features": features, **more}) if more else features
@@ -92,12 +99,25 @@ class Spaces:
         return torch.cat((episodes.global_map, pooled[:, :, None]), dim=2)
 
     def position(self, action: Tensor) -> Tensor:
-        """Return the relative positions (…, 2) float32 of actions."""
-        return action if self.continuous else self.grid.position(action)
+        """Return what is observed of actions as ``last_action``: (…, 2) float32, or (…, 3) with several scales."""
+        if self.continuous:
+            return action
+        position = self.grid.position(action)
+        if self._last_dim == 2:
+            return position
+        side = self.grid.action_box(action)[..., 2:3] / self.grid.frame_size
+        return torch.cat((position, side), dim=-1)
+
+    def nearest_action(self, last: Tensor) -> Tensor:
+        """Return the grid actions (…), int64, nearest to the patches for which ``position`` returned ``last``."""
+        if self._last_dim == 2:
+            return self.grid.action(last)
+        side = (last[..., 2:] * self.grid.frame_size).round()
+        return self.grid.action(last[..., :2], self.grid.fitting_scale(side.expand(*side.shape[:-1], 4)))
 
     def boxes(self, action: Tensor) -> Tensor:
         """Return the boxes (…, 4) int64, in pixels, of the patches that actions select."""
-        return self.grid.box(self.grid.origin(action) if self.continuous else self.grid.action_origin(action))
+        return self.grid.box(self.grid.origin(action)) if self.continuous else self.grid.action_box(action)
 
     def local(self, episodes: EpisodeFeatures, step: Tensor, action: Tensor) -> Tensor:
         """Return f_L's features (B, M[, K], D_L) for actions (B, M[, K][, 2]) in the frames ``step`` (B, M)."""
@@ -108,7 +128,7 @@ class Spaces:
 
         Args:
             features: (…, C, h, w) or (…, D_G).
-            last: (…, 2) positions of the previous patches.
+            last: (…, 2 or 3), what ``position`` returned for the previous patches.
             time_step: (…,) float32, t / T.
         """
         more = {}
@@ -119,5 +139,5 @@ class Spaces:
         return {"features": features, **more} if more else features
 
     def nowhere(self, *shape: int, device: torch.device) -> Tensor:
-        """Return the position (…, 2) that is observed before the first step."""
-        return torch.full((*shape, 2), NOWHERE, device=device)
+        """Return the position (…, 2 or 3) that is observed before the first step."""
+        return torch.full((*shape, self._last_dim), NOWHERE, device=device)

@@ -22,7 +22,7 @@ class Turns:
 
     Attributes:
         action: (B, …) the last actions, checked and in the problem's space.
-        last: (B, 2) positions of the last patches.
+        last: (B, 2 or 3) positions of the last patches, as observed.
         seen: (B, S) what observations know of previous frames (``DecisionProblem.see``).
     """
 

@@ -256,6 +256,7 @@ class Predictor:
             gmacs=int(outcome.macs[0]) / 1e9,
             probabilities=None if steps.probabilities is None else steps.probabilities[0].float().cpu(),
             patch_size=steps.patch_size,
+            patch_scales=steps.patch_scales,
         )
         shown = ShownVideo(
             row=0,

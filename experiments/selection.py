@@ -41,7 +41,8 @@ class SelectedFrame:
     box: Box
     """(top, left, height, width) of the patch in pixels of the stored, upright frame, not rounded."""
     probability: float | None
-    """π's probability of the patch among the positions of its grid; None if the method has no such probabilities."""
+    """π's probability of the patch among the positions and scales of its grid; None if the method has no such
+    probabilities."""
     gain: float
     """Increase of the predicted class's probability by this frame; before the first, it is 1/K."""
     class_probabilities: list[float]
@@ -252,7 +253,7 @@ def _patch_probabilities(predictor: Predictor, prediction: Prediction) -> list[f
     if panel.probabilities is None:
         return [None] * len(prediction.frames)
     grid = predictor.recognizer.grid
-    every = grid.box(grid.action_origin(torch.arange(grid.num_actions)))
+    every = grid.action_box(torch.arange(grid.num_actions))
     same = (panel.boxes[:, None] == every).all(-1)
     share = torch.where(same, panel.probabilities, 0).sum(-1).tolist()
     return [value if known else None for value, known in zip(share, same.any(-1).tolist(), strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -96,17 +96,25 @@ class MadeUpFeatures:
     """A FeatureSource without videos and networks: tables of random numbers, which a test may overwrite."""
 
     def __init__(
-        self, *, videos: int = 7, frames: int = 4, grid: int = 3, classes: int = 3, seed: int = 0, device: str = "cpu"
+        self,
+        *,
+        videos: int = 7,
+        frames: int = 4,
+        grid: int = 3,
+        patch_scales: Sequence[float] = (1.0,),
+        classes: int = 3,
+        seed: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.seed = seed
-        self.grid = PatchGrid(grid=grid, frame_size=12, patch_size=4)
+        self.grid = PatchGrid(grid=grid, frame_size=12, patch_size=4, scales=patch_scales)
         self.num_steps, self.num_classes = frames, classes
         self.map_shape, self.vector_dim, self.local_dim = (2, 3, 3), 5, 6
         draw = torch.Generator().manual_seed(seed)
         self.maps = torch.randn(videos, frames, *self.map_shape, generator=draw).to(device)
         self.vectors = torch.randn(videos, frames, self.vector_dim, generator=draw).to(device)
-        self.patches = torch.randn(videos, frames, grid * grid, self.local_dim, generator=draw).to(device)
+        self.patches = torch.randn(videos, frames, self.grid.num_actions, self.local_dim, generator=draw).to(device)
         self.motion = torch.rand(videos, frames, 6, 6, generator=draw).to(device)
         self.motion[:, 0] = 0
         self.labels = torch.randint(classes, (videos,), generator=draw).to(device)

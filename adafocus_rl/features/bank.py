@@ -23,7 +23,7 @@ from adafocus_rl.features.read_ahead import ReadAhead
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.source import video_order
-from adafocus_rl.features.specs import CLIPS
+from adafocus_rl.features.specs import CLIPS, SCALES
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
 
@@ -76,7 +76,7 @@ class FeatureBank:
         self.index = index
         self._wanted_resident = resident
         clips, local = self.tables[CLIPS], self.tables["local"].manifest
-        self.grid = PatchGrid(grid=local["grid"], frame_size=local["frame_size"], patch_size=local["patch_size"])
+        self.grid = _patch_grid(local)
         self.num_steps = int(clips.manifest["frames"])
         self.num_classes = int(clips.manifest["classes"])
         channels, height, width = self.tables["global_map"].manifest["shape"]
@@ -189,6 +189,12 @@ def _failed(tables: Iterable[StoredTable]) -> tuple[list[tuple[str, str]], list[
     return [*reversed(failed.items())], rows
 
 
+def _patch_grid(local: Manifest) -> PatchGrid:
+    """Return the grid of the table ``local``."""
+    sizes = {name: local[name] for name in ("grid", "frame_size", "patch_size")}
+    return PatchGrid(**sizes, scales=local.get(SCALES, (1.0,)))
+
+
 def _check_tables(folder: Path, tables: Mapping[str, StoredTable]) -> None:
     """Check that the tables that every bank needs are present and that their axes agree."""
     axes = {"global_map": 3, "global_vector": 1, "local": 2, "full": 1}
@@ -200,7 +206,7 @@ def _check_tables(folder: Path, tables: Mapping[str, StoredTable]) -> None:
     shapes = {name: tables[name].manifest["shape"] for name in axes}
     wrong = [name for name, count in axes.items() if len(shapes[name]) != count]
     if not wrong and (
-        shapes["local"][0] != tables["local"].manifest["grid"] ** 2 or shapes["local"][1:] != shapes["full"]
+        shapes["local"][0] != _patch_grid(tables["local"].manifest).num_actions or shapes["local"][1:] != shapes["full"]
     ):
         wrong = ["local"]
     if wrong:

@@ -85,17 +85,25 @@ class LiveEpisodes(EpisodeFeatures):
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """Crop and encode the patches of grid actions."""
-        return self.local_at_origin(step, self.recognizer.grid.action_origin(action))
+        grid = self.recognizer.grid
+        return self.local_at_origin(step, grid.action_origin(action), grid.scale(action))
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
         """Crop and encode the patches at relative positions."""
         return self.local_at_origin(step, self.recognizer.grid.origin(position))
 
     @torch.no_grad()
-    def local_at_origin(self, step: Tensor, origin: Tensor) -> Tensor:
-        """Return f_L's features (B, M[, K], D_L) of patches at origins (B, M[, K], 2) in the frames ``step`` (B, M)."""
+    def local_at_origin(self, step: Tensor, origin: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Return f_L's features (B, M[, K], D_L) of patches.
+
+        Args:
+            step: (B, M) int64, the frame of each patch.
+            origin: (B, M[, K], 2) int64, crop origins in pixels.
+            scale: (B, M[, K]) int64, the patches' scales; needed if the grid has several.
+        """
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
-        features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1)).float()
+        scale = None if scale is None else scale.flatten(0, 1)
+        features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1), scale).float()
         return features.view(*origin.shape[:-1], -1)
 
     @torch.no_grad()
@@ -109,8 +117,11 @@ class LiveEpisodes(EpisodeFeatures):
         kept, patch = rows[keep], patch[keep]
         if len(kept):
             grid = self.recognizer.grid
-            origin = grid.origin(patch) if patch.is_floating_point() else grid.action_origin(patch)
-            local[keep] = self.recognizer.focus_at(self.frames[kept], origin).float()
+            if patch.is_floating_point():
+                origin, scale = grid.origin(patch), None
+            else:
+                origin, scale = grid.action_origin(patch), grid.scale(patch)
+            local[keep] = self.recognizer.focus_at(self.frames[kept], origin, scale).float()
         return local
 
     @torch.no_grad()

@@ -25,7 +25,7 @@ import numpy as np
 
 from adafocus_rl.checksums import read_sealed
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.specs import CLIPS, NAME
+from adafocus_rl.features.specs import CLIPS, NAME, SCALES
 
 BANK_FORMAT = "adafocus_rl.feature_bank"
 BANK_VERSION = 3
@@ -93,6 +93,8 @@ def _wrong_entry(manifest: Manifest) -> str | None:
     counts += {CLIPS: ["classes"], "local": ["grid", "frame_size", "patch_size"]}.get(name, [])
     if wrong := wrong_count(manifest, counts):
         return wrong
+    if SCALES in manifest and not _is_list_of_scales(manifest[SCALES]):
+        return SCALES
     if name != CLIPS and not is_shape(manifest.get("shape")):
         return "shape"
     return "dtype" if name != CLIPS and manifest.get("dtype") != "float16" else None
@@ -106,6 +108,11 @@ def wrong_count(manifest: Manifest, names: list[str]) -> str | None:
 def is_count(value: Any) -> bool:
     """Return whether an untrusted value is a count."""
     return type(value) is int and 0 <= value < 1 << 48
+
+
+def _is_list_of_scales(value: Any) -> bool:
+    """Return whether an untrusted value is a list of scales of patches."""
+    return isinstance(value, list) and all(type(scale) in (int, float) and 0 < scale < 1 << 48 for scale in value)
 
 
 def is_shape(value: Any) -> bool:

@@ -27,14 +27,19 @@ def frame_differences(pictures: Tensor) -> Tensor:
 
 
 def patch_means(values: Tensor, grid: PatchGrid) -> Tensor:
-    """Return the means of pictures (…, m, m) over the patch at every grid position, (…, A).
+    """Return the means of pictures (…, m, m) over the patch of every action, (…, A).
 
     A cell that a patch covers in part is weighted by the covered share.
     """
+    return torch.cat([_means_on(values, one) for one in grid.each], dim=-1)
+
+
+def _means_on(values: Tensor, grid: PatchGrid) -> Tensor:
+    """Return ``patch_means`` on a grid of one scale."""
     side = values.shape[-1]
     scale = side / grid.frame_size
     first = grid.action_origin(torch.arange(grid.grid, device=values.device))[:, 1] * scale
     cell = torch.arange(side, device=values.device)
-    start, end = torch.maximum(first[:, None], cell), torch.minimum(first[:, None] + grid.patch_size * scale, cell + 1)
-    share = (end - start).clamp_min(0) / (grid.patch_size * scale)
+    start, end = torch.maximum(first[:, None], cell), torch.minimum(first[:, None] + grid.side * scale, cell + 1)
+    share = (end - start).clamp_min(0) / (grid.side * scale)
     return torch.einsum("rh,...hw,cw->...rc", share.to(values.dtype), values, share.to(values.dtype)).flatten(-2)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.features.motion import thumbnails
+from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.chunks import vectors_of
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -22,6 +23,9 @@ MAX_PATCH_PIXELS = 1 << 22
 
 CLIPS = "clips"
 """Name of the table that every bank has: labels, boxes, and which videos could be decoded."""
+
+SCALES = "patch_scales"
+"""Entry of the manifest of ``local`` with the patches' scales; without it, there is one scale, 1."""
 
 NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 """Names of tables, which become names of folders and files."""
@@ -56,10 +60,14 @@ class EncodedFrames:
 
     @cached_property
     def patches(self) -> Tensor:
-        """(N, A, D_L): f_L on the patch at every grid position."""
-        grid = self.recognizer.grid
+        """(N, A, D_L): f_L on the patch of every scale at every grid position."""
+        # Scale by scale, because a batch of patches of several scales would be cropped at each of them.
+        return torch.cat([self._patches_on(grid) for grid in self.recognizer.grid.each], dim=1)
+
+    def _patches_on(self, grid: PatchGrid) -> Tensor:
+        """Return f_L's features (N, g², D_L) of the patches of a grid of one scale."""
         origins = grid.action_origin(torch.arange(grid.num_actions, device=self.frames.device))
-        rows = max(1, MAX_PATCH_PIXELS // (grid.num_actions * grid.patch_size**2))
+        rows = max(1, MAX_PATCH_PIXELS // (grid.num_actions * max(grid.side, grid.patch_size) ** 2))
         parts = []
         for part in self.frames.split(rows):
             patches = grid.crop(part, origins.expand(len(part), -1, -1))
@@ -113,9 +121,11 @@ def focus_encoder(recognizer: Recognizer) -> dict[str, Any]:
 
 
 def patch_grid(recognizer: Recognizer) -> dict[str, Any]:
-    """Return the positions and the size of patches."""
+    """Return the positions and the sizes of patches."""
     grid = recognizer.grid
-    return {"grid": grid.grid, "frame_size": grid.frame_size, "patch_size": grid.patch_size}
+    sizes = {"grid": grid.grid, "frame_size": grid.frame_size, "patch_size": grid.patch_size}
+    # Left out without other scales, so that tables keep their identity.
+    return sizes if grid.scales == (1.0,) else {**sizes, SCALES: list(grid.scales)}
 
 
 @dataclass(frozen=True, kw_only=True)

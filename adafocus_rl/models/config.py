@@ -63,7 +63,10 @@ class ModelConfig:
     patch_size: int = 128
     """P, side of a patch in pixels of the frame."""
     grid: int = 7
-    """g, patch positions per side."""
+    """g, patch positions per side, and per scale."""
+    patch_scales: tuple[float, ...] = (1.0,)
+    """Sizes of patches relative to P that the policy selects from. A patch of scale s is cropped with a side of s · P
+    pixels, at most S, and resized to P for f_L. There are g² positions for each scale."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of each colour channel, red first, for intensities in [0, 1] (ImageNet's by default)."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -74,6 +77,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require_range(self, "frame_size", "glance_size", "patch_size", least=1, most=16_384)
         require_range(self, "grid", least=1, most=1024)
+        fits = 0 < len(self.patch_scales) <= 64 and all(0 < scale <= 1024 for scale in self.patch_scales)
+        require(self, "patch_scales", fits, "1 to 64 numbers above 0 and at most 1024")
         require_range(self, "num_classes", least=0, most=1_000_000)
         require(self, "std", min(self.std) > 0, "three numbers above 0")
 

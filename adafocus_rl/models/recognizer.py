@@ -21,6 +21,17 @@ Part = Literal["glance", "focus", "classifier"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
+def patch_grid(config: ModelConfig) -> PatchGrid:
+    """Return the sizes and positions of patches.
+
+    Raises:
+        UserError: the patches do not fit in the frame, or two scales have the same side.
+    """
+    return PatchGrid(
+        grid=config.grid, frame_size=config.frame_size, patch_size=config.patch_size, scales=config.patch_scales
+    )
+
+
 class Recognizer(nn.Module):
     """The three networks f_G, f_L and f_C; the caller decides which one runs on which input.
 
@@ -46,7 +57,7 @@ class Recognizer(nn.Module):
         if config.num_classes < 1:
             raise UserError(f"model.num_classes is {config.num_classes}; give a number of at least 1")
         self.config = config
-        self.grid = PatchGrid(grid=config.grid, frame_size=config.frame_size, patch_size=config.patch_size)
+        self.grid = patch_grid(config)
         self.clip_frames = clip_frames(config)
         self.glance = create_encoder(config.glance.name, weights=config.glance.weights, option="model.glance.weights")
         self.focus = create_encoder(config.focus.name, weights=config.focus.weights, option="model.focus.weights")
@@ -74,7 +85,7 @@ class Recognizer(nn.Module):
 
     @property
     def num_actions(self) -> int:
-        """A, the number of patch positions."""
+        """A, the number of patch positions of all scales."""
         return self.grid.num_actions
 
     def parts(self) -> dict[Part, nn.Module]:
@@ -163,17 +174,18 @@ class Recognizer(nn.Module):
         frames = self.focus_frames(clips)
         return frames if self.clip_frames is None else frames.flatten(1, 2)[:, None]
 
-    def focus_at(self, steps: Tensor, origin: Tensor) -> Tensor:
+    def focus_at(self, steps: Tensor, origin: Tensor, scale: Tensor | None = None) -> Tensor:
         """Compute f_L's features of a patch, averaged over the frames of the step.
 
         Args:
             steps: (N, f · 3, S, S), rows of ``focus_steps``.
             origin: (N, 2) or (N, K, 2) crop origins, int64 pixels.
+            scale: (N,) or (N, K) int64, the patches' scales; needed if the grid has several.
 
         Returns:
             (N, D_L) or (N, K, D_L).
         """
-        patches = self.grid.crop(steps, origin)
+        patches = self.grid.crop(steps, origin, scale)
         vectors = self.focus_features(patches.reshape(-1, 3, *patches.shape[-2:]))
         return vectors.view(*origin.shape[:-1], -1, vectors.shape[-1]).mean(-2)
 
@@ -198,6 +210,7 @@ class Recognizer(nn.Module):
             "glance_size": config.glance_size,
             "patch_size": config.patch_size,
             "grid": config.grid,
+            "patch_scales": list(config.patch_scales),
             "mean": list(config.mean),
             "std": list(config.std),
         }

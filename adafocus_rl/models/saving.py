@@ -18,6 +18,9 @@ from adafocus_rl.plain import build
 
 PREFIX = "recognizer."
 
+ADDED = {"patch_scales": [1.0]}
+"""Entries of the signature that checkpoints of earlier versions lack, with the values that they stand for."""
+
 
 def recognizer_tensors(recognizer: Recognizer) -> dict[str, Tensor]:
     """Parameters and batch statistics, with the prefix ``recognizer.``; they share memory with the module."""
@@ -59,6 +62,7 @@ def restore_recognizer(
     found = manifest.get("signature")
     if not isinstance(found, Mapping):
         raise _no_recognizer(what)
+    found = {**ADDED, **found}
     for name, expected in recognizer.signature().items():
         if found.get(name) != expected:
             raise UserError(

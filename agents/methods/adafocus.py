@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,15 +106,15 @@ def act(env: DecisionVectorEnv, agent: Agent, batch: EpisodeFeatures, *, cost: C
     # π′ has no probabilities of patches; those need another forward pass of π.
     known = visit.probabilities or not env.skips_frames
     probabilities = env.patch_probabilities(rollout) if known else None
-    steps = Steps(
+    steps = Steps.of_patches(
+        env.source.grid,
         logits=rollout.logits,
         boxes=env.chosen_boxes(rollout),
         cost=cost,
         kept=env.kept_frames(rollout) if env.skips_frames else None,
         reward=rollout.reward if visit.rewards else None,
+        probabilities=probabilities,
     )
-    if probabilities is not None:
-        steps = dataclasses.replace(steps, probabilities=probabilities, patch_size=env.source.grid.patch_size)
     return Outcome.after(steps)
 
 

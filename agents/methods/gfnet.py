@@ -35,7 +35,7 @@ class _Running:
     Attributes:
         state: (B, H), f_C's.
         seen: (B, D_L), f_L's vectors of the last patches.
-        last: (B, 2), their positions.
+        last: (B, 2 or 3), their positions, as observed.
         active: (B,) bool, False after the exit.
         memory: the policy's.
         frame: number of the next frame.
@@ -220,15 +220,15 @@ class GFNet(Method):
             reward = logits.float().softmax(-1).gather(-1, labels)[..., 0].diff(dim=1)
         shown = [one for one in probabilities if one is not None] if visit.probabilities else []
         return Outcome.after(
-            Steps(
+            Steps.of_patches(
+                grid,
                 logits=logits[:, 1:],
-                boxes=grid.box(grid.action_origin(action)),
+                boxes=grid.action_box(action),
                 kept=ran,
                 ran=ran,
                 cost=self._cost,
                 reward=reward,
                 probabilities=torch.stack(shown, dim=1) if shown else None,
-                patch_size=grid.patch_size if shown else 0,
             )
         )
 

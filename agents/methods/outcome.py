@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from adafocus_rl.geometry import PatchGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +80,33 @@ class Steps:
     spent and the logits stay the same; None for methods that do neither."""
 
     probabilities: Tensor | None = None
-    """(B, T, A) probabilities of all grid positions, row by row, if the method has them and they were requested."""
+    """(B, T, A) probabilities of all grid positions, scale by scale and row by row, if the method has them and they
+    were requested."""
 
     patch_size: int = 0
     """Side P of the grid's patches, to place the probabilities; 0 without them."""
 
+    patch_scales: tuple[float, ...] = (1.0,)
+    """Scales of the grid's patches."""
+
     reward: Tensor | None = None
     """(B, T) float32, if there is a reward and it was requested."""
+
+    @classmethod
+    def of_patches(cls, grid: PatchGrid, *, probabilities: Tensor | None = None, **steps: Any) -> Steps:
+        """Return the steps of a method that selects one patch of the grid in each.
+
+        Args:
+            grid: the grid.
+            probabilities: (B, T, A), if they are known.
+            **steps: the other fields; ``sizes`` follows from the grid.
+        """
+        found = cls(**steps)
+        if grid.sides != (grid.patch_size,):
+            found = replace(found, sizes=torch.where(found.looks, grid.patch_size, 0))
+        if probabilities is None:
+            return found
+        return replace(found, probabilities=probabilities, patch_size=grid.patch_size, patch_scales=grid.scales)
 
     @property
     def looks(self) -> Tensor:

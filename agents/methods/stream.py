@@ -95,13 +95,13 @@ class ActingStream(Stream):
         at = problem.all_steps(frame)
         inputs = problem.inputs(frame.global_vector, problem.local(frame, at, action))
         self._classifier_state = problem.classifier.cell(inputs[:, 0], self._classifier_state)
-        return Steps(
+        return Steps.of_patches(
+            self.env.source.grid,
             logits=problem.classifier.logits(self._classifier_state)[:, None],
             boxes=problem.boxes(frame, at, action),
             cost=self.cost,
             kept=problem.kept(action) if problem.skips_frames else None,
             probabilities=None if known is None else known[:, None],
-            patch_size=0 if known is None else self.env.source.grid.patch_size,
         )
 
     def _act(self, turns: Turns, frame: EpisodeFeatures) -> tuple[Tensor, PolicyOutput]:

@@ -1,4 +1,4 @@
-"""A convolutional π: one logit for each position, with few weights.
+"""A convolutional π: one logit for each position and scale, with few weights.
 
 The paper's π flattens the map for a linear layer, so each position has weights of its own, 8 M in all. Here all
 positions share the weights of a 1×1 and a 3×3 convolution, 93,000 weights in all at paper size. The network is our own.
@@ -33,7 +33,8 @@ class ConvActorCritic(nn.Module):
     - Memory: 1×1 convolution to 4 channels → flatten, with the other observations → linear → ReLU → memory m.
     - Positions: the logit of cell k is (v + Q m)·f_k + (W m)_k: the memory changes what is looked for, and where, so a
       place that it remembers can be selected although the present map does not show it. The h×w logits are
-      interpolated bilinearly at the centres of the A patches, and a learnt prior of each position is added.
+      interpolated bilinearly at the centres of the patches, and a learnt prior of each position is added. Each scale
+      has h×w logits of its own, with its own v, Q and W.
     - Any other discrete actions (frame skipping) have logits that are linear in m.
 
     Args:
@@ -82,11 +83,12 @@ class ConvActorCritic(nn.Module):
         self.memory = create_memory(options.cell, width)
         self.state_dim = self.memory.state_dim
         self.on_grid = outputs == grid.num_actions
+        self.scales = len(grid.scales)
         self.resample: Tensor
         if self.on_grid:
-            self.saliency = nn.Linear(channels, 1, bias=False)
-            self.what = nn.Linear(width, channels)
-            self.where = nn.Linear(width, cells[0] * cells[1], bias=False)
+            self.saliency = nn.Linear(channels, self.scales, bias=False)
+            self.what = nn.Linear(width, self.scales * channels)
+            self.where = nn.Linear(width, self.scales * cells[0] * cells[1], bias=False)
             self.prior = nn.Parameter(torch.zeros(outputs))
             for weight in (self.what.weight, self.what.bias, self.where.weight):
                 nn.init.zeros_(weight)  # at first, no place is preferred for where it is
@@ -130,7 +132,8 @@ class ConvActorCritic(nn.Module):
         if not self.on_grid:
             decided: Tensor = self.actor(hidden)
             return decided
-        wanted = self.saliency.weight + self.what(hidden)
-        on_map = (wanted[:, None] @ cells.flatten(2)).squeeze(1) + self.where(hidden)
-        logits: Tensor = on_map @ self.resample.T + self.prior
-        return logits
+        wanted = (self.saliency.weight.flatten() + self.what(hidden)).unflatten(1, (self.scales, -1))
+        on_maps = wanted @ cells.flatten(2) + self.where(hidden).unflatten(1, (self.scales, -1))
+        weights = self.resample.unflatten(0, (self.scales, -1))
+        logits = [one @ resample.T for one, resample in zip(on_maps.unbind(1), weights, strict=True)]
+        return torch.cat(logits, dim=1) + self.prior

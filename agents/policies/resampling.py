@@ -20,14 +20,14 @@ def patch_weights(grid: PatchGrid, cells: tuple[int, int], *, points: int = 1) -
         cells: (h, w), size of the map.
         points: points per side of a patch; 1 takes the patch's centre.
     """
-    rows, columns = (_side_weights(grid, count, points) for count in cells)
-    return torch.kron(rows, columns)
+    sides = [[_side_weights(one, count, points) for count in cells] for one in grid.each]
+    return torch.cat([torch.kron(rows, columns) for rows, columns in sides])
 
 
 def _side_weights(grid: PatchGrid, cells: int, points: int) -> Tensor:
-    """Return the weights (g, cells) along one side."""
+    """Return the weights (g, cells) along one side, for a grid of one scale."""
     origin = grid.action_origin(torch.arange(grid.grid) * grid.grid)[:, :1]
-    inside = (torch.arange(points) + 0.5) / points * grid.patch_size
+    inside = (torch.arange(points) + 0.5) / points * grid.side
     places = (origin + inside) * cells / grid.frame_size - 0.5
     return interpolation(places, cells).mean(1)
 

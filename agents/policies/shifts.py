@@ -43,7 +43,8 @@ class MapShift:
 
     A cell of the map is S / h pixels and a step of the grid (S − P) / (g − 1), so a shift by a cell is usually no whole
     number of steps: outcomes between positions are interpolated bilinearly. Beyond the edges, the map has the values of
-    its outermost cells and the table those of its outermost positions, because a patch stays inside the frame.
+    its outermost cells and the table those of its outermost positions, because a patch stays inside the frame. With
+    several scales, the table of each is moved by its own steps.
 
     Args:
         observation_space: space of one observation, with maps (C, h, w) and without the last action.
@@ -67,14 +68,18 @@ class MapShift:
         if action_space != gym.spaces.Discrete(grid.num_actions):
             raise UserError(f"agent.shift moves the grid's positions, but the action space is {action_space}")
         self.grid, self.most = grid, most
-        # In pixels, a cell and a step of the grid; all positions of a patch as large as the frame are the same.
-        step = max(1, grid.last_offset) / max(1, grid.grid - 1)
         moves = torch.arange(-most, most + 1)[:, None].float()
         self._maps = [interpolation(torch.arange(count) - moves, count) for count in shape[1:]]
-        self._tables = [
-            interpolation(torch.arange(grid.grid) - moves * grid.frame_size / count / step, grid.grid)
-            for count in shape[1:]
-        ]
+        self._tables = []
+        for one in grid.each:
+            # In pixels, a cell and a step of the grid; all positions of a patch as large as the frame are the same.
+            step = max(1, one.last_offset) / max(1, grid.grid - 1)
+            self._tables.append(
+                [
+                    interpolation(torch.arange(grid.grid) - moves * grid.frame_size / count / step, grid.grid)
+                    for count in shape[1:]
+                ]
+            )
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Return shifts (B, 2) int64, rows and columns in −most … most, for uniform numbers (B, 2) in [0, 1)."""
@@ -89,7 +94,9 @@ class MapShift:
         """Return probabilities and rewards (B, T, A), moved like the maps; states are left out."""
 
         def move(table: Tensor) -> Tensor:
-            return self._move(table.unflatten(-1, (self.grid.grid, -1)), self._tables, shift).flatten(2)
+            tables = table.unflatten(-1, (len(self._tables), self.grid.grid, -1)).unbind(2)
+            moved = [self._move(one, sides, shift) for one, sides in zip(tables, self._tables, strict=True)]
+            return torch.stack(moved, dim=2).flatten(2)
 
         return replace(outcomes, probability=move(outcomes.probability), reward=move(outcomes.reward), states=None)
 

@@ -155,12 +155,15 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
     table.print()
     kept = one["kept"]
     looked = "all" if all(kept) else str(sum(kept))
+    side, *others = dict.fromkeys(box[2] for box in one["boxes"])
+    numbers, what = 2, f"of {side}×{side} pixels, by frame, (top, left)"
+    if others:
+        numbers, what = 3, "by frame, (top, left, side)"
     patches = "  ".join(
-        f"{frame}: ({box[0]}, {box[1]})" if keep else f"{frame}: –"
+        f"{frame}: ({', '.join(map(str, box[:numbers]))})" if keep else f"{frame}: –"
         for frame, box, keep in zip(one["frames"], one["boxes"], kept, strict=True)
     )
-    side = one["boxes"][0][2]
-    print_plain(f"  patches of {side}×{side} pixels, by frame, (top, left): {patches}")
+    print_plain(f"  patches {what}: {patches}")
     print_plain(
         f"  f_L looked at {looked} of {len(kept)} frames: {one['gmacs']:.4g} GMACs, {one['ms']:.1f} ms; "
         f"on whole frames {one['full_frame_gmacs']:.4g} GMACs, {full_ms:.1f} ms"

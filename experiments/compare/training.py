@@ -16,7 +16,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import AdaFocus
 from adafocus_rl.experiments.compare.bases import Base, plain_name, recognizer_hash, weights_hash
 from adafocus_rl.experiments.compare.one_process import config_of_job, own_log
-from adafocus_rl.experiments.compare.variants import flat
+from adafocus_rl.experiments.compare.variants import identity_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import Settings
 from adafocus_rl.experiments.evaluation.measure import acting, measure
@@ -33,7 +33,7 @@ from adafocus_rl.experiments.run.handover import (
 )
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import keys_of, matters
+from adafocus_rl.experiments.run.steps import keys_of
 from adafocus_rl.experiments.training.stage2 import train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import FeatureSource
@@ -118,8 +118,8 @@ def make_training(name: str, settings: Settings, base: Base, folder: Path, *, fi
     """
     # The hash of the recognizer's weights covers everything that the recognizer depends on.
     keys = [*keys_of((steps.BANK, steps.POLICY, steps.CLASSIFIER)), *MEASURED]
-    values = {key: value for key, value in flat(settings.values) if matters(key, keys)}
-    identity = json.dumps([FORMAT_VERSION, weights_hash(base), sorted(values.items()), *_other_runs(settings.config)])
+    values = identity_of(settings.values, keys)
+    identity = json.dumps([FORMAT_VERSION, weights_hash(base), values, *_other_runs(settings.config)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:10]
     own = folder / f"{plain_name(settings.config.agent.name)}-{key}" / "seed0"
     return Training(

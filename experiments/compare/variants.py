@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.parser import FLAGS, Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_file, names_in
+from adafocus_rl.experiments.run.steps import matters
 from adafocus_rl.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -148,6 +149,23 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     """Return dotted keys whose values differ between two nested configurations, with the values of ``after``."""
     old, new = dict(flat(before)), dict(flat(after))
     return {key: new.get(key) for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]}
+
+
+ADDED = {"model.patch_scales": [1.0]}
+"""Keys that earlier versions did not have, with the value for which nothing changes."""
+
+
+def identity_of(values: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, Any]]:
+    """Return the dotted keys and values of nested mappings on which results depend, sorted, for a hash of them.
+
+    Keys of ``ADDED`` with the value there are left out, so that results of earlier versions are found again.
+
+    Args:
+        values: the configuration of a run.
+        keys: keys on which the results depend, with all keys below them.
+    """
+    known = ((key, value) for key, value in flat(values) if matters(key, keys))
+    return sorted((key, value) for key, value in known if key not in ADDED or value != ADDED[key])
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

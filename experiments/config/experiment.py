@@ -252,6 +252,11 @@ class ExperimentConfig:
         reason = None
         if self.env.action_space == "continuous":
             reason = "env.action_space is continuous", "holds the patches of the grid only"
+            if len(self.model.patch_scales) > 1:
+                raise UserError(
+                    "env.action_space is continuous, a position without a size, but model.patch_scales is "
+                    f"{[*self.model.patch_scales]}; give env.action_space=grid, or one scale"
+                )
         frames = clip_frames(self.model)
         if frames is not None:
             reason = "f_G and f_L look at clips as a whole", "holds the features of single frames"

@@ -35,6 +35,7 @@ class Recorder:
         self._parts: list[dict[str, Tensor]] = []
         self._videos: list[dict[str, Tensor]] = []
         self._patch_size = 0
+        self._patch_scales: tuple[float, ...] = (1.0,)
 
     def add(self, batch: EpisodeFeatures, outcome: Outcome) -> None:
         """Add a batch; batches come in the source's order of videos."""
@@ -50,7 +51,7 @@ class Recorder:
             part["reward"] = steps.reward
         if steps.probabilities is not None:
             part["probabilities"] = steps.probabilities.half()
-            self._patch_size = steps.patch_size
+            self._patch_size, self._patch_scales = steps.patch_size, steps.patch_scales
         self._parts.append({name: value.cpu() for name, value in part.items()})
         facts = {"videos": batch.videos, "multi_hot": batch.multi_hot > 0, "true_boxes": batch.true_boxes}
         self._videos.append({name: value.cpu() for name, value in facts.items()})
@@ -62,6 +63,7 @@ class Recorder:
             variant=self.variant,
             knob=self.knob,
             patch_size=self._patch_size,
+            patch_scales=self._patch_scales,
             facts=self.facts,
             **_joined(self._parts),
         )

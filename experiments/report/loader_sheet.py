@@ -17,7 +17,7 @@ from adafocus_rl.envs.render import draw_boxes
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import clips_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
-from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.models.recognizer import patch_grid
 from adafocus_rl.printable import printable
 from adafocus_rl.seeding import derive_seed
 
@@ -89,17 +89,17 @@ def _video(
 ) -> Image.Image:
     """Draw four rows of a video's frames, with text beside them: f_L's frames, but f_G's in the row of glances."""
     model = config.model
-    grid = PatchGrid(grid=model.grid, frame_size=model.frame_size, patch_size=model.patch_size)
+    grid = patch_grid(model)
     places = torch.arange(clips.num_frames)
     glanced, columns = _spread(places[: clips.frame_sets[0]]), _spread(clips.focus_frames(places))
     draw = torch.Generator().manual_seed(derive_seed(config.seed, "patches", position))
-    origins = grid.origin(grid.position(torch.randint(grid.num_actions, (len(columns),), generator=draw)))
+    actions = torch.randint(grid.num_actions, (len(columns),), generator=draw)
     side, patch = model.frame_size, model.patch_size
     frames = evaluation.clip[columns]
     seen = evaluation.clip[glanced].float()
     glances = F.interpolate(seen, size=(model.glance_size,) * 2, mode="bilinear", antialias=True)
-    boxes = [(top, left, patch, patch) for top, left in origins.tolist()]
-    patches = [frame[:, top:, left:][:, :patch, :patch] for frame, (top, left, *_) in zip(frames, boxes, strict=True)]
+    boxes = grid.action_box(actions).tolist()
+    patches = grid.crop(frames, grid.action_origin(actions), grid.scale(actions))
     outlined = [draw_boxes(_hwc(frame), box=box, min_side=side) for frame, box in zip(frames, boxes, strict=True)]
     record = clips.index[position]
     names = clips.index.class_names or ()

@@ -143,7 +143,8 @@ def _agent(title: str, panels: Sequence[Panel], side: int) -> dict[str, Any]:
     known = next((panel for panel in panels if panel.probabilities is not None), None)
     if known is None or known.probabilities is None:
         return {"title": title, "cells": None}
-    cells = heat_cells(known.probabilities.shape[-1], frame_size=side, patch_size=known.patch_size)
+    count = known.probabilities.shape[-1]
+    cells = heat_cells(count, frame_size=side, patch_size=known.patch_size, scales=known.patch_scales)
     return {"title": title, "cells": [[round(value, 2) for value in cell] for cell in cells]}
 
 

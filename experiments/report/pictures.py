@@ -57,6 +57,7 @@ def draw_moment(
         path=list(panel.boxes[: step + 1]) if path else (),
         heat=panel.probabilities[step].numpy() if shade and panel.probabilities is not None else None,
         patch_size=panel.patch_size,
+        patch_scales=panel.patch_scales,
         min_side=min_side,
     )
 

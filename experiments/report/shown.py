@@ -42,6 +42,8 @@ class Panel:
     """(T, A) probabilities of the grid's positions."""
     patch_size: int = 0
     """P, if there are probabilities."""
+    patch_scales: tuple[float, ...] = (1.0,)
+    """Scales of the patches, likewise."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", printable(self.title, None))
@@ -105,6 +107,7 @@ def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | 
         gmacs=int(trace.macs[place].sum()) / 1e9,
         probabilities=None if probabilities is None else probabilities[place].float(),
         patch_size=trace.patch_size,
+        patch_scales=trace.patch_scales,
     )
 
 

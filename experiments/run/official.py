@@ -57,6 +57,11 @@ def write_run(run: RunFolder, found: OfficialCheckpoint, settings: Settings, *, 
         UserError: if weights are missing, or do not fit the configuration.
     """
     config = settings.config
+    if found.family != "tsm" and config.model.patch_scales != (1.0,):
+        raise UserError(
+            f"model.patch_scales is {[*config.model.patch_scales]}, but the public AdaFocus code cuts patches of one "
+            "size; leave it out"
+        )
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten at once
         recognizer = Recognizer(config.model).eval()
     unused = _fill(recognizer, found.recognizer, found.path, part="the recognizer")

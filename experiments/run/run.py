@@ -22,9 +22,8 @@ from adafocus_rl.experiments.run.runtime import find_device, use_threads
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.features import FeatureSource
-from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.models.recognizer import Recognizer, patch_grid
 from adafocus_rl.seeding import compute_deterministically, seed_all
 
 
@@ -67,7 +66,7 @@ class Run:
         if config.deterministic:
             compute_deterministically()
         # Check this first: otherwise, a patch larger than the frame is reported as videos that are too small.
-        PatchGrid(grid=config.model.grid, frame_size=config.model.frame_size, patch_size=config.model.patch_size)
+        patch_grid(config.model)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str | None = None, strict: bool = False, with_data: bool = True) -> Run:

@@ -68,12 +68,13 @@ class Step:
 
 STILLS = Step(
     name="stage0.stills", number=0, keys=("seed", "data", "model", "stage0"),
-    carried=("model.grid", "model.patch_size"), rates=("stage0.stills.learning_rate",), leaves="progress",
+    carried=("model.grid", "model.patch_size", "model.patch_scales"), rates=("stage0.stills.learning_rate",),
+    leaves="progress",
     clips="stills",
 )  # fmt: skip
 ENCODERS = Step(
     name="stage0", number=0, reads=("stage0.stills",), keys=("seed", "data", "model", "stage0"),
-    carried=("model.grid", "model.patch_size"), rates=("stage0.learning_rate",),
+    carried=("model.grid", "model.patch_size", "model.patch_scales"), rates=("stage0.learning_rate",),
 )  # fmt: skip
 RANDOM_PATCHES = Step(
     # Random patches may start at any pixel, so they do not depend on the grid.

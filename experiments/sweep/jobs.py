@@ -18,7 +18,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import plain_name
 from adafocus_rl.experiments.compare.one_process import config_of_job, own_log
 from adafocus_rl.experiments.compare.training import Training
-from adafocus_rl.experiments.compare.variants import flat
+from adafocus_rl.experiments.compare.variants import identity_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems
@@ -26,7 +26,7 @@ from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import load_agent, load_classifier, load_recognizer
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.steps import CLASSIFIER, RANDOM_PATCHES, matters
+from adafocus_rl.experiments.run.steps import CLASSIFIER, RANDOM_PATCHES
 from adafocus_rl.experiments.training.methods import fit_method, new_method
 from adafocus_rl.experiments.training.skip_baselines import RANDOM_SKIP, skipping_baselines
 from adafocus_rl.files import read_json, write_json
@@ -197,8 +197,7 @@ def job_folder(values: Mapping[str, Any], name: str, facts: Any) -> str:
         name: the system's name.
         facts: plain values: options, and hashes of the weights that the system starts from.
     """
-    keys = sorted((key, value) for key, value in flat(values) if matters(key, KEYS))
-    identity = json.dumps([FORMAT_VERSION, keys, facts])
+    identity = json.dumps([FORMAT_VERSION, identity_of(values, KEYS), facts])
     return f"{plain_name(name)}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 

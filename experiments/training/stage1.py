@@ -18,7 +18,7 @@ from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import sequence_loss
 from adafocus_rl.models.recognizer import Part, Recognizer
-from adafocus_rl.seeding import derive_seed, hash_uniform
+from adafocus_rl.seeding import derive_seed, hash_randint, hash_uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,9 @@ class PatchBatch:
 
     origin: Tensor
     """(B, T, 2) crop origins, int64."""
+
+    scale: Tensor | None = None
+    """(B, T) int64, scales of the patches; None if there is one."""
 
     kept: Tensor
     """(B, T) bool, frames in which f_C receives f_L's features; in the others it receives zeros."""
@@ -43,7 +46,18 @@ class PatchBatch:
         return len(self.clips)
 
 
-def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> Tensor:
+def random_scales(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> Tensor | None:
+    """Return the scale of each step's patch (B, T) int64, all equally likely; None if the grid has one.
+
+    Arguments and seed are as in ``random_origins``.
+    """
+    if len(grid.scales) == 1:
+        return None
+    step = torch.arange(steps, device=rows.device)
+    return hash_randint(len(grid.scales), derive_seed(seed, "scales"), rows[:, None], step)
+
+
+def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int, scale: Tensor | None = None) -> Tensor:
     """Return the origin of each step's patch, a function of (seed, video, step) that no batch size changes.
 
     Args:
@@ -51,12 +65,13 @@ def random_origins(grid: PatchGrid, rows: Tensor, steps: int, *, seed: int) -> T
         rows: (B,) rows of the index.
         steps: T.
         seed: seed of the epoch.
+        scale: (B, T) int64, scales of the patches; None if there is one.
 
     Returns:
         (B, T, 2) crop origins, int64, at any pixel.
     """
     step, axis = torch.arange(steps, device=rows.device)[:, None], torch.arange(2, device=rows.device)
-    return grid.uniform_origin(hash_uniform(seed, rows[:, None, None], step, axis))
+    return grid.uniform_origin(hash_uniform(seed, rows[:, None, None], step, axis), scale)
 
 
 def kept_frames(rows: Tensor, steps: int, dropped: float, *, seed: int) -> Tensor:
@@ -93,7 +108,9 @@ def random_patch_loss(
         clips = recognizer.prepare(batch.clips.clips[part])
         with torch.no_grad():
             _, glance = recognizer.glance_steps(clips)
-        focus = recognizer.focus_at(recognizer.focus_steps(clips).flatten(0, 1), batch.origin[part].flatten(0, 1))
+        scale = None if batch.scale is None else batch.scale[part].flatten()
+        steps = recognizer.focus_steps(clips).flatten(0, 1)
+        focus = recognizer.focus_at(steps, batch.origin[part].flatten(0, 1), scale)
     local = torch.where(batch.kept[part, :, None], focus.unflatten(0, glance.shape[:2]), 0.0)
     logits = recognizer.classifier(torch.cat((glance, local), dim=-1).float())
     loss = sequence_loss(logits, labels)
@@ -102,6 +119,8 @@ def random_patch_loss(
 
 def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     """Train f_L and f_C on one uniformly random patch per step, at any pixel, with cross-entropy after every step.
+
+    With several scales, each is as likely.
 
     A step is a frame, or the whole clip for encoders that process its frames together.
 
@@ -128,9 +147,11 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
         for batch in passes(epoch):
             there = batch.to(run.device, non_blocking=True)
             frames = recognizer.num_steps(there.clips.shape[1])
+            scale = random_scales(recognizer.grid, there.rows, frames, seed=seed)
             yield PatchBatch(
                 clips=there,
-                origin=random_origins(recognizer.grid, there.rows, frames, seed=seed),
+                origin=random_origins(recognizer.grid, there.rows, frames, seed=seed, scale=scale),
+                scale=scale,
                 kept=kept_frames(there.rows, frames, config.drop_frames, seed=drop_seed),
             )
 

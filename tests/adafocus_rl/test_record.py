@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl import checkpoint, record
+from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord, Trace
 
@@ -67,6 +67,22 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
             assert same(getattr(before, field.name), getattr(after, field.name)), field.name
 
 
+def test_only_records_of_several_scales_need_this_version(tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    probabilities = torch.rand(3, 2, 18).half()
+    scaled = make_trace(probabilities=probabilities, patch_size=8, patch_scales=(1.0, 1.5))
+    for traces, version in (([make_trace()], 2), ([make_trace(), scaled], 3)):
+        make_record(*traces).save(path)
+        tensors, manifest = checkpoint.load(path)
+        assert manifest["record_version"] == version
+    assert EpisodeRecord.load(path).traces[1].patch_scales == (1.0, 1.5)
+    for scales in ([], [0.0], ["1"], 1.5, [float("inf")]):
+        manifest["traces"][1]["patch_scales"] = scales
+        checkpoint.save(path, tensors=tensors, manifest=manifest)
+        with pytest.raises(UserError):
+            EpisodeRecord.load(path)
+
+
 def test_right_is_any_true_class_at_the_last_frame() -> None:
     trace = make_trace()
     # Says 1 of a video of class 0; 1 of one of classes 1 and 2; 0 of one of class 2.
@@ -98,15 +114,15 @@ def test_version_1_is_read(tmp_path: Path) -> None:
     assert found == [("ppo", RANDOM_PATCHES, None), ("ppo", FINE_TUNED, 0.25), ("full_frame", None, None)]
 
 
-def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.safetensors"
     checkpoint.save(path, tensors={}, manifest={"kind": "agent"})
     with pytest.raises(UserError, match="kind 'agent', not an episode record"):
         EpisodeRecord.load(path)
-    monkeypatch.setattr(record, "RECORD_VERSION", 3)
     make_record(make_trace()).save(path)
-    monkeypatch.undo()
-    with pytest.raises(UserError, match=r"record version 3.*upgrade adafocus_rl"):
+    tensors, manifest = checkpoint.load(path)
+    checkpoint.save(path, tensors=tensors, manifest={**manifest, "record_version": 4})
+    with pytest.raises(UserError, match=r"record version 4.*upgrade adafocus_rl"):
         EpisodeRecord.load(path)
 
 

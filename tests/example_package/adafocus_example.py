@@ -125,7 +125,7 @@ class EveryNth(Method):
         local = batch.kept_local_at(frames, centre, kept)
         steps = Steps(
             logits=self.recognizer.classifier(torch.cat((vectors, local), dim=-1)),
-            boxes=grid.box(grid.action_origin(centre)),
+            boxes=grid.action_box(centre),
             kept=kept,
             cost=Cost(always=self.costs.glance + self.costs.classifier, local=self.costs.focus_patch),
         )

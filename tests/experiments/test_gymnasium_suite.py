@@ -46,6 +46,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "frames by jumps": ("FrameSelection", {"moves": "jump", "agents": 3, "reward": "margin"}),
     "find": ("FindThePatch", {}),
     "find, from memory": ("FindThePatch", {"memory": True, "observation": "vector"}),
+    "find sizes": ("FindThePatch", {"patch_scales": (1.0, 2.0), "last_action": True}),
     "find positions": ("FindThePatch", {**POSITIONS, "last_action": True}),
 }
 

@@ -266,9 +266,16 @@ def test_random_patches_belong_to_videos_and_epochs(
         recognizer, found, epochs = run.new_recognizer(), seen.setdefault(size, {}), list[int]()
 
         def spy(
-            grid: PatchGrid, rows: Tensor, steps: int, *, seed: int, found: Any = found, epochs: Any = epochs
+            grid: PatchGrid,
+            rows: Tensor,
+            steps: int,
+            *,
+            seed: int,
+            found: Any = found,
+            epochs: Any = epochs,
+            **more: Any,
         ) -> Tensor:
-            origins = random_origins(grid, rows, steps, seed=seed)
+            origins = random_origins(grid, rows, steps, seed=seed, **more)
             if seed not in epochs:
                 epochs.append(seed)
             found.update(

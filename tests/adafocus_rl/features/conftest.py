@@ -60,7 +60,13 @@ def _make_dataset(path: Path, *, train: bool = False, seed: int = 0, **transform
 
 
 def _make_recognizer(
-    *, seed: int = 0, grid: int = 3, patch_size: int = 16, glance_size: int = 24, mean: float = 0.5
+    *,
+    seed: int = 0,
+    grid: int = 3,
+    patch_size: int = 16,
+    patch_scales: tuple[float, ...] = (1.0,),
+    glance_size: int = 24,
+    mean: float = 0.5,
 ) -> Recognizer:
     torch.manual_seed(seed)
     config = ModelConfig(
@@ -70,6 +76,7 @@ def _make_recognizer(
         frame_size=48,
         glance_size=glance_size,
         patch_size=patch_size,
+        patch_scales=patch_scales,
         grid=grid,
         mean=(mean,) * 3,
         num_classes=3,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.features import EpisodeFeatures, FeatureBank, LiveFeatures, build_bank
+from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.recognizer import Recognizer
 
 pytestmark = pytest.mark.gpu
@@ -100,3 +101,12 @@ def test_crops_are_the_same_pixels(made: tuple[Recognizer, ClipDataset], cuda: t
     frames = torch.rand(5, 3, 48, 48)
     origin = torch.tensor([[0, 0], [32, 32], [7, 13], [31, 0], [1, 32]])
     assert torch.equal(grid.crop(frames.to(cuda), origin.to(cuda)).cpu(), grid.crop(frames, origin))
+
+
+def test_crops_of_several_scales_are_close(cuda: torch.device) -> None:
+    grid = PatchGrid(grid=3, frame_size=48, patch_size=16, scales=(0.5, 1, 2))
+    frames, actions = torch.rand(27, 3, 48, 48), torch.arange(27)
+    given = frames, grid.action_origin(actions), grid.scale(actions)
+    found = grid.crop(*(part.to(cuda) for part in given)).cpu()
+    torch.testing.assert_close(found, grid.crop(*given))
+    assert torch.equal(grid.action_box(actions.to(cuda)).cpu(), grid.action_box(actions))
