@@ -179,8 +179,8 @@ def cells_of(method: Method) -> list[Cell]:
         method: the method, on CPU.
 
     Raises:
-        UserError: if the method is not AdaFocus, its encoders take the frames of a clip together, or its agent cannot
-            be exported.
+        UserError: if the method is not AdaFocus, its encoders take the frames of a clip together, its patches have
+            several sizes, or its agent cannot be exported.
     """
     if not isinstance(method, AdaFocus):
         raise UserError(
@@ -189,6 +189,11 @@ def cells_of(method: Method) -> list[Cell]:
     if method.recognizer.clip_frames is not None:
         raise UserError(
             "encoders of whole clips (model.glance.num_frames) cannot be exported: each call of a cell sees one frame"
+        )
+    if method.recognizer.grid.scales != (1.0,):
+        raise UserError(
+            f"model.patch_scales is {[*method.recognizer.grid.scales]}, which cannot be exported: programs that run "
+            "the files crop patches of one size, without resizing them"
         )
     return [cell(method).eval() for cell in (GlanceCell, FocusCell, ClassifierCell)]
 

@@ -22,6 +22,8 @@ from PIL import Image
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.variants import identity_of
 from adafocus_rl.experiments.config.parser import parse_settings
+from adafocus_rl.experiments.export.cells import cells_of
+from adafocus_rl.experiments.predict import Predictor
 from adafocus_rl.experiments.report.loader_sheet import write_loader_sheet
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.official import write_run
@@ -125,6 +127,15 @@ def test_a_prediction_from_the_file_is_that_of_the_bank(scaled: Path, video: Pat
     ).out.replace("\n", " ")
 
 
+def test_online_recognition_knows_the_sizes(scaled: Path, video: Path, cli: Cli) -> None:
+    done = cli("predict", scaled, video, "--agent", "RandomAgent", "--online", "--json")
+    frames = [json.loads(line) for line in done.out.splitlines()]
+    every = {tuple(box) for box in GRID.action_box(torch.arange(27)).tolist()}
+    assert {tuple(frame["box"]) for frame in frames} <= every
+    assert {frame["box"][2] for frame in frames} == SIDES
+    assert {frame["side"] for frame in frames} == {16}
+
+
 def test_selected_boxes_and_crops_have_their_size(scaled: Path, video: Path, cli: Cli, tmp_path: Path) -> None:
     crops, out = tmp_path / "crops", tmp_path / "selected.json"
     done = cli("select", scaled, video, "--agent", "RandomAgent", "--out", out, "--crops", crops)
@@ -222,6 +233,11 @@ def test_the_picture_of_the_loader_shows_resized_patches(scaled: Path, tmp_path:
     assert write_loader_sheet(index, run.config, path, videos=2, num_classes=10) == 2
     with Image.open(path) as picture:
         assert np.asarray(picture).std() > 0
+
+
+def test_an_export_is_refused(scaled: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.patch_scales is \[0\.75, 1\.0, 1\.5\], which cannot be exported"):
+        cells_of(Predictor.load(scaled).method)
 
 
 def test_public_checkpoints_have_patches_of_one_size(recipe: Path, tmp_path: Path) -> None:
