@@ -15,6 +15,9 @@ from adafocus_rl.errors import UserError
 OPTIMIZER = "optimizer."
 """Beginning of the names of an optimiser's tensors where they lie among others."""
 
+IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
+"""Settings of torch's optimisers that choose an implementation of the same step, which depends on the device."""
+
 
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer, *, prefix: str = ""
@@ -54,6 +57,8 @@ def restore_optimizer(
 ) -> None:
     """Restore the state that ``optimizer_tensors`` split; the next step equals that of an uninterrupted run.
 
+    The optimiser keeps its own implementation: the checkpoint may come from another device or version.
+
     Args:
         optimizer: an optimiser of the same class, over the same parameters in the same order.
         tensors: tensors of a checkpoint; other names are ignored.
@@ -80,8 +85,11 @@ def restore_optimizer(
     # A setting such as Adam's betas is a tuple, which JSON turned into a list.
     groups = [
         {
-            key: tuple(value) if isinstance(now.get(key), tuple) and isinstance(value, list) else value
-            for key, value in group.items()
+            **{
+                key: tuple(value) if isinstance(now.get(key), tuple) and isinstance(value, list) else value
+                for key, value in group.items()
+            },
+            **{key: now[key] for key in IMPLEMENTATION if key in now},
         }
         for group, now in zip(plain["groups"], current, strict=True)
     ]

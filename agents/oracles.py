@@ -64,7 +64,7 @@ class Branches:
         when = torch.full((count, 1), frame, device=self.states.device)
         every = torch.arange(problem.source.grid.num_actions, device=when.device).expand(count, 1, -1)
         vector = self.episodes.global_vector[:, frame : frame + 1].to(problem.dtype)
-        self._local = problem.projected_local(self.episodes, when, every)[:, 0]
+        self._local = problem.projected_every(self.episodes, when, every)[:, 0]
         self._shared = problem.classifier.project(vector)[:, 0]
         # In parts: all the states can be larger than the memory.
         rows = torch.arange(count * width, device=when.device).split(max(1, MAX_CELL_ROWS // every.shape[-1]))

@@ -2,7 +2,7 @@
 
 A feature bank holds f_L's features of every patch, so the outcome of each action in each state can be computed without
 f_L. All A successors of a state share f_C's product with the state and, on a bank, the products with the features
-(``LocalProjection``), so they cost little more than the logits of A states.
+(``BankProducts``), so they cost little more than the logits of A states.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class _EveryAction(RewardContext):
         self.labels = one.labels.repeat_interleave(count)
         self.state = states.flatten(0, 1)
         self.local = lambda options: one.local(options[::count]).repeat_interleave(count, dim=0)
+        self._projected = lambda options: one._projected(options[::count]).repeat_interleave(count, dim=0)
         self.local_dim = one.local_dim
         self.baseline_actions = one.baseline_actions.repeat_interleave(count, dim=0)
         self.action = torch.arange(count, device=states.device).repeat(len(states))
@@ -64,6 +65,10 @@ class _EveryAction(RewardContext):
     @cached_property
     def global_vector(self) -> Tensor:  # type: ignore[override]
         return self.one.global_vector.repeat_interleave(self.count, dim=0)
+
+    @cached_property
+    def shared(self) -> Tensor:
+        return self.one.shared.repeat_interleave(self.count, dim=0)
 
     @cached_property
     def chosen(self) -> Tensor:
@@ -138,8 +143,9 @@ def _outcomes(
     classifier, count = problem.classifier, int(problem.action_space.n)
     shape = (*when.shape, count)
     every = torch.arange(count, device=when.device).expand(shape)
-    inputs = problem.projected_local(episodes, when, every).flatten(0, 1)
-    shared, before = classifier.project(vector.to(problem.dtype)).flatten(0, 1), history.flatten(0, 1)
+    inputs = problem.projected_every(episodes, when, every).flatten(0, 1)
+    shared = problem.projected_vector(episodes, when, vector).flatten(0, 1)
+    before = history.flatten(0, 1)
     rows = max(1, _cached_rows(inputs.device) // count)
     split = zip(inputs.split(rows), shared.split(rows), before.split(rows), strict=True)
     states = torch.cat([classifier.projected_cells(*part) for part in split])

@@ -169,8 +169,7 @@ def last_reward(context: RewardContext, lambda_: float) -> Tensor:
 
 def gain_reward(context: RewardContext, lambda_: float) -> Tensor:
     """Return p(with f_L) − p(without) − λ for kept frames and 0 for skipped frames, (N,)."""
-    zero = context.global_vector.new_zeros(len(context.labels), 1, context.local_dim)
-    gain = context.chosen - context.with_local(zero).squeeze(-1) - lambda_
+    gain = context.chosen - context.without_local() - lambda_
     return torch.where(context.action == KEEP, gain, 0.0)
 
 

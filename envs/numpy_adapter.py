@@ -28,10 +28,11 @@ STATISTICS = ("episode", "_episode")
 def to_arrays(value: Any) -> Any:
     """Convert every tensor in a tree of dicts and tuples to a NumPy array; keep everything else.
 
-    The arrays are copies, because Gymnasium's wrappers modify their inputs, and a view would change the features.
+    The arrays are copies, because Gymnasium's wrappers modify their inputs, and a view would change the features. They
+    are contiguous; the maps of a resident bank are not.
     """
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True).numpy()
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format).numpy()
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, Mapping):

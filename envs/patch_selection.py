@@ -8,12 +8,13 @@ from typing import Literal
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from adafocus_rl.envs.counterfactuals import counterfactuals
 from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.options import ActionKind, ObservationKind, RewardConfig, SpaceConfig
 from adafocus_rl.envs.problem import DecisionProblem
-from adafocus_rl.envs.projection import LocalProjection
+from adafocus_rl.envs.projection import BankProducts
 from adafocus_rl.envs.registry import REWARDS
-from adafocus_rl.envs.rewards import RewardContext, baseline_actions
+from adafocus_rl.envs.rewards import RewardContext, baseline_actions, random_baseline
 from adafocus_rl.envs.rollout import Rollout
 from adafocus_rl.envs.spaces import Spaces
 from adafocus_rl.envs.vector_env import DecisionVectorEnv
@@ -48,9 +49,9 @@ class PatchSelection(DecisionProblem):
         self._reward = REWARDS.get(self.reward_config.kind)
         both = Spaces(spaces, source)
         super().__init__(source, classifier, spaces=both, action_space=both.patch)
-        self._projection: LocalProjection | None = None
+        self._products: BankProducts | None = None
         if isinstance(source, FeatureBank):
-            self._projection = LocalProjection(source, self.classifier, dtype=self.dtype)
+            self._products = BankProducts(source, self.classifier, dtype=self.dtype)
 
     @property
     def exogenous(self) -> bool:
@@ -89,10 +90,36 @@ class PatchSelection(DecisionProblem):
         """Whether the baseline averages over the whole grid."""
         return self.reward_config.baseline_positions == 0
 
+    def projected_vector(self, episodes: EpisodeFeatures, when: Tensor, vector: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, P) with the global vectors, computed once for a bank."""
+        known = self._products.vectors(episodes, when) if self._products is not None else None
+        return super().projected_vector(episodes, when, vector) if known is None else known
+
     def projected_local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return f_C's input products (B, M, A, P) of all patches, computed once for a bank that fits."""
-        known = self._projection.of(episodes, when) if self._projection is not None else None
+        """Return f_C's input products (B, M[, K], P) with patches; read, if all patches of a bank were multiplied."""
+        known = self._products.patches(episodes, when, action) if self._products is not None else None
         return super().projected_local(episodes, when, action) if known is None else known
+
+    def projected_every(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, A, P) with all patches, computed once for a bank that fits."""
+        known = self._products.every_patch(episodes, when) if self._products is not None else None
+        return super().projected_every(episodes, when, action) if known is None else known
+
+    def rewards(
+        self,
+        episodes: EpisodeFeatures,
+        when: Tensor,
+        vector: Tensor,
+        history: Tensor,
+        states: Tensor,
+        baseline: Tensor,
+        action: Tensor,
+    ) -> Tensor:
+        """Return the rewards (B, M) float32 of the frames ``when`` (B, M); arguments as in ``context``."""
+        if self._reward is random_baseline and self.compares_with_every and not self.spaces.continuous:
+            every = counterfactuals(self, episodes, when, vector, history, baseline)
+            return every.reward.gather(-1, action[..., None]).squeeze(-1)
+        return super().rewards(episodes, when, vector, history, states, baseline, action)
 
     def reward(self, context: RewardContext) -> Tensor:
         """Return the configured reward, (N,)."""

@@ -147,15 +147,17 @@ class DecisionProblem(ABC):
         """Whether ``baseline`` holds all actions of the space."""
         return False
 
-    def projected_local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
-        """Return f_C's input products (B, M, A, P) with ``local`` of all A actions, (B, M, A).
+    def projected_vector(self, episodes: EpisodeFeatures, when: Tensor, vector: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, P) with the global vectors (B, M, D_G) of the frames."""
+        return self.classifier.project(vector.to(self.dtype))
 
-        Args:
-            episodes: features of B videos.
-            when: the frames.
-            action: all actions in each frame.
-        """
+    def projected_local(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return f_C's input products (B, M[, K], P) with ``local`` of actions (B, M[, K])."""
         return self.classifier.project(self.local(episodes, when, action).to(self.dtype), self.source.vector_dim)
+
+    def projected_every(self, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+        """Return f_C's input products (B, M, A, P) with ``local`` of all A actions, (B, M, A), in order."""
+        return self.projected_local(episodes, when, action)
 
     # ---- the transition -----------------------------------------------------------------------------------------
 
@@ -230,6 +232,9 @@ class DecisionProblem(ABC):
         def local(options: Tensor) -> Tensor:
             return self.local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
 
+        def projected(options: Tensor) -> Tensor:
+            return self.projected_local(episodes, when, options.unflatten(0, when.shape)).flatten(0, 1)
+
         return RewardContext(
             classifier=self.classifier,
             labels=episodes.labels[:, None].expand_as(when).flatten(),
@@ -237,6 +242,8 @@ class DecisionProblem(ABC):
             state=states.flatten(0, 1),
             global_vector=vector.flatten(0, 1),
             local=local,
+            projected=projected,
+            shared=lambda: self.projected_vector(episodes, when, vector).flatten(0, 1),
             local_dim=self.source.local_dim,
             baseline_actions=baseline.flatten(0, 1),
             action=action.flatten(0, 1),

@@ -32,6 +32,8 @@ class RewardContext:
         global_vector: (N, D_G) features of the step's frame.
         local: function that returns f_L features (N, K, D_L) of other actions in the same frames, (N, K) or, if
             continuous, (N, K, 2).
+        projected: function that returns f_C's input products (N, K, P) with these features.
+        shared: function that returns f_C's input products (N, P) with ``global_vector``.
         local_dim: D_L.
         baseline_actions: (N, K) or (N, K, 2) actions of the ``random`` reward's baseline.
         action: (N,) or (N, 2) actions taken.
@@ -47,6 +49,8 @@ class RewardContext:
         state: Tensor,
         global_vector: Tensor,
         local: Callable[[Tensor], Tensor],
+        projected: Callable[[Tensor], Tensor],
+        shared: Callable[[], Tensor],
         local_dim: int,
         baseline_actions: Tensor,
         action: Tensor,
@@ -58,6 +62,8 @@ class RewardContext:
         self.state = state
         self.global_vector = global_vector
         self.local = local
+        self._projected = projected
+        self._shared = shared
         self.local_dim = local_dim
         self.baseline_actions = baseline_actions
         self.action = action
@@ -78,19 +84,29 @@ class RewardContext:
         """(N,) p before the step; before the first step, p in f_C's initial state."""
         return self.probability(self.history, self.labels)
 
+    @cached_property
+    def shared(self) -> Tensor:
+        """(N, P) f_C's input products with the global vectors."""
+        return self._shared()
+
     def with_local(self, local: Tensor) -> Tensor:
-        """Return p (N, K) for local features (N, K, D_L), from the same history, in one batched cell call."""
-        options = local.shape[1]
-        vector = self.global_vector[:, None].expand(-1, options, -1)
-        history = self.history[:, None].expand(-1, options, -1)
-        inputs = torch.cat((vector, local), dim=-1).to(history.dtype)
-        states = self.classifier.cell(inputs.flatten(0, 1), history.flatten(0, 1))
-        return self.probability(states.view(*local.shape[:2], -1), self.labels[:, None].expand(-1, options))
+        """Return p (N, K) for local features (N, K, D_L), from the same history, in one batched step of f_C."""
+        return self._after(self.classifier.project(local.to(self.history.dtype), self.global_vector.shape[-1]))
+
+    def without_local(self) -> Tensor:
+        """Return p (N,) for zeros as local features, from the same history."""
+        # f_C's input product is linear, so that of zeros is zero.
+        return self._after(self.history.new_zeros(len(self.labels), 1, self.classifier.projection_dim)).squeeze(-1)
 
     def with_actions(self, actions: Tensor) -> Tensor:
         """Return p (N, K) for the actions (N, K) or (N, K, 2), from the same history."""
         options = max(1, MAX_CELL_ROWS // max(1, len(actions)))
-        return torch.cat([self.with_local(self.local(part)) for part in actions.split(options, dim=1)], dim=1)
+        return torch.cat([self._after(self._projected(part)) for part in actions.split(options, dim=1)], dim=1)
+
+    def _after(self, projected: Tensor) -> Tensor:
+        """Return p (N, K) after one step with each of K inputs, given f_C's products (N, K, P) with their features."""
+        states = self.classifier.projected_cells(projected, self.shared, self.history)
+        return self.probability(states, self.labels[:, None].expand(-1, projected.shape[1]))
 
 
 Reward = Callable[[RewardContext], Tensor]
@@ -104,8 +120,7 @@ def random_baseline(context: RewardContext) -> Tensor:
 
 def padding_baseline(context: RewardContext) -> Tensor:
     """Return p(selected patch) − p(zero local feature), from the same history."""
-    zero = context.global_vector.new_zeros(len(context.labels), 1, context.local_dim)
-    return context.chosen - context.with_local(zero).squeeze(-1)
+    return context.chosen - context.without_local()
 
 
 def increment(context: RewardContext) -> Tensor:

@@ -95,7 +95,7 @@ class EpisodeSampler:
         policy: Policy | StepPolicy,
         *,
         episodes: EpisodeFeatures | None = None,
-        visit: int = 0,
+        visit: int | Tensor = 0,
         deterministic: bool = False,
         with_reward: bool = True,
     ) -> Rollout:
@@ -108,7 +108,8 @@ class EpisodeSampler:
         Args:
             policy: the policy that acts.
             episodes: features to act on, for any B; None takes the next videos in order.
-            visit: number of earlier visits of these episodes; each visit has its own random baselines.
+            visit: number of earlier visits of these episodes, or of each, (B,) int64 on the features' device; each
+                visit has its own random baselines.
             deterministic: take the policy's best actions instead of samples.
             with_reward: False skips the reward and its baselines (evaluation).
 
@@ -123,7 +124,9 @@ class EpisodeSampler:
             visits = order.to(self.source.device, non_blocking=True)
             seed = self._baseline_seed(places)
         else:
-            visits = torch.full((len(episodes),), visit, device=self.source.device)
+            visits = (
+                visit if isinstance(visit, Tensor) else torch.full((len(episodes),), visit, device=self.source.device)
+            )
         return roll_out(
             self.problem, policy, episodes, visits, seed=seed, deterministic=deterministic, with_reward=with_reward
         )

@@ -10,19 +10,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+MAP_AXES = 3
+"""Axes (C, h, w) of a map."""
+
 
 class ResidentRows:
-    """A table (N, …) held on the device."""
+    """A table (N, T, …) held on the device.
+
+    Maps (N, T, C, h, w) are held with the channels as the last axis in memory, so that a 1×1 convolution is one matrix
+    product without a permuted copy. Their shape is the same as in a table that is read from disk.
+    """
 
     def __init__(self, shards: Sequence[NDArray[np.float16]], device: torch.device) -> None:
-        videos = sum(len(shard) for shard in shards)
-        self.values = torch.empty((videos, *shards[0].shape[1:]), dtype=torch.float16, device=device)
+        videos, shape = sum(len(shard) for shard in shards), shards[0].shape[1:]
+        self._maps = len(shape) == 1 + MAP_AXES
+        held = (shape[0], *shape[2:], shape[1]) if self._maps else shape
+        self.values = torch.empty((videos, *held), dtype=torch.float16, device=device)
         for part, shard in zip(self.values.split([len(shard) for shard in shards]), shards, strict=True):
-            part.copy_(torch.from_numpy(shard))
+            rows = torch.from_numpy(shard)
+            part.copy_(rows.movedim(2, -1) if self._maps else rows)
 
     def gather(self, *index: Tensor) -> Tensor:
-        """Return rows as float32, given int64 indices of the first axes, on the device, that broadcast together."""
-        return self.values[index].float()
+        """Return rows as float32, given int64 indices of the first axes, on the device, that broadcast together.
+
+        No more axes than (N, T) of a table of maps can be indexed.
+        """
+        rows = self._whole_videos(index[0]) if len(index) == 1 else None
+        if rows is None:
+            rows = self.values[index].float()
+        return rows.movedim(-1, -MAP_AXES) if self._maps else rows
+
+    def _whole_videos(self, videos: Tensor) -> Tensor | None:
+        """Return the rows of videos (B,), converted one by one; None on devices that convert a copy faster."""
+        if self.values.device.type != "cpu" or videos.ndim != 1:
+            return None
+        # NumPy asks for huge pages. With torch's small ones, page faults take most of the time to fill a new array.
+        rows = torch.from_numpy(np.empty((len(videos), *self.values.shape[1:]), dtype=np.float32))
+        for row, video in zip(rows, videos.tolist(), strict=True):
+            row.copy_(self.values[video])
+        return rows
 
 
 class MappedRows:

@@ -107,6 +107,9 @@ class GRUClassifier(Classifier):
 
     def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """Hidden vectors (B, T, hidden) after each of T steps with features (B, T, D)."""
+        # The GRU reads one step after the other. Without a gradient, torch multiplies inputs that are not in this order
+        # in memory step by step, each time with another copy of the weights.
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
         states: Tensor = self.gru(x, None if state is None else state[None].contiguous())[0]
         return states
 
@@ -122,7 +125,7 @@ class GRUClassifier(Classifier):
 
     def project(self, x: Tensor, first: int = 0) -> Tensor:
         """Return W_ih's product with entries of a feature vector, (…, 3 · hidden)."""
-        return F.linear(x, self.gru.get_parameter("weight_ih_l0")[:, first : first + x.shape[-1]])
+        return product(x, self.gru.get_parameter("weight_ih_l0")[:, first : first + x.shape[-1]])
 
     def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the hidden vectors (N, A, hidden) after one step with each of A inputs."""
@@ -181,7 +184,7 @@ class AveragingClassifier(Classifier):
 
     def project(self, x: Tensor, first: int = 0) -> Tensor:
         """Return the linear layer's product with entries of a feature vector, (…, K)."""
-        return F.linear(x, self.fc.weight[:, first : first + x.shape[-1]])
+        return product(x, self.fc.weight[:, first : first + x.shape[-1]])
 
     def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the sums and counts (N, A, K + 1) after one step with each of A inputs."""
@@ -194,6 +197,12 @@ class AveragingClassifier(Classifier):
     def _step(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.dropout(x))
         return F.pad(logits, (0, 1), value=1.0)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the product (…, P) of vectors (…, D) with a part (P, D) of a weight, as one product of matrices."""
+    # With more axes and no bias, torch would copy the weight for each entry of the first axis.
+    return F.linear(x.flatten(0, -2), weight).view(*x.shape[:-1], -1)
 
 
 def averaging_classifier(*, input_dim: int, num_classes: int, hidden: int, dropout: float) -> AveragingClassifier:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.classifiers import Classifier, product
 
 
 class MaxPoolClassifier(Classifier):
@@ -53,7 +53,7 @@ class MaxPoolClassifier(Classifier):
 
     def project(self, x: Tensor, first: int = 0) -> Tensor:
         """Return the first linear layer's product with entries of a feature vector, (…, hidden)."""
-        return F.linear(x, self.linear.weight[:, first : first + x.shape[-1]])
+        return product(x, self.linear.weight[:, first : first + x.shape[-1]])
 
     def projected_cells(self, projected: Tensor, shared: Tensor, state: Tensor) -> Tensor:
         """Return the maxima (N, A, hidden) after one step with each of A inputs."""

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
-from adafocus_rl import checkpoint
 from adafocus_rl.agents.learner import Tick, no_tick
-from adafocus_rl.agents.policies.best import NetworkActions
-from adafocus_rl.agents.policies.create import create_network
+from adafocus_rl.agents.policies.acting import NetworkAgent
+from adafocus_rl.agents.policies.captured import CapturedUpdates, capturable
 from adafocus_rl.agents.policies.distributions import Distribution
-from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
 from adafocus_rl.agents.policies.options import EntropyOptions, PolicyOptions
-from adafocus_rl.agents.policies.sampling import SamplingAgent
+from adafocus_rl.agents.policies.precision import matrix_products
 from adafocus_rl.agents.policies.shifts import MapShift, ShiftOptions
-from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Info, PolicyOutput, Rollout
-from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Info, Rollout
 from adafocus_rl.errors import UserError
-from adafocus_rl.flops import macs
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import derive_seed, hash_uniform
 
 
-class PolicyAgent(SamplingAgent):
+class PolicyAgent(NetworkAgent):
     """An agent that learns with π's network (AdaFocus, section 3.3) and Adam.
 
     A subclass defines the objective: ``targets``, computed once per batch of episodes, and ``loss``, computed in each
-    update. Agents with the same seed and the same network options start from the same weights.
+    update.
 
     Args:
         env: as in ``Agent``.
@@ -52,22 +48,13 @@ class PolicyAgent(SamplingAgent):
     """Whether the agent learns from the outcomes of all actions, which a feature bank makes possible."""
 
     def __init__(self, env: DecisionVectorEnv, options: PolicyOptions | None = None, *, seed: int = 0) -> None:
-        super().__init__(env, options, seed=seed)
-        if self.needs_outcomes and self.continuous:
+        if self.needs_outcomes and isinstance(env.single_action_space, gym.spaces.Box):
             raise UserError(
                 f"{type(self).__name__} learns from the outcomes of all actions, but actions are continuous; use grid "
                 "actions (env.action_space=grid)"
             )
+        super().__init__(env, options, seed=seed)
         options = self.options
-        with torch.random.fork_rng(devices=[]):
-            # Layers draw their weights from the CPU generator for any device; its state is restored afterwards.
-            torch.default_generator.manual_seed(derive_seed(seed, "ppo weights"))
-            network = create_network(
-                observation_space=env.single_observation_space,
-                action_space=env.single_action_space,
-                grid=self.grid,
-                options=options,
-            )
         self.shift: MapShift | None = None
         if isinstance(options, ShiftOptions) and options.shift:
             self.shift = MapShift(
@@ -76,40 +63,14 @@ class PolicyAgent(SamplingAgent):
                 grid=self.grid,
                 most=options.shift,
             )
-        self.network = network.to(self.device).eval()
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=options.learning_rate, betas=(options.beta1, options.beta2)
+            self.network.parameters(),
+            lr=options.learning_rate,
+            betas=(options.beta1, options.beta2),
+            fused=self.device.type in ("cpu", "cuda") or None,
+            capturable=self.device.type == "cuda",
         )
-
-    def macs_per_step(self) -> int:
-        """Return the multiply-accumulates of one step of the network, including the critic (one dot product)."""
-        network = copy.deepcopy(self.network).cpu()
-        observation = blank(self.observation_space, 1)
-        return macs(lambda state: network.step(observation, state), network.initial_state(1))
-
-    def best_actions(self) -> NetworkActions:
-        """Return one step of the network and the mode of its distribution."""
-        return NetworkActions(self.network)
-
-    # ---- acting -------------------------------------------------------------------------------------------------
-
-    def initial_memory(self, count: int) -> Tensor:
-        """Return zeros (B, M)."""
-        return self.network.initial_state(count)
-
-    def decide(self, observation: Observation, memory: Tensor) -> tuple[Distribution, Tensor | None, Tensor]:
-        """Run one step of the network, including the critic."""
-        with statistics_kept(self.network):
-            outputs, value, memory = self.network.step(observation, memory)
-        return self.network.distribution(outputs), value, memory
-
-    @torch.no_grad()
-    def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
-        """Return the actions of whole episodes, with one sequence call; of ``info``, only video and visit are used."""
-        with statistics_kept(self.network):
-            outputs, value = self.network.sequence(observation)
-        uniform = None if deterministic else self.uniform_of_episodes(info, observation)
-        return self.choose(self.network.distribution(outputs), value, uniform)
+        self._updates = CapturedUpdates(self)
 
     # ---- learning -----------------------------------------------------------------------------------------------
 
@@ -169,26 +130,43 @@ class PolicyAgent(SamplingAgent):
         videos: list[int] = []
         # Actions are sampled in training mode, like in the update, so that PPO's first ratio is 1.
         self.network.train()
-        for rollout in self.experience(env, epoch) if experience is None else experience:
-            outcomes = None
-            if self.needs_outcomes:
-                outcomes = self.outcomes(env, rollout)
-                reward = outcomes.reward.gather(-1, rollout.output.action[..., None]).squeeze(-1)
-                rollout = replace(rollout, reward=reward)
-                if self.shift is not None:
-                    rollout, outcomes = self._shifted(self.shift, rollout, outcomes)
-            history.append(self.update(rollout, outcomes, progress=progress))
-            videos.append(len(rollout.reward))
-            tick(0, loss=history[-1]["train/loss"], rows=rollout.info["video"])
+        self.keeps_forward = self.reuses_forward
+        if experience is None and self._one_rollout and capturable(env):
+            updates = self._updates.of_pass(env, epoch, progress)
+        else:
+            batches = self.experience(env, epoch) if experience is None else experience
+            updates = ((rollout.info["video"], self.learn_from(env, rollout, progress)) for rollout in batches)
+        with matrix_products(self.precision):
+            for rows, scalars_of_batch in updates:
+                history.append(scalars_of_batch)
+                videos.append(len(rows))
+                tick(0, loss=scalars_of_batch["train/loss"], rows=rows)
         self.network.eval()
+        self.keeps_forward, self._forward = False, None
         if not history:
             raise UserError("none of the training videos can be decoded; there is nothing to learn from")
         # The last batch of a pass may be smaller: scalars are means over videos, not over batches.
         share = torch.tensor(videos, device=self.device) / sum(videos)
-        scalars = {name: float((torch.stack([part[name] for part in history]) * share).sum()) for name in history[0]}
+        means = [(torch.stack([part[name] for part in history]) * share).sum() for name in history[0]]
+        scalars = dict(zip(history[0], torch.stack(means).tolist(), strict=True))
         if isinstance(self.options, EntropyOptions):
             scalars["train/ent_coef"] = self.options.ent_coef_at(progress)
         return scalars
+
+    def scheduled(self, progress: float) -> float:
+        """Return the number that ``loss`` derives from the progress; a CUDA graph is for one such number."""
+        return progress
+
+    def learn_from(self, env: DecisionVectorEnv, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+        """Make the ``update`` on a batch of ``experience``, with the outcomes of all actions if they are needed."""
+        outcomes = None
+        if self.needs_outcomes:
+            outcomes = self.outcomes(env, rollout)
+            reward = outcomes.reward.gather(-1, rollout.output.action[..., None]).squeeze(-1)
+            rollout = replace(rollout, reward=reward)
+            if self.shift is not None:
+                rollout, outcomes = self._shifted(self.shift, rollout, outcomes)
+        return self.update(rollout, outcomes, progress=progress)
 
     def update(
         self, rollout: Rollout, outcomes: Counterfactuals | None = None, *, progress: float = 0.0
@@ -205,7 +183,7 @@ class PolicyAgent(SamplingAgent):
         parts: list[dict[str, Tensor]] = []
         for turn in range(self.options.n_epochs):
             for rows in self._minibatches(rollout.info, len(rollout.reward), turn):
-                outputs, value = self.network.sequence(take_rows(rollout.observation, rows))
+                outputs, value = self.outputs(rollout.observation, rows)
                 chosen = {name: target[rows] for name, target in targets.items()}
                 terms = self.loss(self.network.distribution(outputs), value, chosen, progress=progress)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -226,6 +204,16 @@ class PolicyAgent(SamplingAgent):
         observation = shift.observation(rollout.observation, cells)
         return replace(rollout, observation=observation), shift.outcomes(outcomes, cells)
 
+    @property
+    def _one_rollout(self) -> bool:
+        """Whether the experience of an update is one rollout."""
+        return type(self).experience is PolicyAgent.experience
+
+    @property
+    def reuses_forward(self) -> bool:
+        """Whether the first update on a batch has the weights and observations with which its actions were sampled."""
+        return self._one_rollout and self.options.n_minibatches == 1 and self.shift is None
+
     def _minibatches(self, info: Info, count: int, turn: int) -> Iterator[slice | Tensor]:
         """Yield the rows of each minibatch in pass ``turn``; a single minibatch is the whole batch, without a copy."""
         if self.options.n_minibatches == 1:
@@ -236,18 +224,6 @@ class PolicyAgent(SamplingAgent):
             yield from order.tensor_split(min(self.options.n_minibatches, count))
 
     # ---- saving -------------------------------------------------------------------------------------------------
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the network's weights, as ``policy.…``."""
-        return {f"policy.{name}": value for name, value in self.network.state_dict().items()}
-
-    def load_tensors(self, tensors: Mapping[str, Tensor], *, what: str) -> None:
-        """Restore the network.
-
-        Raises:
-            UserError: if it was saved with another map, grid or width.
-        """
-        checkpoint.load_into(self.network, tensors, prefix="policy.", what=what)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the network's weights and Adam's moments; random numbers depend on the number of the pass only."""
@@ -262,3 +238,4 @@ class PolicyAgent(SamplingAgent):
         """
         self.load_tensors(tensors, what=what)
         restore_optimizer(self.optimizer, tensors, plain, prefix=OPTIMIZER)
+        self._updates.forget()

@@ -12,6 +12,7 @@ MOST_UNITS = 16_384
 
 Cell = Literal["gru", "lstm", "none"]
 Architecture = Literal["paper", "conv"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)

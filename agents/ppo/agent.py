@@ -58,6 +58,10 @@ class PPOAgent(PolicyAgent):
         )
         return vars(terms)
 
+    def scheduled(self, progress: float) -> float:
+        """Return the weight of the entropy bonus."""
+        return self.options.ent_coef_at(progress)
+
     def update(
         self, rollout: Rollout, outcomes: Counterfactuals | None = None, *, progress: float = 0.0
     ) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "rollout": "rollout:bench_rollout",
     "bank": "bank:bench_bank",
     "counterfactuals": "counterfactuals:bench_counterfactuals",
+    "ppo": "ppo:bench_ppo",
     "decode": "decode:bench_decode",
     "onnx": "onnx_runtime:bench_onnx",
     "single-env": "single_env:bench_single_env",

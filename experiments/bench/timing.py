@@ -35,14 +35,35 @@ class Timing:
     """Median milliseconds of the other."""
     ratio: float
     """slow / fast: median over the rounds, each of which runs both."""
+    steps: int | None = None
+    """Number of environment steps that each makes in this time; None if it makes none."""
+
+    def per_second(self, ms: float) -> float | None:
+        """Return the steps per second, given the milliseconds of one of both."""
+        return None if self.steps is None else 1000 * self.steps / ms
 
 
 def compare(
-    name: str, fast: tuple[str, Callable[[], object]], slow: tuple[str, Callable[[], object]], device: torch.device
+    name: str,
+    fast: tuple[str, Callable[[], object]],
+    slow: tuple[str, Callable[[], object]],
+    device: torch.device,
+    *,
+    steps: int | None = None,
+    slow_share: float = 1.0,
 ) -> Timing:
-    """Time two functions alternately, after a warm-up round, so that a busy machine slows both down alike."""
-    kept = measured_rounds(lambda: (_seconds(fast[1], device), _seconds(slow[1], device)))
-    return timing(name, fast[0], slow[0], kept)
+    """Time two functions alternately, after a warm-up round, so that a busy machine slows both down alike.
+
+    Args:
+        name: name of the benchmark.
+        fast: name and function of the project's implementation.
+        slow: name and function of the other.
+        device: device to wait for.
+        steps: environment steps of the project's function, if it makes any.
+        slow_share: share of the same work that the other function does; its time is divided by it.
+    """
+    kept = measured_rounds(lambda: (_seconds(fast[1], device), _seconds(slow[1], device) / slow_share))
+    return timing(name, fast[0], slow[0], kept, steps=steps)
 
 
 def measured_rounds(measure: Callable[[], T]) -> list[T]:
@@ -54,7 +75,9 @@ def measured_rounds(measure: Callable[[], T]) -> list[T]:
     return rounds[1:]
 
 
-def timing(name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]]) -> Timing:
+def timing(
+    name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]], *, steps: int | None = None
+) -> Timing:
     """Return the medians over rounds, each the seconds of both implementations.
 
     Args:
@@ -62,6 +85,7 @@ def timing(name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]
         fast: name of the project's implementation.
         slow: name of the other.
         rounds: seconds of both.
+        steps: environment steps that each makes in this time, if any.
     """
     return Timing(
         name=name,
@@ -70,6 +94,7 @@ def timing(name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]
         fast_ms=1000 * statistics.median(one for one, _ in rounds),
         slow_ms=1000 * statistics.median(other for _, other in rounds),
         ratio=statistics.median(other / one for one, other in rounds),
+        steps=steps,
     )
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS, timings_of
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
+
+if TYPE_CHECKING:
+    from adafocus_rl.experiments.bench.timing import Timing
 
 
 def bench(argv: Sequence[str]) -> int:
@@ -30,7 +34,13 @@ def bench(argv: Sequence[str]) -> int:
         print_json({"device": str(device), "environment": environment(), "timings": [asdict(one) for one in timings]})
     else:
         sys.stdout.writelines(
-            f"{one.name}: {one.fast} {one.fast_ms:.2f} ms, {one.slow} {one.slow_ms:.2f} ms, ratio {one.ratio:.2f}\n"
+            f"{one.name}: {one.fast} {_time(one, one.fast_ms)}, {one.slow} {_time(one, one.slow_ms)}, "
+            f"ratio {one.ratio:.2f}\n"
             for one in timings
         )
     return 0
+
+
+def _time(timing: Timing, ms: float) -> str:
+    rate = timing.per_second(ms)
+    return f"{ms:.2f} ms" if rate is None else f"{ms:.2f} ms ({rate:,.0f} steps/s)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adafocus_rl.agents import GRPOOptions, PPOOptions
+from adafocus_rl.agents.policies.options import Precision
 from adafocus_rl.agents.training_options import ClassifierTraining, PrecisionConfig, SGDConfig
 from adafocus_rl.envs.options import SkippingReward
 from adafocus_rl.options import MOST, require, require_range
@@ -103,6 +104,10 @@ class Stage2Config:
     features: Literal["bank", "live"] = "bank"
     """``bank``: compute the features of all patches of all frames once, in advance; ``live``: run the encoders every
     time, with augmentation."""
+
+    precision: Precision = "float32"
+    """Precision of products in the training of π and π′: ``float32``; ``tf32``, with inputs rounded to 10 bits on GPUs
+    that do so; ``bfloat16``, with inputs of the policy's layers rounded to 8 bits. Weights and sums are float32."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)

@@ -78,6 +78,8 @@ def train_skipper(
 
 def _train(run: Run, learner: AgentLearner | ShareLearner, validation: FeatureSource, step: Step) -> float:
     agent, env, epochs = learner.agent, learner.env, learner.epochs
+    if isinstance(agent, PolicyAgent):
+        agent.precision = run.config.stage2.precision
     source, there = env.source, env.like(validation)
     view = LiveView(run, there, stage=step.name, epochs=epochs)
     began, passes = time.monotonic(), 0

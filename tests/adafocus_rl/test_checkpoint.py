@@ -238,6 +238,22 @@ def test_an_optimizer_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(stored[key], loaded[key]) for key in stored)
 
 
+def test_the_implementation_of_a_step_is_the_optimiser_s_own() -> None:
+    """A checkpoint of a GPU, or of an older version, names another one."""
+    params = [nn.Parameter(torch.ones(2, 3))]
+    params[0].grad = torch.ones_like(params[0])
+    optimizer, fused = torch.optim.Adam(params), torch.optim.Adam(params, fused=True)
+    optimizer.step()
+    tensors, plain = optimizer_tensors(optimizer)
+    plain["groups"][0]["capturable"] = True
+    restore_optimizer(fused, tensors, plain)
+    assert fused.param_groups[0]["fused"] is True
+    assert fused.param_groups[0]["capturable"] is False
+    fused.step()
+    optimizer.step()
+    assert float(fused.state[params[0]]["step"]) == float(optimizer.state[params[0]]["step"]) == 2
+
+
 def test_another_optimizer_is_refused() -> None:
     params = [nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(3))]
     for parameter in params:

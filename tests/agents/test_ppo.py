@@ -194,6 +194,54 @@ def test_the_ratio_is_one_in_the_first_epoch_and_not_after(made_up: MadeUp) -> N
     assert more.update(_rollout(more, torch.float32))["train/approx_kl"] > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "passes"), [({}, 1), ({"n_epochs": 3}, 3), ({"n_minibatches": 2}, 3), ({"batch_norm": True}, 1)]
+)
+def test_the_first_update_reuses_the_pass_that_sampled_the_actions(
+    made_up: MadeUp, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], passes: int
+) -> None:
+    """Seven videos in a batch: the weights are those of an agent that computes everything anew, to the last bit."""
+    torch.manual_seed(0)
+    env = PatchSelectionVectorEnv(made_up(), GRUClassifier(input_dim=11, num_classes=3, hidden=8), num_envs=7)
+    agent, plain = _agent(env, **options), _agent(env, **options)
+    reuses = PPOAgent.reuses_forward.fget
+    assert reuses is not None
+    monkeypatch.setattr(PPOAgent, "reuses_forward", property(lambda one: one is not plain and reuses(one)))
+    calls = 0
+    sequence = agent.network.sequence
+
+    def spy(observation: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return sequence(observation)
+
+    agent.network.sequence = spy  # type: ignore[method-assign]
+    for epoch in range(2):
+        for one in (agent, plain):
+            one.train_epoch(env, epoch, epochs=2)
+    assert calls == 2 * passes
+    for name, value in plain.network.state_dict().items():
+        assert torch.equal(agent.network.state_dict()[name], value), name
+
+
+def test_a_pass_is_reused_once_and_only_for_its_own_observations(made_up: MadeUp) -> None:
+    env = _env(made_up)
+    agent, plain = _agent(env), _agent(env)
+    agent.network.train()
+    plain.network.train()
+    agent.keeps_forward = True
+    rollout = env.rollout(agent, episodes=env.source.episodes(torch.arange(3)))
+    for one in (agent, plain):
+        for _ in range(2):
+            one.update(rollout)
+    assert torch.equal(_weights(agent), _weights(plain))
+    rollout = env.rollout(agent, episodes=env.source.episodes(torch.arange(3)))
+    env.rollout(agent, episodes=env.source.episodes(torch.arange(3, 6)))
+    for one in (agent, plain):
+        one.update(rollout)
+    assert torch.equal(_weights(agent), _weights(plain))
+
+
 def test_gradients_are_clipped_to_the_norm(made_up: MadeUp) -> None:
     agent = _agent(_env(made_up), max_grad_norm=1e-3)
     agent.update(_rollout(agent, torch.float32))

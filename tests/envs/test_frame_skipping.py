@@ -181,7 +181,7 @@ def test_to_keep_all_is_patch_selection_that_costs(made_up: MadeUp) -> None:
 def test_a_rollout_has_no_loop_over_time_or_batch(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, skipper = Patches(), Scripted()
     env = _env(made_up, policy=policy)
-    calls = {"sequence": 0, "cell": 0}
+    calls = {"sequence": 0, "projected_cells": 0}
 
     def count(name: str) -> None:
         method = getattr(env.classifier, name)
@@ -195,9 +195,9 @@ def test_a_rollout_has_no_loop_over_time_or_batch(made_up: MadeUp, monkeypatch: 
     for name in calls:
         count(name)
     env.rollout(skipper)
-    assert (policy.calls, skipper.calls, calls) == (1, 1, {"sequence": 1, "cell": 1})
+    assert (policy.calls, skipper.calls, calls) == (1, 1, {"sequence": 1, "projected_cells": 1})
     env.rollout(skipper, with_reward=False)
-    assert (policy.calls, skipper.calls, calls) == (2, 2, {"sequence": 2, "cell": 1})
+    assert (policy.calls, skipper.calls, calls) == (2, 2, {"sequence": 2, "projected_cells": 1})
 
 
 def test_step_by_step_the_policy_is_asked_once_an_episode(made_up: MadeUp) -> None:

@@ -156,7 +156,7 @@ def test_a_rollout_has_no_loop_over_time_or_batch(
     made_up: MadeUp, monkeypatch: pytest.MonkeyPatch, reward: str, positions: int, cells: int
 ) -> None:
     env = _env(made_up, "gru", reward, positions)
-    calls = {"sequence": 0, "cell": 0}
+    calls = {"sequence": 0, "projected_cells": 0}
 
     def count(name: str) -> None:
         method = getattr(env.classifier, name)
@@ -171,9 +171,9 @@ def test_a_rollout_has_no_loop_over_time_or_batch(
         count(name)
     policy = Scripted()
     env.rollout(policy)
-    assert (policy.calls, calls) == (1, {"sequence": 1, "cell": cells})
+    assert (policy.calls, calls) == (1, {"sequence": 1, "projected_cells": cells})
     env.rollout(policy, with_reward=False)
-    assert (policy.calls, calls) == (2, {"sequence": 2, "cell": cells})
+    assert (policy.calls, calls) == (2, {"sequence": 2, "projected_cells": cells})
 
 
 @pytest.mark.parametrize("kind", ["gru", "average", "max_pool"])

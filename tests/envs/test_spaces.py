@@ -111,11 +111,11 @@ def test_a_policy_is_asked_frame_by_frame_only_where_it_must(
 ) -> None:
     env = _env(made_up, **kind)
     policy, calls = Curious(env), []
-    sequence, cell = env.classifier.sequence, env.classifier.cell
+    sequence, cells = env.classifier.sequence, env.classifier.projected_cells
     monkeypatch.setattr(env.classifier, "sequence", lambda *inputs: calls.append("sequence") or sequence(*inputs))
-    monkeypatch.setattr(env.classifier, "cell", lambda *inputs: calls.append("cell") or cell(*inputs))
+    monkeypatch.setattr(env.classifier, "projected_cells", lambda *inputs: calls.append("cells") or cells(*inputs))
     output = env.rollout(policy).output
-    assert calls == ["sequence", "cell"]
+    assert calls == ["sequence", "cells"]
     assert policy.calls == ({"act": 0, "act_step": 4} if kind.get("last_action") else {"act": 1, "act_step": 0})
     if kind.get("last_action"):
         assert output.log_prob is not None

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adafocus_rl.data.decode import decode_frames, probe
-from adafocus_rl.experiments.bench import startup
+from adafocus_rl.experiments.bench import ppo, startup
 from adafocus_rl.experiments.bench import timing as bench
 from adafocus_rl.experiments.bench.decode_loops import (
     clip_indices,
@@ -23,9 +23,13 @@ from adafocus_rl.experiments.bench.decode_loops import (
     pillow_loop,
     pyav_loop,
 )
+from adafocus_rl.experiments.bench.synthetic import paper_bank
 from adafocus_rl.experiments.export import onnx_files
 
 Cli = Any
+
+AIM = 5.0
+"""Ratio to RecurrentPPO that is aimed at on two CPU cores."""
 
 
 def test_by_turns_and_the_warm_up_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,20 +53,45 @@ def test_by_turns_and_the_warm_up_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert (timing.fast_ms, timing.slow_ms, timing.ratio) == (1000.0, 3000.0, 3.0)
 
 
+def test_a_share_of_the_work_is_scaled_to_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(bench, "BUDGET", 0.0)
+    device = torch.device("cpu")
+    timing = bench.compare("x", ("a", int), ("b", int), device, steps=500, slow_share=0.25)
+    assert (timing.fast_ms, timing.slow_ms, timing.ratio) == (1000, 4000, 4)
+    assert (timing.per_second(timing.fast_ms), timing.per_second(timing.slow_ms)) == (500, 125)
+    assert bench.compare("x", ("a", int), ("b", int), device).per_second(1.0) is None
+
+
+@pytest.mark.slow
+def test_training_stays_ahead_of_recurrent_ppo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At paper size with fewer videos; half of the aim, which a busy machine must not miss."""
+    pytest.importorskip("sb3_contrib")
+    monkeypatch.setattr(bench, "BUDGET", 0.0)
+    monkeypatch.setattr(bench, "LEAST", 3)
+    monkeypatch.setattr(ppo, "BATCH", 16)
+    bank = paper_bank(tmp_path, videos=ppo.BATCH, device=torch.device("cpu"))
+    assert ppo.against_sb3("RecurrentPPO", bank, bank).ratio > AIM / 2
+
+
 @pytest.mark.slow
 def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BUDGET", 0.0)
     monkeypatch.setattr(bench, "LEAST", 1)
+    monkeypatch.setattr(ppo, "BATCH", 2)
     done = cli("bench", "--json", "--device=cpu")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     names = [timing["name"] for timing in found["timings"]]
     assert names[:3] == ["crops", "rollout", "bank"]
     assert names[3:6] == ["counterfactuals"] * 3
-    assert names[6:12] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
+    assert names[6:8] == ["ppo, 2 videos a batch"] * 2
+    assert names[8:11] == ["ppo, live f_L", "ppo, bfloat16", "ppo, all positions as baseline"]
+    assert names[11:17] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
     sizes = ("demo, 1 video", "demo, 8 videos", "paper, 1 video")
     expected = [f"onnx, {size}" for size in sizes] if find_spec("onnx") else []
-    assert names[12:] == [*expected, "single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
+    assert names[17:] == [*expected, "single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"

@@ -29,8 +29,8 @@ def test_products_computed_once_equal_those_of_each_batch(
     def rewards(free: int) -> torch.Tensor:
         monkeypatch.setattr("adafocus_rl.envs.projection.free_memory", lambda device: free)
         env = run.env(source, recognizer.classifier)
-        assert env.problem._projection is not None
-        assert env.problem._projection.fits == (free > 0)
+        assert env.problem._products is not None
+        assert {*env.problem._products.fits.values()} == {free > 0}
         return env.counterfactuals(env.rollout(RandomAgent(env), episodes=episodes)).reward
 
     kept = rewards(1 << 40)
@@ -41,9 +41,9 @@ def test_products_computed_once_equal_those_of_each_batch(
     env = run.env(source, recognizer.classifier)
     rollout = env.rollout(RandomAgent(env), episodes=episodes)
     env.counterfactuals(rollout)
-    projection = env.problem._projection
-    assert projection is not None
-    assert projection._table is not None
+    products = env.problem._products
+    assert products is not None
+    assert {*products._tables} == {"vector", "local"}
     with torch.no_grad():
         for parameter in env.classifier.parameters():
             parameter.mul_(2)
@@ -51,4 +51,4 @@ def test_products_computed_once_equal_those_of_each_batch(
     torch.testing.assert_close(changed, rewards(0), rtol=1e-4, atol=1e-6)
     assert not torch.allclose(changed, kept)
     # Copies, pickled ones as well, compute the products again instead of carrying them.
-    assert copy.deepcopy(projection)._table is None
+    assert not copy.deepcopy(products)._tables

@@ -84,6 +84,11 @@ def test_memory_mapped_and_resident_banks_are_equal(built: tuple[Path, Recognize
     assert not mapped.resident
     videos = torch.tensor([5, 0, 3, 0, 2])
     _same(resident.episodes(videos), mapped.episodes(videos), rtol=0, atol=0)
+    step = torch.tensor([[2, 0]] * 5)
+    frames = [bank.table("global_map", videos[:, None], step) for bank in (resident, mapped)]
+    assert torch.equal(*frames)
+    # A resident bank's maps are matrices (frames · cells, channels) already.
+    assert resident.episodes(videos).global_map.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_bank_is_resident_when_it_takes_at_most_half_of_the_free_memory(

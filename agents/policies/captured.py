@@ -1,0 +1,122 @@
+"""Rollout and update of a batch as one CUDA graph, which starts all kernels at once.
+
+At paper size, a batch of 64 videos is some hundreds of small kernels, and starting them one by one takes longer than
+they do. A graph repeats the same kernels on the same memory, so only the batch's videos and the number of the pass may
+change. Whatever else changes needs another graph.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from adafocus_rl.envs import DecisionVectorEnv
+from adafocus_rl.features.bank import FeatureBank
+from adafocus_rl.features.bank_episodes import BankEpisodes
+
+if TYPE_CHECKING:
+    from adafocus_rl.agents.policies.agent import PolicyAgent
+
+WARM_UP = 3
+"""Batches that run kernel by kernel before a graph is recorded: libraries allocate and choose kernels in the first."""
+
+Scalars = dict[str, Tensor]
+Learn = Callable[[], Scalars]
+
+
+def capturable(env: DecisionVectorEnv) -> bool:
+    """Return whether all that a batch reads is on a CUDA device, and π acts on whole episodes."""
+    source = env.source
+    return (
+        isinstance(source, FeatureBank) and source.resident and source.device.type == "cuda" and env.problem.exogenous
+    )
+
+
+def record(learn: Learn) -> tuple[Callable[[], None], Scalars]:
+    """Record the kernels of a function without running them; return what runs them, and where its results will be."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        scalars = learn()
+    return graph.replay, scalars
+
+
+def on_side_stream(learn: Learn) -> Scalars:
+    """Call a function on another stream, as torch's notes on CUDA graphs demand of the calls before a recording."""
+    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(here)
+    with torch.cuda.stream(side):
+        scalars = learn()
+    here.wait_stream(side)
+    return scalars
+
+
+class CapturedUpdates:
+    """Makes an agent's passes over the videos of an environment, full batches with a graph, others kernel by kernel.
+
+    Args:
+        agent: the agent; its weights and its optimiser's state are changed in place.
+    """
+
+    def __init__(self, agent: PolicyAgent) -> None:
+        self.agent = agent
+        self.refused = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the graph: tensors that it reads or writes were replaced."""
+        self._env: weakref.ref[DecisionVectorEnv] | None = None
+        self._batches = 0
+        self._constants: tuple[object, ...] = ()
+        self._replay: Callable[[], None] | None = None
+        self._scalars: Scalars = {}
+
+    def of_pass(self, env: DecisionVectorEnv, epoch: int, progress: float) -> Iterator[tuple[Tensor, Scalars]]:
+        """Yield the videos (B,) and the scalars of each update of one pass; arguments as in ``train_epoch``."""
+        for episodes in env.source.batches(env.num_envs, epoch=epoch if env.shuffle else None):
+            if len(episodes) == env.num_envs and not self.refused:
+                yield episodes.videos, self._full_batch(env, episodes.videos, epoch, progress)
+            else:
+                rollout = env.rollout(
+                    self.agent, episodes=episodes, visit=epoch, with_reward=not self.agent.needs_outcomes
+                )
+                yield episodes.videos, self.agent.learn_from(env, rollout, progress)
+
+    def _full_batch(self, env: DecisionVectorEnv, videos: Tensor, epoch: int, progress: float) -> Scalars:
+        if self._env is None or self._env() is not env:
+            self.forget()
+            self._env = weakref.ref(env)
+            self._videos, self._visits = torch.empty_like(videos), torch.empty_like(videos)
+        self._videos.copy_(videos)
+        self._visits.fill_(epoch)
+        constants = (env.seed, self.agent.precision, self.agent.scheduled(progress))
+        if constants != self._constants:
+            self._constants, self._replay = constants, None
+
+        def learn() -> Scalars:
+            assert isinstance(env.source, FeatureBank)
+            rollout = env.rollout(
+                self.agent,
+                episodes=BankEpisodes(env.source, self._videos),
+                visit=self._visits,
+                with_reward=not self.agent.needs_outcomes,
+            )
+            return self.agent.learn_from(env, rollout, progress)
+
+        if self._batches < WARM_UP:
+            self._batches += 1
+            return on_side_stream(learn)
+        if self._replay is None:
+            try:
+                self._replay, self._scalars = record(learn)
+            except RuntimeError as error:
+                # Nothing of the batch has run yet.
+                self.refused = True
+                warnings.warn(f"training without a CUDA graph, kernel by kernel: {error}", RuntimeWarning, stacklevel=2)
+                return learn()
+        self._replay()
+        return {name: value.clone() for name, value in self._scalars.items()}
