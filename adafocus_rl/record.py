@@ -63,6 +63,14 @@ class Trace:
     none."""
     reward: Tensor | None = None
     """(N, T) float32; None if it was not computed."""
+    sizes: Tensor | None = None
+    """(N, T) int64, side in pixels of f_L's input, to which it was resized, and 0 if it was not run; None if it is that
+    of the box."""
+    order: Tensor | None = None
+    """(N, T) int64, when f_L was run on the frame, counted from 0, and −1 if it was not; None for the frames' order."""
+    ran: Tensor | None = None
+    """(N, T) bool, False in frames that the method skips or after which it has stopped; None for methods that do
+    neither."""
     variant: str | None = None
     """Distinguishes methods with the same name, which differ only in their weights; None if there is only one."""
     knob: float | None = None
@@ -79,6 +87,11 @@ class Trace:
         """Title that distinguishes the trace from the others of its record."""
         return title_of(self.name, self.variant, self.knob)
 
+    def choices(self, place: int) -> dict[str, Tensor]:
+        """Return ``sizes``, ``order`` and ``ran`` (T,) of one video, without those that are None."""
+        every = {"sizes": self.sizes, "order": self.order, "ran": self.ran}
+        return {name: value[place] for name, value in every.items() if value is not None}
+
     @property
     def last_predicted(self) -> Tensor:
         """(N,) int64, the prediction after the last frame."""
@@ -90,12 +103,19 @@ def title_of(name: str, variant: str | None, knob: float | None) -> str:
     return name + ("" if knob is None else f" at {knob:g}") + ("" if variant is None else f", {variant}")
 
 
-_TENSORS = ("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward")
-_SMALL = {"boxes": torch.int32, "predicted": torch.int32, "probabilities": torch.float16}
+_TENSORS = (
+    *("boxes", "kept", "predicted", "confidence", "true_confidence", "macs", "probabilities", "reward"),
+    *("sizes", "order", "ran"),
+)
+_SMALL = {
+    "boxes": torch.int32, "predicted": torch.int32, "probabilities": torch.float16, "sizes": torch.int32,
+    "order": torch.int32,
+}  # fmt: skip
 """Types on disk where smaller ones suffice; on reading, integers become int64 again."""
 _TYPES = {
     "boxes": torch.int64, "kept": torch.bool, "predicted": torch.int64, "confidence": torch.float32,
     "true_confidence": torch.float32, "macs": torch.int64, "probabilities": torch.float16, "reward": torch.float32,
+    "sizes": torch.int64, "order": torch.int64, "ran": torch.bool,
 }  # fmt: skip
 """Types after reading."""
 

@@ -25,7 +25,7 @@ from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems, load_method
 from adafocus_rl.experiments.online.predictor import OnlinePredictor, most_probable
-from adafocus_rl.experiments.report.shown import Panel, ShownVideo
+from adafocus_rl.experiments.report.shown import Panel, ShownVideo, frame_notes
 from adafocus_rl.experiments.run.clips import one_video
 from adafocus_rl.experiments.run.handover import blank_env, class_names_of, load_recognizer
 from adafocus_rl.experiments.run.run import Run
@@ -246,6 +246,7 @@ class Predictor:
             steps = self._run(batch, Visit(probabilities=True)).trace
         confidence, best = belief.max(-1)
         kept = steps.looks[0].cpu()
+        notes, stopped = frame_notes(kept, **{name: value.cpu() for name, value in steps.choices(0).items()})
         panel = Panel(
             title=self.method.label,
             boxes=steps.boxes[0].cpu(),
@@ -257,6 +258,8 @@ class Predictor:
             probabilities=None if steps.probabilities is None else steps.probabilities[0].float().cpu(),
             patch_size=steps.patch_size,
             patch_scales=steps.patch_scales,
+            notes=notes,
+            stopped=stopped,
         )
         shown = ShownVideo(
             row=0,

@@ -108,6 +108,11 @@ class Steps:
             return found
         return replace(found, probabilities=probabilities, patch_size=grid.patch_size, patch_scales=grid.scales)
 
+    def choices(self, video: int) -> dict[str, Tensor]:
+        """Return ``sizes``, ``order`` and ``ran`` (T,) of one video, without those that are None."""
+        every = {"sizes": self.sizes, "order": self.order, "ran": self.ran}
+        return {name: value[video] for name, value in every.items() if value is not None}
+
     @property
     def looks(self) -> Tensor:
         """(B, T) bool, whether f_L ran."""

@@ -141,11 +141,15 @@ def plain(prediction: Prediction, count: int) -> dict[str, Any]:
         "gmacs": prediction.gmacs,
         "full_frame_gmacs": prediction.full_frame_gmacs,
         "ms": prediction.ms,
+        # Only of methods that choose sizes or an order, skip whole frames or stop.
+        **{name: value.tolist() for name, value in prediction.trace.choices(0).items()},
     }
 
 
 def print_prediction(one: dict[str, Any], full_ms: float) -> None:
     """Print a prediction, as returned by ``plain``, on stdout in readable form."""
+    from adafocus_rl.experiments.report.shown import stop_of
+
     print_plain(one["path"], style="bold")
     table = PlainTable(box=False)
     table.column("", "", "", right=False)
@@ -159,16 +163,25 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
     numbers, what = 2, f"of {side}×{side} pixels, by frame, (top, left)"
     if others:
         numbers, what = 3, "by frame, (top, left, side)"
-    patches = "  ".join(
-        f"{frame}: ({', '.join(map(str, box[:numbers]))})" if keep else f"{frame}: –"
-        for frame, box, keep in zip(one["frames"], one["boxes"], kept, strict=True)
-    )
+    patches = "  ".join(f"{frame}: {_look(one, place, numbers)}" for place, frame in enumerate(one["frames"]))
     print_plain(f"  patches {what}: {patches}")
+    stop = stop_of(one["ran"]) if "ran" in one else None
+    early = "" if stop is None else f", stopped after {stop} of {len(kept)},"
     print_plain(
-        f"  f_L looked at {looked} of {len(kept)} frames: {one['gmacs']:.4g} GMACs, {one['ms']:.1f} ms; "
+        f"  f_L looked at {looked} of {len(kept)} frames{early}: {one['gmacs']:.4g} GMACs, {one['ms']:.1f} ms; "
         f"on whole frames {one['full_frame_gmacs']:.4g} GMACs, {full_ms:.1f} ms"
     )
     print_plain("")
+
+
+def _look(one: dict[str, Any], place: int, numbers: int) -> str:
+    """Return where, at which size and in which order f_L looked at a frame; a dash if it did not."""
+    if not one["kept"][place]:
+        return "–"
+    box = ", ".join(map(str, one["boxes"][place][:numbers]))
+    size = f" at {one['sizes'][place]}" if "sizes" in one else ""
+    order = f" as no. {one['order'][place] + 1}" if "order" in one else ""
+    return f"({box}){size}{order}"
 
 
 def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:

@@ -141,7 +141,8 @@ class EvaluationConfig:
     """Number of videos in ``report.html``; 0 writes no page."""
 
     replay_every: int = 5
-    """Interval, in epochs of stage II, of pictures of a few validation clips in TensorBoard; 0 writes none."""
+    """Interval, in epochs of stage II, of pictures of a few validation clips in TensorBoard. An evaluation adds one
+    picture of each method. 0 writes none."""
 
     def __post_init__(self) -> None:
         require_range(self, "batch_size", "repeats", least=1, most=MOST)

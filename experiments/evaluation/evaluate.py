@@ -11,7 +11,7 @@ from adafocus_rl.agents.methods import EarlyExit, Method
 from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.evaluation.systems import Systems
-from adafocus_rl.experiments.report.contact_sheet import write_contact_sheet
+from adafocus_rl.experiments.report.contact_sheet import log_contact_sheets, write_contact_sheet
 from adafocus_rl.experiments.report.rows import Row
 from adafocus_rl.experiments.report.run_report import write_report
 from adafocus_rl.experiments.run.features import RunFeatures
@@ -120,6 +120,8 @@ def evaluate(
     record.save(run.folder.episodes)
     if run.config.evaluation.sheet_videos:
         write_contact_sheet(run, record)
+    if run.config.evaluation.replay_every:
+        log_contact_sheets(run, record)
     seconds = run.folder.read_seconds()
     seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
     seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)

@@ -47,8 +47,8 @@ class Recorder:
             "boxes": steps.boxes, "kept": steps.looks, "predicted": predicted, "confidence": confidence,
             "true_confidence": true, "macs": steps.macs,
         }  # fmt: skip
-        if steps.reward is not None:
-            part["reward"] = steps.reward
+        more = {"reward": steps.reward, "sizes": steps.sizes, "order": steps.order, "ran": steps.ran}
+        part |= {name: value for name, value in more.items() if value is not None}
         if steps.probabilities is not None:
             part["probabilities"] = steps.probabilities.half()
             self._patch_size, self._patch_scales = steps.patch_size, steps.patch_scales

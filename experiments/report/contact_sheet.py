@@ -1,14 +1,24 @@
-"""``patches.png``: a few validation clips, one per row, with the selected patch outlined on each frame."""
+"""A few validation clips, one per row, with the selected patch outlined on each frame: ``patches.png``, TensorBoard."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from adafocus_rl.experiments.report.pictures import sheet, sheet_title
 from adafocus_rl.experiments.report.shown import show, spread
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import replacing
 from adafocus_rl.record import EpisodeRecord
+
+STAGE = "evaluate"
+"""Folder of the pictures in TensorBoard."""
+
+VIDEOS = 4
+"""Number of videos in a picture in TensorBoard."""
 
 
 def write_contact_sheet(run: Run, record: EpisodeRecord) -> Path:
@@ -28,3 +38,18 @@ def write_contact_sheet(run: Run, record: EpisodeRecord) -> Path:
         with replacing(run.folder.sheet) as temporary:
             sheet(videos, title=sheet_title(run.config.name, videos)).save(temporary, format="png")
     return run.folder.sheet
+
+
+def log_contact_sheets(run: Run, record: EpisodeRecord) -> None:
+    """Add a picture for each method and operating point to TensorBoard: frames, patches, resolutions and stops.
+
+    Args:
+        run: the run.
+        record: episode record of its validation videos.
+    """
+    traces = record.last_traces()
+    videos, _ = show(record, run.clips.val, spread(len(record), VIDEOS), traces)
+    for number, trace in enumerate(traces if videos else ()):
+        alone = [replace(video, panels=[video.panels[number]]) for video in videos]
+        picture = np.array(sheet(alone, title=sheet_title(run.config.name, alone)))
+        run.log.picture(STAGE, 0, f"replay/{trace.title}", torch.from_numpy(picture).permute(2, 0, 1))

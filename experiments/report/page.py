@@ -155,6 +155,8 @@ def _panel(panel: Panel, names: dict[str, int]) -> dict[str, Any]:
     return {
         "boxes": panel.boxes.tolist(),
         "kept": [int(kept) for kept in panel.kept],
+        "notes": panel.notes,
+        "looked": panel.looked,
         "says": [names.setdefault(name, len(names)) for name in panel.says],
         "confidence": rounded(panel.confidence),
         "truth": rounded(panel.true_confidence),

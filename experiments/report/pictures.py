@@ -146,7 +146,8 @@ def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: i
     drawn = draw_moment(video, panel, step, heat=heat, min_side=min_side)
     count = len(video.clip)
     true = f", true: {', '.join(video.true_names)}" if video.true_names else ""
-    state = f"frame {step + 1}/{count}" + ("" if panel.kept[step] else ", skipped") + true
+    note = ("" if panel.kept[step] else "skipped") if panel.notes is None else panel.notes[step]
+    state = f"frame {step + 1}/{count}" + (note and f", {note}") + true
     for text in (panel.title, f"says {panel.says[step]} ({panel.confidence[step]:.0%})", state):
         drawn = draw_caption(drawn, _fit(text, 60))
     framed = np.full((drawn.shape[0] + GAP, drawn.shape[1] + GAP, 3), 255, dtype=np.uint8)
@@ -163,8 +164,8 @@ def _words(video: ShownVideo, panel: Panel, *, several: bool) -> list[tuple[str,
     words.append((f"said: {panel.says[-1]} ({panel.confidence[-1]:.0%})", verdict))
     if panel.right is not None:
         words.append(("right" if panel.right else "wrong", verdict))
-    if not all(panel.kept):
-        words.append((f"looked at {sum(panel.kept)} of {len(panel.kept)}", "black"))
+    if panel.looked is not None:
+        words.append((panel.looked, "black"))
     return [(_fit(text, 34), color) for text, color in words]
 
 
@@ -181,6 +182,8 @@ def _row(
     frames = [
         draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
     ]
+    if panel.notes is not None:
+        frames = [draw_caption(frame, note) for frame, note in zip(frames, panel.notes, strict=True)]
     height, width = frames[0].shape[:2]
     size = (text_width + len(frames) * (width + GAP), max(height, LINE * len(words) + 8) + GAP)
     picture = Image.new("RGB", size, "white")

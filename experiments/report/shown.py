@@ -44,6 +44,18 @@ class Panel:
     """P, if there are probabilities."""
     patch_scales: tuple[float, ...] = (1.0,)
     """Scales of the patches, likewise."""
+    notes: list[str] | None = None
+    """What to say of each frame, such as the size of f_L's input; None if the box and ``kept`` say all."""
+    stopped: int | None = None
+    """Number of frames after which the method stopped; None if it did not."""
+
+    @property
+    def looked(self) -> str | None:
+        """How many frames f_L processed, and where the method stopped; None if it processed all."""
+        if all(self.kept):
+            return None
+        end = "" if self.stopped is None else f", stopped after {self.stopped}"
+        return f"looked at {sum(self.kept)} of {len(self.kept)}{end}"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", printable(self.title, None))
@@ -62,6 +74,7 @@ class Panel:
             true_confidence=self.true_confidence and self.true_confidence * frames,
             reward=self.reward and self.reward * frames,
             probabilities=None if self.probabilities is None else self.probabilities.expand(frames, -1),
+            notes=self.notes and self.notes * frames,
         )
 
 
@@ -92,9 +105,47 @@ class ShownVideo:
         object.__setattr__(self, "panels", [panel.over(frames) for panel in self.panels])
 
 
+def frame_notes(
+    kept: Tensor, *, sizes: Tensor | None = None, order: Tensor | None = None, ran: Tensor | None = None
+) -> tuple[list[str] | None, int | None]:
+    """Return what to say of each frame of a video, and the number of frames after which the method stopped.
+
+    Args:
+        kept: (T,) bool, whether f_L processed the frame.
+        sizes: (T,) sides to which f_L's inputs were resized; None if they were not.
+        order: (T,) when f_L processed the frame; None in the frames' order.
+        ran: (T,) bool, False in frames that the method skips or after which it has stopped; None without any.
+
+    Returns:
+        None for the notes if ``kept`` and the boxes say all, and None for the number if the method did not stop.
+    """
+    stopped = None if ran is None else stop_of(ran.tolist())
+    if sizes is None and order is None and stopped is None:
+        return None, None
+    notes = []
+    for step, look in enumerate(kept.tolist()):
+        words = [] if look else ["stopped" if stopped is not None and step >= stopped else "skipped"]
+        if look and order is not None:
+            words.append(f"look {int(order[step]) + 1}")
+        if look and sizes is not None:
+            words.append(f"at {int(sizes[step])} pixels")
+        notes.append(", ".join(words))
+    return notes, stopped
+
+
+def stop_of(ran: Sequence[bool]) -> int | None:
+    """Return the number of frames after which a method did nothing more; None if it processed the last frame.
+
+    Args:
+        ran: T values, False in frames that were not processed.
+    """
+    return None if ran[-1] else max((place + 1 for place, done in enumerate(ran) if done), default=0)
+
+
 def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | None = None) -> Panel:
     """Return the panel of a trace for the video at a place in the record."""
     probabilities, reward = trace.probabilities, trace.reward
+    notes, stopped = frame_notes(trace.kept[place], **trace.choices(place))
     return Panel(
         title=title or trace.title,
         boxes=trace.boxes[place],
@@ -108,6 +159,8 @@ def make_panel(record: EpisodeRecord, trace: Trace, place: int, *, title: str | 
         probabilities=None if probabilities is None else probabilities[place].float(),
         patch_size=trace.patch_size,
         patch_scales=trace.patch_scales,
+        notes=notes,
+        stopped=stopped,
     )
 
 

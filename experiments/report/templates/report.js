@@ -54,6 +54,7 @@
 
   /* ---- a frame with its boxes, path and probabilities ---- */
   const side = data.side, count = data.frames;
+  const noteOf = (panel, step) => (panel.notes ? panel.notes[step] : panel.kept[step] ? "" : "skipped");
   const frameView = (video, lazy) => {
     const svg = draw("svg", { viewBox: `0 0 ${side} ${side}`, class: "frame", role: "img" });
     const image = draw("image", { width: side * count, height: side, preserveAspectRatio: "none" }, svg);
@@ -96,7 +97,8 @@
         });
       }
       const box = panel.boxes[step];
-      svg.setAttribute("aria-label", `Frame ${step + 1}: ${panel.kept[step] ? "" : "skipped, "}patch ${box[3]} by ${box[2]} pixels, ${box[0]} from the top, ${box[1]} from the left`);
+      const note = noteOf(panel, step);
+      svg.setAttribute("aria-label", `Frame ${step + 1}: ${note ? `${note}, ` : ""}patch ${box[3]} by ${box[2]} pixels, ${box[0]} from the top, ${box[1]} from the left`);
     };
     return { svg, show };
   };
@@ -254,7 +256,8 @@
     const parts = [`says ${says(panel, step)} (${percent(panel.confidence[step])})`];
     if (panel.truth) parts.push(`true class ${percent(panel.truth[step])}`);
     if (panel.reward) parts.push(`reward ${panel.reward[step].toFixed(2)}`);
-    if (!panel.kept[step]) parts.push("skipped");
+    const note = noteOf(panel, step);
+    if (note) parts.push(note);
     return parts.join(" · ");
   };
   const show = () => {
@@ -262,8 +265,7 @@
     for (const { agent, view, status } of state.views) {
       view.show(agent, step, options());
       const panel = data.videos[state.video].panels[agent];
-      const looked = panel.kept.filter(Boolean).length;
-      const cost = `${panel.gmacs.toPrecision(3)} GMACs${looked < count ? `, looked at ${looked} of ${count}` : ""}`;
+      const cost = `${panel.gmacs.toPrecision(3)} GMACs${panel.looked ? `, ${panel.looked}` : ""}`;
       status.textContent = `${describe(agent, step)} · ${cost}`;
     }
     if (cursor) cursor.setAttribute("d", `M${atX(step)} ${chart.top}V${chart.height - chart.bottom}`);
