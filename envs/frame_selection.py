@@ -27,11 +27,13 @@ from adafocus_rl.envs.frame_search import (
 )
 from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.order import VideoOrders, episodes_of
+from adafocus_rl.envs.problem import weights_dtype
 from adafocus_rl.envs.running import Stepped, clocks
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.envs.stepping import VideoVectorEnv
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.specs import FULL
 from adafocus_rl.models.classifiers import Classifier
 
 Moves = Literal["step", "jump"]
@@ -142,7 +144,7 @@ class FrameSelectionVectorEnv(VideoVectorEnv[Search]):
                 "or give gymnasium.make, which ends episodes early, a smaller one"
             )
         self.classifier = classifier.to(source.device).eval()
-        self._dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        self._dtype = weights_dtype(classifier)
         self.agents = agents
         self.moves = moves
         self.stride = max(1, count // (4 * agents)) if stride is None else stride
@@ -257,7 +259,7 @@ class FrameSelectionVectorEnv(VideoVectorEnv[Search]):
     @torch.no_grad()
     def _read(self, episodes: EpisodeFeatures, at: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return f_L's features, f_C's states and the probabilities after the agents have read frames (B, N)."""
-        local = episodes.full_at(at)
+        local = episodes.table_at(FULL, at)
         light = episodes.global_vector[torch.arange(len(at), device=at.device)[:, None], at]
         inputs = torch.cat((light, local), dim=-1).to(self._dtype)
         state = self.classifier.cell(inputs.flatten(0, 1), state.flatten(0, 1)).unflatten(0, at.shape)

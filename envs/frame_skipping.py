@@ -267,10 +267,7 @@ class FrameSkippingVectorEnv(DecisionVectorEnv):
             reward=self.problem.reward_kind,
             observe_classifier=self.problem.observer is not None,
             observer=self.problem.observer,
-            num_envs=num_envs or self.num_envs,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            autoreset_mode=self.autoreset_mode,
+            **self._like(num_envs),
         )
 
     @property

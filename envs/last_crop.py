@@ -131,10 +131,7 @@ class LastCropVectorEnv(DecisionVectorEnv):
         return LastCropVectorEnv(
             source,
             classifier or self.classifier,
-            num_envs=num_envs or self.num_envs,
             reward=self.problem.reward_config,
             action_space=self.space_config.action_space,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            autoreset_mode=self.autoreset_mode,
+            **self._like(num_envs),
         )

@@ -206,10 +206,7 @@ class PatchSelectionVectorEnv(DecisionVectorEnv):
         return PatchSelectionVectorEnv(
             source,
             classifier or self.classifier,
-            num_envs=num_envs or self.num_envs,
             reward=self.reward_config,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            autoreset_mode=self.autoreset_mode,
+            **self._like(num_envs),
             **self.space_config.options(),
         )

@@ -53,7 +53,7 @@ class DecisionProblem(ABC):
     ) -> None:
         self.source = source
         self.classifier = classifier.to(source.device).eval()
-        self.dtype = next((weight.dtype for weight in classifier.parameters()), torch.float32)
+        self.dtype = weights_dtype(classifier)
         self.spaces = spaces
         self.action_space = action_space
 
@@ -249,3 +249,8 @@ class DecisionProblem(ABC):
             action=action.flatten(0, 1),
             final=(when == episodes.num_steps - 1).flatten(),
         )
+
+
+def weights_dtype(classifier: Classifier) -> torch.dtype:
+    """Return the floating-point type of f_C's weights; float32 without any."""
+    return next((weight.dtype for weight in classifier.parameters()), torch.float32)

@@ -94,6 +94,15 @@ class DecisionVectorEnv(EpisodeSampler, VideoVectorEnv[Running]):
     ) -> DecisionVectorEnv:
         """Return the same decision problem with other features, another f_C or another B."""
 
+    def _like(self, num_envs: int | None) -> dict[str, Any]:
+        """Return the arguments that ``like`` keeps in every problem; None keeps B."""
+        return {
+            "num_envs": num_envs or self.num_envs,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "autoreset_mode": self.autoreset_mode,
+        }
+
     # ---- step by step -------------------------------------------------------------------------------------------
 
     def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Tensor:

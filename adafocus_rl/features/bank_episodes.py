@@ -58,10 +58,6 @@ class BankEpisodes(EpisodeFeatures):
         """Return rows of the table ``full``."""
         return self._whole("full")
 
-    def full_at(self, step: Tensor) -> Tensor:
-        """Return rows of the table ``full``; only these are read."""
-        return self.bank.table("full", self.videos[:, None].expand_as(step), step)
-
     def table(self, table: TableSpec) -> Tensor:
         """Return rows of a table with which the bank was opened."""
         with _declared():

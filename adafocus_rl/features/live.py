@@ -130,12 +130,6 @@ class LiveEpisodes(EpisodeFeatures):
         return self.recognizer.focus_whole(self.frames).float().view(len(self), self.num_steps, -1)
 
     @torch.no_grad()
-    def full_at(self, step: Tensor) -> Tensor:
-        """Encode these whole frames only."""
-        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
-        return self.recognizer.focus_whole(self.frames[rows.flatten()]).float().view(*step.shape, -1)
-
-    @torch.no_grad()
     def table(self, table: TableSpec) -> Tensor:
         """Compute the table's rows."""
         rows: Tensor = table.fill(EncodedFrames(self.recognizer, self.clips)).float()
@@ -145,11 +139,13 @@ class LiveEpisodes(EpisodeFeatures):
     def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:
         """Compute the table's rows of the frames to keep only; without any, networks process an empty batch.
 
-        The host needs the number of kept frames, so this synchronises with the device.
+        The host needs the number of kept frames, so with ``keep`` this synchronises with the device.
         """
-        keep = torch.ones_like(step, dtype=torch.bool) if keep is None else keep
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
-        found: Tensor = table.fill(EncodedFrames(self.recognizer, self.frames[rows[keep]][:, None])).float()
+        chosen = self.frames[rows.flatten() if keep is None else rows[keep]]
+        found: Tensor = table.fill(EncodedFrames(self.recognizer, chosen[:, None])).float()
+        if keep is None:
+            return found.view(*step.shape, *found.shape[1:])
         values = found.new_zeros(*step.shape, *found.shape[1:])
         values[keep] = found
         return values

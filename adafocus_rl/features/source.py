@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.specs import TableSpec
+from adafocus_rl.features.specs import FULL, GLANCE_VECTORS, TableSpec
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.seeding import derive_seed
 
@@ -101,17 +101,6 @@ class EpisodeFeatures(ABC):
     def full(self) -> Tensor:
         """Return f_L's features of the whole frames, (B, T, D_L) float32."""
 
-    def full_at(self, step: Tensor) -> Tensor:
-        """Return f_L's features of some whole frames.
-
-        Args:
-            step: (B, M) int64, the frames; f_L runs on no others.
-
-        Returns:
-            (B, M, D_L) float32.
-        """
-        return self.full()[torch.arange(len(self), device=step.device)[:, None], step]
-
     def table(self, table: TableSpec) -> Tensor:
         """Return a declared table's rows of every frame, (B, T, …) float32.
 
@@ -121,6 +110,10 @@ class EpisodeFeatures(ABC):
         Raises:
             UserError: these features have no such table.
         """
+        if table is FULL:
+            return self.full()
+        if table is GLANCE_VECTORS:
+            return self.global_vector
         raise UserError(f"{type(self).__name__} has no table {table.name!r}; use a feature bank or live features")
 
     def table_at(self, table: TableSpec, step: Tensor, keep: Tensor | None = None) -> Tensor:

@@ -77,7 +77,7 @@ class EncodedFrames:
     @cached_property
     def whole(self) -> Tensor:
         """(N, D_L): f_L on whole frames."""
-        return self.recognizer.full_features(self.frames)
+        return self.recognizer.focus_whole(self.frames)
 
     def at(self, part: Literal["glance", "focus"], size: int) -> Tensor:
         """Return vectors (N, D) of f_G or f_L on whole frames that are resized to ``size`` pixels."""

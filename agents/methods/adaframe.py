@@ -14,6 +14,7 @@ from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_fra
 from adafocus_rl.agents.methods.frame_memory import FrameMemory, positional_encoding
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.methods.published import LIGHT112, RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs.frame_search import frame_at, margin, uniform_frames
@@ -295,4 +296,4 @@ def search_losses(found: FrameSearch, returns: Tensor, std: float) -> tuple[Tens
 
 def published_gmacs(frames: float) -> float:
     """Return the published GMACs per video: ResNet-101 on a number of frames, MobileNet-V2 at 112 on 16."""
-    return 7.82 * frames + 16 * 0.081
+    return RESNET101 * frames + 16 * LIGHT112

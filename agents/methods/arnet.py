@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.methods.gated import UNDECIDED, GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, running_mean, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
+from adafocus_rl.agents.methods.published import AR_NET
 from adafocus_rl.agents.policies.straight_through import gumbel_softmax
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
@@ -21,11 +22,8 @@ from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import require, require_range
 
-PUBLISHED_NETWORKS = (4.1099, 2.2489, 0.4862)
-"""GMACs of ResNet-50 at 224, ResNet-34 at 168 and ResNet-18 at 112, with batch normalisation."""
-
-PUBLISHED_POLICY = (0.0527, 0.0033)
-"""GMACs of the policy in a frame: MobileNet-V2 at 84, and the LSTM."""
+LARGEST = "ResNet-50 at 224"
+"""The published network that costs as much in the loss as f_L at its largest size."""
 
 
 def _training() -> ClassifierTraining:
@@ -186,7 +184,7 @@ class ARNet(GatedMethod[ARNetNetworks]):
         recognition = F.cross_entropy(prediction, labels)
         relative = self.focus_macs.to(weights) / self.cost.local
         usage = weights.mean((0, 1))
-        efficiency = PUBLISHED_NETWORKS[0] * (usage @ relative) + self.options.balance * (usage - usage.mean()).norm()
+        efficiency = AR_NET[LARGEST] * (usage @ relative) + self.options.balance * (usage - usage.mean()).norm()
         alone = torch.stack([F.cross_entropy(one.mean(1), labels) for one in heads]).sum()
         top1 = (prediction.argmax(-1) == labels).float().mean()
         scalars = {"loss": recognition, "efficiency_loss": efficiency, "heads_loss": alone, "top1": top1}
@@ -292,5 +290,5 @@ def published_gmacs(frames: int, usage: Sequence[float], policy: float) -> float
         usage: share of the frames that ResNet-50, ResNet-34 and ResNet-18 process.
         policy: share of the frames on which the policy runs.
     """
-    networks = sum(share * gmacs for share, gmacs in zip(usage, PUBLISHED_NETWORKS, strict=True))
-    return frames * (networks + policy * sum(PUBLISHED_POLICY))
+    *networks, decision = AR_NET.values()
+    return frames * (sum(share * gmacs for share, gmacs in zip(usage, networks, strict=True)) + policy * decision)

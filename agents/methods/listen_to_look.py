@@ -13,6 +13,7 @@ from adafocus_rl.agents.methods.frame_attention import FrameAttention, initialis
 from adafocus_rl.agents.methods.frame_heads import random_scores, ranks, recognise_frames
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.methods.published import PREVIEW, RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.features import EpisodeFeatures, TableSpec
@@ -168,7 +169,6 @@ class _RandomFrames(ListenToLook):
 def published_gmacs(steps: int) -> float:
     """Return the published GMACs per video with a number of distinct frames (image version, ActivityNet).
 
-    They are a preview of 3.13 GMACs, as much as MobileNet-V2 at 224 takes for ten frames, and ResNet-101 at 224, 7.8227
-    GMACs, on each selected frame.
+    They are a preview of all frames, and ResNet-101 at 224 on each selected frame.
     """
-    return 3.13 + 7.8227 * steps
+    return PREVIEW + RESNET101 * steps

@@ -15,6 +15,7 @@ from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.methods.published import RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs.frame_search import AHEAD, STAY, move, search_reward, uniform_frames
@@ -286,4 +287,4 @@ def policy_loss(found: AgentSearch, returns: Tensor, entropy: float) -> Tensor:
 
 def published_gmacs(frames: float) -> float:
     """Return the published GMACs per video with a number of distinct frames: ResNet-101 at 224 on each of them."""
-    return 7.8227 * frames
+    return RESNET101 * frames

@@ -13,6 +13,7 @@ from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import head_training, random_scores, ranks, recognise_frames
 from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
+from adafocus_rl.agents.methods.published import LIGHT84, RESNET50
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.flops import macs
@@ -146,3 +147,8 @@ def ranking_loss(saliency: Tensor, usefulness: Tensor) -> Tensor:
     sign = (usefulness[:, :, None] - usefulness[:, None, :]).sign()
     hinge = (-sign * (saliency[:, :, None] - saliency[:, None, :])).clamp(min=0)
     return hinge.sum() / (sign != 0).sum().clamp(min=1)
+
+
+def published_gmacs(frames: int, kept: int) -> float:
+    """Return the published GMACs per video: MobileNet-V2 at 84 on all frames, ResNet-50 at 224 on kept ones."""
+    return LIGHT84 * frames + RESNET50 * kept

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,18 @@ class Measured:
     def videos(self) -> int:
         """Number of videos."""
         return len(self.rows)
+
+    def entry(self) -> dict[str, Any]:
+        """Return what result files keep of each measurement, as plain values (JSON)."""
+        return {
+            "map": self.map,
+            "gmacs_per_video": self.macs / 1e9,
+            "local_gmacs_per_video": self.local_macs / 1e9,
+            "videos": self.rows,
+            "labels": self.labels,
+            "visits": self.visits,
+            "hits": self.hits,
+        }
 
     @property
     def rates(self) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from adafocus_rl.agents.methods import adaframe, listen_to_look, multi_agent, scsampler
+from adafocus_rl.agents.methods.published import AR_NET, PREVIEW
 from adafocus_rl.experiments.evaluation.paper_compute import (
     CLASSES,
     ComputeRow,
@@ -22,15 +24,9 @@ from adafocus_rl.experiments.evaluation.paper_compute import (
 )
 from adafocus_rl.experiments.evaluation.published import (
     ADA_FRAME,
-    AR_NET,
-    LIGHT84,
-    LIGHT112,
     LISTEN_TO_LOOK,
     LITE_EVAL,
     MULTI_AGENT,
-    PREVIEW,
-    RESNET50,
-    RESNET101,
     SAMPLER,
     published_cost,
 )
@@ -94,15 +90,15 @@ def ar_net_costs(*, classes: int) -> dict[str, float]:
 def ar_net_bounds(frames: int, *, classes: int) -> tuple[float, float]:
     """Return the GMACs of AR-Net's cheapest and most expensive video.
 
-    The policy skips at most four frames at a time. In the cheapest video, it always skips four frames; in the most
-    expensive one, it runs on every frame, and all frames go to ResNet-50.
+    The policy skips at most four frames at a time, that of the decision included. In the cheapest video, it always
+    skips four frames; in the most expensive one, it runs on every frame, and all frames go to ResNet-50.
     """
     costs = ar_net_costs(classes=classes)
-    return -(-frames // 5) * costs["policy"], frames * (costs["policy"] + costs["ResNet-50 at 224"])
+    return -(-frames // 4) * costs["policy"], frames * (costs["policy"] + costs["ResNet-50 at 224"])
 
 
 def _sampler() -> Iterator[ComputeRow]:
-    rows = [("ActivityNet", frames, kept, LIGHT84 * frames + RESNET50 * kept) for frames, kept, _ in SAMPLER]
+    rows = [("ActivityNet", frames, kept, scsampler.published_gmacs(frames, kept)) for frames, kept, _ in SAMPLER]
     rows += [(name, 16, 10, cost) for name in ("FCVID", "Mini-Kinetics") for cost in published_cost("SCSampler", name)]
     for dataset, frames, kept, published in rows:
         yield ComputeRow(
@@ -152,7 +148,7 @@ def _multi_agent() -> Iterator[ComputeRow]:
             dataset="ActivityNet",
             settings=f"ResNet-101 at 224 on {frames} frames in the mean",
             convention="with batch-norm",
-            published_gmacs=frames * RESNET101,
+            published_gmacs=multi_agent.published_gmacs(frames),
             ours_gmacs=frames_gmacs(frames, convention="with batch-norm"),
         )
 
@@ -174,7 +170,7 @@ def _lite_eval() -> Iterator[ComputeRow]:
 
 def _ada_frame() -> Iterator[ComputeRow]:
     for steps, frames, _, published in ADA_FRAME:
-        formula = frames * RESNET101 + LIGHT_FRAMES * LIGHT112
+        formula = adaframe.published_gmacs(frames)
         yield ComputeRow(
             system=f"AdaFrame-{steps}",
             dataset="ActivityNet",
@@ -193,7 +189,7 @@ def _listen_to_look() -> Iterator[ComputeRow]:
             dataset="ActivityNet",
             settings=f"MobileNet-V2 at 224 on {PREVIEW_FRAMES} frames, ResNet-101 at 224 on {frames}",
             convention="with batch-norm",
-            published_gmacs=PREVIEW + frames * RESNET101,
+            published_gmacs=listen_to_look.published_gmacs(frames),
             ours_gmacs=frames_gmacs(frames, PREVIEW_FRAMES, light_side=224, convention="with batch-norm"),
             note=f"{PREVIEW_FRAMES} frames of the preview inferred from its cost, {PREVIEW}",
         )

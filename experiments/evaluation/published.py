@@ -103,13 +103,6 @@ ADA_FRAME = (
 LISTEN_TO_LOOK = (3, 5, 7, 10)
 """Listen-to-look, image version: frames of the heavy network."""
 
-AR_NET = {"ResNet-50 at 224": 4.1099, "ResNet-34 at 168": 2.2489, "ResNet-18 at 112": 0.4862, "policy": 0.0527 + 0.0033}
-"""AR-Net: GMACs of each action that processes a frame, and of a decision of the policy, with its LSTM."""
-
-RESNET101, LIGHT112, LIGHT84, RESNET50, PREVIEW = 7.8227, 0.081, 0.0529, 4.1103, 3.13
-"""Published GMACs of ResNet-101 at 224 pixels, MobileNet-V2 at 112 and at 84, ResNet-50 at 224, and of Listen-to-look's
-preview of all frames."""
-
 
 def published_cost(system: str, dataset: str) -> list[float]:
     """Return a system's published GMACs per video, in ascending order."""

@@ -236,11 +236,5 @@ def _entry(job: SystemJob, method: Method, knob: float | None, run: Run, feature
         "varies": job.varies or method.stochastic,
         "reference": method.privileged,
         "kept": found.kept,
-        "map": found.map,
-        "gmacs_per_video": found.macs / 1e9,
-        "local_gmacs_per_video": found.local_macs / 1e9,
-        "videos": found.rows,
-        "labels": found.labels,
-        "visits": found.visits,
-        "hits": found.hits,
+        **found.entry(),
     }

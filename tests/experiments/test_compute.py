@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from adafocus_rl.agents.methods.published import RESNET101
 from adafocus_rl.experiments.evaluation.paper_systems import ar_net_bounds, paper_rows
-from adafocus_rl.experiments.evaluation.published import METRICS, MULTI_AGENT, POINTS, RESNET101, published_cost
+from adafocus_rl.experiments.evaluation.published import METRICS, MULTI_AGENT, POINTS, published_cost
 
 Cli = Any
 

@@ -10,7 +10,7 @@ import torch
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
-from adafocus_rl.features import FeatureBank, FeatureSource, LiveFeatures, build_bank
+from adafocus_rl.features import FULL, FeatureBank, FeatureSource, LiveFeatures, build_bank
 from adafocus_rl.features import bank as bank_module
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.models.recognizer import Recognizer
@@ -46,7 +46,7 @@ def _same(left: Any, right: Any, **tolerance: float) -> None:
     torch.testing.assert_close(left.local(several), right.local(several), **tolerance)
     steps = torch.full((len(left), 1), 2)
     torch.testing.assert_close(left.local_at(steps, action[:, 2:]), right.local(action)[:, 2:], **tolerance)
-    torch.testing.assert_close(left.full_at(steps), right.full()[:, 2:], **tolerance)
+    torch.testing.assert_close(left.table_at(FULL, steps), right.full()[:, 2:], **tolerance)
 
 
 def test_live_features_equal_the_bank(built: tuple[Path, Recognizer, ClipDataset]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
-from adafocus_rl.features import LiveFeatures
+from adafocus_rl.features import FULL, LiveFeatures
 from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
@@ -123,4 +123,4 @@ def test_some_whole_frames_are_those_among_all(
     episodes = LiveFeatures(make_recognizer(), make_dataset(shared_list), device=CPU).episodes(torch.tensor([3, 1]))
     steps = torch.tensor([[2, 0, 2], [1, 1, 0]])
     expected = episodes.full()[torch.arange(2)[:, None], steps]
-    torch.testing.assert_close(episodes.full_at(steps), expected)
+    torch.testing.assert_close(episodes.table_at(FULL, steps), expected)

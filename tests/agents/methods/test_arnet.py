@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adafocus_rl.agents.methods import ARNet, ARNetOptions, Outcome, Visit
+from adafocus_rl.agents.methods.arnet import ARNetNetworks, published_gmacs
+from adafocus_rl.agents.methods.published import AR_NET
 from adafocus_rl.agents.methods.arnet import PUBLISHED_NETWORKS, PUBLISHED_POLICY, ARNetNetworks, published_gmacs
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.errors import UserError
@@ -195,7 +197,7 @@ def test_a_clip_that_is_skipped_costs_the_policy_only(tiny: Recognizer, ten_clip
 
 def test_costs_are_the_published_ones() -> None:
     for name, side, gmacs in zip(
-        ("resnet50", "resnet34", "resnet18"), (224, 168, 112), PUBLISHED_NETWORKS, strict=True
+        ("resnet50", "resnet34", "resnet18"), (224, 168, 112), [*AR_NET.values()][:3], strict=True
     ):
         counted = macs(
             create_encoder(name, weights="none"), torch.zeros(1, 3, side, side), with_batch_norm=True, shapes_only=True
@@ -204,7 +206,7 @@ def test_costs_are_the_published_ones() -> None:
     light = create_encoder("mobilenet_v2", weights="none")
     policy = macs(light, torch.zeros(1, 3, 84, 84), with_batch_norm=True, shapes_only=True)
     policy += macs(torch.nn.LSTMCell(1280, 512), torch.zeros(1, 1280))
-    assert policy / 1e9 == pytest.approx(sum(PUBLISHED_POLICY), rel=0.02)
+    assert policy / 1e9 == pytest.approx(AR_NET["policy"], rel=0.02)
     # At T = 16, 2.09 GMACs a frame; the usage shares are not published, so these are only one possibility.
     assert published_gmacs(16, (0.4, 0.15, 0.1), 1.0) == pytest.approx(
         16 * (0.4 * 4.1099 + 0.15 * 2.2489 + 0.1 * 0.4862 + 0.056)
