@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = ("#0072b2", "#b87500", "#007d5c", "#c24f00", "#a8487f", "#4a4a4a", "#2583b5", "#857700")
-"""Colours of series: those of Okabe and Ito (2008), distinct for people with any kind of colour vision, darkened for
-contrast on white."""
+COLORS = (
+    *("#0072b2", "#b87500", "#007d5c", "#c24f00", "#a8487f", "#4a4a4a", "#2583b5", "#857700"),
+    *("#c3143c", "#5b3fa8", "#7a4b2b", "#3f7d1f"),
+)
+"""Colours of series: first those of Okabe and Ito (2008), distinct for people with any kind of colour vision, darkened
+for contrast on white; then four for charts with many series, in which markers help to tell them apart."""
 INK, FAINT, RULE, GROUND = "#000000", "#595959", "#d0d0cc", "#ffffff"
 """Colours of text, of less important text, of grids, and of the background."""
 DASHES: tuple[Any, ...] = tuple(
@@ -33,7 +36,7 @@ DASHES: tuple[Any, ...] = tuple(
     for dashes in (None, (3.5, 2), (1, 1.5), (4.5, 1.5, 1, 1.5), (7, 2), (2, 1), (7, 1.5, 1, 1.5, 1, 1.5), (0.5, 2.5))
 )
 """Dashes of lines, in multiples of the line width."""
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*<>ph"
 """Markers of points."""
 
 WIDTH, HEIGHT = 380, 240

@@ -19,7 +19,7 @@
     return node;
   };
   const percent = (share) => `${Math.round(100 * share)} %`;
-  const color = (agent) => `var(--s${agent % 8})`;
+  const color = (agent) => `var(--s${agent % 12})`;
   const dashes = ["", "7 4", "2 3", "9 3 2 3", "14 4", "4 2", "14 3 2 3 2 3", "1 5"];
   /* Wrapped in bidi isolates, so that a right-to-left name does not reorder the text around it. */
   const says = (panel, step) => `\u2068${data.names[panel.says[step]]}\u2069`;
