@@ -28,6 +28,10 @@ ENVIRONMENTS = {
         "adafocus_rl.experiments.gym_entry:make_frame_selection",
         "adafocus_rl.experiments.gym_entry:make_frame_selection_vec",
     ),
+    "AdaFocus/LastCrop-v0": (
+        "adafocus_rl.experiments.gym_entry:make_last_crop",
+        "adafocus_rl.experiments.gym_entry:make_last_crop_vec",
+    ),
     "AdaFocus/FindThePatch-v0": (
         "adafocus_rl.envs.find_the_patch:FindThePatchEnv",
         "adafocus_rl.envs.find_the_patch:FindThePatchVectorEnv",

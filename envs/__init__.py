@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adafocus_rl.envs.registry import REWARDS
     from adafocus_rl.envs.rewards import RewardContext
     from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
-    from adafocus_rl.envs.single import FrameSelectionEnv, FrameSkippingEnv, PatchSelectionEnv
+    from adafocus_rl.envs.single import FrameSelectionEnv, FrameSkippingEnv, LastCropEnv, PatchSelectionEnv
     from adafocus_rl.envs.spaces import Observation
     from adafocus_rl.envs.vector_env import DecisionVectorEnv
 else:
@@ -36,7 +36,7 @@ else:
             "adafocus_rl.envs.registry": ["REWARDS"],
             "adafocus_rl.envs.rewards": ["RewardContext"],
             "adafocus_rl.envs.rollout": ["FeaturePolicy", "Info", "Policy", "PolicyOutput", "Rollout", "StepPolicy"],
-            "adafocus_rl.envs.single": ["FrameSelectionEnv", "FrameSkippingEnv", "PatchSelectionEnv"],
+            "adafocus_rl.envs.single": ["FrameSelectionEnv", "FrameSkippingEnv", "LastCropEnv", "PatchSelectionEnv"],
             "adafocus_rl.envs.spaces": ["Observation"],
             "adafocus_rl.envs.vector_env": ["DecisionVectorEnv"],
         },
@@ -55,6 +55,7 @@ __all__ = [
     "FrameSkippingEnv",
     "FrameSkippingVectorEnv",
     "Info",
+    "LastCropEnv",
     "LastCropVectorEnv",
     "NumpyVectorEnv",
     "Observation",

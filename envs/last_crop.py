@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.options import ActionKind, RewardConfig, SpaceConfig
 from adafocus_rl.envs.patch_selection import PatchSelection
 from adafocus_rl.envs.spaces import Observation
@@ -97,6 +98,9 @@ class LastCropVectorEnv(DecisionVectorEnv):
         shuffle: draw a new order of videos in every pass; False for index order.
         seed: seed of the order and of the random patches of the reward's baseline.
         autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED.
+        render_mode: ``rgb_array``: ``render`` returns B pictures.
+        frames: frames to draw on; see ``PatchSelectionVectorEnv``.
+        max_episode_steps: T; no other value is accepted. Gymnasium passes it from a specification.
 
     Raises:
         UserError: see ``PatchSelection`` and ``DecisionVectorEnv``.
@@ -115,6 +119,9 @@ class LastCropVectorEnv(DecisionVectorEnv):
         shuffle: bool = True,
         seed: int = 0,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: Literal["rgb_array"] | None = None,
+        frames: Frames | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
         super().__init__(
             LastCropSelection(source, classifier, reward=reward, action_space=action_space),
@@ -122,6 +129,9 @@ class LastCropVectorEnv(DecisionVectorEnv):
             shuffle=shuffle,
             seed=seed,
             autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+            frames=frames,
+            max_episode_steps=max_episode_steps,
         )
 
     def like(

@@ -13,6 +13,7 @@ from adafocus_rl.envs.drawing import StepPictures
 from adafocus_rl.envs.frame_selection import FrameSelectionVectorEnv
 from adafocus_rl.envs.frame_skipping import FrameSkippingVectorEnv
 from adafocus_rl.envs.frames import Frames
+from adafocus_rl.envs.last_crop import LastCropVectorEnv
 from adafocus_rl.envs.numpy_adapter import STATISTICS, Arrays, to_arrays
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.render import Picture
@@ -183,6 +184,12 @@ class PatchSelectionEnv(DecisionEnv):
     """Patch selection one video at a time: one row of ``PatchSelectionVectorEnv``."""
 
     env: PatchSelectionVectorEnv
+
+
+class LastCropEnv(DecisionEnv):
+    """Patch by patch, one video at a time: one row of ``LastCropVectorEnv``."""
+
+    env: LastCropVectorEnv
 
 
 class FrameSkippingEnv(DecisionEnv):

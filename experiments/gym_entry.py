@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -13,12 +14,14 @@ from adafocus_rl.envs import (
     FrameSelectionVectorEnv,
     FrameSkippingEnv,
     FrameSkippingVectorEnv,
+    LastCropEnv,
+    LastCropVectorEnv,
     PatchSelectionVectorEnv,
     Policy,
     RewardConfig,
 )
 from adafocus_rl.envs.frames import ClipFrames, Frames
-from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
+from adafocus_rl.envs.single import DecisionEnv, PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.clips import check_videos
 from adafocus_rl.experiments.run.features import open_bank
@@ -31,6 +34,7 @@ from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 
 Split = Literal["train", "val"]
+EnvT = TypeVar("EnvT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +116,6 @@ def make_patch_selection(
     return PatchSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
-make_patch_selection.metadata = PatchSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
-
-
 def make_patch_selection_vec(
     *,
     num_envs: int = 1,
@@ -127,14 +128,7 @@ def make_patch_selection_vec(
 ) -> PatchSelectionVectorEnv:
     """Make ``AdaFocus/PatchSelection-v0`` for ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
 
-    Args:
-        num_envs: B.
-        run: a run folder; this and the other arguments are as in ``make_patch_selection``.
-        split: the run's split.
-        features: the run's features.
-        source: features to use instead of a run.
-        classifier: f_C, with ``source``.
-        **options: arguments of ``PatchSelectionVectorEnv``.
+    Arguments are those of ``make_patch_selection``, without the ones for pictures and flat maps, and ``num_envs``, B.
 
     Raises:
         UserError: as ``make_patch_selection``.
@@ -157,13 +151,10 @@ def _patch_selection(
         opened = open_features(run, split=split, features=features)
         options = {"frames": opened.frames, **options}
         return opened.run.env(opened.source, opened.recognizer.classifier, **options), opened.frames
-    if run is None and source is not None and classifier is not None:
-        use_threads()
-        return PatchSelectionVectorEnv(source, classifier, **options), None
-    raise UserError(
-        "AdaFocus/PatchSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
-        "classifier=…"
+    env = _of_source(
+        PatchSelectionVectorEnv, "PatchSelection", run=run, source=source, classifier=classifier, **options
     )
+    return env, None
 
 
 def make_frame_skipping(
@@ -202,9 +193,6 @@ def make_frame_skipping(
     return FrameSkippingEnv(env, render_mode=render_mode, flatten=flatten, frames=clips if frames is None else frames)
 
 
-make_frame_skipping.metadata = FrameSkippingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
-
-
 def make_frame_skipping_vec(
     *,
     lambda_: float,
@@ -218,15 +206,7 @@ def make_frame_skipping_vec(
 ) -> FrameSkippingVectorEnv:
     """Make ``AdaFocus/FrameSkipping-v0`` for ``gymnasium.make_vec``: device tensors; ``to_numpy(env)`` for NumPy.
 
-    Args:
-        lambda_: λ; this and the other arguments are as in ``make_frame_skipping``.
-        num_envs: B.
-        run: a run folder.
-        split: the run's split.
-        features: the run's features.
-        patches: π's environment, to use instead of a run.
-        policy: frozen π, with ``patches``.
-        **options: arguments of ``FrameSkippingVectorEnv``.
+    Arguments are those of ``make_frame_skipping``, without the ones for pictures and flat maps, and ``num_envs``, B.
 
     Raises:
         UserError: as ``make_frame_skipping``.
@@ -268,10 +248,29 @@ def make_frame_selection(
     return FrameSelectionEnv(env, render_mode=render_mode, flatten=flatten, frames=frames)
 
 
-make_frame_selection.metadata = FrameSelectionEnv.metadata  # type: ignore[attr-defined]  # Gymnasium reads it
+def make_frame_selection_vec(**options: Any) -> FrameSelectionVectorEnv:
+    """Make ``AdaFocus/FrameSelection-v0`` for ``gymnasium.make_vec``; arguments are as in ``make_patch_selection``."""
+    return _of_source(FrameSelectionVectorEnv, "FrameSelection", **options)
 
 
-def make_frame_selection_vec(
+def make_last_crop(
+    *, render_mode: RenderMode | None = None, flatten: bool = True, frames: Frames | None = None, **options: Any
+) -> LastCropEnv:
+    """Make ``AdaFocus/LastCrop-v0``; ``options`` and errors are those of ``make_last_crop_vec``."""
+    env = make_last_crop_vec(**{**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED})
+    return LastCropEnv(env, render_mode=render_mode, flatten=flatten, frames=frames)
+
+
+def make_last_crop_vec(**options: Any) -> LastCropVectorEnv:
+    """Make ``AdaFocus/LastCrop-v0`` for ``gymnasium.make_vec``; arguments are as in ``make_patch_selection``."""
+    if isinstance(options.get("reward"), str):
+        options["reward"] = RewardConfig(kind=options["reward"])
+    return _of_source(LastCropVectorEnv, "LastCrop", **options)
+
+
+def _of_source(
+    kind: Callable[..., EnvT],
+    name: str,
     *,
     run: str | Path | None = None,
     split: Split = "train",
@@ -279,16 +278,20 @@ def make_frame_selection_vec(
     source: FeatureSource | None = None,
     classifier: Classifier | None = None,
     **options: Any,
-) -> FrameSelectionVectorEnv:
-    """Make ``AdaFocus/FrameSelection-v0`` for ``gymnasium.make_vec``; arguments are as in ``make_patch_selection``."""
+) -> EnvT:
+    """Return a vector environment on the features and the f_C of a run, or on given ones."""
     if run is not None and source is None and classifier is None:
         opened = open_features(run, split=split, features=features)
         options = {"frames": opened.frames, "seed": opened.run.config.seed, **options}
-        return FrameSelectionVectorEnv(opened.source, opened.recognizer.classifier, **options)
+        return kind(opened.source, opened.recognizer.classifier, **options)
     if run is None and source is not None and classifier is not None:
         use_threads()
-        return FrameSelectionVectorEnv(source, classifier, **options)
+        return kind(source, classifier, **options)
     raise UserError(
-        "AdaFocus/FrameSelection-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
+        f"AdaFocus/{name}-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
         "classifier=…"
     )
+
+
+for _maker in (make_patch_selection, make_frame_skipping, make_frame_selection, make_last_crop):
+    _maker.metadata = DecisionEnv.metadata  # type: ignore[union-attr]  # Gymnasium reads it

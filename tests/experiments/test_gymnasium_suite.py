@@ -44,6 +44,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "frames": ("FrameSelection", {"until_still": False}),
     "frames of maps, several agents": ("FrameSelection", {"until_still": False, "agents": 2, "flatten": False}),
     "frames by jumps": ("FrameSelection", {"moves": "jump", "agents": 3, "reward": "margin"}),
+    "patch by patch": ("LastCrop", {}),
+    "positions one by one": ("LastCrop", {**POSITIONS, "reward": "confidence"}),
     "find": ("FindThePatch", {}),
     "find, from memory": ("FindThePatch", {"memory": True, "observation": "vector"}),
     "find sizes": ("FindThePatch", {"patch_scales": (1.0, 2.0), "last_action": True}),
@@ -67,7 +69,7 @@ def _objects(name: str, made_up: MadeUp, options: dict[str, Any]) -> dict[str, A
         return options
     torch.manual_seed(0)
     source, classifier = made_up(frames=T), GRUClassifier(input_dim=11, num_classes=3, hidden=8)
-    if name in ("PatchSelection", "FrameSelection"):
+    if name in ("PatchSelection", "FrameSelection", "LastCrop"):
         return {"source": source, "classifier": classifier, **options}
     patches = PatchSelectionVectorEnv(source, classifier, num_envs=3)
     return {"patches": patches, "policy": CenterAgent(patches), **options}

@@ -269,3 +269,29 @@ def test_frame_features_need_an_encoder_of_frames() -> None:
     ):
         with pytest.raises(UserError, match=reason):
             FrameVectors.of("glance", None, ModelConfig(glance=glance))
+
+
+@pytest.mark.slow
+def test_the_run_s_own_frame_skipping_beside_random_frames(cli: Cli, recipe: Path, run: Path) -> None:
+    """Its π′ are those that the run has trained: the rows of the sweep are the run's own."""
+    sweep = ["compare", run, "--sweep", "--methods", "AdaFocusPlus", "--json"]
+    done = cli(*sweep)
+    assert done.code == 2
+    assert "the run skips no frames" in done.err
+    done = cli(
+        "train", recipe, "--out", run, "--stages", "2", "3", "--skip.lambdas=[0.1,10]", "--skip.epochs=1",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    done = cli(*sweep)
+    assert done.code == 0, done.err
+    points = {(point["variant"], point["knob"]): point for point in json.loads(done.out)["curves"]["ppo+skip"]}
+    assert [*points] == [(variant, knob) for variant in (FINE_TUNED, RANDOM_DECISIONS) for knob in (0.1, 10)]
+    rows = {
+        (row["agent"], row["variant"], row["knob"]): row
+        for row in json.loads((run / "results.json").read_text())["rows"]
+    }
+    for (variant, knob), point in points.items():
+        # The run measures random frames in the same way, and calls them otherwise.
+        row = rows["ppo+skip", variant, knob] if variant == FINE_TUNED else rows["random_skip", FINE_TUNED, knob]
+        for key in ("top1", "map", "kept", "gmacs_per_video"):
+            assert point[key] == pytest.approx(row[key]), (variant, knob, key)
