@@ -192,7 +192,7 @@ class Recognizer(nn.Module):
     def focus_whole(self, steps: Tensor) -> Tensor:
         """Compute f_L's features (N, D_L) of whole steps (N, f · 3, S, S), averaged over the frames of the step."""
         vectors = self.full_features(steps.reshape(-1, 3, *steps.shape[-2:]))
-        return vectors.view(len(steps), -1, vectors.shape[-1]).mean(1)
+        return vectors.view(len(steps), steps.shape[1] // 3, vectors.shape[-1]).mean(1)
 
     def signature(self) -> dict[str, Any]:
         """Plain values in which two recognisers must agree to exchange weights."""

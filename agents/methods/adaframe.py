@@ -28,17 +28,17 @@ from adafocus_rl.seeding import derive_seed, hash_uniform
 
 @dataclass(frozen=True, kw_only=True)
 class AdaFrameOptions:
-    """Options of ``AdaFrame``; defaults are published, except for ``patience``, ``width`` and ``training``."""
+    """Options of ``AdaFrame``; defaults are published, but for ``patience``, ``drop``, ``width`` and ``training``."""
 
     patience: tuple[int, ...] = (1, 2, 5)
-    """Each p: the search stops when V has been lower than its maximum by ``drop`` p times; if p ≥ K, it never does."""
+    """Each p: the search stops when V has been below its maximum by ``drop`` p times; if p ≥ K, it never does."""
 
     steps: int = 5
     """K, largest number of steps (AdaFrame-5; also published: AdaFrame-10)."""
 
     drop: float = 0.7
-    """μ, difference to the largest utility so far that counts towards p; on few classes, utilities may never drop by
-    the published 0.7."""
+    """μ, share of the largest utility so far by which V has to fall to count towards p, in [0, 1]. The published 0.7 is
+    an absolute difference, which utilities cannot reach that are sums of increases of probabilities and end at 0."""
 
     memory: int = 16
     """Number of frames of the memory, evenly spaced; all frames of shorter clips."""
@@ -65,7 +65,7 @@ class AdaFrameOptions:
         require(self, "patience", len(self.patience) > 0, "at least one number of steps")
         require_range(self, "patience", "memory", least=1, most=MOST)
         require_range(self, "steps", least=1, most=100)
-        require_range(self, "drop", least=0)
+        require_range(self, "drop", least=0, most=1)
         require_range(self, "light_size", least=1, most=16_384)
         require_range(self, "hidden", "width", least=1, most=MOST_UNITS)
         require_range(self, "std", least=1e-6, most=1)
@@ -103,12 +103,12 @@ class AdaFrame(LearntMethod):
     Linear heads on its hidden vector give the logits, the next location (normally distributed around a sigmoid; the
     mean in evaluation), and the expected utility V of further steps. The reward is the increase of the best margin so
     far. It trains with REINFORCE with V as the baseline, ½(V − R)², and the cross-entropy of the last step. In
-    evaluation, the search stops when max V so far > V + μ has held p times. Frames that were seen before are not
+    evaluation, the search stops when V < (1 − μ) · max V so far has held p times. Frames that were seen before are not
     processed again.
 
     Our choices: the first frame is the middle one; positional encoding is sinusoidal and added to f_G's vectors, which
     keys and context are made of; margins are differences of probabilities; V_t predicts the discounted rewards of the
-    steps after t; R − V is normalised over the batch; the losses of locations and utilities are means over steps.
+    steps after t; μ is a share of max V; R − V is normalised over the batch; two losses are means over steps.
 
     Args:
         recognizer: frozen f_G and f_L.
@@ -205,7 +205,7 @@ class AdaFrame(LearntMethod):
             sample = mean.detach() if noise is None else mean.detach() + noise[:, step]
             found.append((frame, active, nets["head"](hidden), utility, mean, sample))
             best = torch.maximum(best, utility.detach())
-            held = held + (active & (best > utility.detach() + self.options.drop))
+            held = held + (active & (utility.detach() < (1 - self.options.drop) * best))
             if patience is not None:
                 active = active & (held < patience)
             frame = torch.where(active, frame_at(sample.clamp(0, 1), num_frames), frame)

@@ -13,7 +13,6 @@ from torch import Tensor
 from adafocus_rl.agents.methods import ARNet, ARNetOptions, Outcome, Visit
 from adafocus_rl.agents.methods.arnet import ARNetNetworks, published_gmacs
 from adafocus_rl.agents.methods.published import AR_NET
-from adafocus_rl.agents.methods.arnet import PUBLISHED_NETWORKS, PUBLISHED_POLICY, ARNetNetworks, published_gmacs
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import encoder_macs, macs

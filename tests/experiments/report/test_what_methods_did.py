@@ -62,7 +62,7 @@ def test_a_search_resolutions_and_an_early_exit(cli: Cli, run: Path, recipe: Pat
         "GFNet": {"budgets": [0.3], "epochs": 1, "fine_tuning": {"epochs": 1}},
     }
     (run / "config.yaml").write_text(yaml.safe_dump({**content, "methods": methods}))
-    done = cli("evaluate", run, "--json", "--budget", "0.0005")
+    done = cli("evaluate", run, "--json", "--budget", "0.004")
     assert done.code == 0, done.err
     record = EpisodeRecord.load(run / "episodes.safetensors")
     traces = {trace.name: trace for trace in record.last_traces() if trace.variant != "random decisions"}
