@@ -33,6 +33,9 @@ RANDOM_PATCHES = "random patches"
 FINE_TUNED = "fine-tuned"
 """Variant with the f_C of stage III, which was fine-tuned on the agent's patches."""
 
+RANDOM_DECISIONS = "random decisions"
+"""Variant of the random counterpart of a method, which is shown beside the method."""
+
 VARIANT_AFTER = {2: RANDOM_PATCHES, 3: FINE_TUNED}
 """Variants by the last stage of training, which files of version 1 store instead."""
 
@@ -156,8 +159,9 @@ class EpisodeRecord:
         return self.multi_hot.gather(1, trace.last_predicted[:, None])[:, 0]
 
     def last_traces(self) -> list[Trace]:
-        """Return, for each name and operating point, the trace of the last variant."""
-        return list({(trace.name, trace.knob): trace for trace in self.traces}.values())
+        """Return, for each name and operating point, the trace of the last variant, and of the random counterpart."""
+        found = {(trace.name, trace.knob, trace.variant == RANDOM_DECISIONS): trace for trace in self.traces}
+        return list(found.values())
 
     def save(self, path: str | Path) -> None:
         """Write the record atomically as one safetensors file with a JSON manifest."""

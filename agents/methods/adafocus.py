@@ -12,12 +12,12 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.agents.fixed import RandomAgent
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import ActingStream, Stream, check_single_frames
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.record import RANDOM_DECISIONS
 
 
 class AdaFocus(Method):

@@ -12,7 +12,7 @@ from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
 from adafocus_rl.agents.methods.frame_memory import FrameMemory, positional_encoding
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
+from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.published import LIGHT112, RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
@@ -23,6 +23,7 @@ from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import MOST, require, require_range
+from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.seeding import derive_seed, hash_uniform
 
 

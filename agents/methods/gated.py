@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, NetworkMethod, fit_networks
+from adafocus_rl.agents.methods.learnt import NetworkMethod, fit_networks
 from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.seeding import derive_seed, hash_uniform, isolated
 
 Memory: TypeAlias = tuple[Tensor, ...]

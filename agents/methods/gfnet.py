@@ -16,7 +16,6 @@ from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
 from adafocus_rl.agents.methods.classifier import chosen_features, train_classifier
 from adafocus_rl.agents.methods.early_exit import Progress, confidence, solve_thresholds
 from adafocus_rl.agents.methods.gfnet_options import GFNetOptions
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
@@ -25,6 +24,7 @@ from adafocus_rl.envs import LastCropVectorEnv, PolicyOutput
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import GLANCE_VECTORS, EpisodeFeatures, FeatureSource, GivenClips
 from adafocus_rl.models.recognizer import Recognizer
+from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.seeding import derive_seed, hash_randint
 
 

@@ -22,9 +22,6 @@ from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import isolated
 
-RANDOM_DECISIONS = "random decisions"
-"""Variant of the random counterpart of a method."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoBatch:

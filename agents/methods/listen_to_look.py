@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_attention import FrameAttention, initialise
 from adafocus_rl.agents.methods.frame_heads import random_scores, ranks, recognise_frames
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
+from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.published import PREVIEW, RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
@@ -21,6 +21,7 @@ from adafocus_rl.flops import macs
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import MOST, require, require_range
+from adafocus_rl.record import RANDOM_DECISIONS
 
 
 def _training() -> ClassifierTraining:

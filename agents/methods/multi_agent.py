@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors, LearntMethod
+from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.published import RESNET101
 from adafocus_rl.agents.policies.options import MOST_UNITS
@@ -24,6 +24,7 @@ from adafocus_rl.flops import macs
 from adafocus_rl.models.classifiers import sequence_loss
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.options import MOST, require, require_range
+from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.seeding import derive_seed, hash_uniform
 
 

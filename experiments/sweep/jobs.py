@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.agents.methods import AdaFocus, Method
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare.bases import plain_name
 from adafocus_rl.experiments.compare.one_process import config_of_job, own_log
@@ -30,7 +29,7 @@ from adafocus_rl.experiments.run.steps import CLASSIFIER, RANDOM_PATCHES
 from adafocus_rl.experiments.training.methods import fit_method, new_method
 from adafocus_rl.experiments.training.skip_baselines import RANDOM_SKIP, skipping_baselines
 from adafocus_rl.files import read_json, write_json
-from adafocus_rl.record import FINE_TUNED
+from adafocus_rl.record import FINE_TUNED, RANDOM_DECISIONS
 
 FORMAT_VERSION = 1
 """Version of the result files; part of a job's key, so that files of another version are not read."""

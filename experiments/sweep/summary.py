@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS
 from adafocus_rl.experiments.compare.summary import (
     CONFIDENCE,
     RESAMPLES,
@@ -18,6 +17,7 @@ from adafocus_rl.experiments.compare.summary import (
 )
 from adafocus_rl.experiments.report.rows import Row
 from adafocus_rl.experiments.sweep.jobs import Entry
+from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval, standard_error
 
 

@@ -12,12 +12,12 @@ import torch
 import yaml
 
 from adafocus_rl.agents.methods import FIRST_VISIT, METHODS, Cost, Method, Outcome, Steps, Visit
-from adafocus_rl.agents.methods.learnt import RANDOM_DECISIONS, FrameVectors
+from adafocus_rl.agents.methods.learnt import FrameVectors
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.sweep import jobs
 from adafocus_rl.features import EpisodeFeatures, TableSpec
 from adafocus_rl.models.config import EncoderConfig, ModelConfig
-from adafocus_rl.record import FINE_TUNED, EpisodeRecord
+from adafocus_rl.record import FINE_TUNED, RANDOM_DECISIONS, EpisodeRecord
 
 Cli = Any
 COLOR = TableSpec(name="color", fill=lambda chunk: chunk.frames.mean((2, 3)))
