@@ -6,7 +6,8 @@
   const SVG = "http://www.w3.org/2000/svg";
   const SECONDS = 4; /* of the webcam in which a clip's frames are taken, as `adafocus predict` does */
   const SHOWN = 5; /* classes in the chart */
-  const MEASURED = 4, MOMENT = 200; /* frames on which both ways are timed by turns, and least milliseconds of it */
+  /* Both ways are timed by turns on a few frames: for a moment, and on a busy machine longer, for enough samples. */
+  const MEASURED = 4, MOMENT = 200, BUSY = 2000, SAMPLES = 20;
 
   /* Text is inserted with textContent only, never as HTML: names of classes and files may contain markup. */
   const draw = (name, attributes, parent) => {
@@ -112,7 +113,7 @@
   };
   /* Median milliseconds a frame of both ways, by turns on the same frames. */
   const timed = async (frames) => {
-    const patches = [], whole = [], ends = performance.now() + MOMENT;
+    const patches = [], whole = [], start = performance.now(), spent = () => performance.now() - start;
     const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
     do {
       for (const [planes, state, step] of frames) {
@@ -123,7 +124,7 @@
         patches.push(between - began);
         whole.push(performance.now() - between);
       }
-    } while (performance.now() < ends);
+    } while (spent() < MOMENT || (patches.length < SAMPLES && spent() < BUSY));
     return { patches: median(patches), whole: median(whole) };
   };
 
