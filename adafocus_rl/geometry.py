@@ -16,6 +16,9 @@ from torch import Tensor
 
 from adafocus_rl.errors import UserError
 
+LARGE_PATCH = 64
+"""Smallest side of patches that are copied one by one on CPU."""
+
 
 class PatchGrid:
     """A g×g grid of square patches on a square frame (AdaFocus, section 3.2; public code's ``standard_actions``).
@@ -172,7 +175,7 @@ class PatchGrid:
         return torch.where(last == 0, 0.5, ((center - side / 2) / last.clamp(min=1)).clamp(0, 1))
 
     def crop(self, frames: Tensor, origin: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Crop patches from frames in one batched gather, without a loop over samples or host synchronisation.
+        """Crop patches from frames in one batched gather (large single ones on CPU one by one, which is faster).
 
         Patches of another side than P are resized to P, bilinearly and anti-aliased, in at least float32; integers are
         rounded. With several scales, every origin is cropped at each scale, of which one is kept, so that the work
@@ -202,6 +205,8 @@ class PatchGrid:
         self._check_scale(scale)
         if scale is not None and scale.shape != origin.shape[:-1]:
             raise ValueError(f"scales {tuple(scale.shape)} do not fit origins {tuple(origin.shape)}: give one for each")
+        if frames.device.type == "cpu" and origin.ndim == 2 and self.sides == (self.patch_size,) >= (LARGE_PATCH,):
+            return self._copied(frames, origin)
         pixels = frames.permute(0, 2, 3, 1)
         if origin.ndim == 3:
             pixels = pixels.contiguous()  # worth a copy when every frame is read K times
@@ -210,6 +215,14 @@ class PatchGrid:
             assert scale is not None
             chosen = (scale == number)[..., None, None, None]
             patches = torch.where(chosen, self._windows(pixels, origin, side), patches)
+        return patches
+
+    def _copied(self, frames: Tensor, origin: Tensor) -> Tensor:
+        """Crop patches of side P from frames (N, C, S, S) on CPU, one by one."""
+        side = self.patch_size
+        patches = frames.new_empty(len(frames), side, side, frames.shape[1]).permute(0, 3, 1, 2)
+        for patch, frame, (top, left) in zip(patches, frames, origin.tolist(), strict=True):
+            patch.copy_(frame[:, top : top + side, left : left + side])
         return patches
 
     def _windows(self, pixels: Tensor, origin: Tensor, side: int) -> Tensor:

@@ -64,6 +64,9 @@ class Agent(ABC):
     privileged: ClassVar[bool] = False
     """Whether it uses true boxes or labels; such an agent is a reference in comparisons, not a competitor."""
 
+    reads_motion: ClassVar[bool] = True
+    """Whether it reads ``motion`` from the info of whole episodes, which takes time to compute."""
+
     patches_per_frame: int = 1
     """Patches of a frame that f_L has to process, 1 unless the agent reads f_L's features of others to choose."""
 

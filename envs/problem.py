@@ -169,10 +169,17 @@ class DecisionProblem(ABC):
         """
         return check_actions(self.action_space, actions, shape, self.source.device)
 
-    def info(self, episodes: EpisodeFeatures, visits: Tensor) -> Info:
-        """Return facts that privileged agents (random, oracle) and evaluation may read; learning agents must not."""
+    def info(self, episodes: EpisodeFeatures, visits: Tensor, *, with_motion: bool = True) -> Info:
+        """Return facts that privileged agents (random, oracle) and evaluation may read; learning agents must not.
+
+        Args:
+            episodes: features of B videos.
+            visits: (B,) int64, number of earlier visits of each video.
+            with_motion: include ``motion``, if the features have pictures to compute it from.
+        """
         known = {"video": episodes.videos, "label": episodes.labels, "true_box": episodes.true_boxes, "visit": visits}
-        motion = episodes.motion  # read once, because live episodes compute it on every access
+        # Read once, because live episodes compute it on every access.
+        motion = episodes.motion if with_motion else None
         if motion is not None:
             known["motion"] = patch_means(motion, self.source.grid)
         return known

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adafocus_rl.envs.counterfactuals import Counterfactuals, counterfactuals
 from adafocus_rl.envs.problem import DecisionProblem
-from adafocus_rl.envs.rollout import FeaturePolicy, Info, Policy, PolicyOutput, Rollout, StepPolicy
+from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.envs.turns import Turns
 from adafocus_rl.errors import UserError
@@ -48,7 +48,7 @@ def roll_out(
         UserError: as for ``decide``, or the policy's actions are not in the problem's space.
     """
     episodes = problem.prepare(episodes)
-    info = problem.info(episodes, visits)
+    info = problem.info(episodes, visits, with_motion=getattr(policy, "reads_motion", True))
     observation, output = decide(problem, policy, episodes, info, deterministic=deterministic)
     vector, when = episodes.global_vector, problem.all_steps(episodes)
     action = problem.check_actions(output.action, tuple(when.shape))
@@ -159,7 +159,7 @@ def decide(
     Raises:
         UserError: the policy must act frame by frame and has no ``act_step``.
     """
-    if isinstance(policy, FeaturePolicy):
+    if hasattr(policy, "looking_at"):  # a FeaturePolicy; ``isinstance`` of a protocol takes ten times longer
         policy = policy.looking_at(problem, episodes)
     spaces = problem.spaces
     features = spaces.features(episodes)

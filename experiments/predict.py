@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adafocus_rl.agents.methods import FIRST_VISIT, Method, Outcome, Steps, Visit, WholeFrames, check_knob
+from adafocus_rl.agents.methods import Method, Steps, Visit, WholeFrames, check_knob
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.sampling import clip_indices
@@ -22,6 +22,7 @@ from adafocus_rl.data.transforms import apply_transform, build_transform
 from adafocus_rl.data.webcam import Recording, record, webcam_number, webcam_title
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
+from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems, load_method
 from adafocus_rl.experiments.online.predictor import OnlinePredictor, most_probable
@@ -31,8 +32,9 @@ from adafocus_rl.experiments.run.handover import blank_env, class_names_of, load
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.terminal.progress import say
-from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.features.options import Precision
 from adafocus_rl.files import user_path
+from adafocus_rl.models.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +89,18 @@ class Predictor:
         knob: operating point of the method; None if it has only one.
         names: names of the K classes.
         probabilities: whether to record the probabilities of all grid positions, for pictures.
+        deployed: the deployed form of the method's recognizer (``Run.deploy``); None runs the recognizer itself.
     """
 
     def __init__(
-        self, run: Run, method: Method, *, knob: float | None, names: list[str], probabilities: bool = False
+        self,
+        run: Run,
+        method: Method,
+        *,
+        knob: float | None,
+        names: list[str],
+        probabilities: bool = False,
+        deployed: Recognizer | None = None,
     ) -> None:
         self.run = run
         self.method = method
@@ -99,6 +109,8 @@ class Predictor:
         self.probabilities = probabilities
         self.recognizer = method.recognizer
         self.full_frame = WholeFrames(method.recognizer)
+        self._deployed = deployed
+        self._run = LiveMethod(method, knob, device=run.device, deployed=deployed)
         self._warm = False
 
     @classmethod
@@ -111,6 +123,8 @@ class Predictor:
         knob: float | None = None,
         device: str | None = None,
         probabilities: bool = False,
+        precision: Precision = "float32",
+        compile: bool = False,
     ) -> Predictor:
         """Load what a run has learnt: its recognizer, its agent, and the f_C of its last stage.
 
@@ -121,10 +135,12 @@ class Predictor:
             knob: operating point; for AdaFocus, λ of the π′ that skips frames, or None to keep all frames.
             device: None uses the run's.
             probabilities: as in the constructor.
+            precision: precision of f_G and f_L, as in ``Run.deploy``.
+            compile: as in ``Run.deploy``.
 
         Raises:
-            UserError: if there is no such run, a checkpoint is missing, there is no such operating point, or the method
-                needs ground truth, which a new video does not have.
+            UserError: if there is no such run, a checkpoint is missing, there is no such operating point, the method
+                needs ground truth, which a new video does not have, or there is no compiler.
         """
         opened = Run.open(run, device=device, with_data=False)
         recognizer = load_recognizer(opened, RANDOM_PATCHES.name)
@@ -141,7 +157,9 @@ class Predictor:
                 "name another one with --agent, RandomAgent say"
             )
         check_knob(chosen, knob)
-        return cls(opened, chosen, knob=knob, names=class_names_of(opened), probabilities=probabilities)
+        form = opened.deploy(recognizer, precision=precision, compile=compile)
+        names = class_names_of(opened)
+        return cls(opened, chosen, knob=knob, names=names, probabilities=probabilities, deployed=form)
 
     def predict(self, path: str | Path) -> Prediction:
         """Recognise a video file or a folder of frames.
@@ -222,12 +240,13 @@ class Predictor:
             transform=transform_of(self.run.config),
             device=self.run.device,
             exit_at=exit_at,
+            deployed=self._deployed,
         )
 
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Return the median milliseconds of recognising the same clip with f_L on every whole frame."""
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
-        spent = milliseconds(self.full_frame, None, [batch], device=self.run.device)
+        spent = milliseconds(self.full_frame, None, [batch], device=self.run.device, deployed=self._deployed)
         assert spent is not None
         return spent
 
@@ -261,14 +280,8 @@ class Predictor:
             notes=notes,
             stopped=stopped,
         )
-        shown = ShownVideo(
-            row=0,
-            path=name,
-            clip=self.recognizer.focus_frames(found.clip[None])[0],
-            true_boxes=torch.full((1, 4), torch.nan),
-            true_names=[],
-            panels=[panel],
-        )
+        clip, nowhere = self.recognizer.focus_frames(found.clip[None])[0], torch.full((1, 4), torch.nan)
+        shown = ShownVideo(row=0, path=name, clip=clip, true_boxes=nowhere, true_names=[], panels=[panel])
         return Prediction(
             path=name,
             names=self.names,
@@ -282,9 +295,4 @@ class Predictor:
             clip=found.clip,
             shown=shown,
             trace=steps,
-        )
-
-    def _run(self, batch: ClipBatch, visit: Visit = FIRST_VISIT) -> Outcome:
-        return self.method.run(
-            LiveEpisodes(self.recognizer, batch, device=self.run.device), knob=self.knob, visit=visit
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import torch
@@ -18,11 +17,8 @@ def in_precision(recognizer: Recognizer, precision: Precision) -> Recognizer:
     """Return the recogniser itself for ``float32``; otherwise a copy whose f_G and f_L compute in this precision."""
     if precision == "float32":
         return recognizer
-    low = copy.copy(recognizer)
-    low._modules = dict(recognizer._modules)  # the copy gets encoders of its own and shares the rest
-    low.glance = LowPrecisionEncoder(recognizer.glance, torch.bfloat16)
-    low.focus = LowPrecisionEncoder(recognizer.focus, torch.bfloat16)
-    return low.eval()
+    glance, focus = (LowPrecisionEncoder(part, torch.bfloat16) for part in (recognizer.glance, recognizer.focus))
+    return recognizer.with_encoders(glance, focus).eval()
 
 
 @torch.no_grad()

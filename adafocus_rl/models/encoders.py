@@ -47,6 +47,10 @@ class Encoder(nn.Module, abc.ABC):
         """Vectors (N, D) of normalised images (N, 3, H, W)."""
         return self.pool(self.forward_map(x))
 
+    def eager(self) -> Encoder:
+        """Return an encoder with the same activations that runs module by module: itself, unless it is compiled."""
+        return self
+
     def set_num_frames(self, num_frames: int) -> None:
         """Set T for a ``temporal`` network: each T consecutive images along N are one clip."""
 

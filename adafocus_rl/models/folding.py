@@ -79,7 +79,7 @@ def fold_batch_norms(encoder: Encoder) -> Encoder:
                 setattr(parent, second, nn.Identity())
     weight = next(original.parameters(), torch.empty(0))
     images = torch.randn(2, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0)).to(weight)
-    expected, found = original.forward_map(images), folded.forward_map(images)
+    expected, found = _probed(original, images), _probed(folded, images)
     scale = float(expected.abs().max()) if expected.numel() else 0.0
     same = expected.shape == found.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * scale)
     return folded if same else original
@@ -106,6 +106,14 @@ def cancellation(norm: nn.BatchNorm2d) -> float:
     scale = (norm.running_var + norm.eps).rsqrt() * (norm.weight if norm.affine else 1.0)
     left = torch.sqrt(norm.running_var * scale**2 + (norm.bias**2 if norm.affine else 0.0))
     return float((norm.running_mean * scale).norm() / left.norm().clamp_min(1e-12))
+
+
+def _probed(encoder: Encoder, images: Tensor) -> Tensor:
+    """Return the maps of a few images, which are one clip for a ``temporal`` network."""
+    if encoder.temporal:
+        encoder = copy.deepcopy(encoder)
+        encoder.set_num_frames(len(images))
+    return encoder.forward_map(images)
 
 
 def _match(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:

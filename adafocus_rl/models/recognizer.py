@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
@@ -15,7 +16,7 @@ from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.chunks import maps_of, vectors_of
 from adafocus_rl.models.classifiers import create_classifier
 from adafocus_rl.models.config import ModelConfig, clip_frames
-from adafocus_rl.models.encoders import create_encoder
+from adafocus_rl.models.encoders import Encoder, create_encoder
 
 Part = Literal["glance", "focus", "classifier"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -91,6 +92,12 @@ class Recognizer(nn.Module):
     def parts(self) -> dict[Part, nn.Module]:
         """The three networks by name."""
         return {"glance": self.glance, "focus": self.focus, "classifier": self.classifier}
+
+    def with_encoders(self, glance: Encoder, focus: Encoder) -> Recognizer:
+        """Return a recogniser with other encoders f_G and f_L that shares everything else with this one."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "glance": glance, "focus": focus}
+        return other
 
     def prepare(self, clips: Tensor) -> Tensor:
         """Normalise clips (…, 3, H, W) of uint8 intensities; floating-point clips are taken as already normalised.

@@ -215,7 +215,8 @@ def running_mean(values: Tensor, keep: Tensor) -> Tensor:
     return (values * weight).cumsum(1) / count
 
 
-def whole_frame_boxes(recognizer: Recognizer, keep: Tensor) -> Tensor:
-    """Return boxes (B, T, 4) of whole frames, for (B, T) steps."""
-    side = recognizer.grid.frame_size
-    return torch.tensor([0, 0, side, side], device=keep.device).expand(*keep.shape, 4)
+def whole_frame_boxes(recognizer: Recognizer, steps: Tensor) -> Tensor:
+    """Return boxes (B, T, 4) of whole frames, for a tensor of (B, T) steps."""
+    box = torch.zeros(4, dtype=torch.int64, device=steps.device)
+    box[2:] = recognizer.grid.frame_size  # filled on the device, because a copy of host memory would wait for it
+    return box.expand(*steps.shape, 4)

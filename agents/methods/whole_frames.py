@@ -13,6 +13,7 @@ from torch import Tensor
 from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods.base import FIRST_VISIT, Method
 from adafocus_rl.agents.methods.classifier import train_classifier
+from adafocus_rl.agents.methods.learnt import whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
@@ -80,8 +81,7 @@ class WholeFrames(Method):
         return torch.cat((batch.global_vector, batch.full()), dim=-1)
 
     def _steps(self, logits: Tensor) -> Steps:
-        side = self.recognizer.grid.frame_size
-        boxes = torch.tensor([0, 0, side, side], device=logits.device).expand(*logits.shape[:2], 4)
+        boxes = whole_frame_boxes(self.recognizer, logits[..., 0])
         return Steps(logits=logits, boxes=boxes, cost=self.cost)
 
     @property

@@ -43,6 +43,7 @@ class PolicyAgent(NetworkAgent):
     options: PolicyOptions
 
     learns = True
+    reads_motion = False
 
     needs_outcomes: ClassVar[bool] = False
     """Whether the agent learns from the outcomes of all actions, which a feature bank makes possible."""

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "onnx": "onnx_runtime:bench_onnx",
     "single-env": "single_env:bench_single_env",
     "startup": "startup:bench_startup",
+    "recognise": "recognise:bench_recognise",
 }
 """For each benchmark, the function, imported on demand. It takes the device and returns one or several timings."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import torch
@@ -42,6 +42,46 @@ class Timing:
         """Return the steps per second, given the milliseconds of one of both."""
         return None if self.steps is None else 1000 * self.steps / ms
 
+    @property
+    def text(self) -> str:
+        """The timing as a line of text."""
+        times = ", ".join(
+            f"{name} {ms:.2f} ms{self._rate(ms)}" for name, ms in ((self.fast, self.fast_ms), (self.slow, self.slow_ms))
+        )
+        return f"{self.name}: {times}, ratio {self.ratio:.2f}"
+
+    def _rate(self, ms: float) -> str:
+        rate = self.per_second(ms)
+        return "" if rate is None else f" ({rate:,.0f} steps/s)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTiming(Timing):
+    """Timings of two ways to recognise videos; milliseconds are per video."""
+
+    batch: int
+    """Number of videos in a call."""
+    fast_videos_per_s: float
+    """Videos per second of the project's implementation."""
+    slow_videos_per_s: float
+    """Videos per second of the other."""
+
+    @classmethod
+    def of_rounds(
+        cls, *, name: str, fast: str, slow: str, rounds: Sequence[tuple[float, float]], videos: int
+    ) -> VideoTiming:
+        """Summarise the seconds of both sides in each round, for calls that recognise ``videos`` videos."""
+        both = timing(name, fast, slow, [(one / videos, other / videos) for one, other in rounds])
+        return cls(
+            **asdict(both),
+            batch=videos,
+            fast_videos_per_s=1000 / both.fast_ms,
+            slow_videos_per_s=1000 / both.slow_ms,
+        )
+
+    def _rate(self, ms: float) -> str:
+        return f" ({1000 / ms:.3g} videos/s)"
+
 
 def compare(
     name: str,
@@ -73,6 +113,11 @@ def measured_rounds(measure: Callable[[], T]) -> list[T]:
     while len(rounds) < 1 + LEAST or time.perf_counter() - began < BUDGET:
         rounds.append(measure())
     return rounds[1:]
+
+
+def in_turn(functions: Sequence[Callable[[], object]], device: torch.device) -> list[tuple[float, ...]]:
+    """Return the seconds of each function in each measured round; a round calls all functions."""
+    return measured_rounds(lambda: tuple(_seconds(function, device) for function in functions))
 
 
 def timing(

@@ -11,7 +11,7 @@ from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS, timings_of
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
 
 if TYPE_CHECKING:
-    from adafocus_rl.experiments.bench.timing import Timing
+    pass
 
 
 def bench(argv: Sequence[str]) -> int:
@@ -33,14 +33,5 @@ def bench(argv: Sequence[str]) -> int:
     if options.json:
         print_json({"device": str(device), "environment": environment(), "timings": [asdict(one) for one in timings]})
     else:
-        sys.stdout.writelines(
-            f"{one.name}: {one.fast} {_time(one, one.fast_ms)}, {one.slow} {_time(one, one.slow_ms)}, "
-            f"ratio {one.ratio:.2f}\n"
-            for one in timings
-        )
+        sys.stdout.writelines(f"{one.text}\n" for one in timings)
     return 0
-
-
-def _time(timing: Timing, ms: float) -> str:
-    rate = timing.per_second(ms)
-    return f"{ms:.2f} ms" if rate is None else f"{ms:.2f} ms ({rate:,.0f} steps/s)"

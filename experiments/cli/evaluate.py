@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.options import FEATURES_HELP
+from adafocus_rl.experiments.cli.options import FEATURES_HELP, add_deploy_options
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 
 
@@ -24,6 +25,7 @@ def evaluate(argv: Sequence[str]) -> int:
         metavar="GMACS",
         help="add the agent with early exit: it stops a video once it is confident, at this mean compute per video",
     )
+    add_deploy_options(parser)
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of the table")
@@ -43,15 +45,19 @@ def evaluate(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.run.store import use_store
     from adafocus_rl.experiments.training.methods import other_methods
 
-    budgets = list(dict.fromkeys(options.budget))
+    chosen: dict[str, Any] = {
+        "budgets": list(dict.fromkeys(options.budget)),
+        "precision": options.precision,
+        "compile": options.compile,
+    }
     with locked(existing_folder(options.run).path, command_text("adafocus", "evaluate", *argv)):
         run = Run.open(options.run, strict=options.strict)
         run.check_videos()
         use_store(run.folder, options.features)
         features = RunFeatures(run, load_recognizer(run, RANDOM_PATCHES.name))
         if options.agent is None:
-            found = evaluate_run(run, features, partial(other_methods, run, features), budgets=budgets)
-            finish(run, found, as_json=options.json)
+            others = partial(other_methods, run, features)
+            finish(run, evaluate_run(run, features, others, **chosen), as_json=options.json)
         else:
-            print_found(run, evaluate_one(run, features, options.agent, budgets=budgets), as_json=options.json)
+            print_found(run, evaluate_one(run, features, options.agent, **chosen), as_json=options.json)
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from adafocus_rl.data.formats import ListFormat
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser
+from adafocus_rl.features.options import Precision
 
 if TYPE_CHECKING:
     from adafocus_rl.experiments.predict import Predictor
@@ -30,6 +31,22 @@ def add_system_options(parser: CommandParser) -> None:
         "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"
     )
     parser.add_argument("--device", help="cpu, cuda, … (default: the run's)")
+    add_deploy_options(parser)
+
+
+def add_deploy_options(parser: CommandParser) -> None:
+    """Add the options of the networks' deployed form: arguments of ``Run.deploy``."""
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="type in which f_G and f_L compute when they run on frames (default: float32)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile f_G and f_L with torch.compile, which takes a minute or more and needs a C++ compiler",
+    )
 
 
 def load_system(options: Namespace, *, probabilities: bool = False) -> Predictor:
@@ -43,6 +60,8 @@ def load_system(options: Namespace, *, probabilities: bool = False) -> Predictor
         knob=options.knob,
         device=options.device,
         probabilities=probabilities,
+        precision=options.precision,
+        compile=options.compile,
     )
 
 

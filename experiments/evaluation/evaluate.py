@@ -8,6 +8,8 @@ from typing import Any
 
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import EarlyExit, Method
+from adafocus_rl.data.dataset import make_loader
+from adafocus_rl.experiments.evaluation.live import LiveMethod, agreement
 from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.evaluation.systems import Systems
@@ -18,8 +20,12 @@ from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import say
+from adafocus_rl.features.options import Precision
 from adafocus_rl.record import EpisodeRecord
 from adafocus_rl.statistics import standard_error
+
+COMPARED_VIDEOS = 256
+"""Number of validation videos in which classes predicted in another precision are compared with those in float32."""
 
 
 class Evaluation:
@@ -28,13 +34,19 @@ class Evaluation:
     Args:
         run: the run.
         features: features of its videos, by the recognizer after stage I.
+        precision: precision of the networks whose time is measured; see ``Run.deploy``.
+        compile: whether they are compiled.
 
     Attributes:
         rows: rows of all methods measured so far.
     """
 
-    def __init__(self, run: Run, features: RunFeatures) -> None:
+    def __init__(
+        self, run: Run, features: RunFeatures, *, precision: Precision = "float32", compile: bool = False
+    ) -> None:
         self.run = run
+        self._precision = precision
+        self._deployed = run.deploy(features.recognizer, precision=precision, compile=compile)
         self.validation = features.validation()
         self.rows: list[Row] = []
         self._recorders: list[Recorder] = []
@@ -51,6 +63,24 @@ class Evaluation:
             row, recorder = self._point(method, knob)
             self.rows.append(row)
             self._recorders.append(recorder)
+
+    def report_agreement(self, method: Method) -> None:
+        """Print how often the deployed method predicts the class of the method in float32, unless it is in float32."""
+        if self._precision == "float32":
+            return
+        data, knob = self.run.clips.val, next(iter(method.knobs), None)
+        size = self.run.config.evaluation.batch_size
+        rows = range(min(COMPARED_VIDEOS, len(data)))
+        batches = make_loader(
+            data, batches=[[*rows[at : at + size]] for at in rows[::size]], workers=self.run.config.data.workers
+        )
+        plain = LiveMethod(method, knob, device=self.run.device)
+        deployed = LiveMethod(method, knob, device=self.run.device, deployed=self._deployed)
+        same, total = agreement(plain, deployed, batches)
+        say(
+            f"{self._precision}: {method.label} predicts the class that it predicts in float32 for {same} of {total} "
+            "validation videos"
+        )
 
     def record(self) -> EpisodeRecord:
         """Return the record of the episodes behind the rows so far."""
@@ -86,12 +116,18 @@ class Evaluation:
         """Return the time per video, measured once for all variants, which differ in their weights only."""
         key = (method.label, knob)
         if key not in self._spent:
-            self._spent[key] = milliseconds(method, knob, self._clips, device=self.run.device)
+            self._spent[key] = milliseconds(method, knob, self._clips, device=self.run.device, deployed=self._deployed)
         return self._spent[key]
 
 
 def evaluate(
-    run: Run, features: RunFeatures, others: Callable[[], Sequence[Method]], *, budgets: Sequence[float] = ()
+    run: Run,
+    features: RunFeatures,
+    others: Callable[[], Sequence[Method]],
+    *,
+    budgets: Sequence[float] = (),
+    precision: Precision = "float32",
+    compile: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained run; write the table, the episodes, the contact sheet and the report to its folder.
 
@@ -100,6 +136,8 @@ def evaluate(
         features: features of its videos, by the recognizer after stage I.
         others: called for further trained methods besides those of the run's agents, such as f_L on whole frames.
         budgets: GMACs per video for which the run's agent also exits early.
+        precision: precision of the networks whose time is measured. Accuracy is that on the features.
+        compile: whether they are compiled.
 
     Returns:
         The content of results.json.
@@ -109,13 +147,14 @@ def evaluate(
     """
     say("evaluating")
     started, opened = time.monotonic(), features.seconds
-    evaluation = Evaluation(run, features)
+    evaluation = Evaluation(run, features, precision=precision, compile=compile)
     systems = _systems(run, features)
     own = systems.agent()
     found = [*systems.all(own), *_early_exits(features, systems, own, budgets), *others()]
     variants = list(dict.fromkeys(method.variant for method in found))
     for method in sorted(found, key=lambda method: variants.index(method.variant)):
         evaluation.add(method)
+    evaluation.report_agreement(systems.last(own))
     record = evaluation.record()
     record.save(run.folder.episodes)
     if run.config.evaluation.sheet_videos:
@@ -132,13 +171,22 @@ def evaluate(
     return content
 
 
-def evaluate_one(run: Run, features: RunFeatures, agent_name: str, *, budgets: Sequence[float] = ()) -> dict[str, Any]:
+def evaluate_one(
+    run: Run,
+    features: RunFeatures,
+    agent_name: str,
+    *,
+    budgets: Sequence[float] = (),
+    precision: Precision = "float32",
+    compile: bool = False,
+) -> dict[str, Any]:
     """Measure one agent on a trained run without writing anything; otherwise as ``evaluate``."""
-    evaluation = Evaluation(run, features)
+    evaluation = Evaluation(run, features, precision=precision, compile=compile)
     systems = _systems(run, features)
     agent = systems.agent(agent_name)
     for method in (*systems.of_agents([agent]), *_early_exits(features, systems, agent, budgets)):
         evaluation.add(method)
+    evaluation.report_agreement(systems.last(agent))
     return results([row.plain() for row in evaluation.rows], {}, run.clips.failed)
 
 

@@ -17,10 +17,11 @@ from adafocus_rl.agents.methods import Method, Outcome, Visit
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
-from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.metrics import hits, log_odds, mean_average_precision
+from adafocus_rl.models.recognizer import Recognizer
 
 ROUNDS = 3
 """Timed rounds over the videos, after one round of warm-up."""
@@ -187,8 +188,14 @@ def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list
     return [clip for clip in loader if len(clip)]
 
 
-@torch.no_grad()
-def milliseconds(method: Method, knob: float | None, clips: list[ClipBatch], *, device: torch.device) -> float | None:
+def milliseconds(
+    method: Method,
+    knob: float | None,
+    clips: list[ClipBatch],
+    *,
+    device: torch.device,
+    deployed: Recognizer | None = None,
+) -> float | None:
     """Return the median time in which a method recognises one video from decoded frames, at batch size 1.
 
     Args:
@@ -196,16 +203,18 @@ def milliseconds(method: Method, knob: float | None, clips: list[ClipBatch], *, 
         knob: its operating point.
         clips: batches of one video each; the time does not include decoding.
         device: device to run on.
+        deployed: as in ``LiveMethod``.
 
     Returns:
         Milliseconds; None without clips.
     """
+    live = LiveMethod(method, knob, device=device, deployed=deployed)
     times = []
     for number in range(1 + ROUNDS):
         for clip in clips:
             _synchronize(device)
             started = time.perf_counter()
-            method.run(LiveEpisodes(method.recognizer, clip, device=device), knob=knob)
+            live(clip)
             _synchronize(device)
             if number:
                 times.append(time.perf_counter() - started)

@@ -17,6 +17,7 @@ from adafocus_rl.data.transform_options import TransformConfig
 from adafocus_rl.data.transforms import apply_transform, build_transform
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.live import LiveEpisodes
+from adafocus_rl.models.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class OnlinePredictor:
         transform: from frames as they come to those of a clip.
         device: device of the networks.
         exit_at: stop once the confidence reaches this; None for no such rule.
+        deployed: the deployed form of the method's recognizer (``Run.deploy``); None runs the recognizer itself.
 
     Raises:
         UserError: if the method cannot recognise frame by frame, or ``exit_at`` is not in (0, 1].
@@ -85,10 +87,12 @@ class OnlinePredictor:
         transform: TransformConfig,
         device: torch.device,
         exit_at: float | None = None,
+        deployed: Recognizer | None = None,
     ) -> None:
         if exit_at is not None and not 0 < exit_at <= 1:
             raise UserError(f"the confidence to stop at is {exit_at:g}; give a number above 0, and at most 1")
         self.method = method
+        self.recognizer = method.recognizer if deployed is None else deployed
         self.knob = knob
         self.names = names
         self.device = device
@@ -129,7 +133,7 @@ class OnlinePredictor:
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
         clip, _ = apply_transform(self._transform, pixels, torch.full((1, 4), torch.nan))
         batch = ClipBatch.unlabelled(clip[None], len(self.names), rows=torch.zeros(1, dtype=torch.long))
-        episodes = LiveEpisodes(self.method.recognizer, batch, device=self.device, before=self._before)
+        episodes = LiveEpisodes(self.recognizer, batch, device=self.device, before=self._before)
         steps = self._stream.step(episodes)
         probabilities = steps.logits[0, 0].float().cpu().softmax(-1)  # waits for the device
         spent = 1000 * (time.perf_counter() - started)

@@ -9,6 +9,17 @@ from typing import Any
 
 import torch
 
+ALLOCATOR = (
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
+"""Variables that set how memory is allocated, on which the speed of large activations depends."""
+
 
 def environment() -> dict[str, Any]:
     """Return the software versions and hardware that results may depend on."""
@@ -20,6 +31,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "allocator": {name: os.environ[name] for name in ALLOCATOR if name in os.environ},
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: _version(name) for name in packages},
     }

@@ -22,6 +22,8 @@ from adafocus_rl.experiments.run.runtime import find_device, use_threads
 from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.features import FeatureSource
+from adafocus_rl.features.deployed import deployed
+from adafocus_rl.features.options import Precision
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer, patch_grid
 from adafocus_rl.seeding import compute_deterministically, seed_all
@@ -168,6 +170,25 @@ class Run:
             model = dataclasses.replace(model, glance=glance, focus=focus)
         seed_all(self.config.seed, "recognizer")
         return Recognizer(model).to(self.device)
+
+    def deploy(
+        self, recognizer: Recognizer | None = None, *, precision: Precision = "float32", compile: bool = False
+    ) -> Recognizer:
+        """Return the deployed form of the run's networks, which recognises the same in less time (docs/speed.md).
+
+        Args:
+            recognizer: the recognizer; None loads that after stage I.
+            precision: type in which f_G and f_L compute. In ``float32``, features equal the recognizer's to rounding.
+            compile: compile f_G and f_L, at the first batch of each shape.
+
+        Raises:
+            UserError: if there is no such checkpoint, or ``compile`` is set and there is no compiler.
+        """
+        if recognizer is None:
+            from adafocus_rl.experiments.run.handover import load_recognizer  # it imports this module
+
+            recognizer = load_recognizer(self, RANDOM_PATCHES.name)
+        return deployed(recognizer, precision=precision, compile=compile)
 
     def env(self, source: FeatureSource, classifier: Classifier, **options: Any) -> PatchSelectionVectorEnv:
         """Create the environment of stage II for these features; ``options`` override the run's configuration."""

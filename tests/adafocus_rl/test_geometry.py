@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.geometry import PatchGrid
+from adafocus_rl.geometry import LARGE_PATCH, PatchGrid
 
 PUBLISHED = [(224, patch, grid) for patch in (96, 128, 144, 160, 176, 192) for grid in (5, 6, 7, 8)]
 
@@ -81,6 +81,18 @@ def test_crops_equal_a_plain_loop(dtype: torch.dtype, several: bool) -> None:
         for number, (top, left) in enumerate(origin[sample].reshape(-1, 2).tolist()):
             found = patches[sample, number] if several else patches[sample]
             assert torch.equal(found, frames[sample, :, top : top + 4, left : left + 4])
+
+
+@pytest.mark.parametrize("patch", [LARGE_PATCH - 1, LARGE_PATCH])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_small_patches_are_gathered_and_large_ones_copied(patch: int, layout: torch.memory_format) -> None:
+    grid = PatchGrid(grid=3, frame_size=70, patch_size=patch)
+    frames = torch.rand(5, 3, 70, 70).contiguous(memory_format=layout)
+    origin = grid.action_origin(torch.tensor([0, 3, 8, 5, 4]))
+    patches = grid.crop(frames, origin)
+    for found, frame, (top, left) in zip(patches, frames, origin.tolist(), strict=True):
+        assert torch.equal(found, frame[:, top : top + patch, left : left + patch])
+    assert patches.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_crops_come_in_the_memory_layout_of_the_encoders() -> None:

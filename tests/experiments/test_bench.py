@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from adafocus_rl.agents import PPOAgent
+from adafocus_rl.agents.policies.networks import RecurrentActorCritic
+from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.data.decode import decode_frames, probe
-from adafocus_rl.experiments.bench import ppo, startup
+from adafocus_rl.experiments.bench import ppo, recognise, startup
 from adafocus_rl.experiments.bench import timing as bench
 from adafocus_rl.experiments.bench.decode_loops import (
     clip_indices,
@@ -23,10 +27,15 @@ from adafocus_rl.experiments.bench.decode_loops import (
     pillow_loop,
     pyav_loop,
 )
+from adafocus_rl.experiments.bench.recognise_loops import published_loop
 from adafocus_rl.experiments.bench.synthetic import paper_bank
+from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.export import onnx_files
+from adafocus_rl.models.config import ClassifierConfig, EncoderConfig
 
 Cli = Any
+
+PAPER_CONFIG = recognise.paper_config
 
 AIM = 5.0
 """Ratio to RecurrentPPO that is aimed at on two CPU cores."""
@@ -75,11 +84,72 @@ def test_training_stays_ahead_of_recurrent_ppo(tmp_path: Path, monkeypatch: pyte
     assert ppo.against_sb3("RecurrentPPO", bank, bank).ratio > AIM / 2
 
 
+def _small_config() -> ExperimentConfig:
+    """Return the paper's kind of networks, with less of everything."""
+    config = PAPER_CONFIG()
+    parts = {"glance": EncoderConfig(name="mobilenet_v2"), "focus": EncoderConfig(name="resnet18")}
+    sizes: dict[str, Any] = {"frame_size": 64, "patch_size": 32, "grid": 3, "num_classes": 7}
+    model = dataclasses.replace(config.model, classifier=ClassifierConfig(hidden=16), **parts, **sizes)
+    agent = AgentConfig(name="PPOAgent", options=PPOOptions(hidden=16))
+    return dataclasses.replace(config, model=model, agent=agent)
+
+
+def _small_recognition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognise, "paper_config", _small_config)
+    monkeypatch.setattr(recognise, "GLANCES", (64, 32))
+
+
+def test_recognition_is_timed_in_all_its_forms(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "BUDGET", 0.0)
+    monkeypatch.setattr(bench, "LEAST", 1)
+    _small_recognition(monkeypatch)
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000000")
+    done = cli("bench", "recognise", "--device=cpu", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["environment"]["allocator"]["MALLOC_MMAP_THRESHOLD_"] == "1000000000"
+    deployed = [f"recognise, deployed {precision}" for precision in ("float32", "bfloat16")]
+    assert [(one["name"], one["slow"]) for one in found["timings"]] == [
+        *((f"recognise, plain, batch 1, glance {glance}", "f_L on whole frames") for glance in (64, 32)),
+        *((f"{form}, batch 1, glance {side}", "f_L on whole frames") for form in deployed for side in (64, 32)),
+        ("recognise, plain, batch 8, glance 64", "f_L on whole frames"),
+        *((f"{form}, batch 8, glance {side}", "f_L on whole frames") for form in deployed for side in (64, 32)),
+        (f"{deployed[0]}, batch 1, glance 64", "TSM+"),
+        (f"{deployed[0]}, batch 1, glance 64", "the published loop"),
+        (f"{deployed[1]}, batch 1, glance 64", "TSM+"),
+        ("recognise with decoding, deployed float32, batch 1, glance 64", "f_L on whole frames"),
+    ]
+    for one in found["timings"]:
+        assert one["fast_videos_per_s"] == pytest.approx(1000 / one["fast_ms"])
+        assert one["slow_videos_per_s"] == pytest.approx(1000 / one["slow_ms"])
+
+
+def test_milliseconds_are_per_video() -> None:
+    rounds = [(8.0, 16.0), (4.0, 24.0), (16.0, 8.0)]
+    timing = bench.VideoTiming.of_rounds(name="x", fast="a", slow="b", rounds=rounds, videos=4)
+    assert (timing.fast_ms, timing.slow_ms, timing.ratio, timing.batch) == (2000.0, 4000.0, 2.0, 4)
+    assert timing.text == "x: a 2000.00 ms (0.5 videos/s), b 4000.00 ms (0.25 videos/s), ratio 2.00"
+
+
+@pytest.mark.parametrize("glance", [64, 48])
+def test_the_published_loop_and_the_deployed_form_recognise_the_same(glance: int) -> None:
+    system = recognise.System(_small_config(), glance, torch.device("cpu"))
+    clips = system.clips(2)
+    assert isinstance(system.agent, PPOAgent)
+    assert isinstance(system.agent.network, RecurrentActorCritic)
+    expected = published_loop(system.recognizer, system.agent.network)(clips)
+    for treatment in (recognise.PLAIN, recognise.FLOAT32):
+        torch.testing.assert_close(system.adaptive(treatment)(clips), expected, rtol=1e-3, atol=1e-4)
+    plain, fast = (system.whole(treatment)(clips) for treatment in (recognise.PLAIN, recognise.FLOAT32))
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BUDGET", 0.0)
     monkeypatch.setattr(bench, "LEAST", 1)
     monkeypatch.setattr(ppo, "BATCH", 2)
+    _small_recognition(monkeypatch)
     done = cli("bench", "--json", "--device=cpu")
     assert done.code == 0, done.err
     found = json.loads(done.out)
@@ -91,7 +161,9 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names[11:17] == [f"decode, {case}" for case in ("H.264", "MPEG-4 in AVI", "frame folder") for _ in range(2)]
     sizes = ("demo, 1 video", "demo, 8 videos", "paper, 1 video")
     expected = [f"onnx, {size}" for size in sizes] if find_spec("onnx") else []
-    assert names[17:] == [*expected, "single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
+    more = [*expected, "single-env", *["startup"] * (len(startup.COMMANDS) + len(startup.SCRIPTS))]
+    assert names[17 : 17 + len(more)] == more
+    assert all(name.startswith("recognise") for name in names[17 + len(more) :])
     assert all(timing["fast_ms"] > 0 and timing["ratio"] > 0 for timing in found["timings"])
     assert found["environment"]["threads"] >= 1
     assert found["device"] == "cpu"

@@ -124,6 +124,13 @@ def test_every_number_is_the_appendixs(recipe: str) -> None:
     assert {name: options[name] for name in expected} == expected
 
 
+def test_the_fast_recipe_differs_in_the_size_of_f_g_s_input_only() -> None:
+    paper, fast = settings("activitynet").values, settings("activitynet_fast").values
+    assert (fast.pop("name"), fast["model"].pop("glance_size")) == ("activitynet_fast", 128)
+    assert (paper.pop("name"), paper["model"].pop("glance_size")) == ("activitynet", 224)
+    assert fast == paper
+
+
 @pytest.mark.parametrize("recipe", CLIPWISE)
 @pytest.mark.parametrize("overlay", ["tsm", "tsm_plus"])
 def test_tsm_is_the_same_procedure_on_whole_frames_without_a_policy(recipe: str, overlay: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adafocus_rl.models import chunks
-from adafocus_rl.models.chunks import CPU_CHUNK_PIXELS, in_chunks, maps_of, vectors_of
+from adafocus_rl.models.chunks import chunk_size, in_chunks, largest_activation, maps_of, vectors_of
 from adafocus_rl.models.encoders import Encoder, create_encoder
 
 
@@ -25,23 +25,39 @@ class Watched(Encoder):
         return x.mean((2, 3), keepdim=True)
 
 
-@pytest.mark.parametrize(("side", "images", "sizes"), [(128, 19, [8, 8, 3]), (224, 4, [2, 2]), (32, 128, [128])])
+@pytest.mark.parametrize(("most", "sizes"), [(100, [8, 8, 3]), (47, [2] * 9 + [1]), (1, [1] * 19), (1000, [19])])
 @torch.no_grad()
-def test_chunks_have_as_many_images_as_their_pixels_allow(side: int, images: int, sizes: list[int]) -> None:
+def test_chunks_are_powers_of_two_that_the_largest_activation_allows(
+    most: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = Watched().eval()
-    x = torch.arange(images).float()[:, None, None, None].expand(-1, 3, side, side)
-    assert vectors_of(encoder, x)[:, 0].tolist() == [*range(images)]
-    assert maps_of(encoder, x).shape == (images, 3, 1, 1)
-    assert encoder.sizes == [*sizes, *sizes]
+    x = torch.arange(19).float()[:, None, None, None].expand(-1, 3, 16, 16)
+    assert largest_activation(encoder, x[:1]) == 3 * 4
+    assert largest_activation(encoder, x[:2]) == 2 * 3 * 4
+    monkeypatch.setattr(chunks, "LARGEST_ACTIVATION", most)
+    encoder.sizes.clear()
+    assert vectors_of(encoder, x)[:, 0].tolist() == [*range(19)]
+    # One image is encoded first, to measure.
+    assert encoder.sizes == [1, *sizes]
+    assert maps_of(encoder, x).shape == (19, 3, 1, 1)
+    assert encoder.sizes == [1, *sizes, *sizes]
 
 
 @torch.no_grad()
-def test_an_image_may_have_more_pixels_than_a_chunk_and_a_batch_may_be_empty() -> None:
-    side = int(CPU_CHUNK_PIXELS**0.5) + 1
+def test_activations_of_hidden_layers_count() -> None:
+    encoder = create_encoder("small_glance").eval()
+    # The first layer keeps the size of the image, with 16 channels.
+    assert largest_activation(encoder, torch.zeros(1, 3, 32, 32)) == 16 * 32 * 32 * 4
+    resnet = create_encoder("resnet18").eval()
+    # 64 channels of half the side: 1 MB for each patch of 128.
+    assert chunk_size(resnet, torch.zeros(64, 3, 128, 128)) == 16
+
+
+@torch.no_grad()
+def test_a_batch_may_be_empty() -> None:
     encoder = Watched().eval()
-    assert vectors_of(encoder, torch.zeros(2, 3, side, side)).shape == (2, 3)
-    assert vectors_of(encoder, torch.zeros(0, 3, side, side)).shape == (0, 3)
-    assert encoder.sizes == [1, 1, 0]
+    assert vectors_of(encoder, torch.zeros(0, 3, 8, 8)).shape == (0, 3)
+    assert encoder.sizes == [0]
 
 
 def test_batches_stay_whole_where_something_depends_on_all_of_their_images() -> None:
@@ -57,11 +73,10 @@ def test_batches_stay_whole_where_something_depends_on_all_of_their_images() -> 
 
 @pytest.mark.parametrize("name", ["small_focus", "mobilenet_v2", "resnet18"])
 @torch.no_grad()
-def test_features_are_equal_within_the_rounding_of_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_equal_within_the_rounding_of_float32(name: str) -> None:
     torch.manual_seed(0)
     encoder, x = create_encoder(name).eval(), torch.randn(7, 3, 48, 48)
-    monkeypatch.setattr(chunks, "CPU_CHUNK_PIXELS", 2 * 48**2)
-    whole, parts = encoder.forward_map(x), in_chunks(encoder.forward_map, x)
+    whole, parts = encoder.forward_map(x), in_chunks(encoder.forward_map, x, 2)
     assert parts.shape == whole.shape
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6 * float(whole.abs().max()))
     assert torch.equal(vectors_of(encoder, x[:2]), encoder(x[:2]))

@@ -1,0 +1,95 @@
+"""Deployed encoders compute the originals' features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adafocus_rl.errors import UserError
+from adafocus_rl.models.captured import CapturedCall
+from adafocus_rl.models.deployed import DeployedEncoder, check_compiler
+from adafocus_rl.models.encoders import Encoder, create_encoder
+
+IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+TOLERANCE = 1e-4
+"""Bound of the error of folding, relative to the largest feature."""
+
+
+def _trained(encoder: Encoder) -> Encoder:
+    random = torch.Generator().manual_seed(1)
+    for part in encoder.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean = 0.1 * torch.randn(part.num_features, generator=random)
+            part.running_var = 0.5 + torch.rand(part.num_features, generator=random)
+    return encoder.eval()
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", ["small_glance", "small_focus", "mobilenet_v2", "resnet18", "tsm_resnet18"])
+@torch.no_grad()
+def test_features_are_equal_to_rounding(name: str) -> None:
+    encoder = _trained(create_encoder(name))
+    encoder.set_num_frames(4)
+    fast = DeployedEncoder(encoder)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fast.modules())
+    assert _error(fast(IMAGES), encoder(IMAGES)) < TOLERANCE
+    maps = fast.forward_map(IMAGES)
+    assert _error(maps, encoder.forward_map(IMAGES)) < TOLERANCE
+    assert torch.equal(fast.pool(maps), encoder.pool(maps))
+
+
+@torch.no_grad()
+def test_bfloat16_changes_features_by_a_few_percent() -> None:
+    encoder = _trained(create_encoder("resnet18"))
+    fast = DeployedEncoder(encoder, dtype=torch.bfloat16)
+    found = fast(IMAGES)
+    assert found.dtype == torch.float32
+    assert 0 < _error(found, encoder(IMAGES)) < 0.05
+
+
+def test_no_f_g() -> None:
+    fast = DeployedEncoder(create_encoder("none"), compiled=True)
+    assert fast(IMAGES).shape == (8, 0)
+
+
+def test_without_a_compiler_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: object, **options: object) -> object:
+        raise RuntimeError("no C++ compiler was found\nand more")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    with pytest.raises(UserError, match=r"does not work here \(no C\+\+ compiler was found\); install"):
+        check_compiler(torch.device("cpu"))
+
+
+def test_on_a_cpu_nothing_is_captured() -> None:
+    call = CapturedCall(lambda x: 2 * x, agree=torch.equal)
+    x = torch.ones(2)
+    assert torch.equal(call(x), 2 * x)
+    assert not call._graphs
+
+
+@pytest.mark.gpu
+def test_a_graph_for_each_shape_and_none_for_what_waits(cuda: torch.device) -> None:
+    call = CapturedCall(lambda x: x.relu() + 1, agree=torch.equal)
+    for count in (3, 5, 3):
+        x = torch.randn(count, 4, device=cuda)
+        assert torch.equal(call(x), x.relu() + 1)
+    first, second = call(torch.zeros(3, 4, device=cuda)), call(torch.ones(3, 4, device=cuda))
+    assert torch.equal(first + 1, second)
+    assert [captured is not None for captured in call._graphs.values()] == [True, True]
+    waits = CapturedCall(lambda x: x * float(x.sum()), agree=torch.equal)
+    assert float(waits(torch.ones(2, device=cuda)).sum()) == 4
+    assert [*waits._graphs.values()] == [None]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["small_focus", "mobilenet_v2", "resnet18"])
+def test_on_a_gpu_features_are_equal_to_rounding(name: str, cuda: torch.device) -> None:
+    encoder = _trained(create_encoder(name)).to(cuda)
+    with torch.no_grad():
+        assert _error(DeployedEncoder(encoder)(IMAGES.to(cuda)), encoder(IMAGES.to(cuda))) < 10 * TOLERANCE
