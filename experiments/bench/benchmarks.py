@@ -14,6 +14,8 @@ BENCHMARKS = {
     "crops": "crops:bench_crops",
     "rollout": "rollout:bench_rollout",
     "bank": "bank:bench_bank",
+    "bank-read": "bank_read:bench_bank_read",
+    "bank-build": "bank_build:bench_bank_build",
     "counterfactuals": "counterfactuals:bench_counterfactuals",
     "ppo": "ppo:bench_ppo",
     "decode": "decode:bench_decode",

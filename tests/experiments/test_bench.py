@@ -16,7 +16,7 @@ from adafocus_rl.agents import PPOAgent
 from adafocus_rl.agents.policies.networks import RecurrentActorCritic
 from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.data.decode import decode_frames, probe
-from adafocus_rl.experiments.bench import ppo, recognise, startup
+from adafocus_rl.experiments.bench import bank_build, bank_read, ppo, recognise, startup
 from adafocus_rl.experiments.bench import timing as bench
 from adafocus_rl.experiments.bench.decode_loops import (
     clip_indices,
@@ -149,12 +149,16 @@ def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BUDGET", 0.0)
     monkeypatch.setattr(bench, "LEAST", 1)
     monkeypatch.setattr(ppo, "BATCH", 2)
+    monkeypatch.setattr(bank_read, "SIZES", (3, 2))
+    monkeypatch.setattr(bank_build, "ON_CPU", dataclasses.replace(bank_build.ON_CPU, frames=1))
     _small_recognition(monkeypatch)
     done = cli("bench", "--json", "--device=cpu")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     names = [timing["name"] for timing in found["timings"]]
     assert names[:3] == ["crops", "rollout", "bank"]
+    assert [name.split(",")[0] for name in names[3:9]] == ["bank-read"] * 2 + ["bank-build"] * 4
+    names = names[:3] + names[9:]
     assert names[3:6] == ["counterfactuals"] * 3
     assert names[6:8] == ["ppo, 2 videos a batch"] * 2
     assert names[8:11] == ["ppo, live f_L", "ppo, bfloat16", "ppo, all positions as baseline"]
