@@ -35,7 +35,7 @@ class _Size:
     workers: int
 
 
-ON_CPU = _Size(videos=1, frames=4, workers=0)
+ON_CPU = _Size(videos=1, frames=6, workers=0)
 """Enough for a CPU, which spends seconds on them."""
 
 ON_CUDA = _Size(videos=128, frames=16, workers=8)
