@@ -43,7 +43,7 @@ class ReadAhead:
         videos = self.batches[number]
         host = reading.result() if reading is not None else self._read(name, self._buffer(name, videos), videos)
         self._begin(number + 1, name)
-        return self._on_device(host)
+        return self.tables[name].as_given(self._on_device(host))
 
     def _begin(self, number: int, name: str) -> None:
         if self._open and number < len(self.batches) and (number, name) not in self._begun:
@@ -61,13 +61,13 @@ class ReadAhead:
 
     def _on_device(self, host: Tensor) -> Tensor:
         if self._copies is None:
-            return host.to(self.device).float()
+            return host.to(self.device)
         current = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._copies):
             rows = host.to(self.device, non_blocking=True)
         current.wait_stream(self._copies)
         rows.record_stream(current)
-        return rows.float()
+        return rows
 
     def __enter__(self) -> ReadAhead:
         return self

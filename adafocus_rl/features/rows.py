@@ -67,7 +67,21 @@ class MappedRows:
             self._read_parts(host.numpy(), videos, others)
         else:
             self.read(host.view(videos.size, *host.shape[videos.ndim :]), videos.ravel())
-        return host.to(self.device, non_blocking=True).float()
+        return self.as_given(host.to(self.device, non_blocking=True), given=len(index))
+
+    def as_given(self, rows: Tensor, *, given: int = 1) -> Tensor:
+        """Return rows on the device as ``ResidentRows.gather`` does: float32, maps with channels last in memory.
+
+        Otherwise the results of a table in memory and of one on disk would differ by rounding.
+
+        Args:
+            rows: float16 rows in a table's order of axes.
+            given: number of the table's first axes that were indexed.
+        """
+        if self.shards[0].ndim != 2 + MAP_AXES or given > 2:
+            return rows.float()
+        last = rows.movedim(-MAP_AXES, -1)
+        return last.to(torch.float32, memory_format=torch.contiguous_format).movedim(-1, -MAP_AXES)
 
     def buffer(self, shape: Sequence[int], *, given: int = 1) -> Tensor:
         """Return memory for rows, page-locked if they go to a GPU.

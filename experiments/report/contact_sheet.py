@@ -10,12 +10,10 @@ import torch
 
 from adafocus_rl.experiments.report.pictures import sheet, sheet_title
 from adafocus_rl.experiments.report.shown import show, spread
+from adafocus_rl.experiments.run.folder import EVALUATION
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import replacing
 from adafocus_rl.record import EpisodeRecord
-
-STAGE = "evaluate"
-"""Folder of the pictures in TensorBoard."""
 
 VIDEOS = 4
 """Number of videos in a picture in TensorBoard."""
@@ -52,4 +50,4 @@ def log_contact_sheets(run: Run, record: EpisodeRecord) -> None:
     for number, trace in enumerate(traces if videos else ()):
         alone = [replace(video, panels=[video.panels[number]]) for video in videos]
         picture = np.array(sheet(alone, title=sheet_title(run.config.name, alone)))
-        run.log.picture(STAGE, 0, f"replay/{trace.title}", torch.from_numpy(picture).permute(2, 0, 1))
+        run.log.picture(EVALUATION, 0, f"replay/{trace.title}", torch.from_numpy(picture).permute(2, 0, 1))

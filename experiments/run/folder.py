@@ -20,6 +20,9 @@ CONTENT = (
 )  # fmt: skip
 """Names of all files and folders that a run writes."""
 
+EVALUATION = "evaluate"
+"""Folder of an evaluation's pictures in TensorBoard."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -118,7 +121,7 @@ class RunFolder:
                 # stage2.skip0.1.resume.step00003.safetensors.
                 logged.add(path.name.removesuffix(".safetensors").split(".resume.")[0])
                 path.unlink()
-        for path in (self.sheet, self.episodes, self.report):
+        for path in (self.sheet, self.episodes, self.report, self.tensorboard / EVALUATION):
             _remove(path)
         if self.results.is_file():
             # Drop the rows, which belong to the repeated stages: these may be aborted before they write new rows.

@@ -158,9 +158,8 @@ def test_frame_skipping_has_the_run_s_agent_and_prices(finished: Path) -> None:
     # Kept, as in patch selection; the price apart.
     for step in range(4):
         _, _, terminated, _, info = env.step(1)
-        top, left, height, width = env.unwrapped._box
         expected = opened.source.grid.box(opened.source.grid.action_origin(rollout.output.action[0, step]))
-        assert [top, left, height, width] == expected.tolist()
+        assert env.unwrapped.env.last_boxes()[0].tolist() == expected.tolist()
     assert terminated
     # On a GPU a step and a sequence are different kernels, in TF32.
     np.testing.assert_allclose(info["logits"], rollout.logits[0, -1].cpu(), atol=1e-5 if ON_CPU else 1e-3)

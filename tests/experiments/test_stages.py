@@ -194,9 +194,11 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
     origins: list[torch.Tensor] = []
     crop = PatchGrid.crop
 
-    def recorded(self: PatchGrid, frames: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
+    def recorded(
+        self: PatchGrid, frames: torch.Tensor, origin: torch.Tensor, *scale: torch.Tensor | None
+    ) -> torch.Tensor:
         origins.append(origin)
-        return crop(self, frames, origin)
+        return crop(self, frames, origin, *scale)
 
     monkeypatch.setattr(PatchGrid, "crop", recorded)
     train_on_random_patches(run, run.new_recognizer())
