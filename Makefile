@@ -41,8 +41,9 @@ format: $(READY) ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## measure speed
-	$(BIN)/adafocus bench
+# The others, of recognition, of building banks and of ONNX Runtime, take as long again: adafocus bench NAME.
+bench: $(READY) ## measure speed (minutes)
+	$(BIN)/adafocus bench crops rollout bank bank-read counterfactuals ppo decode single-env startup
 
 clean: ## remove what was built (environments and runs stay)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -78,10 +78,14 @@ class MappedRows:
             rows: float16 rows in a table's order of axes.
             given: number of the table's first axes that were indexed.
         """
-        if self.shards[0].ndim != 2 + MAP_AXES or given > 2:
-            return rows.float()
-        last = rows.movedim(-MAP_AXES, -1)
-        return last.to(torch.float32, memory_format=torch.contiguous_format).movedim(-1, -MAP_AXES)
+        maps = self.shards[0].ndim == 2 + MAP_AXES and given <= 2
+        rows = rows.movedim(-MAP_AXES, -1) if maps else rows
+        if rows.device.type == "cpu":
+            # Filled faster than torch's memory; see ResidentRows.
+            values = torch.from_numpy(np.empty(rows.shape, dtype=np.float32)).copy_(rows)
+        else:
+            values = rows.to(torch.float32, memory_format=torch.contiguous_format)
+        return values.movedim(-1, -MAP_AXES) if maps else values
 
     def buffer(self, shape: Sequence[int], *, given: int = 1) -> Tensor:
         """Return memory for rows, page-locked if they go to a GPU.

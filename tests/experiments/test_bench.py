@@ -37,8 +37,8 @@ Cli = Any
 
 PAPER_CONFIG = recognise.paper_config
 
-AIM = 5.0
-"""Ratio to RecurrentPPO that is aimed at on two CPU cores."""
+RECORDED = 5.06
+"""Ratio to RecurrentPPO on two CPU cores, as recorded in docs/benchmarks.md."""
 
 
 def test_by_turns_and_the_warm_up_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_training_stays_ahead_of_recurrent_ppo(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(bench, "LEAST", 3)
     monkeypatch.setattr(ppo, "BATCH", 16)
     bank = paper_bank(tmp_path, videos=ppo.BATCH, device=torch.device("cpu"))
-    assert ppo.against_sb3("RecurrentPPO", bank, bank).ratio > AIM / 2
+    assert ppo.against_sb3("RecurrentPPO", bank, bank).ratio > RECORDED / 2
 
 
 def _small_config() -> ExperimentConfig:
