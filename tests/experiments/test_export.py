@@ -89,7 +89,7 @@ def predictor_of(method: AdaFocus) -> Predictor:
     """As of a run; an export reads its configuration only."""
     config = load_settings(find_recipe("moving_digits")).config
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_frames=FRAMES))
-    return Predictor(SimpleNamespace(config=config), method, knob=None, names=[*"abcd"])  # type: ignore[arg-type]
+    return Predictor(SimpleNamespace(config=config, device=torch.device("cpu")), method, knob=None, names=[*"abcd"])  # type: ignore[arg-type]
 
 
 def check_equal(method: AdaFocus, folder: Path) -> None:
