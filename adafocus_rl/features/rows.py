@@ -44,8 +44,7 @@ class ResidentRows:
         """Return the rows of videos (B,), converted one by one; None on devices that convert a copy faster."""
         if self.values.device.type != "cpu" or videos.ndim != 1:
             return None
-        # NumPy asks for huge pages. With torch's small ones, page faults take most of the time to fill a new array.
-        rows = torch.from_numpy(np.empty((len(videos), *self.values.shape[1:]), dtype=np.float32))
+        rows = _new_rows((len(videos), *self.values.shape[1:]))
         for row, video in zip(rows, videos.tolist(), strict=True):
             row.copy_(self.values[video])
         return rows
@@ -81,8 +80,7 @@ class MappedRows:
         maps = self.shards[0].ndim == 2 + MAP_AXES and given <= 2
         rows = rows.movedim(-MAP_AXES, -1) if maps else rows
         if rows.device.type == "cpu":
-            # Filled faster than torch's memory; see ResidentRows.
-            values = torch.from_numpy(np.empty(rows.shape, dtype=np.float32)).copy_(rows)
+            values = _new_rows(rows.shape).copy_(rows)
         else:
             values = rows.to(torch.float32, memory_format=torch.contiguous_format)
         return values.movedim(-1, -MAP_AXES) if maps else values
@@ -122,3 +120,11 @@ class MappedRows:
             else:
                 at = np.ravel_multi_index((rows[chosen], *(part[chosen] for part in others)), given)
                 values[chosen] = flat[at]
+
+
+def _new_rows(shape: Sequence[int]) -> Tensor:
+    """Return uninitialised float32 memory on the CPU.
+
+    NumPy asks for huge pages. With torch's small ones, page faults take most of the time to fill a new array.
+    """
+    return torch.from_numpy(np.empty(shape, dtype=np.float32))

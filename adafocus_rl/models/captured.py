@@ -23,6 +23,16 @@ class _Captured(Generic[Result]):
     result: Result
 
 
+def on_side_stream(function: Callable[[], Result]) -> Result:
+    """Call a function on another stream, as torch's notes on CUDA graphs demand of the calls before a capture."""
+    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(here)
+    with torch.cuda.stream(side):
+        result = function()
+    here.wait_stream(side)
+    return result
+
+
 class CapturedCall(Generic[Result]):
     """Calls a function of tensors by a CUDA graph for each combination of the inputs' shapes.
 
@@ -59,12 +69,8 @@ class CapturedCall(Generic[Result]):
 
     def _capture(self, inputs: Sequence[Tensor]) -> _Captured[Result] | None:
         own = [one.clone() for one in inputs]
-        current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                expected = self.function(*own)
-        current.wait_stream(stream)
+        for _ in range(WARM_UPS):
+            expected = on_side_stream(lambda: self.function(*own))
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):

@@ -18,6 +18,7 @@ from torch import Tensor
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.bank_episodes import BankEpisodes
+from adafocus_rl.models.captured import on_side_stream
 
 if TYPE_CHECKING:
     from adafocus_rl.agents.policies.agent import PolicyAgent
@@ -43,16 +44,6 @@ def record(learn: Learn) -> tuple[Callable[[], None], Scalars]:
     with torch.cuda.graph(graph):
         scalars = learn()
     return graph.replay, scalars
-
-
-def on_side_stream(learn: Learn) -> Scalars:
-    """Call a function on another stream, as torch's notes on CUDA graphs demand of the calls before a recording."""
-    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    side.wait_stream(here)
-    with torch.cuda.stream(side):
-        scalars = learn()
-    here.wait_stream(side)
-    return scalars
 
 
 class CapturedUpdates:
