@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from adafocus_rl.features.given import GivenClips
     from adafocus_rl.features.listed import index_of
     from adafocus_rl.features.live import LiveFeatures
+    from adafocus_rl.features.size import bytes_per_video
     from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
     from adafocus_rl.features.specs import DEFAULT_TABLES, FULL, GLANCE_VECTORS, EncodedFrames, TableSpec, vectors_at
     from adafocus_rl.features.store import TableStore
@@ -22,6 +23,7 @@ else:
             "adafocus_rl.features.given": ["GivenClips"],
             "adafocus_rl.features.listed": ["index_of"],
             "adafocus_rl.features.live": ["LiveFeatures"],
+            "adafocus_rl.features.size": ["bytes_per_video"],
             "adafocus_rl.features.source": ["EpisodeFeatures", "FeatureSource"],
             "adafocus_rl.features.specs": [
                 "DEFAULT_TABLES",
@@ -48,6 +50,7 @@ __all__ = [
     "TableSpec",
     "TableStore",
     "build_bank",
+    "bytes_per_video",
     "index_of",
     "vectors_at",
 ]

@@ -30,6 +30,15 @@ class _BlankFrame(EncodedFrames):
 
 
 @torch.no_grad()
+def row_shapes(recognizer: Recognizer, tables: Iterable[TableSpec]) -> dict[str, list[int]]:
+    """Return the shape of each table's row of one frame, by name; the encoders run on one black frame."""
+    side = recognizer.grid.frame_size
+    with recognizer.freeze("glance", "focus"):
+        frame = _BlankFrame(recognizer, torch.zeros(1, 1, 3, side, side))
+        return {spec.name: list(spec.fill(frame).shape[1:]) for spec in tables}
+
+
+@torch.no_grad()
 def expected_manifests(
     recognizer: Recognizer,
     dataset: ClipDataset,
@@ -66,7 +75,6 @@ def expected_manifests(
         # Options that only augment training clips are left out.
         "transforms": {"frame_size": dataset.config.frame_size, "short_side": dataset.config.short_side},
     }
-    side = recognizer.grid.frame_size
     boxes = dataset.index.boxes_file
     kinds: dict[str, dict[str, Any]] = {
         CLIPS: {
@@ -74,17 +82,16 @@ def expected_manifests(
             "boxes": hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else None,
         }
     }
-    with recognizer.freeze("glance", "focus"):
-        frame = _BlankFrame(recognizer, torch.zeros(1, 1, 3, side, side))
-        specs = tuple(tables)
-        # Each function is called once, because hashing an encoder's weights takes time.
-        values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}
-        for spec in specs:
-            kinds[spec.name] = {"shape": list(spec.fill(frame).shape[1:]), "dtype": "float16"}
-            for depends in spec.depends:
-                kinds[spec.name] |= values[depends]
-            if precision != "float32":
-                kinds[spec.name]["precision"] = precision
+    specs = tuple(tables)
+    shapes = row_shapes(recognizer, specs)
+    # Each function is called once, because hashing an encoder's weights takes time.
+    values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}
+    for spec in specs:
+        kinds[spec.name] = {"shape": shapes[spec.name], "dtype": "float16"}
+        for depends in spec.depends:
+            kinds[spec.name] |= values[depends]
+        if precision != "float32":
+            kinds[spec.name]["precision"] = precision
     return {
         name: {"format": BANK_FORMAT, "format_version": BANK_VERSION, "table": name, **frames, **kind}
         for name, kind in kinds.items()
