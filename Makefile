@@ -5,11 +5,16 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 CONSTRAINTS := constraints.txt
+# What is installed beside the required packages: extras of setup.cfg, and packages by name (`make test-matrix`).
+EXTRAS ?= [dev]
+PACKAGES ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 # Many small tests: two processes with one torch thread each use two cores better than one with two threads.
 TEST_ARGS ?= -n 2
-.PHONY: help demo test test-minimum fuzz lint type format bench clean
+# Whether opencv-python (auto: if it loads) or the same code without windows (headless).
+OPENCV ?= auto
+.PHONY: help demo test test-minimum test-matrix fuzz lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -24,6 +29,11 @@ test: $(READY) ## run all tests
 test-minimum: PYTHON = python3.10
 test-minimum: ## run all tests with the lowest versions that setup.cfg allows, in .venv-minimum
 	@$(MAKE) --no-print-directory test PYTHON='$(PYTHON)' VENV=.venv-minimum CONSTRAINTS=constraints-minimum.txt
+
+# Python, torch and the other packages, as users have them. MATRIX_ARGS='--only py3.12' runs one row, '-- -m "not slow"' fewer
+# tests; --list names the rows.
+test-matrix: ## run all tests on several Pythons and sets of packages (half an hour a row; MATRIX_ARGS)
+	$(PYTHON) tests/matrix.py $(MATRIX_ARGS)
 
 # Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
 fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter of an hour; FUZZ_ARGS)
@@ -56,10 +66,10 @@ $(READY): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "adafocus_rl needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'; \
 	    $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c $(CONSTRAINTS) -e '.[dev]'
-	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.$(EXTRAS)' $(PACKAGES)
+	@{ [ "$(OPENCV)" != headless ] && $(BIN)/python -c 'import cv2' 2>/dev/null; } || { \
 	    version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
-	    echo "opencv-python does not load here (no libGL?): using opencv-python-headless $$version instead"; \
+	    echo "opencv-python does not load here (no libGL?), or is not wanted: using opencv-python-headless $$version instead"; \
 	    $(BIN)/python -m pip uninstall --disable-pip-version-check --quiet --yes opencv-python; \
 	    $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall \
 	        "opencv-python-headless==$$version"; \
