@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.options import AGENT_HELP
 from adafocus_rl.experiments.compare.variants import ablation_names, agent_variant, read_ablation
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, command_text, print_json, sentence
@@ -26,9 +27,7 @@ def compare(argv: Sequence[str]) -> int:
         "--KEY=VALUE change the configuration of all variants.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a recipe whose run is in runs/NAME")
-    parser.add_argument(
-        "--agents", nargs="+", metavar="AGENT", help="class names, with options: PPOAgent:gamma=0.9,n_epochs=4"
-    )
+    parser.add_argument("--agents", nargs="+", metavar="AGENT", help=f"agents: {AGENT_HELP}")
     parser.add_argument("--ablation", metavar="NAME", help=f"{', '.join(ablation_names())}; or a YAML file")
     parser.add_argument("--seeds", type=at_most(10_000), default=5, metavar="N", help="seeds per variant (default: 5)")
     parser.add_argument("--finetune", action="store_true", help="also run stage III for each; report both results")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.cli.options import FEATURES_HELP, add_deploy_options
+from adafocus_rl.experiments.cli.options import AGENT_HELP, FEATURES_HELP, add_deploy_options
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 
 
@@ -16,7 +16,7 @@ def evaluate(argv: Sequence[str]) -> int:
     """Run ``adafocus evaluate RUN``."""
     parser = CommandParser(prog="adafocus evaluate", description="Evaluate a run on its validation videos.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--agent", help="evaluate only this agent (a class name), and write nothing")
+    parser.add_argument("--agent", metavar="AGENT", help=f"evaluate only this agent, and write nothing: {AGENT_HELP}")
     parser.add_argument(
         "--budget",
         nargs="+",

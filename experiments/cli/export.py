@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from adafocus_rl.experiments.cli.options import AGENT_HELP
 from adafocus_rl.experiments.export.web_runtime import PACKAGE, find_runtime
 from adafocus_rl.experiments.terminal.command_line import CommandParser
 from adafocus_rl.experiments.terminal.progress import say
@@ -21,7 +22,7 @@ def export(argv: Sequence[str]) -> int:
     parser.add_argument("run", help="run folder")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="format (default: onnx)")
     parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder to write")
-    parser.add_argument("--agent", metavar="NAME", help="another agent: CenterAgent, HeuristicAgent")
+    parser.add_argument("--agent", metavar="AGENT", help=f"another agent: {AGENT_HELP}")
     parser.add_argument(
         "--web",
         metavar="SOURCE",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FEATURES_HELP = "keep the features in this folder, which other runs may share; the run remembers it"
 """Help text of the option ``--features`` in all commands that have it."""
 
+AGENT_HELP = "a name of `adafocus list` or a label of the results table, with options: best_patch:width=4"
+"""Help text of options that name an agent."""
+
 RECORDED_SECONDS = 4.0
 """Seconds to record from a webcam if none are given."""
 
@@ -25,7 +28,7 @@ MOST_SECONDS = 60
 
 def add_system_options(parser: CommandParser) -> None:
     """Add the options that name the system with which videos are recognised: arguments of ``Predictor.load``."""
-    parser.add_argument("--agent", metavar="NAME", help="another agent: RandomAgent, CenterAgent, …")
+    parser.add_argument("--agent", metavar="AGENT", help=f"another agent: {AGENT_HELP}")
     parser.add_argument("--method", metavar="NAME", help="another method: WholeFrames, …, with the run's options")
     parser.add_argument(
         "--knob", type=float, metavar="X", help="operating point of the method; for the run's agent, λ of its π′"

@@ -39,7 +39,8 @@ def replay(argv: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--agents", nargs="+", metavar="NAME",
-        help="labels in the results table to show side by side; default: all on a page, else the run's own agent",
+        help="agents and methods to show side by side, by label in the results table or by class; default: all on a "
+        "page, else the run's own agent",
     )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="FILE.html, FILE.mp4 or FILE.png (default: RUN/report.html)")
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in a film or picture")

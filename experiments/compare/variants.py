@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.agent_name import split_agent
 from adafocus_rl.experiments.config.parser import FLAGS, Settings, parse_settings
 from adafocus_rl.experiments.config.recipe_files import find_file, names_in
 from adafocus_rl.experiments.run.steps import matters
@@ -67,21 +67,15 @@ def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
 
 
 def agent_variant(text: str) -> Variant:
-    """Make a variant from ``PPOAgent`` or ``PPOAgent:gamma=0.9,cell=none``; its name is the text.
+    """Make a variant from ``PPOAgent``, ``ppo`` or ``PPOAgent:gamma=0.9,cell=none``; its name is the text.
 
     Options that are not given keep the run's values if the run's agent has them, and the class's defaults otherwise.
 
     Raises:
         UserError: if an option has no value.
     """
-    name, _, options = text.partition(":")
-    overrides: dict[str, Any] = {"agent": name}
-    # A comma inside a value, such as a list, is not followed by `key=`.
-    for option in re.split(r",(?=\s*\w+=)", options) if options else ():
-        key, separator, value = option.strip().partition("=")
-        if not separator or not key:
-            raise UserError(f"{text!r} has the option {option!r}; write CLASS:KEY=VALUE,KEY=VALUE")
-        overrides[f"agent.{key}"] = value
+    name, options = split_agent(text)
+    overrides = {"agent": name, **{f"agent.{key}": value for key, value in options.items()}}
     return Variant(name=text, overrides=overrides)
 
 

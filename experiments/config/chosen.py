@@ -10,6 +10,7 @@ from adafocus_rl.agents import AGENTS, GRPOOptions, PPOOptions
 from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.agents.policies import NetworkOptions
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.config.agent_name import find_agent, split_agent
 from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
 from adafocus_rl.experiments.config.keys import Block, Origin, Part, expect_text
 from adafocus_rl.experiments.config.stages import SkipConfig
@@ -78,11 +79,14 @@ class SkipperKeys(Block):
 class AgentKeys:
     """The agent's class and options; on a change of class, options that the new class also has are kept.
 
-    A file holds a name, or ``class_path`` and ``init_args``.
+    A file holds a name, or ``class_path`` and ``init_args``; either name may have options (``split_agent``).
+
+    Args:
+        name: initial class, with its default options.
     """
 
-    def __init__(self) -> None:
-        self.name = AgentConfig().name
+    def __init__(self, name: str = AgentConfig.name) -> None:
+        self.name = name
         self._options = _options_block(AGENTS.get(self.name), "agent", self.name)
 
     def set(self, path: str, value: Any, origin: Origin) -> None:
@@ -125,7 +129,13 @@ class AgentKeys:
         if not isinstance(value, str):
             key, block = ("agent", ", or a block with class_path") if path == "" else ("agent.class_path", "")
             raise UserError(f"{origin.prefix}{key} is {value!r}; give a class name of `adafocus list`{block}")
-        name = _find_agent(value)
+        value, options = split_agent(value)
+        self._change(find_agent(value))
+        for option, text in options.items():
+            self._options.set(option, text, Origin(file=origin.file, is_text=True))
+
+    def _change(self, name: str) -> None:
+        """Change the class; options that the new class also has are kept."""
         if name == self.name:
             return
         before = self._options.plain()
@@ -178,6 +188,17 @@ class MethodKeys:
         return {name: block.plain() for name, block in self._blocks.items()}
 
 
+def agent_config(text: str) -> AgentConfig:
+    """Return an agent given by name, with its default options but for those in the text (``split_agent``).
+
+    Raises:
+        UserError: if the name or an option is unknown, or a value has the wrong type or is out of range.
+    """
+    keys = AgentKeys(find_agent(split_agent(text)[0]))
+    keys.set("", text, Origin())
+    return keys.build()
+
+
 def known_defaults(kind: type[Any]) -> dict[str, Any]:
     """Return the default values that a file can hold, by option name; the class supplies the others."""
     found = {}
@@ -194,20 +215,3 @@ def known_defaults(kind: type[Any]) -> dict[str, Any]:
 def _options_block(chosen: Any, key: str, name: str) -> Block:
     """Return the options of a registered class, initialised to their defaults."""
     return Block(chosen.Options, key, values=known_defaults(chosen.Options), whose=name)
-
-
-def _find_agent(name: str) -> str:
-    """Return the registered name of an agent given by that name, or by the dotted path of its class as in old files.
-
-    The path is never imported; only the plug-ins that installed packages register may be.
-
-    Raises:
-        UserError: if no agent has this name.
-    """
-    module, _, short = name.rpartition(".")
-    if module and short in AGENTS:
-        owner = AGENTS.get(short).__module__
-        if owner == module or owner.startswith(f"{module}."):
-            return short
-    AGENTS.get(name)
-    return name

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from adafocus_rl.agents import AGENTS
 from adafocus_rl.annotations import describe
+from adafocus_rl.experiments.config.agent_name import find_agent
 from adafocus_rl.options import Option, options_of
 from adafocus_rl.plain import plain
 
@@ -38,7 +39,7 @@ def agent_help(name: str, usage: str) -> str:
         UserError: if no agent has this name.
     """
     parser = _parser(usage)
-    kind = AGENTS.get(name)
+    kind = AGENTS.get(find_agent(name))
     text = inspect.getdoc(kind) or ""
     group = parser.add_argument_group(_title(text.splitlines()[0] if text else name))
     _add_options(group, options_of(kind.Options), field_docs(kind.Options), "agent.")

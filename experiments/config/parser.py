@@ -62,7 +62,7 @@ def settings_help(usage: str) -> str:
     """
     return (
         f"{config_help(ExperimentConfig, usage, other=('agent', 'methods'), whole=('skip.options',))}"
-        "\nagent: selects the patches; given by name, its options as --agent.OPTION:\n"
+        "\nagent: selects the patches; its options as --agent.OPTION, or as --agent=NAME:OPTION=VALUE,OPTION=VALUE:\n"
         f"  --agent {{{','.join(AGENTS.names())}}}\n"
         "  --agent.help[=NAME]   its options\n"
         "\nmethods: further methods to train and evaluate; their options as --methods.NAME.OPTION:\n"

@@ -9,6 +9,8 @@ from pathlib import PurePath
 import torch
 from torch import Tensor
 
+from adafocus_rl.agents import AGENTS
+from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.list_text import number
 from adafocus_rl.errors import UserError
@@ -194,7 +196,7 @@ def find_video(record: EpisodeRecord, name: str) -> int:
 
 
 def choose_traces(record: EpisodeRecord, names: Sequence[str] | None) -> list[Trace]:
-    """Return the traces of these agents, or of all if None, each of its last variant.
+    """Return the traces of these agents and methods, by label or by class, or of all if None, each of its last variant.
 
     Raises:
         UserError: if the record lacks an agent.
@@ -203,9 +205,16 @@ def choose_traces(record: EpisodeRecord, names: Sequence[str] | None) -> list[Tr
     if not names:
         return last
     known = list(dict.fromkeys(trace.name for trace in last))
+    names = [name if name in known else _label(name) for name in names]
     if missing := [name for name in names if name not in known]:
         raise UserError(f"the record has no agent {missing[0]!r}; it has {', '.join(known)}")
     return [trace for name in names for trace in last if trace.name == name]
+
+
+def _label(name: str) -> str:
+    """Return the label of a registered class; any other name unchanged."""
+    registry = AGENTS if name in AGENTS else METHODS
+    return str(registry.get(name).label) if name in registry else name
 
 
 def show(

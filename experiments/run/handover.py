@@ -113,12 +113,18 @@ def load_agent(run: Run, env: DecisionVectorEnv, name: str | None = None) -> Age
     Args:
         run: the run.
         env: an environment like those in which the agent will act.
-        name: class of the agent; None uses the run's.
+        name: another agent, as in ``Run.new_agent``; None uses the run's.
 
     Raises:
-        UserError: if there is no checkpoint, or its agent or architecture differs.
+        UserError: if there is no checkpoint, its agent or architecture differs, or options are given that training
+            would have needed.
     """
     agent = run.new_agent(env, name)
+    if agent.learns and name is not None and ":" in name:
+        raise UserError(
+            f"{name!r} has options, but this agent learns, so they would need another training: "
+            "`adafocus compare RUN --agents` trains it with them"
+        )
     return type(agent).load(required_checkpoint(run, POLICY.name), env) if agent.learns else agent
 
 

@@ -13,7 +13,9 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
-from adafocus_rl.experiments.config.experiment import AgentConfig, ExperimentConfig
+from adafocus_rl.experiments.config.agent_name import find_agent
+from adafocus_rl.experiments.config.chosen import agent_config
+from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.run.clips import Clips, find_lists, read_run_lists
 from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
@@ -195,10 +197,15 @@ class Run:
         return make_env(self.config, source, classifier, **options)
 
     def new_agent(self, env: DecisionVectorEnv, name: str | None = None) -> Agent:
-        """Create the run's agent, untrained, or an agent of another class with its default options."""
+        """Create the run's agent, untrained, or the agent of a name, which may have options (``split_agent``).
+
+        Raises:
+            UserError: if the name or an option is unknown, or the agent does not fit the environment.
+        """
         own = self._config.agent
-        chosen = AgentConfig(name=name) if name and name != own.name else own
-        return chosen.make(env, seed=self.config.seed)
+        if name is None or (":" not in name and find_agent(name) == own.name):
+            return own.make(env, seed=self.config.seed)
+        return agent_config(name).make(env, seed=self.config.seed)
 
 
 def make_env(

@@ -36,7 +36,7 @@ def test_options_after_the_class() -> None:
     assert as_arguments(variant.overrides) == [
         "--agent=PPOAgent", "--agent.gamma=0.9", "--agent.cell=none", "--agent.betas=[0.9,0.99]",
     ]  # fmt: skip
-    with pytest.raises(UserError, match="has the option 'gamma'; write CLASS:KEY=VALUE"):
+    with pytest.raises(UserError, match="has the option 'gamma'; write NAME:KEY=VALUE"):
         agent_variant("PPOAgent:gamma")
 
 
