@@ -54,7 +54,7 @@ def scan_folder(folder: Path) -> OwnVideos:
     unlisted: list[str] = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
-            videos = [video.relative_to(folder).as_posix() for video in sorted(_videos(entry, ignored))]
+            videos = [video.relative_to(folder).as_posix() for video in sorted(videos_in(entry, ignored))]
             good = {} if flaw(entry.name) else dict.fromkeys(filter(_listable, videos))
             unlisted += [video for video in videos if video not in good]
             if good or not videos:
@@ -205,9 +205,15 @@ def _divide(records: Sequence[VideoRecord], in_val: Sequence[bool]) -> tuple[lis
     return train, [record for record, chosen in zip(records, in_val, strict=True) if chosen]
 
 
-def _videos(folder: Path, ignored: Counter[str]) -> list[Path]:
-    """Find video files and folders of images at any depth."""
+def videos_in(folder: Path, ignored: Counter[str] | None = None) -> list[Path]:
+    """Find video files, and folders of images below ``folder``, at any depth.
+
+    Args:
+        folder: the folder.
+        ignored: counts the other files by suffix; changed.
+    """
     found: list[Path] = []
+    ignored = Counter() if ignored is None else ignored
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.named_videos import VIDEOS_HELP, named_videos
 from adafocus_rl.experiments.cli.options import add_seconds_option, add_system_options, load_system, recorded_seconds
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json
 from adafocus_rl.experiments.terminal.progress import Ticker, say
@@ -33,9 +34,7 @@ def predict(argv: Sequence[str]) -> int:
         "as in the run's evaluation; boxes are (top, left, height, width) in pixels of that crop.",
     )
     parser.add_argument("run", help="run folder")
-    parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam, such as 0"
-    )
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=VIDEOS_HELP)
     parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to print (default: 5)")
     add_system_options(parser)
     add_seconds_option(parser, otherwise="; with --online, no limit")
@@ -58,6 +57,7 @@ def predict(argv: Sequence[str]) -> int:
         "--json", action="store_true", help="print JSON on stdout instead of tables; with --online, one line per frame"
     )
     options = parser.parse_args(argv)
+    options.videos = named_videos(options.videos)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; give at least 1")
     if options.online:

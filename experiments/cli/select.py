@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.named_videos import VIDEOS_HELP, named_videos
 from adafocus_rl.experiments.cli.options import add_seconds_option, add_system_options, load_system, recorded_seconds
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most
 from adafocus_rl.experiments.terminal.progress import Ticker, say
@@ -22,9 +23,7 @@ def select_command(argv: Sequence[str]) -> int:
         "are (top, left, height, width) in pixels of the stored video; docs/select.md describes the format.",
     )
     parser.add_argument("run", help="run folder")
-    parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="video file, folder of frames, or number of a webcam, such as 0"
-    )
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=VIDEOS_HELP)
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument(
         "--frames",
@@ -38,6 +37,7 @@ def select_command(argv: Sequence[str]) -> int:
     add_system_options(parser)
     add_seconds_option(parser)
     options = parser.parse_args(argv)
+    options.videos = named_videos(options.videos)
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames is {options.frames}; give at least 1")
     seconds = recorded_seconds(options.seconds)
