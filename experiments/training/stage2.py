@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
-from adafocus_rl.agents import Agent, PolicyAgent
+from adafocus_rl.agents import Agent, PolicyAgent, RandomAgent
 from adafocus_rl.agents.methods import Cost, Outcome, Visit, act
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
 from adafocus_rl.agents.methods.kept_share import ShareLearner, calibrate
 from adafocus_rl.envs import DecisionVectorEnv, FrameSkippingVectorEnv
-from adafocus_rl.experiments.evaluation.measure import measure
+from adafocus_rl.experiments.evaluation.measure import Measured, measure
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.steps import POLICY, Step
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.experiments.training.live_view import LiveView
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.statistics import standard_error
+
+
+def report_classifier(run: Run, env: DecisionVectorEnv, validation: FeatureSource) -> None:
+    """Print how well stage I's f_C recognises random patches of the validation videos; warn if that is chance.
+
+    A π cannot learn from the reward of an f_C that has learnt nothing.
+
+    Args:
+        run: the run.
+        env: π's environment, with that f_C.
+        validation: features of the validation videos.
+    """
+    there = env.like(validation)
+    found = measure(partial(_act, RandomAgent(there), there), there.source, batch_size=env.num_envs)
+    error = standard_error(found.rates, run.clips.val.index.groups(found.rows))
+    for line in classifier_report(found, error):
+        say(line)
+
+
+def classifier_report(found: Measured, error: float) -> list[str]:
+    """Return the line to print, and a warning unless the accuracy is above the most frequent class's by 2 ``error``."""
+    most = max(Counter(found.labels).values()) / found.videos
+    lines = [
+        f"stage I: f_C recognises {found.top1:.1%} ± {error:.1%} of the validation videos on random patches; the most "
+        f"frequent class alone is {most:.1%}"
+    ]
+    if found.top1 - 2 * error <= most:
+        lines.append(
+            "warning: f_C is not clearly better than that, so its reward says little about patches; train it longer "
+            "(stage0.epochs, stage1.epochs), with other learning rates, or on more videos"
+        )
+    return lines
 
 
 def train_policy(run: Run, agent: Agent, env: DecisionVectorEnv, validation: FeatureSource) -> float:

@@ -30,7 +30,7 @@ from adafocus_rl.experiments.run.steps import (
 )
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
-from adafocus_rl.experiments.training.stage2 import train_policy, train_skipper
+from adafocus_rl.experiments.training.stage2 import report_classifier, train_policy, train_skipper
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import LiveFeatures
 
@@ -117,6 +117,7 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
     training = features.training(run.config.stage2.features)
     env = run.env(training, features.recognizer.classifier)
     if POLICY in todo:
+        report_classifier(run, env, validation)
         agent = run.new_agent(env)
         spent = train_policy(run, agent, env, validation) if agent.learns else 0.0
         save_agent(run, agent)

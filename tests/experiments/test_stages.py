@@ -16,13 +16,14 @@ from adafocus_rl.agents.sgd import make_optimizer, set_rate
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.config.parser import parse_settings
+from adafocus_rl.experiments.evaluation.measure import Measured
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.methods import other_methods
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import kept_frames, random_origins, train_on_random_patches
-from adafocus_rl.experiments.training.stage2 import train_policy
+from adafocus_rl.experiments.training.stage2 import classifier_report, train_policy
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.experiments.training.trainer import RunTrainer
 from adafocus_rl.features import FeatureSource, LiveFeatures
@@ -350,3 +351,29 @@ def test_whole_frames_are_trained_again_when_something_they_depend_on_has_change
     other, again = trained(make(recipe, tmp_path, "--stage1.classifier_learning_rate=0.011"))
     assert again == updates
     assert other != first
+
+
+def _found(top1: float, labels: list[int]) -> Measured:
+    hits = [int(i < top1 * len(labels)) for i in range(len(labels))]
+    return Measured(
+        top1=top1, map=0.0, macs=0.0, local_macs=0.0, rows=[*range(len(labels))], labels=labels, visits=1, hits=hits
+    )
+
+
+def test_a_classifier_at_chance_is_warned_of_before_stage_2() -> None:
+    """60 of 100 videos are of one class: 70 % right is 2.2 standard errors (4.6 %) above it, 68 % is 1.7."""
+    labels = [0] * 60 + [1] * 40
+    said, *warnings = classifier_report(_found(0.7, labels), 0.046)
+    assert said == (
+        "stage I: f_C recognises 70.0% ± 4.6% of the validation videos on random patches; the most frequent class "
+        "alone is 60.0%"
+    )
+    assert not warnings
+    assert classifier_report(_found(0.68, labels), 0.047)[1].startswith("warning: f_C is not clearly better")
+    assert len(classifier_report(_found(0.6, labels), 0.0)) == 2
+
+
+def test_the_accuracy_of_stage_1_is_printed_before_stage_2(finished: Path) -> None:
+    printed = (finished.parent / "stderr.txt").read_text()
+    assert printed.index("stage I: f_C recognises") < printed.index("stage2:")
+    assert "of the validation videos on random patches" in printed
