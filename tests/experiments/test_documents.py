@@ -202,7 +202,7 @@ def test_the_products_pages_program_takes_the_weights_of_f_l(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_the_readmes_agent_works_as_a_plugin(run: Path, recipe: Path, tmp_path: Path) -> None:
+def test_the_readmes_agent_works_as_a_plugin(finished: Path, recipe: Path, tmp_path: Path) -> None:
     """The example, announced as an installed package announces it, trained and evaluated by the program."""
     site = tmp_path / "site"
     site.mkdir()
@@ -213,12 +213,14 @@ def test_the_readmes_agent_works_as_a_plugin(run: Path, recipe: Path, tmp_path: 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-agents\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
-    shown = re.search(r"adafocus train moving_digits (.*SweepAgent.*)$", README, re.MULTILINE)
-    assert shown is not None
+    commands = re.findall(r"^    adafocus (.*runs/sweep)$", README, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["branch", "train"]
+    run = tmp_path / "runs" / "sweep"
+    places = {"runs/demo": str(finished), "runs/sweep": str(run), "moving_digits": str(recipe)}
     script = (
         "import sys; from adafocus_rl.experiments.cli.entry import main\n"
-        f"options = {shown[1].split()!r}\n"
-        f"assert main(['train', {str(recipe)!r}, '--out', {str(run)!r}, *options]) == 0\n"
+        f"for command in {[[places.get(word, word) for word in command.split()] for command in commands]!r}:\n"
+        "    assert main(command) == 0\n"
         f"sys.exit(main(['evaluate', {str(run)!r}, '--json']))\n"
     )
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
