@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -137,6 +138,32 @@ def wait() -> None:
     """Wait until all ranks have come here."""
     if _joined():
         gather(None)
+
+
+class Heartbeat:
+    """Lets ranks that have finished wait for those that still work, however long these take.
+
+    Each rank calls ``beat`` often while it works, and then ``finish``. A rank that does neither for longer than the
+    timeout raises an error in the others.
+
+    Args:
+        interval: seconds between two messages; less than the timeout.
+    """
+
+    def __init__(self, interval: float = 5.0) -> None:
+        self.interval = interval
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        """Tell the others that this rank is working, if the last time is long ago."""
+        if _joined() and time.monotonic() - self._last >= self.interval:
+            gather(False)
+            self._last = time.monotonic()
+
+    def finish(self) -> None:
+        """Wait until all ranks have finished."""
+        while not all(gather(True)):
+            pass
 
 
 def _joined() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from adafocus_rl.features.background import Background
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.options import Precision
+from adafocus_rl.features.parts import WHOLE, Part
 from adafocus_rl.features.precision import in_precision
 from adafocus_rl.features.shards import ShardWriter, StoredTable
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
@@ -44,6 +45,7 @@ def build_bank(
     tables: Iterable[TableSpec] = DEFAULT_TABLES,
     overwrite: bool = False,
     precision: Precision = "float32",
+    part: Part = WHOLE,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Build, or finish building, tables of a store; complete tables are left unchanged.
@@ -53,6 +55,9 @@ def build_bank(
 
     Workers decode, this thread encodes, and another thread writes at the same time. An exception or an interrupt leaves
     complete shards only, including those whose features were computed before it.
+
+    Several processes can build the parts of the same tables at the same time, on machines that share the disk. They
+    write the same files as one process that builds the whole.
 
     Args:
         store: the store, or the folder of a store that is not shared; created if missing.
@@ -65,22 +70,28 @@ def build_bank(
         tables: tables to build; ``clips`` is always built as well. A method adds its own to ``DEFAULT_TABLES``.
         overwrite: discard these tables and rebuild them.
         precision: precision in which the encoders compute the features.
-        progress: called with (videos encoded, total videos).
+        part: the part of each table to build; ``overwrite`` needs the whole.
+        progress: called with (videos encoded, total videos) of the part.
 
     Raises:
         UserError: a table was built from something else (the message names the entry that differs), overwriting would
             remove files that belong to no table, or features do not fit in float16.
         OSError: writing failed, for example because the disk is full; finished shards are kept.
+        ValueError: a part would discard the others' shards.
     """
+    if overwrite and part != WHOLE:
+        raise ValueError("a part cannot overwrite tables: it would discard the shards of the others")
     store = TableStore(store) if isinstance(store, Path) else store
+    store = replace(store, owner=part.owner(store.owner))
     recognizer.to(device).eval()
     specs = tuple(tables)
     expected = expected_manifests(recognizer, dataset, tables=specs, precision=precision)
     encoders = in_precision(recognizer, precision)
     if overwrite:
         store.remove(expected.values())
-    chunks = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos)
-    total = len(dataset)
+    wanted = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos, part)
+    chunks = [chunk for chunk in wanted if chunk.tables]
+    total = sum(len(chunk.rows) for chunk in wanted)
     finished = total - sum(len(chunk.rows) for chunk in chunks)
     if progress:
         progress(finished, total)
@@ -124,13 +135,17 @@ def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: in
     return [*found.values(), *made.values()]
 
 
-def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int) -> list[_Chunk]:
-    """Return chunks of all videos that some table lacks; no chunk crosses the end of a table's shard."""
+def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int, part: Part) -> list[_Chunk]:
+    """Return chunks of a part's videos, each with the tables that lack it; none crosses the end of a table's shard.
+
+    The chunks do not depend on the part or on what exists, because features depend on their chunk by rounding.
+    """
     cuts = sorted({videos, *(start for table in tables for start in range(0, videos, table.shard_videos))})
     chunks = []
     for start, stop in pairwise(cuts):
-        missing = [table for table in tables if start // table.shard_videos not in table.marks]
-        if missing:
+        own = [table for table in tables if start // table.shard_videos in part.shards(table.shards)]
+        if own:
+            missing = [table for table in own if start // table.shard_videos not in table.marks]
             firsts = range(start, stop, chunk_videos)
             chunks += [_Chunk(range(first, min(first + chunk_videos, stop)), missing) for first in firsts]
     return chunks

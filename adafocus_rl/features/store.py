@@ -148,22 +148,36 @@ class TableStore:
         """
         folder = self.path(manifest)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not folder.exists():
+        if not (folder / MANIFEST).exists():
             new = self.folder / f".{folder.name}{self.owner and '_'}{self.owner}.new"
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             write_sealed(new / MANIFEST, manifest)
             with naming(folder):
                 try:
-                    os.replace(new, folder)
+                    if folder.is_dir():  # without a manifest
+                        os.replace(new / MANIFEST, folder / MANIFEST)
+                    else:
+                        os.replace(new, folder)
                 except OSError:
-                    shutil.rmtree(new, ignore_errors=True)
-                    if not (folder / MANIFEST).exists():
+                    if not (folder / MANIFEST).exists():  # no other process was faster
                         raise
+                finally:
+                    shutil.rmtree(new, ignore_errors=True)
             sync_folder(self.folder)
-        elif not (folder / MANIFEST).exists():
-            write_sealed(folder / MANIFEST, manifest)
         return open_shards(folder, read_manifest(folder))
+
+    def sweep(self, tables: Iterable[StoredTable]) -> None:
+        """Remove what killed builds of this store's owner, or of its parts, left of shards that others have finished.
+
+        No such build may be running.
+        """
+        for table in tables:
+            for path in table.folder.glob(f"{PART}*"):
+                number, _, owner = path.name.removeprefix(PART).partition("_")
+                ours = not self.shared or owner == self.owner or owner.startswith(f"{self.owner}_")
+                if ours and number.isdecimal() and int(number) in table.marks:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def remove(self, expected: Iterable[Manifest]) -> None:
         """Remove these tables, complete or not, and, in a store that is not shared, a bank of an earlier version.

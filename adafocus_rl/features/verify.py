@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import not_finite, verify_checksum
+from adafocus_rl.features.parts import WHOLE, Part
 from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.specs import CLIPS
 
@@ -14,13 +15,15 @@ def verify_tables(
     tables: Iterable[StoredTable],
     *,
     paths: Sequence[str] | None = None,
+    part: Part = WHOLE,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[int]:
-    """Verify all finished shards of tables, in constant memory.
+    """Verify the finished shards of tables, in constant memory.
 
     Args:
         tables: tables of one set of clips.
         paths: paths of the index's videos, for the message; None names rows only.
+        part: verify only this part of each table.
         progress: called with (shards verified, total shards); shards of the same number count as one.
 
     Returns:
@@ -30,14 +33,18 @@ def verify_tables(
         UserError: a file is not what was written, or contains a feature that is NaN or infinite; the message names
             the file, and thereby the table and the shard.
     """
-    tables = tuple(tables)
-    numbers = sorted({number for table in tables for number in table.marks})
+    shards: dict[int, list[StoredTable]] = {}
+    for table in tables:
+        own = part.shards(table.shards)
+        for number in table.marks:
+            if number in own:
+                shards.setdefault(number, []).append(table)
+    numbers = sorted(shards)
     without = []
     for done, number in enumerate(numbers, start=1):
-        for table in tables:
-            if number in table.marks:
-                _verify_shard(table, number, paths)
-        if any(number in table.marks and "checksums" not in table.marks[number] for table in tables):
+        for table in shards[number]:
+            _verify_shard(table, number, paths)
+        if any("checksums" not in table.marks[number] for table in shards[number]):
             without.append(number)
         if progress:
             progress(done, len(numbers))

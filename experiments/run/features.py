@@ -6,34 +6,18 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods import METHODS
-from adafocus_rl.data.dataset import ClipDataset, make_loader
-from adafocus_rl.data.index import missing
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.store import note_index, noted_index, store_of
-from adafocus_rl.experiments.terminal.progress import Ticker, say
-from adafocus_rl.features import (
-    DEFAULT_TABLES,
-    FeatureBank,
-    FeatureSource,
-    LiveFeatures,
-    TableSpec,
-    TableStore,
-    build_bank,
-)
-from adafocus_rl.features.expected import expected_manifests
-from adafocus_rl.features.options import Precision
-from adafocus_rl.features.precision import precision_errors
-from adafocus_rl.features.specs import CLIPS
+from adafocus_rl.experiments.run.store import note_index, store_of
+from adafocus_rl.experiments.run.tables import Split, build_tables, expected_tables, still_clips
+from adafocus_rl.features import DEFAULT_TABLES, FeatureBank, FeatureSource, LiveFeatures, TableSpec, TableStore
+from adafocus_rl.features.parts import Part
 from adafocus_rl.models.recognizer import Recognizer
 
-Split = Literal["train", "val"]
 Kind = Literal["bank", "live"]
-
-LARGE_ERROR = 0.05
-"""Error of features in lower precision above which a warning is printed."""
 
 
 class RunFeatures:
@@ -123,41 +107,15 @@ def open_bank(
         UserError: if the bank was built from other weights, videos or transforms, or is incomplete and ``build`` is
             False.
     """
-    dataset = run.clips.train_still if split == "train" else run.clips.val
+    dataset = still_clips(run, split)
     config = run.config.bank
     tables = tables_of(run.config) if tables is None else tables
     store = store_of(run.folder, split) if store is None else store
     if build:
-        counts: list[int] = []
-
-        def progress(done: int, total: int) -> None:
-            counts.append(total - done)
-            ticker.to(done, total)
-
-        with Ticker(f"bank {split}", len(dataset)) as ticker:
-            build_bank(
-                store,
-                recognizer,
-                dataset,
-                device=run.device,
-                workers=run.config.data.workers,
-                shard_videos=config.shard_videos,
-                chunk_videos=config.chunk_videos,
-                tables=tables,
-                overwrite=overwrite,
-                precision=config.precision,
-                progress=progress,
-            )
-        if counts[0] and config.precision != "float32":
-            _report_error(recognizer, dataset, tables, config.precision)
-        if store.shared:
-            note_index(run.folder, split, dataset.index.hash())
-    expected = expected_manifests(recognizer, dataset, tables=tables, precision=config.precision)
-    # Some list formats name videos without suffix or folder, so their paths are known only while the videos exist.
-    index = noted_index(run.folder, store, split) if not build and missing(dataset.index) else None
-    unfound = index not in (None, expected[CLIPS]["index"])
-    if unfound:
-        expected = {name: {**manifest, "index": index} for name, manifest in expected.items()}
+        # Each rank builds a part, so that all must come here.
+        part = Part(ranks.rank() + 1, ranks.world())
+        build_tables(run, recognizer, split, store=store, tables=tables, overwrite=overwrite, part=part)
+    expected, unfound = expected_tables(run, recognizer, split, store=store, tables=tables, built=build)
     bank = FeatureBank(
         store,
         device=run.device,
@@ -172,26 +130,12 @@ def open_bank(
             "bring back the list that the run was trained with, or rebuild it with `adafocus features build RUN "
             "--overwrite`"
         )
+    if build and ranks.is_first():
+        store.sweep(bank.tables.values())
+        if store.shared:
+            note_index(run.folder, split, dataset.index.hash())
     run.clips.note_failures(bank.failed)
     return bank
-
-
-def _report_error(
-    recognizer: Recognizer, dataset: ClipDataset, tables: Sequence[TableSpec], precision: Precision
-) -> None:
-    """Report how far the features of one video are from those in float32."""
-    for batch in make_loader(dataset, batches=[[row] for row in range(len(dataset))]):
-        if len(batch):
-            errors = precision_errors(recognizer, batch.clips, tables=tables, precision=precision)
-            differences = ", ".join(f"{name} {error:.2%}" for name, error in errors.items())
-            say(f"{precision}: features of one video differ from those in float32 by {differences}")
-            worst = max(errors, key=errors.__getitem__)
-            if errors[worst] > LARGE_ERROR:
-                say(
-                    f"warning: {precision} changes the features {worst} by more than {LARGE_ERROR:.0%}; set "
-                    "bank.precision=float32 and build the bank again if accuracy matters more than time"
-                )
-            return
 
 
 def _labels(bank: FeatureBank, row: int) -> set[int]:
