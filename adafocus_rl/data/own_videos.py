@@ -155,17 +155,9 @@ def split_videos(
         UserError: a value is out of range, the fold does not exist, or there are too few videos or groups to split.
     """
     records = videos.records
-    folds = sorted({record.extra.get("fold", "") for record in records}, key=lambda text: (number(text) or 0, text))
-    if folds != [""]:
-        named = [each for each in folds if each in ("val", "validation")]
-        chosen = [*named, *folds][0] if fold is None else fold
-        if chosen not in folds:
-            raise UserError(f"there is no fold {chosen!r}; the table has {', '.join(map(repr, folds))}")
-        if len(folds) == 1:
-            raise UserError(f"all videos are in the fold {chosen!r}; expected two folds or more in the column fold")
+    chosen = validation_fold(videos, fold)
+    if chosen is not None:
         return _divide(records, [record.extra.get("fold", "") == chosen for record in records])
-    if fold is not None:
-        raise UserError(f"--fold is {fold!r}, but there is no column fold; expected a table with one")
     if not 0 < val <= 0.5:
         raise UserError(f"the share of validation videos is {val}; expected more than 0 and at most 0.5")
     from sklearn.model_selection import StratifiedGroupKFold
@@ -198,6 +190,36 @@ def split_videos(
     if not in_val.any():
         raise UserError(f"{len(records)} videos are too few to give each class a training video and have one left over")
     return _divide(records, in_val.tolist())
+
+
+def folds_of(videos: OwnVideos) -> list[str]:
+    """Return the values of the column ``fold``, sorted, numbers by value; none without such a column."""
+    folds = {record.extra.get("fold", "") for record in videos.records}
+    return [] if folds == {""} else sorted(folds, key=lambda text: (number(text) or 0, text))
+
+
+def validation_fold(videos: OwnVideos, fold: str | None = None) -> str | None:
+    """Return the fold that is validation; None if the videos have no folds.
+
+    Args:
+        videos: the videos.
+        fold: that fold; None for "val" or "validation", or else the first.
+
+    Raises:
+        UserError: there is no such fold, or only one.
+    """
+    folds = folds_of(videos)
+    if not folds:
+        if fold is not None:
+            raise UserError(f"--fold is {fold!r}, but there is no column fold; expected a table with one")
+        return None
+    named = [each for each in folds if each in ("val", "validation")]
+    chosen = [*named, *folds][0] if fold is None else fold
+    if chosen not in folds:
+        raise UserError(f"there is no fold {chosen!r}; the table has {', '.join(map(repr, folds))}")
+    if len(folds) == 1:
+        raise UserError(f"all videos are in the fold {chosen!r}; expected two folds or more in the column fold")
+    return chosen
 
 
 def _divide(records: Sequence[VideoRecord], in_val: Sequence[bool]) -> tuple[list[VideoRecord], list[VideoRecord]]:

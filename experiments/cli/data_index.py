@@ -11,7 +11,7 @@ from adafocus_rl.data.class_names import class_names_text
 from adafocus_rl.data.index import VideoIndex, VideoRecord
 from adafocus_rl.data.list_text import is_utf8
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
-from adafocus_rl.data.own_videos import OwnVideos, read_table, scan_folder, split_videos
+from adafocus_rl.data.own_videos import OwnVideos, folds_of, read_table, scan_folder, split_videos, validation_fold
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
 from adafocus_rl.experiments.terminal.progress import say
@@ -55,6 +55,11 @@ def index(argv: Sequence[str]) -> int:
     if taken and not options.overwrite:
         raise UserError(f"{taken[0]} is there already; add --overwrite to replace it, or --out for another folder")
     train, val = split_videos(videos, val=options.val, seed=options.seed, fold=options.fold)
+    if options.fold is None and folds_of(videos):
+        say(
+            f"note: the column fold decides the split: {validation_fold(videos)!r} is validation, of "
+            f"{', '.join(map(repr, folds_of(videos)))}; --fold names another one"
+        )
     lists = {
         files[name]: VideoIndex(records=_from(root, out, records), root=out).text()
         for name, records in (("train.csv", train), ("val.csv", val))

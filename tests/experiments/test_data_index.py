@@ -135,6 +135,12 @@ def test_a_table_with_names_groups_and_folds(cli: Cli, tmp_path: Path) -> None:
     done = cli("data", "index", tmp_path / "table.csv", "--fold", "7", "--out", tmp_path / "two")
     assert done.code == 2
     assert "there is no fold '7'; the table has '0', '1', '2'" in done.err
+    done = cli("data", "index", tmp_path / "table.csv", "--out", tmp_path / "first")
+    assert "the column fold decides the split: '0' is validation, of '0', '1', '2'; --fold names another" in done.err
+    assert (
+        "the column fold"
+        not in cli("data", "index", tmp_path / "table.csv", "--fold", "1", "--out", tmp_path / "b").err
+    )
     (tmp_path / "words.csv").write_text("path,label,fold\na,0,train\nb,1,train\nc,1,val\n")
     assert cli("data", "index", tmp_path / "words.csv", "--out", tmp_path / "three").code == 0
     assert [record.path for record in VideoIndex.read(tmp_path / "three" / "val.csv")] == ["../c"]
