@@ -33,6 +33,8 @@ def _env(made_up: MadeUp, **options: Any) -> PatchSelectionVectorEnv:
 
 
 def _agent(env: PatchSelectionVectorEnv, algorithm: Algorithm = "PPO", *, seed: int = 0, **options: Any) -> SB3Agent:
+    if algorithm == "RecurrentPPO":
+        pytest.importorskip("sb3_contrib", reason="the extra sb3 is not installed")
     given = SB3Options(algorithm=algorithm, **{"reduced_channels": 3, "hidden": 12, **options})
     return SB3Agent(env, given, seed=seed)
 
