@@ -70,6 +70,7 @@ class Always:
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_recurrent_ppo_solves_both(memory: bool) -> None:
+    pytest.importorskip("sb3_contrib", reason="the extra sb3 is not installed")
     env = FindThePatchVectorEnv(num_envs=32, memory=memory, grid=2, num_frames=3, videos_per_patch=64)
     agent = SB3Agent(
         env,

@@ -20,6 +20,8 @@ Look = Any
 def test_an_algorithm_is_trained_and_evaluated(
     cli: Cli, recipe: Path, run: Path, look: Look, algorithm: Algorithm
 ) -> None:
+    if algorithm == "RecurrentPPO":
+        pytest.importorskip("sb3_contrib", reason="the extra sb3 is not installed")
     options = [
         "--agent=SB3Agent", f"--agent.algorithm={algorithm}", "--agent.hidden=8", "--agent.reduced_channels=2",
         '--agent.options={"ent_coef": 0.02}',
