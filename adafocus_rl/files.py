@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.folders import make_folders, sync_file, sync_folder
 
 TEXT_LIMIT = 256 << 20
 """Largest text file that is read, in bytes; ten times the size of the lists of Kinetics-700."""
@@ -160,11 +161,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{name}.part")
     try:
         with naming(path, instead_of=temporary):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
             temporary.unlink(missing_ok=True)
             yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync_file(temporary)
             os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -236,7 +236,7 @@ def write_json(path: Path | str, content: Mapping[str, Any] | Sequence[Any], *, 
 
 
 def append_line(path: Path | str, line: str) -> None:
-    r"""Append a line of UTF-8 text to a file, completely or not at all; missing folders are created.
+    r"""Append a line of UTF-8 text to a file, completely or not at all, and flush it; missing folders are created.
 
     If a killed process left an unterminated line, that line is terminated first.
 
@@ -249,7 +249,7 @@ def append_line(path: Path | str, line: str) -> None:
     """
     path = Path(path)
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         # Unbuffered, so that a failed write raises here and not when the file is closed.
         with path.open("ab+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
@@ -260,20 +260,13 @@ def append_line(path: Path | str, line: str) -> None:
             try:
                 while rest:
                     rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
             except BaseException:
                 with contextlib.suppress(OSError):
                     file.truncate(size)
                 raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's renames to the disk where the system supports it (Windows cannot open folders)."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    if not size:
+        sync_folder(path.parent)
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import read_json, write_json
+from adafocus_rl.folders import make_folders, sync_folder, sync_tree
 
 MANIFEST = "dataset.json"
 
@@ -34,7 +35,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
     wanted: dict[str, Any] = json.loads(json.dumps(description))
     if _reusable(out, wanted):
         return False
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(out.parent)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     try:
         # mkdtemp creates private folders; a dataset has the usual permissions.
@@ -42,6 +43,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
         write(partial)
         manifest = {"description": wanted, "hash": _hash(partial)}
         write_json(partial / MANIFEST, manifest, indent=2)
+        sync_tree(partial)
         try:
             if out.is_dir():
                 out.rmdir()  # empty, otherwise ``_reusable`` would have refused it
@@ -53,6 +55,7 @@ def write_once(out: Path, *, description: Mapping[str, Any], write: Callable[[Pa
             return False
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(out.parent)
     return True
 
 

@@ -32,7 +32,8 @@ from adafocus_rl.checksums import read_sealed, write_sealed
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import ArrayWriter, open_array
 from adafocus_rl.features.manifest import Manifest, arrays_of, digest, is_count, shard_count, videos_in_shard
-from adafocus_rl.files import naming, sync_folder
+from adafocus_rl.files import naming
+from adafocus_rl.folders import sync_folder
 
 PART = ".part_"
 """Beginning of the names of unfinished shards."""

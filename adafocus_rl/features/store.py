@@ -20,7 +20,8 @@ from adafocus_rl.features.manifest import (
     read_manifest,
 )
 from adafocus_rl.features.shards import PART, StoredTable, open_shards
-from adafocus_rl.files import naming, sync_folder
+from adafocus_rl.files import naming
+from adafocus_rl.folders import make_folders, sync_folder
 
 BUILD = "`adafocus features build RUN`"
 
@@ -147,7 +148,7 @@ class TableStore:
             OSError: writing failed, for example because the disk is full.
         """
         folder = self.path(manifest)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folders(self.folder)
         if not (folder / MANIFEST).exists():
             new = self.folder / f".{folder.name}{self.owner and '_'}{self.owner}.new"
             shutil.rmtree(new, ignore_errors=True)

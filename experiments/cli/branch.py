@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import say
-from adafocus_rl.files import user_path
+from adafocus_rl.files import user_path, write_bytes
+from adafocus_rl.folders import replacing_folder
 
 if TYPE_CHECKING:
     from adafocus_rl.experiments.run.folder import RunFolder
@@ -49,8 +50,7 @@ def branch(argv: Sequence[str]) -> int:
             recognizer.classifier, _ = load_classifier(run, CLASSIFIER.name, recognizer.classifier)
         stack.enter_context(locked(target.path, command))
         if source.checkpoint(ENCODERS.name).is_file():
-            target.checkpoints.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source.checkpoint(ENCODERS.name), target.checkpoint(ENCODERS.name))
+            write_bytes(target.checkpoint(ENCODERS.name), source.checkpoint(ENCODERS.name).read_bytes())
         write_recognizer(target, RANDOM_PATCHES.name, recognizer, class_names=run.class_names)
         _take_features(source, target)
         kept = kept_before(2)
@@ -66,9 +66,12 @@ def branch(argv: Sequence[str]) -> int:
 def _take_features(source: RunFolder, target: RunFolder) -> None:
     """Use the same shared store, or link the tables: they are never changed in place."""
     if source.store.exists():
-        shutil.copy2(source.store, target.store)
+        write_bytes(target.store, source.store.read_bytes())
     elif source.features.is_dir():
-        shutil.copytree(source.features, target.features, copy_function=_link)
+        # Left by a killed process: a folder without a configuration is no run.
+        shutil.rmtree(target.features, ignore_errors=True)
+        with replacing_folder(target.features) as part:
+            shutil.copytree(source.features, part, copy_function=_link, dirs_exist_ok=True)
 
 
 def _link(source: str, target: str) -> str:

@@ -62,16 +62,19 @@ def train(argv: Sequence[str]) -> int:
         if not new:
             stack.enter_context(locked(folder.path, command))
         _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-        run = Run(folder, settings.config, resume=options.resume, strict=options.strict)
+        # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, for example.
+        resume = options.resume and folder.config.is_file()
+        run = Run(folder, settings.config, resume=resume, strict=options.strict)
         run.check_videos()
         rehearse(run, stages)
         if new:
             stack.enter_context(locked(folder.path, command))
             # Another process may have created it meanwhile.
             _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+            run.resume = options.resume and folder.config.is_file()
         if options.overwrite:
             folder.discard()
-        elif not options.resume:
+        elif not run.resume:
             for name in folder.discard_from(min(stages)):
                 run.log.forget(name)
         folder.describe(config_text=settings.text, command=command)

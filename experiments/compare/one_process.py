@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
+from adafocus_rl.folders import make_folders
 
 LOG = "log.txt"
 """Name of the file in a job's folder to which its messages go."""
@@ -21,7 +22,7 @@ def own_log(folder: Path) -> Iterator[None]:
 
     The number of torch threads, which the job sets for itself, is restored afterwards.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     threads = torch.get_num_threads()
     with (folder / LOG).open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
         try:

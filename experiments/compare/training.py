@@ -25,6 +25,7 @@ from adafocus_rl.experiments.run import steps
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
 from adafocus_rl.experiments.run.handover import (
+    forget_progress,
     is_finished,
     load_agent,
     load_recognizer,
@@ -164,6 +165,7 @@ def _train_and_measure(training: Training, run: Run) -> None:
     if not training.result(RANDOM_PATCHES).is_file():
         seconds = 0.0
         if is_finished(run, steps.POLICY.name):
+            forget_progress(run, steps.POLICY.name)
             agent = load_agent(run, env)
         else:
             seconds = train_policy(run, agent, env, validation) if agent.learns else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from adafocus_rl.experiments.export.page import write_page
 from adafocus_rl.experiments.export.web_runtime import WebRuntime
 from adafocus_rl.experiments.predict import Predictor
 from adafocus_rl.files import new_folder, write_json
+from adafocus_rl.folders import replacing_folder
 
 VERSION = 1
 """Version of the format of ``export.json``; increased by every change that breaks a reader of the previous version."""
@@ -47,7 +47,7 @@ def export_onnx(
         progress: called with the path of each file, once all are written, and a remark.
 
     Returns:
-        The content of ``export.json``, which comes last: a folder that has it is complete.
+        The content of ``export.json``. The folder gets its name when it is complete.
 
     Raises:
         UserError: if ``out`` holds something, the packages of the extra ``onnx`` are missing, or the method, its agent
@@ -59,9 +59,7 @@ def export_onnx(
     assert isinstance(predictor.method, AdaFocus)
     models: dict[str, dict[str, Any]] = {}
     remarks: dict[str, str] = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
-        part = Path(name)
+    with replacing_folder(folder) as part:
         for cell in cells:
             file = f"{cell.name}.onnx"
             tensors, difference = write_cell(cell, part / file)
@@ -73,8 +71,6 @@ def export_onnx(
             remarks[PAGE] = f"ONNX Runtime Web {runtime.version}"
         write_json(part / FACTS, facts)
         remarks[FACTS] = "sizes, classes, boxes, compute"
-        for file in remarks:
-            (part / file).replace(folder / file)
     for file, remark in remarks.items():
         if progress is not None:
             progress(folder / file, remark)

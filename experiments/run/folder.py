@@ -13,6 +13,7 @@ from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.results import read, refuse_infinite, results
 from adafocus_rl.experiments.run.steps import kept_before, stale_from
 from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
+from adafocus_rl.folders import sync_folder
 
 CONTENT = (
     "config.yaml", "command.txt", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "features",
@@ -98,6 +99,9 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove everything that a run writes, and nothing else in the folder."""
+        # Without a configuration, nothing of what a killed process leaves is taken for a part of the next run.
+        _remove(self.config)
+        sync_folder(self.path)
         for name in CONTENT:
             _remove(self.path / name)
 
@@ -113,7 +117,8 @@ class RunFolder:
         before = self.read_seconds()
         stale = stale_from(stage)
         logged = {step.name for step in stale if step.leaves != "bank" and not step.knobs}
-        for step in stale:
+        # The last step first: what a killed process leaves is then an earlier state of the run.
+        for step in reversed(stale):
             if step.leaves == "bank":
                 _remove(self.features)
             for path in self.checkpoints.glob(f"{step.name}*" if step.knobs else f"{step.name}.*"):

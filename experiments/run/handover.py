@@ -33,7 +33,7 @@ def is_finished(run: Run, name: str) -> bool:
 def forget_progress(run: Run, name: str) -> None:
     """Remove the checkpoints for resuming a stage, whose final checkpoint has been written."""
     for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.files import parse_json
+from adafocus_rl.folders import make_folders
 
 NAME = ".lock"
 """The lock file, present while a process writes."""
@@ -69,7 +70,7 @@ def locked(folder: Path, command: str, *, part: Part = WHOLE) -> Iterator[None]:
     if key in _held:
         raise UserError(_taken(folder, f"process {os.getpid()}, this one"))
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     file = _acquire(folder, part)
     _held[key] = file
     try:

@@ -102,6 +102,7 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
         wanted = {**facts, **method.facts()}
         if all(manifest.get(name) == value for name, value in wanted.items()):
             method.load_tensors(tensors, what=str(path))
+            forget_progress(run, method.stem)
             return
     training = features.training(run.config.stage3.features)
     method.fit(training, features.validation(), trainer=RunTrainer(run))

@@ -9,6 +9,7 @@ from adafocus_rl.agents import Agent
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import (
+    forget_progress,
     load_agent,
     load_recognizer,
     save_agent,
@@ -17,7 +18,14 @@ from adafocus_rl.experiments.run.handover import (
 )
 from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.run import Run
-from adafocus_rl.experiments.run.skipping import load_skipper, new_skipper, operating_points, skipping_env, unfinished
+from adafocus_rl.experiments.run.skipping import (
+    load_skipper,
+    new_skipper,
+    operating_points,
+    skipping_env,
+    steps_of,
+    unfinished,
+)
 from adafocus_rl.experiments.run.steps import (
     CLASSIFIER,
     ENCODERS,
@@ -78,6 +86,8 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
         UserError: if a checkpoint that a stage starts from is missing or of another architecture, or a bank is stale.
     """
     todo = [step for stage in stages for step in unfinished(run, stage)]
+    for step in (step for stage in stages for step in steps_of(run, stage) if step not in todo):
+        forget_progress(run, step.name)  # left by a process that was killed as it finished the step
     stale = and_after(step.name for step in todo)
     seconds = {
         name: value
@@ -86,19 +96,20 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
     }
 
     def note(step: Step, spent: float) -> None:
+        # Before the step's final checkpoint: a process killed between the two then notes them again.
         seconds[step.short_name] = spent
         run.folder.write_results(results([], seconds, run.clips.failed))
 
     if ENCODERS in todo:
         recognizer = run.new_recognizer()
         spent = train_encoders(run, recognizer)
-        save_recognizer(run, ENCODERS.name, recognizer)
         note(ENCODERS, spent)
+        save_recognizer(run, ENCODERS.name, recognizer)
     if RANDOM_PATCHES in todo:
         recognizer = load_recognizer(run, ENCODERS.name)
         spent = train_on_random_patches(run, recognizer)
-        save_recognizer(run, RANDOM_PATCHES.name, recognizer)
         note(RANDOM_PATCHES, spent)
+        save_recognizer(run, RANDOM_PATCHES.name, recognizer)
     if max(stages) < 2:
         return None
 
@@ -120,8 +131,8 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
         report_classifier(run, env, validation)
         agent = run.new_agent(env)
         spent = train_policy(run, agent, env, validation) if agent.learns else 0.0
-        save_agent(run, agent)
         note(POLICY, spent)
+        save_agent(run, agent)
     for point in operating_points(run):
         step = point.of(SKIPPING)
         if step in todo:
@@ -130,8 +141,8 @@ def _train_policies(run: Run, features: RunFeatures, todo: Sequence[Step], note:
             skipper = new_skipper(run, skipping)
             share = point.knob if point.is_share else None
             spent = train_skipper(run, skipper, skipping, validation, step=step, share=share)
-            save_agent(run, skipper, step.name)
             note(step, spent)
+            save_agent(run, skipper, step.name)
 
 
 def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step], note: Note) -> None:
@@ -143,8 +154,8 @@ def _finetune_classifiers(run: Run, features: RunFeatures, todo: Sequence[Step],
     def finetune(step: Step, agent: Agent, env: DecisionVectorEnv) -> None:
         own = copy.deepcopy(classifier)
         spent = finetune_classifier(run, own, agent, env, step=step)
-        save_classifier(run, step.name, own, {})
         note(step, spent)
+        save_classifier(run, step.name, own, {})
 
     if CLASSIFIER in todo:
         finetune(CLASSIFIER, agent, env)

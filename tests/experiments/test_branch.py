@@ -47,6 +47,17 @@ def test_a_branch_goes_on_from_the_recognizer_and_shares_the_features(
         assert [[row[key] for key in keys] for row in rows] == [[row[key] for key in keys] for row in first]
 
 
+def test_what_a_killed_branch_has_left_is_replaced(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    """The configuration, which makes a folder a run, comes last."""
+    new = tmp_path / "new"
+    assert cli("branch", finished, "--out", new).code == 0
+    whole = sorted(path.relative_to(new) for path in new.rglob("*"))
+    (new / "config.yaml").unlink()
+    (new / "features" / "train" / "other").mkdir()
+    assert cli("branch", finished, "--out", new).code == 0
+    assert sorted(path.relative_to(new) for path in new.rglob("*")) == whole
+
+
 def test_what_a_branch_refuses(cli: Cli, finished: Path, tmp_path: Path) -> None:
     done = cli("branch", finished, "--out", finished)
     assert (done.code, f"{finished} holds a run already; give another folder with --out" in done.err) == (2, True)

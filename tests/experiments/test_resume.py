@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from adafocus_rl import checkpoint
+from adafocus_rl.experiments.run import folder as folder_module
 from adafocus_rl.experiments.run.metrics_log import MetricsLog
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.rotation import CheckpointRotation
@@ -148,6 +149,39 @@ def test_a_stage_done_anew_forgets_what_came_after(cli: Cli, run: Path, recipe: 
     assert json.loads((run / "results.json").read_text())["rows"] == []
     assert not (run / "features").exists()
     assert not (run / "patches.png").exists()
+
+
+def test_an_overwritten_run_is_not_mixed_with_the_new_one(
+    cli: Cli, run: Path, recipe: Path, tmp_path: Path, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while it is discarded, the run has no configuration any more: none of the rest may be used."""
+    remove, removed = folder_module._remove, []
+
+    def interrupted(path: Path) -> None:
+        removed.append(path)
+        if path.name == "checkpoints":
+            raise KeyboardInterrupt
+        remove(path)
+
+    monkeypatch.setattr(folder_module, "_remove", interrupted)
+    done = cli("train", recipe, "--out", run, "--seed=5", "--overwrite")
+    assert done.code == 130
+    assert "with --resume in the place of --overwrite" in done.err
+    assert removed[0] == run / "config.yaml"
+    monkeypatch.setattr(folder_module, "_remove", remove)
+    assert cli("train", recipe, "--out", run, "--seed=5", "--resume").code == 0
+    assert cli("train", recipe, "--out", tmp_path / "new", "--seed=5").code == 0
+    assert look.checkpoints(run) == look.checkpoints(tmp_path / "new")
+    assert look.metrics(run) == look.metrics(tmp_path / "new")
+
+
+@pytest.mark.parametrize("stage", ["stage1", "full_frame"])
+def test_progress_of_a_finished_stage_is_forgotten(cli: Cli, run: Path, recipe: Path, look: Look, stage: str) -> None:
+    """A process was killed after it had written the final checkpoint."""
+    before = look.checkpoints(run)
+    checkpoint.save(run / "checkpoints" / f"{stage}.resume.step00001.safetensors", tensors={}, manifest={})
+    assert cli("train", recipe, "--out", run, "--resume").code == 0
+    assert look.checkpoints(run) == before
 
 
 @pytest.mark.slow
