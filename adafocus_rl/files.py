@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
@@ -27,6 +28,9 @@ TEXT_LIMIT = 256 << 20
 
 JSON_LIMIT = 64 << 20
 """Largest JSON document that is read, in bytes; as Python objects it may take twenty times as much memory."""
+
+
+_BLOCK = 1 << 20
 
 
 def user_path(name: Path | str) -> Path:
@@ -80,10 +84,7 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UserError(f"the {what} {path} is no regular file; give a file, not a folder, pipe or device")
             source = GzipFile(fileobj=file) if path.suffix == ".gz" else file
-            # None means "no data yet", not the end of the file; the kernel's log is such a file.
-            content = source.read(limit + 1)
-            if content is None:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+            content = _read_until(source, limit + 1)
     except FileNotFoundError:
         raise UserError(f"there is no {what} {path}; check the path") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:
@@ -91,6 +92,21 @@ def read_bytes(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> bytes
     if len(content) > limit:
         raise UserError(f"the {what} {path} has more than {limit} bytes; check that it is the right file")
     return content
+
+
+def _read_until(source: io.BufferedIOBase, most: int) -> bytes:
+    """Read up to ``most`` bytes; in blocks, because ``read`` reserves memory for all that it may return."""
+    blocks: list[bytes] = []
+    size = 0
+    while size < most:
+        block = source.read(min(_BLOCK, most - size))
+        if block is None:  # "no data yet", not the end of the file; the kernel's log is such a file
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if not block:
+            break
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
 
 
 def read_text(path: Path | str, what: str, *, limit: int = TEXT_LIMIT) -> str:

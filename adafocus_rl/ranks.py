@@ -74,6 +74,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if _joined() else 0
 
 
+def local_world() -> int:
+    """Return the number of ranks on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _joined() else 1
+
+
 def is_first() -> bool:
     """Return whether this is the rank that writes files and messages."""
     return rank() == 0

@@ -91,7 +91,7 @@ class ArrayWriter:
 
 
 def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Open an array as a copy-on-write memory map.
+    """Open an array as a read-only memory map, which counts as no process's own memory and takes a file descriptor.
 
     The header is not interpreted but compared with the expected one; a file with another header is rejected.
 
@@ -120,8 +120,7 @@ def open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDAr
     bytes_wanted = start + math.prod(shape) * dtype.itemsize
     if size != bytes_wanted:
         raise UserError(f"{path} is damaged: it has {size} bytes, expected {bytes_wanted}; {REDO}")
-    # Copy-on-write, although nothing writes, because torch warns about read-only arrays.
-    return np.memmap(path, dtype=dtype, mode="c", offset=start, shape=shape)
+    return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
 
 
 REDO = "delete its shard's folder and finish the bank with `adafocus features build RUN`"

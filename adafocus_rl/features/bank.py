@@ -21,7 +21,7 @@ from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.read_ahead import ReadAhead
 from adafocus_rl.features.rows import MappedRows, ResidentRows
-from adafocus_rl.features.shards import StoredTable
+from adafocus_rl.features.shards import OpenedShards, StoredTable
 from adafocus_rl.features.source import video_order
 from adafocus_rl.features.specs import CLIPS, SCALES
 from adafocus_rl.features.store import TableStore
@@ -98,7 +98,7 @@ class FeatureBank:
         self.any_position = False
         self.true_boxes = boxes.to(device)
         self.labels = labels.to(device)
-        self.multi_hot = side["multi_hot"].to(device, torch.float32)
+        self.multi_hot = side["multi_hot"].to(device)  # in bytes, because it has a column for each class
         size = sum(table.num_bytes for name, table in self.tables.items() if name != CLIPS)
         self.resident = resident == "always" or (resident == "auto" and size <= RESIDENT_SHARE * free_memory(device))
         # Loaded now and not on demand, so that the next bank measures the memory that is left.
@@ -120,7 +120,7 @@ class FeatureBank:
         return self
 
     def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
-        shards = [table.array(number) for number in range(table.shards)]
+        shards = OpenedShards(table)
         if self.resident:
             return ResidentRows(shards, self.device)
         return MappedRows(shards, table.shard_videos, self.device)

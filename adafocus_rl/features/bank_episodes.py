@@ -33,7 +33,7 @@ class BankEpisodes(EpisodeFeatures):
         self.videos = videos
         self._ahead = ahead
         self.labels = bank.labels[videos]
-        self.multi_hot = bank.multi_hot[videos]
+        self.multi_hot = bank.multi_hot[videos].float()
         self.true_boxes = bank.true_boxes[videos]
         self.global_vector = self._whole("global_vector")
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl.features.arrays import blocks
+
 MAP_AXES = 3
 """Axes (C, h, w) of a map."""
 
@@ -27,8 +29,9 @@ class ResidentRows:
         held = (shape[0], *shape[2:], shape[1]) if self._maps else shape
         self.values = torch.empty((videos, *held), dtype=torch.float16, device=device)
         for part, shard in zip(self.values.split([len(shard) for shard in shards]), shards, strict=True):
-            rows = torch.from_numpy(shard)
-            part.copy_(rows.movedim(2, -1) if self._maps else rows)
+            for start, block in blocks(shard):
+                rows = torch.from_numpy(np.array(block))  # torch warns about arrays that cannot be written to
+                part[start : start + len(rows)].copy_(rows.movedim(2, -1) if self._maps else rows)
 
     def gather(self, *index: Tensor) -> Tensor:
         """Return rows as float32, given int64 indices of the first axes, on the device, that broadcast together.
@@ -57,6 +60,7 @@ class MappedRows:
         self.shards = shards
         self.shard_videos = shard_videos
         self.device = device
+        self._shape = shards[0].shape[1:]
 
     def gather(self, *index: Tensor) -> Tensor:
         """Return rows like ``ResidentRows.gather``."""
@@ -77,7 +81,7 @@ class MappedRows:
             rows: float16 rows in a table's order of axes.
             given: number of the table's first axes that were indexed.
         """
-        maps = self.shards[0].ndim == 2 + MAP_AXES and given <= 2
+        maps = len(self._shape) == 1 + MAP_AXES and given <= 2
         rows = rows.movedim(-MAP_AXES, -1) if maps else rows
         if rows.device.type == "cpu":
             values = _new_rows(rows.shape).copy_(rows)
@@ -92,7 +96,7 @@ class MappedRows:
             shape: shape of the indices.
             given: number of the table's first axes that the indices choose.
         """
-        shape = (*shape, *self.shards[0].shape[given:])
+        shape = (*shape, *self._shape[given - 1 :])
         return torch.empty(shape, dtype=torch.float16, pin_memory=self.device.type == "cuda")
 
     def read(self, host: Tensor, videos: NDArray[np.int64]) -> None:
@@ -102,8 +106,10 @@ class MappedRows:
             host: (B, …) float16, where they are written.
             videos: (B,) rows.
         """
-        for row, number, at in zip(host.numpy(), *np.divmod(videos, self.shard_videos), strict=True):
-            row[...] = self.shards[number][at]
+        rows = host.numpy()
+        for place in np.argsort(videos):  # in the order on disk, which also opens each shard once
+            number, at = divmod(int(videos[place]), self.shard_videos)
+            rows[place] = self.shards[number][at]
 
     def _read_parts(
         self, values: NDArray[np.float16], videos: NDArray[np.int64], others: list[NDArray[np.int64]]

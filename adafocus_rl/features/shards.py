@@ -20,8 +20,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ from adafocus_rl.folders import sync_folder
 
 PART = ".part_"
 """Beginning of the names of unfinished shards."""
+
+DONE = "done.json"
+"""Name of the done mark."""
+
+OPEN_SHARDS = 32
+"""Largest number of a table's shards that stay open; each takes a file descriptor, of which a process has few."""
 
 Mark = Mapping[str, Any]
 
@@ -98,6 +105,30 @@ class StoredTable:
         return open_array(self.file(number, name), dtype, shape)
 
 
+class OpenedShards(Sequence[NDArray[Any]]):
+    """The arrays of a complete table of features by shard, mapped when they are used.
+
+    Raises:
+        UserError: the header or the size of one of them does not match the manifest.
+    """
+
+    def __init__(self, table: StoredTable) -> None:
+        self._count = table.shards
+        for number in range(table.shards):
+            table.array(number)
+        self._open = lru_cache(maxsize=OPEN_SHARDS)(table.array)
+
+    def __len__(self) -> int:
+        """Return the number of shards."""
+        return self._count
+
+    def __getitem__(self, number: int) -> NDArray[Any]:  # type: ignore[override]
+        """Return the array of shard ``number``."""
+        if not 0 <= number < self._count:
+            raise IndexError(number)
+        return self._open(number)
+
+
 def open_shards(folder: Path, manifest: Manifest) -> StoredTable:
     """Open the table of a manifest with its finished shards."""
     wanted = {f"{name}.npy" for name in arrays_of(manifest, 0)}
@@ -136,7 +167,7 @@ def finished_shards(
 def _read_mark(path: Path, wanted: set[str], videos: int, *, with_checksums: bool) -> Mark | None:
     """Return a shard's done mark; None if it is missing or damaged, or the files do not have the recorded sizes."""
     try:
-        mark, intact = read_sealed(path / "done.json", "done mark")
+        mark, intact = read_sealed(path / DONE, "done mark")
         sizes, failed, sums = mark["bytes"], mark["failed"], mark.get("checksums", {})
         known = (
             (intact or (intact is None and not with_checksums))
@@ -149,6 +180,33 @@ def _read_mark(path: Path, wanted: set[str], videos: int, *, with_checksums: boo
     except (UserError, OSError, LookupError, TypeError, ValueError, AttributeError):
         return None
     return mark if known else None
+
+
+def read_mark(path: Path, manifest: Manifest) -> Mark | None:
+    """Return the done mark of the shard in a folder; None if it is no complete shard of the manifest's table."""
+    wanted = {f"{name}.npy" for name in arrays_of(manifest, 0)}
+    mark = _read_mark(path, wanted, int(manifest["videos"]), with_checksums=True)
+    return mark if mark is not None and mark.get("manifest") == digest(manifest) else None
+
+
+def place_shard(part: Path, table: StoredTable, number: int) -> None:
+    """Rename a complete shard to its final name; the first of several processes is kept.
+
+    Raises:
+        OSError: renaming failed.
+    """
+    final = shard_folder(table.folder, number)
+    with naming(final):
+        try:
+            os.replace(part, final)
+        except OSError:
+            # The folder exists: another process has finished the shard, or the shard was unusable.
+            if read_mark(final, table.manifest) is not None:
+                shutil.rmtree(part, ignore_errors=True)
+                return
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(part, final)
+    sync_folder(table.folder)
 
 
 class ShardWriter:
@@ -211,19 +269,8 @@ class ShardWriter:
             "failed": self._failed,
             "rows_without_clip": self._without,
         }
-        write_sealed(self._part / "done.json", mark)
-        final = shard_folder(self.table.folder, self.number)
-        with naming(final):
-            try:
-                os.replace(self._part, final)
-            except OSError:
-                # The folder exists: another process has finished the shard, or the shard was unusable.
-                if self.number in open_shards(self.table.folder, self.table.manifest).marks:
-                    shutil.rmtree(self._part, ignore_errors=True)
-                    return
-                shutil.rmtree(final, ignore_errors=True)
-                os.replace(self._part, final)
-        sync_folder(self.table.folder)
+        write_sealed(self._part / DONE, mark)
+        place_shard(self._part, self.table, self.number)
 
     def abandon(self) -> None:
         """Remove an unfinished shard from the disk, which may be full."""

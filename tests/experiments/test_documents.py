@@ -165,7 +165,14 @@ def test_every_page_with_python_is_run_by_a_test() -> None:
     """Here or in a test of the page's own; a new page is to be added to one of them."""
     here = {"README.md", "add_a_method.md", "add_an_agent.md", "replay.md", "full_size.md", "features.md"}
     here |= {"study_products.md", "select.md", "speed.md"}
-    elsewhere = {"environment.md", "export.md", "frame_skipping.md", "official_checkpoints.md", "own_videos.md"}
+    elsewhere = {
+        "scale.md",
+        "environment.md",
+        "export.md",
+        "frame_skipping.md",
+        "official_checkpoints.md",
+        "own_videos.md",
+    }
     pages = ["README.md", *(path.name for path in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if python_of(page)} == here | elsewhere
 

@@ -124,3 +124,27 @@ def test_replaced_videos_have_their_own_features(banks: tuple[FeatureBank, Featu
         found.append((changed.global_map, two.global_map))
     for mapped, resident in zip(*found, strict=True):
         assert torch.equal(mapped, resident)
+
+
+def test_a_bank_of_many_shards_keeps_few_of_them_open(
+    shared_list: Path,
+    make_dataset: Callable[..., ClipDataset],
+    make_recognizer: Callable[..., Recognizer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes a file descriptor, of which a process usually may have 1,024."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc")
+    build_bank(tmp_path, make_recognizer(), make_dataset(shared_list), device=CPU, shard_videos=1)
+    resident = FeatureBank(tmp_path, device=CPU, resident="always")
+    monkeypatch.setattr("adafocus_rl.features.shards.OPEN_SHARDS", 2)
+    bank = FeatureBank(tmp_path, device=CPU, resident="never")
+    order = torch.tensor([5, 0, 3, 1, 4, 2, 5])
+    for name in ("global_map", "global_vector", "local", "full", "thumbnail"):
+        assert torch.equal(bank.table(name, order), resident.table(name, order))
+        assert torch.equal(bank.table(name, order, order % 3), resident.table(name, order, order % 3))
+    opened = [
+        path for path in Path("/proc/self/fd").iterdir() if path.exists() and str(tmp_path) in str(path.resolve())
+    ]
+    assert len(opened) == 5 * 2
