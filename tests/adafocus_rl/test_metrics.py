@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
@@ -127,3 +127,39 @@ def test_equal_logits_stay_equal_and_nothing_is_infinite() -> None:
     assert found[2].tolist() == [0, 0, -1e300, -1e300]
     assert np.isnan(log_odds(np.array([[np.nan, 0], [np.inf, 0]]))).any(axis=1).all()
     assert log_odds(np.array([[3.0], [np.nan]]))[:, 0].tolist() == pytest.approx([0, np.nan], nan_ok=True)
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.integers(-9, 9).map(float)),
+    st.integers(-1000, 1000),
+)
+def test_log_odds_do_not_see_a_constant_and_rank_as_logits_do(logits: Array, constant: int) -> None:
+    found = log_odds(logits)
+    np.testing.assert_allclose(log_odds(logits + constant), found, rtol=1e-9, atol=1e-9)
+    assert (found.argmax(axis=1) == logits.argmax(axis=1)).all()
+    for row, odds in zip(logits, found, strict=True):
+        assert (np.argsort(row, kind="stable") == np.argsort(odds, kind="stable")).all()
+    # At most one class is likelier than all others together.
+    assert ((found > 0).sum(axis=1) <= 1).all()
+
+
+@settings(max_examples=30)
+@given(scored(), st.randoms(use_true_random=False))
+def test_the_order_of_videos_and_the_scale_of_scores_do_not_matter(data: tuple[Array, Array], rng: Any) -> None:
+    scores, multi_hot = data
+    order = rng.sample(range(len(scores)), len(scores))
+    expected = mean_average_precision(scores, multi_hot)
+    turned = mean_average_precision(scores[order], multi_hot[order])
+    np.testing.assert_allclose(turned.value, expected.value, rtol=0, atol=1e-12)
+    assert (hits(scores, multi_hot)[order] == hits(scores[order], multi_hot[order])).all()
+    assert (hits(2 * scores, multi_hot) == hits(scores, multi_hot)).all()
+    np.testing.assert_allclose(mean_average_precision(2 * scores, multi_hot).value, expected.value, atol=1e-12)
+
+
+@given(scored())
+def test_perfect_scores_have_perfect_metrics(data: tuple[Array, Array]) -> None:
+    _, multi_hot = data
+    found = mean_average_precision(multi_hot.astype(float), multi_hot)
+    assert np.isnan(found.value) if not multi_hot.any() else found.value == 1
+    single = multi_hot.argmax(axis=1)
+    assert top1(np.eye(multi_hot.shape[1])[single], single) == 1

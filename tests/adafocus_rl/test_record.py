@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
@@ -178,3 +180,49 @@ def test_a_class_that_is_none_is_refused(tmp_path: Path) -> None:
     make_record(make_trace(predicted=torch.full((3, 2), 3))).save(tmp_path / "r.safetensors")
     with pytest.raises(UserError, match="none of the 3"):
         EpisodeRecord.load(tmp_path / "r.safetensors")
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(max_examples=50)
+@given(data=st.data(), count=st.integers(1, 4), frames=st.integers(1, 4), classes=st.integers(1, 5))
+def test_any_record_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, count: int, frames: int, classes: int
+) -> None:
+    """Of any shape, with any names, and each optional tensor there or not."""
+    draw = torch.Generator().manual_seed(data.draw(st.integers(0, 2**32)))
+    shape = (count, frames)
+
+    def integers(low: int, high: int, *tail: int) -> torch.Tensor:
+        return torch.randint(low, high, (*shape, *tail), generator=draw)
+
+    optional = {
+        "reward": torch.randn(shape, generator=draw), "sizes": integers(0, 300), "order": integers(-1, frames),
+        "ran": integers(0, 2).bool(),
+    }  # fmt: skip
+    traces = [
+        Trace(
+            name=data.draw(names), boxes=integers(0, 2**31 - 1, 4), kept=integers(0, 2).bool(),
+            predicted=integers(0, classes), confidence=torch.rand(shape, generator=draw),
+            true_confidence=torch.rand(shape, generator=draw), macs=integers(0, 2**62),
+            variant=data.draw(st.none() | names), knob=data.draw(st.none() | st.floats(-1e9, 1e9)),
+            **{name: value for name, value in optional.items() if data.draw(st.booleans())},
+        )
+        for _ in range(data.draw(st.integers(0, 3)))
+    ]  # fmt: skip
+    written = EpisodeRecord(
+        split="val", videos=torch.arange(count), paths=[data.draw(names) for _ in range(count)],
+        multi_hot=torch.rand(count, classes, generator=draw) < 0.5,
+        true_boxes=torch.full((*shape, 4), data.draw(st.floats(0, 9, width=32) | st.just(float("nan")))),
+        frame_size=data.draw(st.integers(1, 999)), class_names=[data.draw(names) for _ in range(classes)],
+        index_hash="", traces=traces,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("record") / "r.safetensors"
+    written.save(path)
+    read = EpisodeRecord.load(path)
+    assert len(read) == count
+    for before, after in [(written, read), *zip(traces, read.traces, strict=True)]:
+        for field in dataclasses.fields(before):
+            if field.name != "traces":
+                assert same(getattr(before, field.name), getattr(after, field.name)), field.name

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from adafocus_rl import statistics
@@ -135,3 +139,43 @@ def test_videos_of_a_group_come_and_go_together() -> None:
 def test_shapes_that_do_not_fit_are_refused(scores: np.ndarray, strata: np.ndarray, resamples: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         bootstrap({"a": scores}, strata, resamples=resamples)
+
+
+# ---- properties -----------------------------------------------------------------------------------------------------
+
+values = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
+
+
+@given(values, st.floats(0.1, 5), st.floats(-50, 50), st.randoms(use_true_random=False))
+def test_middle_and_error_follow_a_change_of_units(numbers: list[float], scale: float, shift: float, rng: Any) -> None:
+    """x → a x + b moves the mean of the middle half so, and the error by a; no order matters."""
+    x = np.array(numbers)
+    middle = float(interquartile_mean(x))
+    assert float(interquartile_mean(scale * x + shift)) == pytest.approx(scale * middle + shift, abs=1e-9)
+    assert standard_error(scale * x + shift) == pytest.approx(scale * standard_error(x), abs=1e-9)
+    turned = np.array(rng.sample(numbers, len(numbers)))
+    assert float(interquartile_mean(turned)) == pytest.approx(middle, abs=1e-9)
+    assert standard_error(turned) == pytest.approx(standard_error(x), abs=1e-9)
+    assert min(numbers) - 1e-9 <= middle <= max(numbers) + 1e-9
+    # Without groups, it is the standard deviation over √N, and one group of all knows nothing of the spread.
+    assert standard_error(x) == pytest.approx(float(x.std()) / np.sqrt(len(x)), abs=1e-9)
+    assert standard_error(x, np.zeros(len(x))) == pytest.approx(0, abs=1e-9)
+
+
+@given(values, st.floats(0.05, 0.99))
+def test_an_interval_is_central_and_grows_with_its_confidence(numbers: list[float], confidence: float) -> None:
+    low, high = percentile_interval(np.array(numbers), confidence)
+    wide = percentile_interval(np.array(numbers), (1 + confidence) / 2)
+    assert wide[0] <= low <= high <= wide[1]
+    mirrored = percentile_interval(-np.array(numbers), confidence)
+    assert mirrored == pytest.approx((-high, -low), abs=1e-9)
+    # Of 0 … 1000, the central 90 % are 50 … 950.
+    assert percentile_interval(np.arange(1001), 0.9) == pytest.approx((50, 950))
+
+
+@given(st.integers(1, 3), st.lists(st.integers(0, 2), min_size=1, max_size=8), st.floats(-5, 5), st.integers(0, 2**31))
+def test_a_resample_of_equal_scores_is_the_score(seeds: int, strata: list[int], score: float, seed: int) -> None:
+    table = np.full((seeds, len(strata)), score)
+    found = bootstrap({"a": table, "b": table[:1]}, np.array(strata), resamples=20, seed=seed)
+    assert {name: len(one) for name, one in found.items()} == {"a": 20, "b": 20}
+    assert np.concatenate([*found.values()]) == pytest.approx(score)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian
 from adafocus_rl.seeding import hash_uniform
@@ -73,3 +76,45 @@ def test_positions_are_clipped_after_they_are_drawn() -> None:
     # Φ(−0.1 / 0.25) of the draws lie before the first row.
     before = 0.5 * math.erfc(0.4 / math.sqrt(2))
     assert float((action[:, 0] == 0).float().mean()) == pytest.approx(before, abs=0.01)
+
+
+# ---- properties -----------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.floats(-8, 8), min_size=1, max_size=12),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8),
+)
+def test_a_choice_is_the_first_whose_cumulative_probability_exceeds_the_number(
+    logits: list[float], uniform: list[float]
+) -> None:
+    """Hence choices do not fall as the number rises, whose share that leads to each choice is its probability."""
+    distribution = Categorical(torch.tensor(logits).expand(len(uniform), -1))
+    found = distribution.sample(torch.tensor(sorted(uniform), dtype=torch.float64)).tolist()
+    assert found == sorted(found)
+    share = torch.tensor(logits).softmax(-1).double()
+    ends = (share.cumsum(0) / share.sum()).tolist()
+    for number, choice in zip(sorted(uniform), found, strict=True):
+        assert ([0.0, *ends][choice] - 1e-12) <= number
+        assert number <= ends[choice] + 1e-12
+    assert 0 <= float(distribution.entropy()[0]) + 1e-6 <= math.log(len(logits)) + 2e-6
+    torch.testing.assert_close(distribution.probabilities()[0], torch.tensor(logits).softmax(-1))
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.5), st.floats(1e-9, 1 - 1e-9))
+def test_a_position_is_the_quantile_of_its_number(mean: float, std: float, uniform: float) -> None:
+    distribution = ClippedGaussian(
+        torch.full((1, 2), mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    )
+    sample = distribution.sample(torch.full((1, 2), uniform, dtype=torch.float64))
+    expected = NormalDist(mean, std).inv_cdf(uniform)
+    assert sample[0].tolist() == pytest.approx([expected] * 2, abs=1e-6)
+    # The two coordinates are independent: densities are multiplied.
+    density = 2 * math.log(NormalDist(mean, std).pdf(expected))
+    assert float(distribution.log_prob(sample)[0]) == pytest.approx(density, abs=1e-5)
+
+
+def test_positions_that_are_no_number_are_the_centre() -> None:
+    distribution = ClippedGaussian(torch.zeros(1, 2), torch.tensor(0.1))
+    assert distribution.action(torch.tensor([[math.nan, 2.0]])).tolist() == [[0.5, 1.0]]
+    assert distribution.probabilities() is None

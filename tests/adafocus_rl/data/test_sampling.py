@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adafocus_rl.data.sampling import segment_indices
+from adafocus_rl.data.sampling import clip_indices, segment_indices
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,26 @@ def test_training_reaches_every_offset_evenly() -> None:
 def test_nothing_to_sample_is_refused(n: int, t: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         segment_indices(n, t, rng=None)
+
+
+@given(n=st.integers(1, 60), sets=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 2**32))
+def test_several_sets_are_clips_of_their_own(n: int, sets: list[int], seed: int) -> None:
+    """Each is spread over the whole video, one after the other, and draws on from one generator."""
+    expected = [segment_indices(n, size, rng=None).tolist() for size in sets]
+    assert clip_indices(n, sets, rng=None).tolist() == [*chain(*expected)]
+    one, each = (np.random.default_rng(seed) for _ in range(2))
+    drawn = [segment_indices(n, size, rng=each).tolist() for size in sets]
+    assert clip_indices(n, sets, rng=one).tolist() == [*chain(*drawn)]
+
+
+@given(n=st.integers(1, 500), t=st.integers(1, 40), seed=st.integers(0, 2**32))
+def test_frames_never_go_back_or_out_of_the_video(n: int, t: int, seed: int) -> None:
+    for rng in (None, np.random.default_rng(seed)):
+        found = segment_indices(n, t, rng=rng)
+        assert len(found) == t
+        assert (np.diff(found) >= 0).all()
+        assert 0 <= found[0] <= found[-1] < n
+    # The middles are the same from either end, but for rounding.
+    middles = segment_indices(n, t, rng=None)
+    if n >= t:
+        assert np.abs(middles + middles[::-1] - (n - 1)).max() <= 1

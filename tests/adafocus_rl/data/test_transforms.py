@@ -200,3 +200,21 @@ def test_the_whole_of_an_uncropped_frame_maps_to_itself() -> None:
     assert stored_boxes(config, whole, (90, 90)).tolist() == [[0, 0, 90, 90]]
     # Of a wide frame, resized to 32×53, the crop leaves 10 columns out on the left (torch rounds 10.5 to even).
     assert stored_boxes(config, whole, (60, 100)).tolist() == [[0, 10 * 100 / 53, 60, 32 * 100 / 53]]
+
+
+@given(
+    height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 2**32),
+    scales=st.lists(st.floats(0.05, 1), min_size=1, max_size=4),
+)  # fmt: skip
+def test_a_multiscale_crop_lies_in_the_frame_and_has_two_neighbouring_scales(
+    height: int, width: int, seed: int, scales: list[float]
+) -> None:
+    from torchvision.tv_tensors import Video
+
+    torch.manual_seed(seed)
+    drawn = MultiScaleCrop(8, scales).make_params([Video(torch.zeros(1, 3, height, width, dtype=torch.uint8))])
+    assert 0 <= drawn["top"] <= height - drawn["height"]
+    assert 0 <= drawn["left"] <= width - drawn["width"]
+    sides = [max(1, int(min(height, width) * scale)) for scale in scales]
+    pairs = {(sides[i], sides[j]) for i in range(len(sides)) for j in range(len(sides)) if abs(i - j) <= 1}
+    assert (drawn["height"], drawn["width"]) in pairs
