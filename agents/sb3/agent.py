@@ -66,7 +66,9 @@ class SB3Agent(SamplingAgent):
 
     def macs_per_step(self) -> int:
         """Return the multiply-accumulates of one step of the actor: encoder, LSTM, head."""
-        policy = copy.deepcopy(self.model.policy).cpu()
+        # Training leaves a distribution with its graph there, which cannot be copied; every call sets another one.
+        last = self.model.policy.action_dist
+        policy = copy.deepcopy(self.model.policy, {id(last): last}).cpu()
         observation = blank(self.observation_space, 1)
         # The counter does not see fused recurrent kernels; switching them off warns about another vendor's GPU kernels.
         with warnings.catch_warnings():
