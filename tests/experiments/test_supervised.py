@@ -61,6 +61,23 @@ def test_accumulation_is_the_big_batch(recipe: Path, tmp_path: Path) -> None:
     assert not torch.allclose(whole["classifier.fc.weight"], untrained["classifier.fc.weight"], rtol=1e-2)
 
 
+def test_accumulation_in_stage_0_is_the_big_batch(recipe: Path, tmp_path: Path) -> None:
+    """To rounding, for both encoders and their heads; 5, 5 and 2 videos in three parts each."""
+    states = []
+    for accumulate in (1, 3):
+        arguments = ["--stage0.stills.epochs=0", f"--stage0.compute.accumulate={accumulate}"]
+        run = make(recipe, tmp_path / str(accumulate), *arguments)
+        recognizer = without_batch_norm(run.new_recognizer())
+        states.append({name: value.clone() for name, value in recognizer.state_dict().items()})
+        train_encoders(run, recognizer)
+        states.append(recognizer.state_dict())
+    untrained, whole, _, parts = states
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+    changed = [name for name, value in whole.items() if not torch.equal(value, untrained[name])]
+    assert {name.split(".")[0] for name in changed} == {"glance", "focus"}
+
+
 def test_batch_norm_sees_the_parts(recipe: Path, tmp_path: Path) -> None:
     """It is not frozen: statistics are those of a part, and the running ones move with each."""
     whole = stage_1(recipe, tmp_path / "whole")
