@@ -53,6 +53,10 @@ class CheckpointRotation:
         steps = self._steps()
         return steps[max(steps)] if steps else None
 
+    def last_step(self) -> int:
+        """Return the highest step of a checkpoint, without reading it; 0 if there is none."""
+        return max(self._steps(), default=0)
+
     def load_latest(
         self, *, device: torch.device | str = "cpu"
     ) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -33,6 +34,10 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--features", metavar="DIR", help=FEATURES_HELP)
     parser.add_argument("--strict", action="store_true", help="stop at the first video that cannot be decoded")
     parser.add_argument("--json", action="store_true", help="print results.json on stdout instead of the table")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="train nothing: measure a few batches, and print how long all stages will take, and their disk and memory",
+    )  # fmt: skip
     if {"-h", "--help"} & {*argv}:
         parser.print_help()
         sys.stdout.write(settings_help("keys of the recipe, each also as --KEY=VALUE:"))
@@ -45,6 +50,8 @@ def train(argv: Sequence[str]) -> int:
 
     from adafocus_rl.experiments.cli.finish import finish
     from adafocus_rl.experiments.evaluation.evaluate import evaluate
+    from adafocus_rl.experiments.forecast.forecast import forecast
+    from adafocus_rl.experiments.forecast.output import begin_long_training, check_one_process, print_forecast
     from adafocus_rl.experiments.run.folder import RunFolder
     from adafocus_rl.experiments.run.lock import locked
     from adafocus_rl.experiments.run.run import Run
@@ -59,14 +66,21 @@ def train(argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         # A new folder is created only after all checks.
         new = not folder.path.is_dir()
-        if not new:
+        if options.dry_run:
+            check_one_process()
+        elif not new:
             stack.enter_context(locked(folder.path, command))
         _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
         # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, for example.
         resume = options.resume and folder.config.is_file()
         run = Run(folder, settings.config, resume=resume, strict=options.strict)
         run.check_videos()
+        began = time.monotonic()
         rehearse(run, stages)
+        if options.dry_run:
+            print_forecast(forecast(run, stages, store=options.features), as_json=options.json)
+            return 0
+        begin_long_training(run, stages, rehearsed=time.monotonic() - began, store=options.features)
         if new:
             stack.enter_context(locked(folder.path, command))
             # Another process may have created it meanwhile.

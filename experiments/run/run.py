@@ -11,6 +11,7 @@ from typing import Any
 
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
+from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.config.agent_name import find_agent
@@ -46,9 +47,14 @@ class Run:
         with_data: False does not read the run's lists, which may be gone; the number of classes then comes from a
             checkpoint.
 
+    Attributes:
+        trainer: training loop to use instead of the run's own, such as that of a forecast; None for its own.
+
     Raises:
         UserError: if the device is unknown, or a patch is larger than the frame.
     """
+
+    trainer: Trainer | None = None
 
     def __init__(
         self,

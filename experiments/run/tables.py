@@ -61,6 +61,8 @@ def build_tables(
     counts: list[int] = []
 
     def progress(done: int, total: int) -> None:
+        if not counts:
+            ticker.skip(done)  # an earlier process has built them
         counts.append(total - done)
         ticker.to(done, total)
         heartbeat.beat()

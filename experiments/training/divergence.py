@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ from adafocus_rl.experiments.terminal.progress import Ticker
 
 UNREAD = 64
 """Losses that are collected on the device before they are read together, so that steps do not wait for it."""
+
+READ_SECONDS = 10.0
+"""Time after which the collected losses are read, however few they are, to show their mean beside the progress."""
 
 NAMED = 3
 """Number of videos of a batch that a message names."""
@@ -41,6 +45,7 @@ class Watch:
         self.epoch = epoch
         self.ticker = ticker
         self._read = 0
+        self._read_at = time.monotonic()
         self._unread: list[tuple[Tensor, Tensor | None]] = []
 
     def __call__(self, steps: int = 1, *, loss: Tensor | None = None, rows: Tensor | None = None) -> None:
@@ -52,21 +57,23 @@ class Watch:
         self.ticker.advance(steps)
         if loss is not None:
             self._unread.append((loss.detach(), rows))
-            if len(self._unread) == UNREAD:
+            if len(self._unread) == UNREAD or time.monotonic() - self._read_at > READ_SECONDS:
                 self.read()
 
     def read(self) -> None:
-        """Check the stored losses; this waits for the device once.
+        """Check the stored losses, and show their mean; this waits for the device once.
 
         Raises:
             UserError: if one is NaN or infinite; the message names the first batch with such a loss, and its videos.
         """
         unread, before = self._unread, self._read
-        self._unread, self._read = [], before + len(unread)
-        finite = torch.stack([loss for loss, _ in unread]).isfinite().tolist() if unread else []
-        if not all(finite):
-            first = finite.index(False)
+        self._unread, self._read, self._read_at = [], before + len(unread), time.monotonic()
+        losses = torch.stack([loss for loss, _ in unread]).tolist() if unread else []
+        first = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if first is not None:
             raise self._error(f"the loss of batch {before + first + 1}{self._names(unread[first][1])}")
+        if losses:
+            self.ticker.advance(0, running=f"loss now {sum(losses) / len(losses):.3f}")
 
     def refuse(self, scalars: Mapping[str, float], tensors: Mapping[str, Tensor]) -> None:
         """Raise an error if an epoch has diverged.

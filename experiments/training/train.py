@@ -41,6 +41,7 @@ from adafocus_rl.experiments.training.stage1 import train_on_random_patches
 from adafocus_rl.experiments.training.stage2 import report_classifier, train_policy, train_skipper
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
 from adafocus_rl.features import LiveFeatures
+from adafocus_rl.models.recognizer import Recognizer
 
 Note = Callable[[Step, float], None]
 """Records the seconds that a step took."""
@@ -72,12 +73,15 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
         skipping.rollout(skipper, episodes=episodes, with_reward=False)
 
 
-def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
+def train(
+    run: Run, stages: Sequence[int], *, features_of: Callable[[Run, Recognizer], RunFeatures] = RunFeatures
+) -> RunFeatures | None:
     """Run the given stages in order, each from the checkpoint of the previous one.
 
     Args:
         run: the run.
         stages: some of 0, 1, 2, 3.
+        features_of: opens the features of the run's videos, given the recognizer of stage I.
 
     Returns:
         The features of the run's videos, for its evaluation; None if neither stage II nor III is given.
@@ -114,7 +118,7 @@ def train(run: Run, stages: Sequence[int]) -> RunFeatures | None:
         return None
 
     recognizer = load_recognizer(run, RANDOM_PATCHES.name)
-    features = RunFeatures(run, recognizer)
+    features = features_of(run, recognizer)
     if any(step.number == POLICY.number for step in todo):
         _train_policies(run, features, todo, note)
     if any(step.number == CLASSIFIER.number for step in todo):

@@ -48,11 +48,13 @@ class RunTrainer:
                 to resume from belongs to another architecture or another training list.
         """
         run = self.run
+        if run.trainer is not None:
+            return run.trainer.fit(step, learner, epochs=epochs, ticks=ticks, after_epoch=after_epoch)
         rotation = CheckpointRotation(run.folder.checkpoints, f"{step}.resume")
         done, seconds = self._resume(rotation, learner) if run.resume else (0, 0.0)
         run.log.forget(step, after=done)
         with Ticker(step, epochs * ticks) as ticker:
-            ticker.advance(done * ticks)
+            ticker.skip(done * ticks)
             for epoch in range(done, epochs):
                 started = time.monotonic()
                 seed_all(run.config.seed, step, epoch)
