@@ -1,4 +1,4 @@
-"""``adafocus features``."""
+"""``adafocus features``: build, check and copy the feature banks of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli.features_copy import copy
 from adafocus_rl.experiments.cli.options import FEATURES_HELP
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text, print_json
 from adafocus_rl.experiments.terminal.progress import Ticker, say
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 def features(argv: Sequence[str]) -> int:
-    """Run ``adafocus features build|check RUN``."""
-    parser = CommandParser(prog="adafocus features", description="Build or check the feature bank of a run.")
-    parser.add_argument("action", choices=["build", "check"])
+    """Run ``adafocus features build|check RUN`` or ``adafocus features push|pull RUN URL``."""
+    parser = CommandParser(prog="adafocus features", description="Build, check or copy the feature banks of a run.")
+    parser.add_argument("action", choices=["build", "check", "push", "pull"])
     parser.add_argument("run", help="run folder")
+    parser.add_argument("url", nargs="?", help="push: copy finished shards there; pull: copy them from there")
     parser.add_argument("--overwrite", action="store_true", help="build: discard the existing features")
-    parser.add_argument("--features", metavar="DIR", help=f"build: {FEATURES_HELP}; check: read them there")
+    parser.add_argument("--features", metavar="DIR", help=f"build, pull: {FEATURES_HELP}; others: read them there")
     parser.add_argument(
         "--part", metavar="K/N", help="only part K of N, such as 3/16; other processes can build the others meanwhile"
     )
@@ -41,8 +43,17 @@ def features(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.run.store import note_index, store_of, use_store
     from adafocus_rl.experiments.run.tables import SPLITS, still_clips
     from adafocus_rl.features.parts import WHOLE, Part
+    from adafocus_rl.features.remote import RemoteFolder
 
-    build = options.action == "build"
+    build, copies = options.action == "build", options.action in ("push", "pull")
+    if copies == (options.url is None):
+        raise UserError(
+            f"`adafocus features {options.action}` needs a URL after the run, such as s3://bucket/folder"
+            if copies
+            else f"`adafocus features {options.action}` takes no {options.url}; give only the run"
+        )
+    remote = RemoteFolder(options.url) if copies else None
+    writes = options.action in ("build", "pull")
     part = Part.parse(options.part) if options.part else WHOLE
     if options.overwrite and part != WHOLE:
         raise UserError(
@@ -50,18 +61,23 @@ def features(argv: Sequence[str]) -> int:
             "build anew in parts, delete the folder of the features first"
         )
     command, path = command_text("adafocus", "features", *argv), existing_folder(options.run).path
-    with locked(path, command, part=(part.number, part.of)) if build else nullcontext():
+    with locked(path, command, part=(part.number, part.of)) if writes else nullcontext():
         run = Run.open(options.run)
         if build:  # a bank is checked without its videos
             run.check_videos()
         recognizer = load_recognizer(run, RANDOM_PATCHES.name)
-        if build:
+        if writes:
             with nullcontext() if part == WHOLE else in_turn(path):
                 use_store(run.folder, options.features)
                 if part != WHOLE:
                     for split in SPLITS:
                         note_index(run.folder, split, still_clips(run, split).index.hash())
         stores = {split: store_of(run.folder, split, options.features) for split in SPLITS}
+        if remote is not None:
+            counts = copy(run, recognizer, stores, way=options.action, remote=remote, part=part)
+            if options.json:
+                print_json(counts)
+            return 0
         document: dict[str, Any] = {"complete": True, "missing_parts": [], "banks": {}}
         if part != WHOLE:
             missing = _part(run, recognizer, stores, part, build=build)

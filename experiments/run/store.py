@@ -26,10 +26,13 @@ def use_store(folder: RunFolder, store: str | None) -> None:
     Args:
         folder: the run's existing folder.
         store: the store's folder as the user gave it; created when tables are built in it.
+
+    Raises:
+        UserError: if it is a URL.
     """
     if store is None:
         return
-    path = str(user_path(store).absolute())
+    path = _path(store)
     before = None
     with contextlib.suppress(UserError):
         before = shared_store(folder)
@@ -56,14 +59,23 @@ def store_of(folder: RunFolder, split: str, store: str | None = None) -> TableSt
         store: a shared store to use instead of the one recorded by the run.
 
     Raises:
-        UserError: if features.json is damaged.
+        UserError: if features.json is damaged, or ``store`` is a URL.
     """
-    shared = shared_store(folder) if store is None else str(user_path(store).absolute())
+    shared = shared_store(folder) if store is None else _path(store)
     if shared is None:
         return TableStore(folder.bank(split))
     # The run names the owner: since runs are locked, only one process at a time builds for each.
     name = f"{platform.node()}:{os.path.realpath(folder.path)}"
     return TableStore(Path(shared), shared=True, owner=hashlib.sha256(name.encode()).hexdigest()[:8])
+
+
+def _path(store: str) -> str:
+    if "://" in store:
+        raise UserError(
+            f"features are kept in a folder, and {store} is a URL; copy them with `adafocus features push RUN URL` and "
+            "`adafocus features pull RUN URL`"
+        )
+    return str(user_path(store).absolute())
 
 
 def note_index(folder: RunFolder, split: str, index: str) -> None:
