@@ -62,7 +62,7 @@ class RemoteFolder:
         """Return the content of a small file; None if there is no such file."""
         with self._reaching(f"{self.url}/{name}"):
             try:
-                content: bytes = self._files.cat_file(f"{self._path}/{name}", end=_SMALL)
+                content: bytes = self._files.cat_file(self._file(name), end=_SMALL)
             except FileNotFoundError:
                 return None
             return content
@@ -96,7 +96,7 @@ class RemoteFolder:
         with contextlib.ExitStack() as stack:
             here = stack.enter_context(target.open("wb", buffering=0))
             with self._reaching(whole):
-                there = stack.enter_context(self._files.open(f"{self._path}/{name}", "rb"))
+                there = stack.enter_context(self._files.open(self._file(name), "rb"))
             while True:
                 with self._reaching(whole):
                     block = there.read(_BLOCK)
@@ -108,6 +108,13 @@ class RemoteFolder:
                     while rest:
                         rest = rest[here.write(rest) :]
                 found.update(block)
+
+    def _file(self, name: str) -> str:
+        """Return the path of an existing file, which is no pipe: opening one would wait for its writer."""
+        path = f"{self._path}/{name}"
+        if self._files.info(path)["type"] != "file":
+            raise OSError("it is no regular file")
+        return path
 
     def _make_folder(self, name: str) -> None:
         if self._has_folders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,19 @@ def test_a_damaged_shard_is_not_taken(bank: Path, made: Made, tmp_path: Path, me
     memory.pipe_file(manifest, b"{}")
     with pytest.raises(UserError, match=r"manifest.json is damaged"):
         pull(expected_manifests(*made), TableStore(tmp_path / "other"), RemoteFolder(URL))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes")
+@pytest.mark.parametrize("name", ["manifest.json", "shard_00001/done.json", "shard_00001/full.npy"])
+def test_a_pipe_is_no_file(bank: Path, made: Made, tmp_path: Path, name: str) -> None:
+    """Opening one would wait forever."""
+    remote = RemoteFolder(f"file://{tmp_path}/there")
+    push(TableStore(bank).tables().values(), remote)
+    path = next((tmp_path / "there").glob("full-*")) / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"cannot be read or written \(it is no regular file\)"):
+        pull(expected_manifests(*made), TableStore(tmp_path / "back"), remote)
 
 
 def test_a_shard_that_is_damaged_here_is_not_complete_there(bank: Path, memory: Any) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.manifest import digest
+from adafocus_rl.features.manifest import digest, read_manifest
+from adafocus_rl.features.store import TableStore
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
 from fuzz.mutate_bytes import mutate_bytes, mutate_text
@@ -88,6 +89,47 @@ def _agree(shard: Path, manifest: Mapping[str, Any] | None = None) -> None:
         write_sealed(mark, content)
 
 
+def _attack_json(rng: Random, path: Path) -> Any:
+    """Spoil a JSON file; return its new content if its checksum is right."""
+    text = path.read_text()
+    tree = mutate_tree(rng, json.loads(text), values=("../../x", "/etc/passwd", 10**12))
+    if rng.random() < 0.5 and isinstance(tree, dict):
+        with contextlib.suppress(ValueError, RecursionError):
+            tree.pop("checksum", None)
+            write_sealed(path, tree)
+            return tree
+    else:
+        path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
+    return None
+
+
+def _attack_table(rng: Random, table: Path) -> Path:
+    """Spoil a file of a table, and return it."""
+    shard = rng.choice(sorted(table.glob("shard_*")))
+    kind = rng.random()
+    if kind < 0.25:
+        path = table / "manifest.json"
+        tree = _attack_json(rng, path)
+        if tree is not None and rng.random() < 0.7:
+            with contextlib.suppress(ValueError, RecursionError):
+                for one in table.glob("shard_*"):
+                    _agree(one, tree)
+    elif kind < 0.52:
+        path = shard / "done.json"
+        _attack_json(rng, path)
+    else:
+        path = rng.choice(sorted(shard.glob("*.npy")))
+        if rng.random() < 0.1:
+            path.unlink()
+            with contextlib.suppress(OSError):
+                rng.choice((path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to(path), lambda: None))()
+        else:
+            _npy(rng, path)
+            if rng.random() < 0.6:
+                _agree(shard)
+    return path
+
+
 @reader("banks", weight=7)
 def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
     """Feature banks: manifests, done marks, tables, and the note of where they lie."""
@@ -95,38 +137,12 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
     bank = run / "features" / rng.choice(("train", "val"))
     if rng.random() < 0.25:
         as_old(bank, rng.choice((1, 2)))
-    table = rng.choice(sorted(path.parent for path in bank.rglob("manifest.json")))
-    shard = rng.choice(sorted(table.glob("shard_*")))
-    kind = rng.random()
-    if kind < 0.06:
+    if rng.random() < 0.06:
         path = run / "features.json"
         path.write_text(json.dumps({"store": str(run / "features" / "train"), "index": {"train": "0", "val": "0"}}))
-    elif kind < 0.3:
-        path = table / "manifest.json"
-    elif kind < 0.55:
-        path = shard / "done.json"
+        _attack_json(rng, path)
     else:
-        path = rng.choice(sorted(shard.glob("*.npy")))
-    if path.suffix == ".json":
-        text = path.read_text()
-        tree = mutate_tree(rng, json.loads(text), values=("../../x", "/etc/passwd", 10**12))
-        if rng.random() < 0.5 and isinstance(tree, dict):
-            with contextlib.suppress(ValueError, RecursionError):
-                tree.pop("checksum", None)
-                write_sealed(path, tree)
-                if path.name == "manifest.json" and rng.random() < 0.7:
-                    for one in table.glob("shard_*"):
-                        _agree(one, tree)
-        else:
-            path.write_bytes(to_json(rng, tree) if rng.random() < 0.8 else mutate_text(rng, text))
-    elif rng.random() < 0.1:
-        path.unlink()
-        with contextlib.suppress(OSError):
-            rng.choice((path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to(path), lambda: None))()
-    else:
-        _npy(rng, path)
-        if rng.random() < 0.6:
-            _agree(shard)
+        path = _attack_table(rng, rng.choice(sorted(path.parent for path in bank.rglob("manifest.json"))))
     names = (path.name, "features", "bank")
     if rng.random() < 0.55:
         return Case(call=command("features", "check", run), names=names)
@@ -141,6 +157,17 @@ def banks(rng: Random, corpus: Corpus, folder: Path) -> Case:
             episodes.full()
 
     return Case(call=opened, names=names)
+
+
+@reader("copies", weight=2)
+def copies(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """Feature banks at a URL."""
+    run, there = corpus.copy(corpus.run, folder / "run"), folder / "there"
+    there.mkdir()
+    for path in (run / "features").glob("*/*/manifest.json"):
+        shutil.move(path.parent, TableStore(there, shared=True).path(read_manifest(path.parent)))
+    path = _attack_table(rng, rng.choice(sorted(there.iterdir())))
+    return Case(call=command("features", "pull", run, f"file://{there}"), names=(path.name, "there", "features"))
 
 
 @reader("records", weight=6)
