@@ -1,4 +1,4 @@
-"""The exception for mistakes that the user can correct."""
+"""Exceptions for what the user can correct."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+class RankError(UserError):
+    """The job cannot go on because another of its processes has ended or hangs; the same command can be resumed."""

@@ -1,57 +1,84 @@
 """The processes of one job that ``torchrun`` starts: the rank of this process, and what the ranks compute together.
 
 Without ``torchrun`` a job has one rank, and every function here returns its argument without communication. All ranks
-must call a function that communicates, in the same order; a rank that waits longer than the timeout raises an error.
+must call a function that communicates, in the same order. A rank waits for the others as long as they give signs of
+life (``beat``): a rank that hangs or has ended raises an error in those that wait for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.rank_job import DAY, Job
 
 T = TypeVar("T")
 
-TIMEOUT = 60.0
-"""Default of the seconds that a rank waits for the others before the job ends."""
+TIMEOUT = 45.0
+"""Default of the seconds without a sign of life after which a rank is given up."""
+
+_job: Job | None = None
+_group: dist.ProcessGroup | None = None
+"""Gloo's group of all ranks, for tensors on the CPU. It has no time limit of its own: see ``Job.wait_for``."""
 
 
 @contextlib.contextmanager
 def process_group(*, cuda: bool, timeout: float = TIMEOUT) -> Iterator[None]:
     """Join the job's other ranks within the block; without ``torchrun``, do nothing.
 
+    If the block raises an error, the first rank to do so raises it, and the others, which end with it, exit silently.
+
     Args:
         cuda: whether the ranks compute on GPUs of their own (NCCL) or on CPUs (Gloo).
-        timeout: seconds that a rank waits for the others in one call before it raises an error.
+        timeout: seconds without a sign of life after which a rank is given up.
 
     Raises:
         UserError: if the others cannot be reached.
+        RankError: if another rank hangs, or has ended without a message.
+        SilentExit: if another rank has reported the job's end.
     """
+    global _job, _group
     if not launched():
         yield
         return
+    limit = timedelta(seconds=timeout)
     try:
-        # Objects and barriers go over Gloo, gradients and batch statistics over the backend of their device.
-        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        store, number, world = next(rendezvous("env://"))
+        _job = Job(PrefixStore("adafocus", store), number, world, timeout)
+        if cuda:
+            torch.cuda.set_device(local_rank())
+        dist.init_process_group(
+            # Objects and barriers go over Gloo, gradients and batch statistics over the backend of their device.
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=PrefixStore("default", store), rank=number, world_size=world, timeout=limit,
+        )  # fmt: skip
+        _group = dist.new_group(backend="gloo", timeout=DAY)  # type: ignore[assignment]
     except (RuntimeError, ValueError) as error:
+        _job = None
         raise UserError(
             f"this process cannot reach the job's other ranks ({str(error).splitlines()[0]}); start them all with "
             "`torchrun --nproc-per-node N -m adafocus_rl train …`"
         ) from None
     try:
         yield
-    finally:
+    except BaseException as error:
+        explained = _job.explained(error)
+        if explained is error:
+            raise
+        raise explained from None
+    else:
         dist.destroy_process_group()
+    finally:
+        _job = _group = None
 
 
 def launched() -> bool:
@@ -59,19 +86,30 @@ def launched() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
+def beat() -> None:
+    """Tell the other ranks that this one goes on. A loop whose steps may take longer than the timeout calls it."""
+    if _job is not None:
+        _job.beat()
+
+
+def busy() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which this rank goes on by definition: for long work of others' code, which cannot hang."""
+    return contextlib.nullcontext() if _job is None else _job.busy()
+
+
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return dist.get_rank() if _joined() else 0
+    return _job.number if _job is not None and not _job.alone else 0
 
 
 def world() -> int:
     """Return the number of ranks."""
-    return dist.get_world_size() if _joined() else 1
+    return _job.world if _job is not None and not _job.alone else 1
 
 
 def local_rank() -> int:
     """Return the number of this process on its machine, which is also that of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if _joined() else 0
+    return int(os.environ.get("LOCAL_RANK", "0")) if launched() else 0
 
 
 def local_world() -> int:
@@ -99,7 +137,7 @@ def total(value: Tensor) -> Tensor:
     if not _joined():
         return value.detach()
     value = value.detach().clone()
-    dist.all_reduce(value)
+    _all_reduce(value)
     return value
 
 
@@ -107,14 +145,39 @@ def gather(value: T) -> list[T]:
     """Return the values of all ranks in their order; any object that pickle can store."""
     if not _joined():
         return [value]
+    wait()
     values: list[T | None] = [None] * world()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=_group)
     return values  # type: ignore[return-value]
 
 
 def from_first(value: T) -> T:
     """Return the value of the first rank."""
     return gather(value)[0]
+
+
+def first(function: Callable[[], T]) -> T:
+    """Let the first rank do something alone, such as writing a file, and return its result on every rank.
+
+    It begins when all ranks have come here, and they go on when it has ended, however long it takes. Within the
+    function, the job has one rank.
+
+    Args:
+        function: called on the first rank only; pickle must be able to store its result.
+    """
+    if not _joined():
+        return function()
+    wait()
+    value: T | None = None
+    if is_first():
+        assert _job is not None
+        with _job.busy():
+            _job.alone = True
+            try:
+                value = function()
+            finally:
+                _job.alone = False
+    return from_first(value)  # type: ignore[return-value]
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -134,7 +197,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in learnt if parameter.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
+    _all_reduce(flat)
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
@@ -142,34 +205,17 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def wait() -> None:
     """Wait until all ranks have come here."""
     if _joined():
-        gather(None)
+        _all_reduce(torch.zeros(1))
 
 
-class Heartbeat:
-    """Lets ranks that have finished wait for those that still work, however long these take.
-
-    Each rank calls ``beat`` often while it works, and then ``finish``. A rank that does neither for longer than the
-    timeout raises an error in the others.
-
-    Args:
-        interval: seconds between two messages; less than the timeout.
-    """
-
-    def __init__(self, interval: float = 5.0) -> None:
-        self.interval = interval
-        self._last = time.monotonic()
-
-    def beat(self) -> None:
-        """Tell the others that this rank is working, if the last time is long ago."""
-        if _joined() and time.monotonic() - self._last >= self.interval:
-            gather(False)
-            self._last = time.monotonic()
-
-    def finish(self) -> None:
-        """Wait until all ranks have finished."""
-        while not all(gather(True)):
-            pass
+def _all_reduce(value: Tensor) -> None:
+    """Replace a tensor by the sum of the ranks' tensors."""
+    if value.device.type == "cpu":
+        assert _job is not None
+        _job.wait_for(dist.all_reduce(value, group=_group, async_op=True))
+    else:
+        dist.all_reduce(value)
 
 
 def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return _job is not None and _job.here

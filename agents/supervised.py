@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl import checkpoint
+from adafocus_rl import checkpoint, ranks
 from adafocus_rl.agents.learner import Tick
+from adafocus_rl.agents.parallel import Gradients, average_statistics
 from adafocus_rl.agents.sgd import clip_gradients, make_optimizer, set_rate
 from adafocus_rl.agents.training_options import PrecisionConfig, SGDConfig
 from adafocus_rl.errors import UserError
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
+from adafocus_rl.seeding import isolated
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,10 +43,16 @@ Losses = Callable[[BatchT, slice], tuple[Tensor, dict[str, Tensor]]]
 class SupervisedLearner(Generic[BatchT]):
     """A ``Learner`` that learns from labels with SGD.
 
+    In a job of several ranks, each computes the loss of its part of every minibatch, and DistributedDataParallel adds
+    the gradients up. A part counts by its share of the whole minibatch, so an update is that of one process, to
+    rounding, except for what depends on the part itself: batch normalisation in training mode (unless it is
+    synchronised), and dropout, whose masks are drawn by each rank. Batch statistics are averaged after each epoch.
+
     Args:
         modules: modules to save in checkpoints, by name: those to train, and those that belong with them.
         rates: modules to train, each with its initial learning rate.
-        batches: returns the minibatches of one pass, given the number of the epoch.
+        batches: returns the minibatches of one pass, given the number of the epoch; in a job of several ranks, this
+            rank's part of each, and None for a part without videos.
         losses: the loss to minimise.
         sgd: options of the optimiser.
         steps: minibatches per epoch.
@@ -56,7 +65,7 @@ class SupervisedLearner(Generic[BatchT]):
         self,
         modules: Mapping[str, nn.Module],
         rates: Sequence[tuple[nn.Module, float]],
-        batches: Callable[[int], Iterable[BatchT]],
+        batches: Callable[[int], Iterable[BatchT | None]],
         losses: Losses[BatchT],
         *,
         sgd: SGDConfig,
@@ -72,6 +81,10 @@ class SupervisedLearner(Generic[BatchT]):
         self.steps = steps
         self.epochs = epochs
         self.compute = compute or PrecisionConfig()
+        self.device = device
+        self.trained = nn.ModuleList([module for module, _ in rates])
+        if self.compute.sync_batch_norm and ranks.world() > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.trained)
         self.optimizer = make_optimizer(rates, sgd)
         # Without it, gradients of float16 losses would underflow; for other types it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.precision == "float16")
@@ -80,23 +93,50 @@ class SupervisedLearner(Generic[BatchT]):
         """Make one pass; an update uses the gradient of the mean loss over its minibatch, whatever the parts."""
         for module in self.modules.values():
             module.train()
-        mean = Mean()
-        for step, batch in enumerate(self.batches(epoch), epoch * self.steps):
-            set_rate(self.optimizer, self.sgd, step, steps=self.steps, epochs=self.epochs)
-            self.optimizer.zero_grad(set_to_none=True)
-            whole: list[Tensor] = []
-            for part in _parts(len(batch), self.compute.accumulate):
-                share = (part.stop - part.start) / len(batch)
-                loss, scalars = self.losses(batch, part)
-                self.scaler.scale(loss * share).backward()
-                mean.add(part.stop - part.start, **scalars)
-                whole.append(loss.detach() * share)
-            self.scaler.unscale_(self.optimizer)  # the norm is that of the unscaled gradients
-            clip_gradients(self.optimizer, self.sgd)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            tick(loss=torch.stack(whole).sum(), rows=batch.rows)
+        mean, step = Mean(), epoch * self.steps
+        gradients = Gradients(self.trained, self.losses, self.scaler)
+        with self._own_random_numbers():
+            for batch in self.batches(epoch):
+                counts = self._counts(batch)
+                if not any(counts) or (self.compute.sync_batch_norm and not all(counts)):
+                    continue
+                set_rate(self.optimizer, self.sgd, step, steps=self.steps, epochs=self.epochs)
+                step += 1
+                self.optimizer.zero_grad(set_to_none=True)
+                loss = self._add_gradients(gradients, batch, sum(counts), mean)
+                self.scaler.unscale_(self.optimizer)  # the norm is that of the unscaled gradients
+                clip_gradients(self.optimizer, self.sgd)
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                tick(loss=loss, rows=None if batch is None else batch.rows)
+        average_statistics(self.modules.values())
         return {f"train/{name}": value for name, value in mean.values().items()}
+
+    def _counts(self, batch: BatchT | None) -> list[int]:
+        """Return the number of videos that each rank has of a minibatch."""
+        counts = torch.zeros(ranks.world(), dtype=torch.int64)
+        counts[ranks.rank()] = 0 if batch is None else len(batch)
+        found: list[int] = ranks.total(counts).tolist()
+        return found
+
+    def _add_gradients(self, gradients: Gradients, batch: BatchT | None, count: int, mean: Mean) -> Tensor:
+        """Compute the gradients of a minibatch of ``count`` videos, and return the mean loss of this rank's."""
+        if batch is None:
+            gradients.add_nothing()
+            return torch.zeros((), device=self.device)
+        whole: list[Tensor] = []
+        for part in _parts(len(batch), self.compute.accumulate):
+            videos = part.stop - part.start
+            loss, scalars = gradients.add(batch, part, weight=videos / count, last=part.stop == len(batch))
+            mean.add(videos, **scalars)
+            whole.append(loss * (videos / len(batch)))
+        return torch.stack(whole).sum()
+
+    def _own_random_numbers(self) -> AbstractContextManager[None]:
+        """Let each rank draw other numbers from the global generators: dropout of its own videos."""
+        if ranks.world() == 1:
+            return nullcontext()
+        return isolated(torch.initial_seed(), "rank", ranks.rank(), device=self.device)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the modules' and the optimiser's tensors, which share memory with them, and plain values."""
@@ -131,7 +171,7 @@ def autocast(compute: PrecisionConfig, device: torch.device) -> torch.autocast:
 
 
 class Mean:
-    """Means of scalars, which stay on the device until they are read."""
+    """Means of scalars over all ranks, which stay on the device until they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -144,8 +184,11 @@ class Mean:
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach() * count
 
     def values(self) -> dict[str, float]:
-        """Return the means so far."""
-        return {name: float(total) / self._count for name, total in self._sums.items()}
+        """Return the means so far; all ranks must call it."""
+        found = ranks.gather((self._count, {name: float(total) for name, total in self._sums.items()}))
+        names = dict.fromkeys(name for _, sums in found for name in sums)
+        count = sum(count for count, _ in found)
+        return {name: sum(sums.get(name, 0.0) for _, sums in found) / count for name in names}
 
 
 def _parts(count: int, parts: int) -> Iterator[slice]:

@@ -69,8 +69,17 @@ class PrecisionConfig:
     """Activation checkpointing: keep only the input of each block of the encoders, and recompute the rest in the
     backward pass."""
 
+    sync_batch_norm: bool = False
+    """Under torchrun, on GPUs: batch normalisation takes its statistics from the whole minibatch, and not from each
+    rank's part. A minibatch of which a rank has no video is left out. No effect in one process."""
+
     def __post_init__(self) -> None:
         require_range(self, "accumulate", least=1, most=MOST)
+        if self.sync_batch_norm and self.accumulate > 1:
+            raise OutOfRangeError(
+                f"accumulate is {self.accumulate}, but with sync_batch_norm each rank computes its part of a minibatch "
+                "at once; leave one of them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from adafocus_rl.envs.options import RewardConfig
 from adafocus_rl.envs.patch_selection import PatchSelectionVectorEnv
 from adafocus_rl.envs.single import PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.source import EpisodeFeatures, Share, own_share, video_order
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.seeding import derive_seed
@@ -127,9 +127,12 @@ class FindThePatchSource:
         """Return the episodes of rows (B,); they are the same in every epoch."""
         return FindThePatchEpisodes(self, videos)
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[FindThePatchEpisodes]:
-        """Yield all rows once."""
-        for videos in video_order(self.videos, seed=self.seed, epoch=epoch).split(batch_size):
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[FindThePatchEpisodes]:
+        """Yield all rows once, or this rank's share of them."""
+        order = video_order(self.videos, seed=self.seed, epoch=epoch)
+        for videos in own_share(order.split(batch_size), share):
             yield self.episodes(videos)
 
     def frames(self, video: int) -> Tensor:

@@ -17,7 +17,7 @@ from adafocus_rl.envs.whole_episodes import decide
 from adafocus_rl.features import TableSpec
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.live import LiveEpisodes
-from adafocus_rl.features.source import EpisodeFeatures
+from adafocus_rl.features.source import EpisodeFeatures, Share
 
 SKIP, KEEP = 0, 1
 """The two actions of π′."""
@@ -143,9 +143,11 @@ class SkippableFeatures:
         """Return the features of the given index rows (B,), with π's patches."""
         return self._with_patches(self.patches.source.episodes(videos, epoch=epoch))
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[SkippableEpisodes]:
-        """Yield all usable videos once, in the source's order."""
-        for episodes in self.patches.source.batches(batch_size, epoch=epoch):
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[SkippableEpisodes]:
+        """Yield all usable videos once, in the source's order, or this rank's share of them."""
+        for episodes in self.patches.source.batches(batch_size, epoch=epoch, share=share):
             yield self._with_patches(episodes)
 
     def choose(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
@@ -158,6 +160,8 @@ class SkippableFeatures:
         return decide(self.patches, self.policy, episodes, info, deterministic=True)[1]
 
     def _with_patches(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
+        if not len(episodes):  # a rank's part of a small batch
+            return SkippableEpisodes(episodes, episodes.videos.new_zeros(0, self.num_steps))
         if not self.fixed:
             return self.choose(episodes)
         if self._chosen is None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
-from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.source import EpisodeFeatures, Share, own_share, video_order
 from adafocus_rl.geometry import PatchGrid
 
 # Two test processes on two cores: torch's own threads would only fight over them.
@@ -133,9 +133,11 @@ class MadeUpFeatures:
         """The same in every epoch."""
         return MadeUpEpisodes(self, videos)
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[MadeUpEpisodes]:
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[MadeUpEpisodes]:
         """All videos once."""
-        for videos in video_order(self.videos, seed=self.seed, epoch=epoch).split(batch_size):
+        for videos in own_share(video_order(self.videos, seed=self.seed, epoch=epoch).split(batch_size), share):
             yield self.episodes(videos)
 
 

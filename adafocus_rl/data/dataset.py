@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
+from adafocus_rl import ranks
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode import DecodeError, decode_frames, opencv, probe
 from adafocus_rl.data.index import VideoIndex, VideoRecord, read_boxes
@@ -125,6 +126,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
         Raises:
             IndexError: ``i`` is out of range.
         """
+        ranks.beat()  # in a process that decodes for itself, a batch may take long
         record = self.index[i]
         try:
             if i in self._given_up:

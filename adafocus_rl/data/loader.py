@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from adafocus_rl import ranks
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode_error import reason_of
 from adafocus_rl.data.processes import MAIN_GUARD, check_main_guard, may_start_processes
@@ -161,6 +162,7 @@ class ClipLoader:
                 except (RuntimeError, OSError, EOFError) as error:
                     if not self.workers or _is_workers_own(error):
                         raise
+                    ranks.beat()
                     # A dying worker's last message cannot be received; this error precedes the worker's end.
                     if not isinstance(error, RuntimeError):
                         wait([one.sentinel for one in self._processes], timeout=POLL_SECONDS)

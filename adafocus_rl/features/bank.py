@@ -22,7 +22,7 @@ from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.read_ahead import ReadAhead
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.features.shards import OpenedShards, StoredTable
-from adafocus_rl.features.source import video_order
+from adafocus_rl.features.source import Share, own_share, video_order
 from adafocus_rl.features.specs import CLIPS, SCALES
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.geometry import PatchGrid
@@ -159,15 +159,18 @@ class FeatureBank:
             )
         return BankEpisodes(self, rows.to(self.device, non_blocking=True))
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[BankEpisodes]:
-        """Yield all valid rows once, in index order or shuffled by (seed, epoch).
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[BankEpisodes]:
+        """Yield all valid rows once, in index order or shuffled by (seed, epoch), or this rank's share of them.
 
         A bank that is not held on the device reads ahead: see ``ReadAhead``.
         """
         order = video_order(self.videos, seed=self.seed, epoch=epoch)
         mapped = {name: rows for name, rows in self._rows.items() if isinstance(rows, MappedRows)}
-        with ReadAhead(mapped, order.split(batch_size), device=self.device) if mapped else nullcontext() as ahead:
-            for number, videos in enumerate(order.to(self.device).split(batch_size)):
+        parts = own_share(order.split(batch_size), share)
+        with ReadAhead(mapped, parts, device=self.device) if mapped else nullcontext() as ahead:
+            for number, videos in enumerate(own_share(order.to(self.device).split(batch_size), share)):
                 yield BankEpisodes(self, videos, None if ahead is None else partial(ahead.rows, number))
 
 

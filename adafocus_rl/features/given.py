@@ -10,7 +10,7 @@ from torch import Tensor
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.live import LiveEpisodes
-from adafocus_rl.features.source import video_order
+from adafocus_rl.features.source import Share, own_share, video_order
 from adafocus_rl.models.recognizer import Recognizer
 
 
@@ -64,7 +64,9 @@ class GivenClips:
         batch = ClipBatch.unlabelled(clips, self.num_classes, rows=videos)
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
-        """Yield all clips once, in order, or shuffled by the epoch."""
-        for videos in video_order(self.videos, seed=0, epoch=epoch).split(batch_size):
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[LiveEpisodes]:
+        """Yield all clips once, in order, or shuffled by the epoch, or this rank's share of them."""
+        for videos in own_share(video_order(self.videos, seed=0, epoch=epoch).split(batch_size), share):
             yield self.episodes(videos)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adafocus_rl.data.dataset import ClipBatch, ClipDataset, make_loader
+from adafocus_rl import ranks
+from adafocus_rl.data.dataset import ClipBatch, ClipDataset, ClipLoader, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.motion import frame_differences, thumbnails
-from adafocus_rl.features.source import EpisodeFeatures, video_order
+from adafocus_rl.features.source import EpisodeFeatures, Share, own_share, video_order
 from adafocus_rl.features.specs import EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -186,13 +187,12 @@ class LiveFeatures:
         self.local_dim = recognizer.focus.vector_dim
         self._row = {record.path: row for row, record in enumerate(dataset.index)}
         self._videos = torch.arange(len(dataset))
-        self._order: list[int] = []
-        self._loader: Iterable[ClipBatch] = ()
-        self._loader_batch_size = 0
+        self._batches: list[list[int]] = []
+        self._loader: ClipLoader | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the loader, whose workers belong to this process; a copy creates its own."""
-        return {**vars(self), "_loader": (), "_loader_batch_size": 0}
+        return {**vars(self), "_loader": None}
 
     @property
     def videos(self) -> Tensor:
@@ -207,34 +207,48 @@ class LiveFeatures:
         """
         self.dataset.set_epoch(epoch)
         (batch,) = make_loader(self.dataset, batches=[videos.tolist()])
-        self._note(batch)
+        self._note(batch.failed)
         if batch.failed:
             path, reason = batch.failed[0]
             raise UserError(f"cannot decode {path}: {reason}")
         return LiveEpisodes(self.recognizer, batch, device=self.device)
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
-        """Yield clips decoded by worker processes; an undecodable video is left out and added to ``failed``."""
-        self.dataset.set_epoch(epoch or 0)
-        if self._loader_batch_size != batch_size:
-            # Only one loader is kept, because the worker processes of each one stay alive.
-            self._loader = make_loader(
-                self.dataset,
-                batch_size=batch_size,
-                order=self._order,
-                workers=self.workers,
-                pin=self.device.type == "cuda",
-            )
-            self._loader_batch_size = batch_size
-        # Changed in place: the loader outlives a pass and reads this list at the start of the next.
-        self._order[:] = video_order(self._videos, seed=self.dataset.seed, epoch=epoch).tolist()
-        for batch in self._loader:
-            self._note(batch)
-            if len(batch):
-                yield LiveEpisodes(self.recognizer, batch, device=self.device)
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[LiveEpisodes]:
+        """Yield clips decoded by worker processes; an undecodable video is left out and added to ``failed``.
 
-    def _note(self, batch: ClipBatch) -> None:
-        if batch.failed:
-            self.failed.extend(item for item in batch.failed if item not in self.failed)
-            bad = torch.tensor([self._row[path] for path, _ in batch.failed])
+        A batch without any decodable video is left out, too, unless it is this rank's part of a batch. With ``share``,
+        all ranks must complete the pass, after which all know the videos that some rank has found undecodable.
+        """
+        self.dataset.set_epoch(epoch or 0)
+        if self._loader is None:
+            # Changed in place: the loader, whose worker processes stay alive, reads this list at the start of a pass.
+            pin = self.device.type == "cuda"
+            self._loader = make_loader(self.dataset, batches=self._batches, workers=self.workers, pin=pin)
+        order = video_order(self._videos, seed=self.dataset.seed, epoch=epoch)
+        parts = own_share(order.split(batch_size), share)
+        self._batches[:] = [part.tolist() for part in parts if len(part)]
+        loaded = iter(self._loader)
+        failed: list[tuple[str, str]] = []
+        for part in parts:
+            batch = next(loaded) if len(part) else self._no_clips()
+            self._note(batch.failed)
+            failed += batch.failed
+            if len(batch) or share == "videos":
+                yield LiveEpisodes(self.recognizer, batch, device=self.device)
+        next(loaded, None)  # ends the loader's pass
+        if share is not None:
+            for found in ranks.gather(failed):
+                self._note(found)
+
+    def _no_clips(self) -> ClipBatch:
+        side = self.grid.frame_size
+        clips = torch.empty(0, self.dataset.num_frames, 3, side, side, dtype=torch.uint8)
+        return ClipBatch.unlabelled(clips, self.num_classes, rows=torch.empty(0, dtype=torch.int64))
+
+    def _note(self, failed: list[tuple[str, str]]) -> None:
+        if failed:
+            self.failed.extend(item for item in failed if item not in self.failed)
+            bad = torch.tensor([self._row[path] for path, _ in failed])
             self._videos = self._videos[~torch.isin(self._videos, bad)]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.specs import FULL, GLANCE_VECTORS, TableSpec
 from adafocus_rl.geometry import PatchGrid
 from adafocus_rl.seeding import derive_seed
+
+Share = Literal["videos", "batches"]
+"""What a rank gets of the batches of all ranks: ``videos`` is a part of each batch, which may be empty, and ``batches``
+is some batches as they are."""
 
 
 class EpisodeFeatures(ABC):
@@ -198,9 +203,34 @@ class FeatureSource(Protocol):
         """
         ...
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[EpisodeFeatures]:
-        """Yield all usable videos once, in index order, or shuffled by the source's seed and the epoch if given."""
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[EpisodeFeatures]:
+        """Yield all usable videos once, in index order, or shuffled by the source's seed and the epoch if given.
+
+        Args:
+            batch_size: videos per batch; the last batch may be smaller.
+            epoch: number of the pass.
+            share: what this rank gets of the batches in a job of several ranks; None for all.
+        """
         ...
+
+
+def shared_batches(
+    source: FeatureSource, batch_size: int, *, share: Share, epoch: int | None = None
+) -> Iterator[EpisodeFeatures]:
+    """Return ``source.batches`` with this rank's share; a source that knows no ranks suffices for one rank."""
+    if ranks.world() == 1:
+        return source.batches(batch_size, epoch=epoch)
+    return source.batches(batch_size, epoch=epoch, share=share)
+
+
+def own_share(batches: Iterable[Tensor], share: Share | None) -> list[Tensor]:
+    """Return what this rank gets of batches of rows (B,); see ``Share``. None leaves them as they are."""
+    whole = list(batches)
+    if share == "videos":
+        return [videos[ranks.own_part(len(videos))] for videos in whole]
+    return whole[ranks.rank() :: ranks.world()] if share == "batches" else whole
 
 
 def video_order(videos: Tensor, *, seed: int, epoch: int | None) -> Tensor:

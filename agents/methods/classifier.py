@@ -14,6 +14,7 @@ from adafocus_rl.agents.supervised import SupervisedLearner
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.source import shared_batches
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
 
 LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
@@ -81,10 +82,13 @@ def train_classifier(
         UserError: if the training diverges.
     """
 
-    def batches(epoch: int) -> Iterator[FeatureBatch]:
-        for episodes in source.batches(training.sgd.batch_size, epoch=epoch):
-            vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
-            yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos)
+    def batches(epoch: int) -> Iterator[FeatureBatch | None]:
+        for episodes in shared_batches(source, training.sgd.batch_size, epoch=epoch, share="videos"):
+            if len(episodes):
+                vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
+                yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos)
+            else:
+                yield None
 
     def losses(batch: FeatureBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         labels = batch.labels[part]

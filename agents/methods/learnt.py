@@ -17,6 +17,7 @@ from adafocus_rl.agents.supervised import SupervisedLearner
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FULL, GLANCE_VECTORS, EpisodeFeatures, FeatureSource, TableSpec, vectors_at
+from adafocus_rl.features.source import shared_batches
 from adafocus_rl.flops import encoder_macs
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
@@ -126,9 +127,9 @@ def fit_networks(
         UserError: if the training diverges.
     """
 
-    def batches(epoch: int) -> Iterator[VideoBatch]:
-        for episodes in train.batches(training.sgd.batch_size, epoch=epoch):
-            yield VideoBatch(episodes=episodes, epoch=epoch)
+    def batches(epoch: int) -> Iterator[VideoBatch | None]:
+        for episodes in shared_batches(train, training.sgd.batch_size, epoch=epoch, share="videos"):
+            yield VideoBatch(episodes=episodes, epoch=epoch) if len(episodes) else None
 
     steps = -(-len(train.videos) // training.sgd.batch_size)
     learner = SupervisedLearner(

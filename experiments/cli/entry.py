@@ -11,9 +11,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from adafocus_rl import __version__
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import RankError, UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser, sentence
 from adafocus_rl.experiments.terminal.interrupts import describe, interruptible, leave_quietly
+from adafocus_rl.experiments.terminal.launcher import launched, reports
 from adafocus_rl.experiments.terminal.streams import CLOSED, OutputClosed, fill_descriptors, guarded, let_go
 from adafocus_rl.printable import printable
 
@@ -48,12 +49,17 @@ def process() -> int:
     except Exception:
         # A bug of ours or of a plug-in, whose messages may contain anything.
         with contextlib.suppress(Exception), guarded():
+            if not reports():
+                return 1
             sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
         return 1
     finally:
         leave_quietly()
         let_go()
 
+
+RANKED = ("train",)
+"""Commands that several processes of ``torchrun`` carry out together."""
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _HINTS_FULL = {"train": ", with --resume: what was finished is kept"}
@@ -74,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(arguments)
         except OutputClosed:
             return CLOSED
+        except RankError as error:
+            return _fail(f"{error}{_how_to_go_on(arguments)}")
         except UserError as error:
             return _fail(str(error))
         except OSError as error:
@@ -92,13 +100,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(explained)
         except KeyboardInterrupt as error:
             what, code = describe(error)
-            sentence(what + _how_to_go_on(arguments))
+            _fail(what + _how_to_go_on(arguments))
             return code
 
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        code = _command(arguments[:1])(arguments[1:])
+        command = _command(arguments[:1])
+        if launched() and arguments[0] not in RANKED:
+            raise UserError(f"`adafocus {arguments[0]}` runs in one process; start it without torchrun")
+        code = command(arguments[1:])
     except SystemExit:  # --help
         sys.stdout.flush()
         raise
@@ -142,5 +153,6 @@ def _machine_refused(error: MemoryError | RuntimeError) -> str | None:
 
 
 def _fail(text: str) -> int:
-    sentence(text)
+    if reports():
+        sentence(text)
     return UserError.exit_code

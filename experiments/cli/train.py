@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,10 @@ from adafocus_rl.files import user_path
 
 if TYPE_CHECKING:
     from adafocus_rl.experiments.run.folder import RunFolder
+
+
+TIMEOUT, MIN_TIMEOUT = 45.0, 5.0
+"""Default and smallest value of --rank-timeout: the default makes a job end within a minute."""
 
 
 def train(argv: Sequence[str]) -> int:
@@ -38,6 +43,10 @@ def train(argv: Sequence[str]) -> int:
         "--dry-run", action="store_true",
         help="train nothing: measure a few batches, and print how long all stages will take, and their disk and memory",
     )  # fmt: skip
+    parser.add_argument(
+        "--rank-timeout", type=float, default=TIMEOUT, metavar="SECONDS",
+        help="under torchrun, end the job if a process gives no sign of life for this long (default: %(default)g)",
+    )  # fmt: skip
     if {"-h", "--help"} & {*argv}:
         parser.print_help()
         sys.stdout.write(settings_help("keys of the recipe, each also as --KEY=VALUE:"))
@@ -48,7 +57,12 @@ def train(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv[1:])
     settings = parse_settings("adafocus train", ["--config", str(recipe), *rest])
 
+    if not MIN_TIMEOUT <= options.rank_timeout < math.inf:
+        raise UserError(f"--rank-timeout is {options.rank_timeout:g}; give at least {MIN_TIMEOUT:g} seconds")
+
+    from adafocus_rl import ranks
     from adafocus_rl.experiments.cli.finish import finish
+    from adafocus_rl.experiments.cli.joined import joined
     from adafocus_rl.experiments.evaluation.evaluate import evaluate
     from adafocus_rl.experiments.forecast.forecast import forecast
     from adafocus_rl.experiments.forecast.output import begin_long_training, check_one_process, print_forecast
@@ -63,41 +77,55 @@ def train(argv: Sequence[str]) -> int:
     folder = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
     stages = sorted(set(options.stages))
     command = command_text("adafocus", "train", *argv)
-    with ExitStack() as stack:
-        # A new folder is created only after all checks.
-        new = not folder.path.is_dir()
-        if options.dry_run:
-            check_one_process()
-        elif not new:
-            stack.enter_context(locked(folder.path, command))
-        _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-        # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, for example.
-        resume = options.resume and folder.config.is_file()
+    if options.dry_run:
+        check_one_process()
+    # Entered before the ranks join, so that the folder stays locked until they have parted.
+    with ExitStack() as lock, joined(settings.config.device, timeout=options.rank_timeout):
+
+        def check() -> bool:
+            """Return whether there is a run to go on with."""
+            _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
+            # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, for example.
+            return bool(options.resume) and folder.config.is_file()
+
+        def open_folder() -> tuple[bool, bool]:
+            """Return whether the folder is new, since it is created only after all checks, and ``check``'s result."""
+            new = not folder.path.is_dir()
+            if not new and not options.dry_run:
+                lock.enter_context(locked(folder.path, command))
+            return new, check()
+
+        def begin() -> bool:
+            """Prepare the folder; return whether there is a run to go on with."""
+            resume = run.resume
+            if new:
+                lock.enter_context(locked(folder.path, command))
+                resume = check()  # another process may have created it meanwhile
+            if options.overwrite:
+                folder.discard()
+            elif not resume:
+                for name in folder.discard_from(min(stages)):
+                    run.log.forget(name)
+            folder.describe(config_text=settings.text, command=command)
+            use_store(folder, options.features)
+            return resume
+
+        new, resume = ranks.first(open_folder)
         run = Run(folder, settings.config, resume=resume, strict=options.strict)
-        run.check_videos()
+        ranks.first(run.check_videos)  # which makes the data if they are embedded
         began = time.monotonic()
         rehearse(run, stages)
         if options.dry_run:
             print_forecast(forecast(run, stages, store=options.features), as_json=options.json)
             return 0
         begin_long_training(run, stages, rehearsed=time.monotonic() - began, store=options.features)
-        if new:
-            stack.enter_context(locked(folder.path, command))
-            # Another process may have created it meanwhile.
-            _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-            run.resume = options.resume and folder.config.is_file()
-        if options.overwrite:
-            folder.discard()
-        elif not run.resume:
-            for name in folder.discard_from(min(stages)):
-                run.log.forget(name)
-        folder.describe(config_text=settings.text, command=command)
-        use_store(folder, options.features)
+        run.resume = ranks.first(begin)
         features = train_run(run, stages)
         if features is None:
-            finish(run, run.folder.read_results(), as_json=options.json)
+            found = ranks.first(folder.read_results)
         else:
             found = evaluate(run, features, partial(other_methods, run, features))
+        if ranks.is_first():
             finish(run, found, as_json=options.json)
     return 0
 

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adafocus_rl import ranks
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import EarlyExit, Method
+from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import make_loader
 from adafocus_rl.experiments.evaluation.live import LiveMethod, agreement
 from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
@@ -50,7 +52,7 @@ class Evaluation:
         self.validation = features.validation()
         self.rows: list[Row] = []
         self._recorders: list[Recorder] = []
-        self._clips = clips_to_time(run.clips.val, run.config.evaluation.timed_videos, workers=run.config.data.workers)
+        self._clips: list[ClipBatch] | None = None
         self._spent: dict[tuple[str, float | None], float | None] = {}
 
     def add(self, method: Method) -> None:
@@ -116,8 +118,15 @@ class Evaluation:
         """Return the time per video, measured once for all variants, which differ in their weights only."""
         key = (method.label, knob)
         if key not in self._spent:
-            self._spent[key] = milliseconds(method, knob, self._clips, device=self.run.device, deployed=self._deployed)
+            # In a job of several ranks, one measures while the others leave the machine to it.
+            self._spent[key] = ranks.first(lambda: self._measure_time(method, knob))
         return self._spent[key]
+
+    def _measure_time(self, method: Method, knob: float | None) -> float | None:
+        if self._clips is None:
+            config = self.run.config
+            self._clips = clips_to_time(self.run.clips.val, config.evaluation.timed_videos, workers=config.data.workers)
+        return milliseconds(method, knob, self._clips, device=self.run.device, deployed=self._deployed)
 
 
 def evaluate(
@@ -155,20 +164,24 @@ def evaluate(
     for method in sorted(found, key=lambda method: variants.index(method.variant)):
         evaluation.add(method)
     evaluation.report_agreement(systems.last(own))
-    record = evaluation.record()
-    record.save(run.folder.episodes)
-    if run.config.evaluation.sheet_videos:
-        write_contact_sheet(run, record)
-    if run.config.evaluation.replay_every:
-        log_contact_sheets(run, record)
-    seconds = run.folder.read_seconds()
-    seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
-    seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
-    content = results([row.plain() for row in evaluation.rows], seconds, run.clips.failed)
-    run.folder.write_results(content)
-    if run.config.evaluation.report_videos:
-        write_report(run, record, content)
-    return content
+
+    def write() -> dict[str, Any]:
+        record = evaluation.record()
+        record.save(run.folder.episodes)
+        if run.config.evaluation.sheet_videos:
+            write_contact_sheet(run, record)
+        if run.config.evaluation.replay_every:
+            log_contact_sheets(run, record)
+        seconds = run.folder.read_seconds()
+        seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
+        seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
+        content = results([row.plain() for row in evaluation.rows], seconds, run.clips.failed)
+        run.folder.write_results(content)
+        if run.config.evaluation.report_videos:
+            write_report(run, record, content)
+        return content
+
+    return ranks.first(write)
 
 
 def evaluate_one(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods import Method, Outcome, Visit
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset, make_loader
@@ -20,6 +21,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.source import shared_batches
 from adafocus_rl.metrics import hits, log_odds, mean_average_precision
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -97,6 +99,9 @@ def measure(
 ) -> Measured:
     """Recognise all videos of a source and return the metrics.
 
+    In a job of several ranks, each recognises some of the batches that one process would form, and all return the same
+    metrics, which are exactly those of one process.
+
     Args:
         act: the method to measure.
         source: features of the videos.
@@ -150,7 +155,8 @@ def _visit(
 ) -> _Visit:
     visit = Visit(number=number, rewards=rewards or recorder is not None, probabilities=recorder is not None)
     parts: list[dict[str, Tensor]] = []
-    for batch in source.batches(batch_size):
+    for batch in shared_batches(source, batch_size, share="batches"):
+        ranks.beat()
         outcome = act(batch, visit)
         if recorder is not None:
             recorder.add(batch, outcome)
@@ -164,7 +170,14 @@ def _visit(
         if rewards and steps.reward is not None:
             part["reward"] = steps.reward.sum(1).float()
         parts.append({name: value.cpu() for name, value in part.items()})
+    if ranks.world() > 1:
+        parts = [part for others in ranks.gather(parts) for part in others]
+        if recorder is not None:
+            recorder.gather()
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if ranks.world() > 1:
+        order = whole["rows"].argsort()
+        whole = {name: value[order] for name, value in whole.items()}
     scores = log_odds(whole.pop("logits").double().numpy())
     if not np.isfinite(scores).all():
         raise UserError(

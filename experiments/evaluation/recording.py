@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods import Outcome
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.features import EpisodeFeatures
@@ -55,6 +56,16 @@ class Recorder:
         self._parts.append({name: value.cpu() for name, value in part.items()})
         facts = {"videos": batch.videos, "multi_hot": batch.multi_hot > 0, "true_boxes": batch.true_boxes}
         self._videos.append({name: value.cpu() for name, value in facts.items()})
+
+    def gather(self) -> None:
+        """Add the batches that the other ranks have recorded, in the order of the videos."""
+        own = self._parts, self._videos, self._patch_size, self._patch_scales
+        found = [other for other in ranks.gather(own) if other[0]]
+        parts, videos = [part for other in found for part in other[0]], [some for other in found for some in other[1]]
+        self._patch_size, self._patch_scales = found[0][2:]
+        order = torch.cat([some["videos"] for some in videos]).argsort()
+        self._parts = [{name: value[order] for name, value in _joined(parts).items()}]
+        self._videos = [{name: value[order] for name, value in _joined(videos).items()}]
 
     def finish(self) -> Trace:
         """Return the trace of all batches."""

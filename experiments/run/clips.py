@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+from torch.utils.data import BatchSampler
+
+from adafocus_rl import ranks
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.data.dataset import ClipDataset, EpochSampler, make_loader
 from adafocus_rl.data.index import VideoIndex, VideoRecord, missing
 from adafocus_rl.data.read import read_indices
 from adafocus_rl.errors import UserError
@@ -85,22 +89,39 @@ class Clips:
             if clips is not None:
                 self.note_failures(check_videos(clips, lists[split], workers=self.workers))
 
-    def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch]]:
+    def passes(self, dataset: ClipDataset, batch_size: int) -> Callable[[int], Iterator[ClipBatch | None]]:
         """Return a function that yields the batches of one shuffled pass over a dataset, given the epoch.
 
-        Undecodable videos are recorded and left out. The worker processes live as long as the returned function.
-        """
-        loader = make_loader(dataset, batch_size=batch_size, shuffle=True, workers=self.workers, pin=self.pin)
+        In a job of several ranks, each decodes and yields its part of every batch, and all must complete the pass.
+        Instead of a batch or a part without clips, None is yielded. Undecodable videos are recorded and left out. The
+        worker processes live as long as the returned function.
 
-        def one_pass(epoch: int) -> Iterator[ClipBatch]:
+        Args:
+            dataset: the clips.
+            batch_size: videos per batch, over all ranks.
+        """
+        order = BatchSampler(EpochSampler(dataset, shuffle=True), batch_size, drop_last=False)
+        loaded: list[Sequence[int]] = []
+        # Changed in place: the loader reads the list at the start of a pass.
+        loader = make_loader(dataset, batches=loaded, workers=self.workers, pin=self.pin)
+
+        def one_pass(epoch: int) -> Iterator[ClipBatch | None]:
             dataset.set_epoch(epoch)
-            clips = 0
-            for batch in loader:
-                self.note_failures(batch.failed)
-                clips += len(batch)
-                if len(batch):
-                    yield batch
-            if not clips:
+            parts = [ranks.own(rows) for rows in order]
+            loaded[:] = [rows for rows in parts if rows]
+            batches = iter(loader)
+            clips, failed = 0, []
+            for rows in parts:
+                batch = next(batches) if rows else None
+                if batch is not None:
+                    self.note_failures(batch.failed)
+                    failed += batch.failed
+                    clips += len(batch)
+                yield batch if batch is not None and len(batch) else None
+            next(batches, None)  # ends the loader's pass
+            for found in ranks.gather(failed):
+                self.note_failures(found)
+            if not ranks.total(torch.tensor(clips)):
                 raise UserError(f"none of the {len(dataset)} training videos can be decoded; see the reasons above")
 
         return one_pass

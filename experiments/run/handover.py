@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adafocus_rl import checkpoint
+from adafocus_rl import checkpoint, ranks
 from adafocus_rl.agents import Agent
 from adafocus_rl.data.class_names import ClassNames, read_class_names
 from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
@@ -32,14 +32,33 @@ def is_finished(run: Run, name: str) -> bool:
 
 def forget_progress(run: Run, name: str) -> None:
     """Remove the checkpoints for resuming a stage, whose final checkpoint has been written."""
-    for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
-        path.unlink(missing_ok=True)
+
+    def forget() -> None:
+        for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
+            path.unlink(missing_ok=True)
+
+    ranks.first(forget)
+
+
+def finish_step(run: Run, name: str, write: Callable[[], object]) -> None:
+    """Write the final checkpoint of a step, and remove the checkpoints for resuming it.
+
+    Args:
+        run: the run.
+        name: name of the step.
+        write: writes the checkpoint. In a job of several ranks, the first one calls it, and the others wait.
+    """
+
+    def finish() -> None:
+        write()
+        forget_progress(run, name)
+
+    ranks.first(finish)
 
 
 def save_recognizer(run: Run, name: str, recognizer: Recognizer) -> None:
     """Save the recognizer at the end of stage 0 or I, and remove the checkpoints for resuming it."""
-    write_recognizer(run.folder, name, recognizer, class_names=run.class_names)
-    forget_progress(run, name)
+    finish_step(run, name, lambda: write_recognizer(run.folder, name, recognizer, class_names=run.class_names))
 
 
 def write_recognizer(
@@ -103,8 +122,7 @@ def _check_classes(run: Run, path: Path, manifest: Mapping[str, Any]) -> None:
 
 def save_agent(run: Run, agent: Agent, name: str = POLICY.name) -> None:
     """Save π or a π′ at the end of its training, and remove the checkpoints for resuming it."""
-    agent.save(run.folder.checkpoint(name))
-    forget_progress(run, name)
+    finish_step(run, name, lambda: agent.save(run.folder.checkpoint(name)))
 
 
 def load_agent(run: Run, env: DecisionVectorEnv, name: str | None = None) -> Agent:
@@ -137,8 +155,7 @@ def blank_env(config: ExperimentConfig, recognizer: Recognizer) -> PatchSelectio
 
 def save_classifier(run: Run, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:
     """Save f_C at the end of stage III or of the whole-frame training, and remove the checkpoints for resuming it."""
-    write_classifier(run.folder, name, classifier, manifest)
-    forget_progress(run, name)
+    finish_step(run, name, lambda: write_classifier(run.folder, name, classifier, manifest))
 
 
 def write_classifier(run: RunFolder, name: str, classifier: Classifier, manifest: dict[str, object]) -> None:

@@ -57,7 +57,6 @@ def build_tables(
         UserError: as for ``build_bank``.
     """
     dataset, config = still_clips(run, split), run.config.bank
-    heartbeat = ranks.Heartbeat()
     counts: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -65,10 +64,10 @@ def build_tables(
             ticker.skip(done)  # an earlier process has built them
         counts.append(total - done)
         ticker.to(done, total)
-        heartbeat.beat()
 
     title = f"bank {split}" if part == WHOLE else f"bank {split}, part {part}"
-    with Ticker(title, len(dataset)) as ticker:
+    # On a CPU, the patches of a chunk of videos may take minutes.
+    with Ticker(title, len(dataset)) as ticker, ranks.busy():
         build_bank(
             store,
             recognizer,
@@ -85,7 +84,7 @@ def build_tables(
         )
     if part.number == 1 and counts[0] and config.precision != "float32":
         _report_error(recognizer, dataset, tables, config.precision)
-    heartbeat.finish()
+    ranks.wait()
 
 
 def expected_tables(

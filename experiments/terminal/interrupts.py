@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from adafocus_rl.experiments.terminal.launcher import launched
+
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
 """Signals that end a command (Windows has no SIGHUP), and the word that its message then uses."""
 
@@ -68,6 +70,8 @@ class _Handler:
         if not self.asked:
             self.asked = True
             raise Interrupted(number)
+        if launched():
+            return  # torchrun repeats what the terminal sent, and kills what does not end
         for process in multiprocessing.active_children():
             process.kill()
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.checkpoint import tensors_hash
 from adafocus_rl.experiments.evaluation.systems import make_method
 from adafocus_rl.experiments.run.features import RunFeatures
-from adafocus_rl.experiments.run.handover import forget_progress
+from adafocus_rl.experiments.run.handover import finish_step, forget_progress
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.training.skip_baselines import skipping_baselines
 from adafocus_rl.experiments.training.trainer import RunTrainer
@@ -107,5 +107,4 @@ def fit_method(run: Run, features: RunFeatures, method: Method) -> None:
     training = features.training(run.config.stage3.features)
     method.fit(training, features.validation(), trainer=RunTrainer(run))
     run.clips.note_failures(training.failed)
-    method.save(path, facts=facts)
-    forget_progress(run, method.stem)
+    finish_step(run, method.stem, lambda: method.save(path, facts=facts))

@@ -73,9 +73,9 @@ def _classify(
     dropout = nn.Dropout(run.config.stage0.dropout)
     passes = run.clips.passes(dataset, config.sgd.batch_size)
 
-    def batches(epoch: int) -> Iterator[ClipBatch]:
+    def batches(epoch: int) -> Iterator[ClipBatch | None]:
         for batch in passes(epoch):
-            yield batch.to(run.device, non_blocking=True)
+            yield None if batch is None else batch.to(run.device, non_blocking=True)
 
     def classify(head: nn.Module, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the top-1 accuracy of vectors (B, F, D)."""

@@ -141,10 +141,13 @@ def train_on_random_patches(run: Run, recognizer: Recognizer) -> float:
     recognizer.glance.recompute = recognizer.focus.recompute = config.compute.recompute
     passes = run.clips.passes(clips, config.sgd.batch_size)
 
-    def batches(epoch: int) -> Iterator[PatchBatch]:
+    def batches(epoch: int) -> Iterator[PatchBatch | None]:
         seed = derive_seed(run.config.seed, "random patches", epoch)
         drop_seed = derive_seed(run.config.seed, "dropped frames", epoch)
         for batch in passes(epoch):
+            if batch is None:
+                yield None
+                continue
             there = batch.to(run.device, non_blocking=True)
             frames = recognizer.num_steps(there.clips.shape[1])
             scale = random_scales(recognizer.grid, there.rows, frames, seed=seed)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
+from adafocus_rl import ranks
 from adafocus_rl.agents import Agent, PolicyAgent, RandomAgent
 from adafocus_rl.agents.methods import Cost, Outcome, Visit, act
 from adafocus_rl.agents.methods.agent_learner import AgentLearner
@@ -124,7 +125,7 @@ def _train(run: Run, learner: AgentLearner | ShareLearner, validation: FeatureSo
         spent = time.monotonic() - began
         run.clips.note_failures(source.failed)
         found = measure(partial(_act, agent, there), there.source, batch_size=env.num_envs)
-        view.after_epoch(agent, done)
+        ranks.first(partial(view.after_epoch, agent, done))
         kept = {} if found.kept is None else {"eval/kept": found.kept}
         fps = len(source.videos) * source.num_steps * passes / max(spent, 1e-9)
         return {"eval/top1": found.top1, "eval/mAP": found.map, "time/fps": fps, **kept}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
+from torch import Tensor
+
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.trainer import AfterEpoch, Learner
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.run import Run
@@ -16,6 +21,9 @@ from adafocus_rl.seeding import seed_all
 
 class RunTrainer:
     """A ``Trainer`` for the steps of a run.
+
+    In a job of several ranks, all call it; the first one writes the log and the checkpoints, from which all resume,
+    also with another number of ranks.
 
     Args:
         run: the run. Checkpoints and logs are written to its folder; if it is resumed, each step continues after its
@@ -52,7 +60,7 @@ class RunTrainer:
             return run.trainer.fit(step, learner, epochs=epochs, ticks=ticks, after_epoch=after_epoch)
         rotation = CheckpointRotation(run.folder.checkpoints, f"{step}.resume")
         done, seconds = self._resume(rotation, learner) if run.resume else (0, 0.0)
-        run.log.forget(step, after=done)
+        ranks.first(lambda: run.log.forget(step, after=done))
         with Ticker(step, epochs * ticks) as ticker:
             ticker.skip(done * ticks)
             for epoch in range(done, epochs):
@@ -69,15 +77,29 @@ class RunTrainer:
                     scalars.update(after_epoch(epoch + 1, scalars))
                 ticker.advance(0, beside_the_bar(scalars))
                 seconds += time.monotonic() - started
-                run.log.write(step, epoch + 1, scalars)
-                index = run.clips.index_hashes
-                manifest = {"kind": "resume", "stage": step, "seconds": seconds, "training": plain, "index": index}
-                rotation.save(epoch + 1, tensors, manifest)
+                manifest = {"kind": "resume", "stage": step, "seconds": seconds, "training": plain}
+                ranks.first(partial(self._write, rotation, epoch + 1, scalars, tensors, manifest))
         return seconds
+
+    def _write(
+        self,
+        rotation: CheckpointRotation,
+        done: int,
+        scalars: Mapping[str, float],
+        tensors: Mapping[str, Tensor],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        self.run.log.write(manifest["stage"], done, scalars)
+        rotation.save(done, tensors, {**manifest, "index": self.run.clips.index_hashes})
 
     def _resume(self, rotation: CheckpointRotation, learner: Learner) -> tuple[int, float]:
         """Restore the learner from the last checkpoint, if any, and return the epochs done and the seconds spent."""
         latest = rotation.load_latest(device=self.run.device)
+        if len(set(ranks.gather(None if latest is None else latest[0].name))) > 1:
+            raise UserError(
+                f"the processes do not find the same checkpoints in {rotation.folder}; put the run folder on a disk "
+                "that all machines share"
+            )
         if latest is None:
             return 0, 0.0
         path, tensors, manifest = latest

@@ -17,7 +17,7 @@ from adafocus_rl.agents.methods import Method
 from adafocus_rl.agents.methods.trainer import AfterEpoch
 from adafocus_rl.features import GivenClips
 from adafocus_rl.features.live import LiveEpisodes
-from adafocus_rl.features.source import video_order
+from adafocus_rl.features.source import Share, own_share, video_order
 from adafocus_rl.models import ClassifierConfig, EncoderConfig, ModelConfig, Recognizer, chunks
 
 CLASSES, VIDEOS, FRAMES, SIDE = 5, 10, 6, 32
@@ -35,9 +35,11 @@ class LabelledClips(GivenClips):
         episodes.multi_hot = nn.functional.one_hot(episodes.labels, self.num_classes).float()
         return episodes
 
-    def batches(self, batch_size: int, *, epoch: int | None = None) -> Iterator[LiveEpisodes]:
+    def batches(
+        self, batch_size: int, *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[LiveEpisodes]:
         """Yield all clips once."""
-        for videos in video_order(self.videos, seed=0, epoch=epoch).split(batch_size):
+        for videos in own_share(video_order(self.videos, seed=0, epoch=epoch).split(batch_size), share):
             yield self.episodes(videos)
 
 
