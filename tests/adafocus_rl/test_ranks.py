@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import pytest
 import torch
 
 from adafocus_rl import ranks
+from adafocus_rl.errors import UserError
 from tests.two_ranks import on_ranks
 
 
@@ -55,15 +58,62 @@ def test_two_ranks_compute_what_one_does() -> None:
         assert found["unused"] == [0.0, 0.0]
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_rank_that_waits_in_vain_raises() -> None:
-    with pytest.raises(Exception, match=r"(?i)timed out|timeout|closed"):
-        on_ranks(late, timeout=2.0)
+def alone_and_slow() -> tuple[int, list[int], str]:
+    """What the first rank does alone for longer than the timeout, while the others wait."""
+
+    def work() -> tuple[int, list[int]]:
+        time.sleep(3.5)
+        ranks.wait()  # communicates with nobody
+        return ranks.world(), ranks.gather(7)
+
+    world, gathered = ranks.first(work)
+    for _ in range(5):
+        if not ranks.is_first():
+            time.sleep(0.7)
+            ranks.beat()
+    ranks.wait()
+    return world, gathered, "waited"
+
+
+def test_a_slow_rank_is_waited_for_as_long_as_it_goes_on() -> None:
+    assert on_ranks(alone_and_slow, timeout=2.0) == [(1, [7], "waited")] * 2
 
 
 def late() -> None:
-    import time
-
     if not ranks.is_first():
-        time.sleep(10)
+        time.sleep(100)
     ranks.wait()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_rank_that_hangs_ends_the_job() -> None:
+    with pytest.raises(Exception, match="RankError: rank 1 of 2 has given no sign of life for 2 s"):
+        on_ranks(late, timeout=2.0)
+
+
+def gone() -> None:
+    if not ranks.is_first():
+        os._exit(0)
+    ranks.wait()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_rank_that_ends_without_a_word_is_named() -> None:
+    with pytest.raises(Exception, match=r"RankError: (rank 1|another rank) of 2 has ended without a message"):
+        on_ranks(gone)
+
+
+def mistaken() -> None:
+    """Each rank raises an error of its own, at its own time; the first of them is reported."""
+    if not ranks.is_first():
+        raise UserError("the mistake")
+    try:
+        ranks.wait()
+    except UserError as error:
+        raise UserError("a consequence") from error
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_first_error_is_the_one_that_is_reported() -> None:
+    with pytest.raises(Exception, match="UserError: the mistake"):
+        on_ranks(mistaken)

@@ -180,6 +180,8 @@ def refused(recipe: Path, folder: Path, lists: Path) -> str:
 
 def test_batch_norm_is_not_synchronised_on_cpus(recipe: Path, lists: Path, tmp_path: Path) -> None:
     for message in on_ranks(refused, recipe, tmp_path / "run", lists):
-        assert message.startswith("stage1.compute.sync_batch_norm is set, but torch synchronises batch normalisation on")
+        assert message.startswith(
+            "stage1.compute.sync_batch_norm is set, but torch synchronises batch normalisation on"
+        )
     with pytest.raises(UserError, match="accumulate is 2, but with sync_batch_norm"):
         PrecisionConfig(sync_batch_norm=True, accumulate=2)
