@@ -85,7 +85,7 @@ def train(argv: Sequence[str]) -> int:
         def check() -> bool:
             """Return whether there is a run to go on with."""
             _check_folder(folder, settings.values, stages, resume=options.resume, overwrite=options.overwrite)
-            # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, for example.
+            # A folder without a configuration holds no run, only what an interrupted `--overwrite` has left, perhaps.
             return bool(options.resume) and folder.config.is_file()
 
         def open_folder() -> tuple[bool, bool]:
