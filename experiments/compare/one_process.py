@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
+from adafocus_rl.files import naming
 from adafocus_rl.folders import make_folders
 
 LOG = "log.txt"
@@ -24,7 +25,8 @@ def own_log(folder: Path) -> Iterator[None]:
     """
     make_folders(folder)
     threads = torch.get_num_threads()
-    with (folder / LOG).open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+    path = folder / LOG
+    with naming(path), path.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
         try:
             yield
         finally:

@@ -130,11 +130,14 @@ def attempt(job: Job) -> str | None:
         return one_line(str(error))
     except Exception as error:
         # An agent or a method may be third-party code; the traceback in the log is for its author.
-        log = job.folder / LOG
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(traceback.format_exc())
-        return f"{type(error).__name__}: {one_line(str(error))}; {log} has the whole story"
+        log, reason = job.folder / LOG, f"{type(error).__name__}: {one_line(str(error))}"
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(traceback.format_exc())
+        except OSError:  # the disk is full, for example, which may be the reason itself
+            return reason
+        return f"{reason}; {log} has the whole story"
     return None
 
 

@@ -90,12 +90,12 @@ class RunFolder:
         return self.features / split
 
     def describe(self, *, config_text: str, command: str) -> None:
-        """Write config.yaml and environment.json, and append the command to command.txt."""
+        """Append the command to command.txt, and write environment.json and, as the last file, config.yaml."""
+        append_line(self.path / "command.txt", command)
+        write_json(self.path / "environment.json", environment())
         # An equal config.yaml is left untouched: a resumed run needs it even if this write fails.
         if not self.config.is_file() or self.config.read_bytes() != config_text.encode():
             write_text(self.config, config_text)
-        append_line(self.path / "command.txt", command)
-        write_json(self.path / "environment.json", environment())
 
     def discard(self) -> None:
         """Remove everything that a run writes, and nothing else in the folder."""

@@ -19,6 +19,7 @@ from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.run import Run, make_env
 from adafocus_rl.experiments.run.steps import POLICY, RANDOM_PATCHES
 from adafocus_rl.features import GivenClips
+from adafocus_rl.folders import sync_folder
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.models.saving import recognizer_manifest, recognizer_tensors, restore_recognizer
@@ -36,6 +37,8 @@ def forget_progress(run: Run, name: str) -> None:
     def forget() -> None:
         for path in run.folder.checkpoints.glob(f"{name}.*resume.*"):
             path.unlink(missing_ok=True)
+        # Nobody looks for them once the results are written.
+        sync_folder(run.folder.checkpoints)
 
     ranks.first(forget)
 

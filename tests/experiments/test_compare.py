@@ -21,6 +21,8 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents import AGENTS, Agent, CenterAgent, PlannedAgent
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.compare import training
+from adafocus_rl.experiments.compare.one_process import own_log
+from adafocus_rl.experiments.compare.pool import attempt
 from adafocus_rl.experiments.training import stage2
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES, EpisodeRecord
 
@@ -353,3 +355,32 @@ def test_runs_that_do_not_go_together(cli: Cli, run: Path, tmp_path: Path) -> No
     assert done.code == 2
     assert f"`adafocus evaluate {run}` makes it" in done.err
     assert not (run / "compare").exists()
+
+
+class _Failing:
+    """A job whose folder cannot be written to either."""
+
+    name = "failing"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self) -> None:
+        raise OSError(28, os.strerror(28))
+
+
+def test_a_failure_that_cannot_be_logged_is_still_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert attempt(_Failing(tmp_path / "file" / "job")) == f"OSError: [Errno 28] {os.strerror(28)}"
+    reason = attempt(_Failing(tmp_path / "job"))
+    assert reason == f"OSError: [Errno 28] {os.strerror(28)}; {tmp_path / 'job' / 'log.txt'} has the whole story"
+
+
+def test_a_full_disk_names_the_jobs_log(tmp_path: Path) -> None:
+    def full() -> None:
+        with own_log(tmp_path):
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(OSError, match=os.strerror(28)) as raised:
+        full()
+    assert raised.value.filename == str(tmp_path / "log.txt")
