@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 TEST_ARGS ?= -n 2
 # Whether opencv-python (auto: if it loads) or the same code without windows (headless).
 OPENCV ?= auto
-.PHONY: help demo test test-minimum test-matrix fuzz lint type format bench clean
+.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -34,6 +34,13 @@ test-minimum: ## run all tests with the lowest versions that setup.cfg allows, i
 # tests; --list names the rows.
 test-matrix: ## run all tests on several Pythons and sets of packages (half an hour a row; MATRIX_ARGS)
 	$(PYTHON) tests/matrix.py $(MATRIX_ARGS)
+
+test-slow: $(READY) ## run only the tests marked slow, among them a training of 2,000 updates and 20,000 decoded clips
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS) -m slow
+
+# Crashes, full disks, power cuts, second processes: FAULTS_ARGS='--share 0.2 --seed 7 --only train bank', or --help.
+test-faults: $(READY) ## kill, stop and starve every command that writes, at a hundred points (minutes; FAULTS_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS_ARGS)
 
 # Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
 fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter of an hour; FUZZ_ARGS)
