@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -139,6 +139,49 @@ def total(value: Tensor) -> Tensor:
     value = value.detach().clone()
     _all_reduce(value)
     return value
+
+
+def added(value: Tensor) -> Tensor:
+    """Return the sum of the ranks' tensors like ``total``, with a gradient.
+
+    If each rank scales its loss by its share of the batch and the gradients are summed, a loss of a statistic of the
+    whole batch has the gradient that it has in one process.
+    """
+    if not _joined():
+        return value
+    result: Tensor = _Added.apply(value)
+    return result
+
+
+class _Added(torch.autograd.Function):
+    """A sum over the ranks; the gradient of each summand is the sum of the ranks' gradients."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        return total(value)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return total(gradient)
+
+
+def join(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks in their order, on this rank's device; each rank may have another number of them.
+
+    Args:
+        rows: (n, …) numbers, with the same further axes on each rank.
+    """
+    if not _joined():
+        return rows
+    if rows.dtype == torch.bool:
+        return join(rows.byte()).bool()
+    lengths = torch.zeros(world(), dtype=torch.int64)
+    lengths[rank()] = len(rows)
+    lengths = total(lengths)
+    start = int(lengths[: rank()].sum())
+    every = rows.new_zeros(int(lengths.sum()), *rows.shape[1:])
+    every[start : start + len(rows)] = rows.detach()
+    return total(every)
 
 
 def gather(value: T) -> list[T]:

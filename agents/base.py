@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import gymnasium as gym
 from torch import Tensor
 
-from adafocus_rl import checkpoint
+from adafocus_rl import checkpoint, ranks
 from adafocus_rl.agents.best_actions import BestActions
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.registry import AGENTS
@@ -58,6 +58,9 @@ class Agent(ABC):
     learns: ClassVar[bool] = False
     """Whether stage II trains this agent."""
 
+    learns_on_ranks: ClassVar[bool] = False
+    """Whether it learns in a job of several ranks what it learns in one process: see ``check_ranks``."""
+
     stochastic: ClassVar[bool] = False
     """Whether evaluation should average over several visits of each video."""
 
@@ -85,6 +88,18 @@ class Agent(ABC):
         space = self.action_space
         self.num_actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else self.grid.num_actions
         self.continuous = isinstance(space, gym.spaces.Box)
+
+    def check_ranks(self) -> None:
+        """Check that the agent can learn in this job.
+
+        Raises:
+            UserError: if the job has several ranks, and the agent would learn something else on each of them.
+        """
+        if self.learns and not self.learns_on_ranks and ranks.world() > 1:
+            raise UserError(
+                f"{type(self).__name__} learns in one process only, and this job has {ranks.world()} ranks; train it "
+                "without torchrun, or another agent, such as PPOAgent"
+            )
 
     @abstractmethod
     def act(self, observation: Observation, info: Info, *, deterministic: bool = False) -> PolicyOutput:
@@ -171,6 +186,7 @@ class Agent(ABC):
         Returns:
             The agent itself.
         """
+        self.check_ranks()
         for epoch in range(start_epoch, epochs if self.learns else start_epoch):
             scalars = self.train_epoch(env, epoch, epochs=epochs)
             if callback:

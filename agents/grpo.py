@@ -41,10 +41,10 @@ class GRPOAgent(PolicyAgent):
     def experience(self, env: DecisionVectorEnv, epoch: int) -> Iterator[Rollout]:
         """Yield G sequences of each batch of episodes as one rollout, sequence by sequence."""
         size = self.options.group_size
-        for episodes in env.source.batches(env.num_envs, epoch=epoch if env.shuffle else None):
+        for episodes in env.own_parts(epoch=epoch):
             # Each sequence is a visit of its own, so that its actions are drawn with other random numbers.
             visits = range(epoch * size, (epoch + 1) * size)
-            yield concatenate([env.rollout(self, episodes=episodes, visit=visit) for visit in visits])
+            yield concatenate([self.roll_out(env, episodes, visit) for visit in visits])
 
     def targets(self, rollout: Rollout, outcomes: Counterfactuals | None) -> dict[str, Tensor]:
         """Return the samples, their log-probabilities and advantages, (G · B, T) each."""

@@ -52,7 +52,8 @@ class SupervisedLearner(Generic[BatchT]):
         modules: modules to save in checkpoints, by name: those to train, and those that belong with them.
         rates: modules to train, each with its initial learning rate.
         batches: returns the minibatches of one pass, given the number of the epoch; in a job of several ranks, this
-            rank's part of each, and None for a part without videos.
+            rank's part of each, and None for a part without videos. If the loss communicates, videos with a ``share``
+            of 0 stand in for them.
         losses: the loss to minimise.
         sgd: options of the optimiser.
         steps: minibatches per epoch.
@@ -115,7 +116,7 @@ class SupervisedLearner(Generic[BatchT]):
     def _counts(self, batch: BatchT | None) -> list[int]:
         """Return the number of videos that each rank has of a minibatch."""
         counts = torch.zeros(ranks.world(), dtype=torch.int64)
-        counts[ranks.rank()] = 0 if batch is None else len(batch)
+        counts[ranks.rank()] = 0 if batch is None else _counted(batch)
         found: list[int] = ranks.total(counts).tolist()
         return found
 
@@ -127,8 +128,9 @@ class SupervisedLearner(Generic[BatchT]):
         whole: list[Tensor] = []
         for part in _parts(len(batch), self.compute.accumulate):
             videos = part.stop - part.start
-            loss, scalars = gradients.add(batch, part, weight=videos / count, last=part.stop == len(batch))
-            mean.add(videos, **scalars)
+            counted = videos if _counted(batch) else 0
+            loss, scalars = gradients.add(batch, part, weight=counted / count, last=part.stop == len(batch))
+            mean.add(counted, **scalars)
             whole.append(loss * (videos / len(batch)))
         return torch.stack(whole).sum()
 
@@ -196,3 +198,8 @@ def _parts(count: int, parts: int) -> Iterator[slice]:
     size = -(-count // parts)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def _counted(batch: Batch) -> int:
+    """Return the number of videos of a minibatch; 0 if they only stand in for an empty part (``own_parts``)."""
+    return len(batch) if getattr(batch, "share", 1.0) else 0

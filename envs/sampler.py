@@ -14,6 +14,7 @@ from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Info, Policy, PolicyOutput, Rollout, StepPolicy
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.envs.whole_episodes import decide, outcomes, roll_out
+from adafocus_rl.features.shares import own_parts
 from adafocus_rl.features.source import EpisodeFeatures, FeatureSource
 from adafocus_rl.models.classifiers import Classifier
 
@@ -131,11 +132,18 @@ class EpisodeSampler:
             self.problem, policy, episodes, visits, seed=seed, deterministic=deterministic, with_reward=with_reward
         )
 
+    def own_parts(self, *, epoch: int) -> Iterator[EpisodeFeatures]:
+        """Yield the batches of one pass over all videos; on several ranks, this rank's part of each batch of B videos.
+
+        The order (from the source's own seed) depends on ``epoch``. See ``adafocus_rl.features.shares.own_parts``.
+        """
+        return own_parts(self.source, self.num_envs, epoch=epoch if self.shuffle else None)
+
     def rollouts(self, policy: Policy | StepPolicy, *, epoch: int, with_reward: bool = True) -> Iterator[Rollout]:
         """Yield one pass over all videos in batches of at most B, with sampled actions.
 
         The order (from the source's own seed) and the baselines depend on ``epoch``. ``with_reward`` is as in
-        ``rollout``.
+        ``rollout``. Each rank of a job yields all videos.
         """
         for episodes in self.source.batches(self.num_envs, epoch=epoch if self.shuffle else None):
             yield self.rollout(policy, episodes=episodes, visit=epoch, with_reward=with_reward)

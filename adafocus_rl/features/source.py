@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from adafocus_rl.seeding import derive_seed
 Share = Literal["videos", "batches"]
 """What a rank gets of the batches of all ranks: ``videos`` is a part of each batch, which may be empty, and ``batches``
 is some batches as they are."""
+
+EpisodesT = TypeVar("EpisodesT", bound="EpisodeFeatures")
 
 
 class EpisodeFeatures(ABC):
@@ -44,6 +46,25 @@ class EpisodeFeatures(ABC):
     global_map: Tensor
     global_vector: Tensor
     motion: Tensor | None = None
+    _share: float | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of a batch of all ranks that these videos are, 1 in one process; 0 if they stand in for an empty part.
+
+        The mean loss over the batch is the sum of the ranks' mean losses, each multiplied by its share. Videos that are
+        not a part of such a batch (``own_parts``) count as much as those of any other rank.
+        """
+        return 1 / ranks.world() if self._share is None else self._share
+
+    def as_part(self: EpisodesT, share: float) -> EpisodesT:
+        """Set the share, and return the episodes."""
+        self._share = share
+        return self
+
+    def join(self, values: Tensor) -> Tensor:
+        """Return the values (N, …) of a batch of all ranks, in order, given those (n, …) of these videos."""
+        return ranks.join(values if self.share else values[:0])
 
     def __len__(self) -> int:
         return len(self.videos)

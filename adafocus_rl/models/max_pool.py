@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl.models.batch_norm import VectorNorm
 from adafocus_rl.models.classifiers import Classifier, product
 
 
@@ -33,7 +34,8 @@ class MaxPoolClassifier(Classifier):
         self.num_classes = num_classes
         self.state_dim = hidden
         self.linear = nn.Linear(input_dim, hidden)
-        self.norm = nn.BatchNorm1d(hidden)
+        # A frame alone has no variance: a batch of one clip of one step.
+        self.norm = VectorNorm(hidden)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(hidden, num_classes)
 
@@ -71,11 +73,5 @@ class MaxPoolClassifier(Classifier):
 
     def _frames(self, x: Tensor) -> Tensor:
         """Return the vectors (…, hidden) of single frames with features (…, D)."""
-        rows = self.linear(x).flatten(0, -2)
-        if len(rows) > 1:
-            rows = self.norm(rows)
-        else:
-            # A frame alone has no variance, so training uses the running statistics: a batch of one clip of one step.
-            norm = self.norm
-            rows = F.batch_norm(rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        rows = self.norm(self.linear(x).flatten(0, -2))
         return F.relu(rows).view(*x.shape[:-1], -1)

@@ -66,11 +66,10 @@ class AdaFrameOptions:
         require(self, "patience", len(self.patience) > 0, "at least one number of steps")
         require_range(self, "patience", "memory", least=1, most=MOST)
         require_range(self, "steps", least=1, most=100)
-        require_range(self, "drop", least=0, most=1)
         require_range(self, "light_size", least=1, most=16_384)
         require_range(self, "hidden", "width", least=1, most=MOST_UNITS)
         require_range(self, "std", least=1e-6, most=1)
-        require_range(self, "gamma", least=0, most=1)
+        require_range(self, "drop", "gamma", least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +221,7 @@ class AdaFrame(LearntMethod):
         looks = Looks(self.heavy, episodes, self.recognizer, ahead=True)
         found = self.search(episodes, looks, noise=noise)
         reward = increases(found.logits.detach(), episodes.labels)
-        policy, value = search_losses(found, discounted(reward, self.options.gamma), self.options.std)
+        policy, value = search_losses(found, discounted(reward, self.options.gamma), self.options.std, episodes.share)
         recognition = F.cross_entropy(found.logits[:, -1], episodes.labels)
         top1 = (found.logits[:, -1].argmax(-1) == episodes.labels).float().mean()
         scalars = {"loss": recognition, "policy_loss": policy, "value_loss": value, "top1": top1}
@@ -280,18 +279,19 @@ def increases(logits: Tensor, labels: Tensor) -> Tensor:
     return best[:, 1:] - best[:, :-1]
 
 
-def search_losses(found: FrameSearch, returns: Tensor, std: float) -> tuple[Tensor, Tensor]:
+def search_losses(found: FrameSearch, returns: Tensor, std: float, share: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return REINFORCE's loss with normalised R − V, and ½(V − R)², means over clips and all steps but the last.
 
     Args:
         found: the search.
         returns: R, (B, S − 1).
         std: standard deviation of locations.
+        share: share of the batch of all ranks that these clips are; R − V is normalised over this batch.
     """
     utility, mean, sample = (part[:, : returns.shape[1]] for part in (found.utility, found.mean, found.sample))
     log_prob = -0.5 * ((sample - mean) / std).square()
     count = max(1, returns.numel())
-    policy = -(log_prob * standardised(returns - utility.detach())).sum() / count
+    policy = -(log_prob * standardised(returns - utility.detach(), torch.full_like(returns, share > 0))).sum() / count
     return policy, 0.5 * (utility - returns).square().sum() / count
 
 

@@ -27,7 +27,12 @@ class AgentLearner:
     """Total number of passes, for the agent's schedules."""
 
     def train_epoch(self, epoch: int, tick: Tick) -> Mapping[str, float]:
-        """Train the agent for one pass over the environment's videos."""
+        """Train the agent for one pass over the environment's videos.
+
+        Raises:
+            UserError: if the job has several ranks, and the agent learns in one process only.
+        """
+        self.agent.check_ranks()
         return self.agent.train_epoch(self.env, epoch, epochs=self.epochs, tick=tick)
 
     def training_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.gated import UNDECIDED, GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, running_mean, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
@@ -183,7 +184,7 @@ class ARNet(GatedMethod[ARNetNetworks]):
         prediction = total / chosen.sum((1, 2)).clamp(min=1)[:, None]
         recognition = F.cross_entropy(prediction, labels)
         relative = self.focus_macs.to(weights) / self.cost.local
-        usage = weights.mean((0, 1))
+        usage = ranks.added(weights.mean((0, 1)) * episodes.share)
         efficiency = AR_NET[LARGEST] * (usage @ relative) + self.options.balance * (usage - usage.mean()).norm()
         alone = torch.stack([F.cross_entropy(one.mean(1), labels) for one in heads]).sum()
         top1 = (prediction.argmax(-1) == labels).float().mean()

@@ -14,7 +14,8 @@ from adafocus_rl.agents.supervised import SupervisedLearner
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
-from adafocus_rl.features.source import shared_batches
+from adafocus_rl.features.shares import own_parts
+from adafocus_rl.models.batch_norm import statistics_of_all_ranks
 from adafocus_rl.models.classifiers import Classifier, sequence_loss
 
 LocalFeatures = Callable[[EpisodeFeatures, int], Tensor]
@@ -52,6 +53,9 @@ class FeatureBatch:
     rows: Tensor
     """(B,) rows of the index."""
 
+    share: float
+    """Share of the batch of all ranks."""
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -82,17 +86,15 @@ def train_classifier(
         UserError: if the training diverges.
     """
 
-    def batches(epoch: int) -> Iterator[FeatureBatch | None]:
-        for episodes in shared_batches(source, training.sgd.batch_size, epoch=epoch, share="videos"):
-            if len(episodes):
-                vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
-                yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos)
-            else:
-                yield None
+    def batches(epoch: int) -> Iterator[FeatureBatch]:
+        for episodes in own_parts(source, training.sgd.batch_size, epoch=epoch):
+            vectors = torch.cat((episodes.global_vector, local(episodes, epoch)), dim=-1)
+            yield FeatureBatch(vectors=vectors, labels=episodes.labels, rows=episodes.videos, share=episodes.share)
 
     def losses(batch: FeatureBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         labels = batch.labels[part]
-        logits = classifier(batch.vectors[part])
+        with statistics_of_all_ranks(classifier, batch.share):
+            logits = classifier(batch.vectors[part])
         loss = sequence_loss(logits, labels)
         return loss, {"loss": loss, "top1": (logits[:, -1].argmax(-1) == labels).float().mean()}
 

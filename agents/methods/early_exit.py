@@ -13,6 +13,7 @@ from adafocus_rl.agents.methods.base import FIRST_VISIT, Method, check_knob
 from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.shares import own_parts
 
 HALVINGS = 60
 """Steps of the bisection."""
@@ -79,13 +80,18 @@ class Progress:
     def measure(cls, run: Callable[[EpisodeFeatures], Outcome], source: FeatureSource, *, batch_size: int) -> Progress:
         """Run a method on all clips of a source and return its progress, on CPU.
 
+        Each rank runs it on its part of the clips, and returns the progress on all.
+
         Args:
             run: the method as a function of a batch.
             source: features of N clips.
             batch_size: clips per batch; does not change the result.
         """
-        parts = [vars(cls.of(run(batch), batch.multi_hot)) for batch in source.batches(batch_size)]
-        return cls(**{name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]})
+        parts = [
+            {name: batch.join(value).cpu() for name, value in vars(cls.of(run(batch), batch.multi_hot)).items()}
+            for batch in own_parts(source, batch_size)
+        ]
+        return cls(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     @property
     def anytime(self) -> list[AnytimePoint]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from adafocus_rl.agents.policies.encoder import VectorNorm
 from adafocus_rl.flops import macs
+from adafocus_rl.models.batch_norm import VectorNorm
 
 WEIGHT_STD = 0.02
 """Standard deviation of initial weights."""

@@ -57,6 +57,6 @@ def random_scores(method: Method, batch: EpisodeFeatures, visit: Visit) -> Tenso
     return hash_uniform(derive_seed(method.seed, method.label), batch.videos[:, None], frames[None], visits)
 
 
-def ranks(scores: Tensor) -> Tensor:
+def frame_ranks(scores: Tensor) -> Tensor:
     """Return the rank (B, T) int64 of each frame by its score (B, T); 0 is the highest, and ties keep their order."""
     return scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

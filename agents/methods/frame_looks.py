@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.learnt import FrameVectors, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps
 from adafocus_rl.agents.training_options import ClassifierTraining, SGDConfig
@@ -110,16 +111,16 @@ def random_frames(frames: Tensor, scores: Tensor) -> Tensor:
 
 
 def standardised(values: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Return values with a mean of 0 and a standard deviation of 1 over those that count.
+    """Return values with a mean of 0 and a standard deviation of 1 over those of all ranks that count.
 
     Args:
         values: (…,).
         counts: (…,) float32, 1 for values that count and 0 for the others; None for all.
     """
     counts = torch.ones_like(values) if counts is None else counts
-    total = counts.sum().clamp(min=1)
-    centred = values - (values * counts).sum() / total
-    return centred / ((centred.square() * counts).sum().div(total).sqrt() + 1e-5)
+    total = ranks.total(counts.sum()).clamp(min=1)
+    centred = values - ranks.total((values * counts).sum()) / total
+    return centred / (ranks.total((centred.square() * counts).sum()).div(total).sqrt() + 1e-5)
 
 
 def discounted(reward: Tensor, gamma: float) -> Tensor:

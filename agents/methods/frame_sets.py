@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.base import Agent
 from adafocus_rl.envs import FrameSkippingVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.envs.skippable import KEEP
 from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.features.shares import own_parts
 
 
 @torch.no_grad()
@@ -31,8 +33,9 @@ def best_frames(patches: PatchSelectionVectorEnv, policy: Agent) -> list[int]:
         sets = torch.zeros(len(left), env.source.num_steps, dtype=torch.bool, device=env.source.device)
         sets[:, chosen] = True
         sets[range(len(left)), left] = True
-        score = sum(_scores(env, episodes, sets) for episodes in env.source.batches(env.num_envs))
-        assert isinstance(score, Tensor)
+        score = torch.zeros(len(left), device=env.source.device)
+        for episodes in own_parts(env.source, env.num_envs):
+            score += ranks.total(_scores(env, episodes, sets) * (episodes.share > 0))
         chosen.append(left[int(score.argmax())])
     return chosen
 

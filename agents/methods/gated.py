@@ -17,6 +17,7 @@ from adafocus_rl.agents.methods.outcome import Outcome, Steps, Visit
 from adafocus_rl.agents.methods.stream import Stream, check_single_frames
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
+from adafocus_rl.features.shares import own_parts
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.seeding import derive_seed, hash_uniform, isolated
@@ -137,8 +138,8 @@ class GatedMethod(NetworkMethod, Generic[NetworksT]):
     def _count(self, knob: float, train: FeatureSource) -> None:
         usage = self.at(knob).usage
         counts = torch.zeros_like(usage, dtype=torch.long)
-        for episodes in train.batches(self.training.sgd.batch_size):
-            decisions = self.decide(episodes, knob, FIRST_VISIT)[1]
+        for episodes in own_parts(train, self.training.sgd.batch_size):
+            decisions = episodes.join(self.decide(episodes, knob, FIRST_VISIT)[1])
             counts += torch.bincount(decisions[decisions != UNDECIDED], minlength=len(usage))
         usage.copy_(counts / counts.sum())
 

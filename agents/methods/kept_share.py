@@ -22,6 +22,8 @@ from adafocus_rl.agents.policies.agent import PolicyAgent
 from adafocus_rl.envs import FrameSkippingVectorEnv, PolicyOutput, Rollout
 from adafocus_rl.envs.skippable import KEEP, SKIP
 from adafocus_rl.errors import UserError
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.features.shares import own_parts
 
 PRICE = "price"
 """Name of λ in a training state."""
@@ -63,6 +65,8 @@ class ShareLearner:
         for rollout in experience:
             kept = (rollout.output.action == KEEP).float()
             yield replace(rollout, reward=rollout.reward - self.price * kept)
+            # In the batch of all ranks, so that they have one price.
+            kept = rollout.episodes.join(kept)
             self.price += self.rate * (float(kept.mean()) - self.share)
             seen.append(kept.flatten())
 
@@ -102,7 +106,7 @@ def calibrate(agent: PolicyAgent, env: FrameSkippingVectorEnv, share: float, *, 
     bias = agent.network.actor.bias
     best = (math.inf, 0.0, bias.clone())
     for _ in range(rounds):
-        probability = torch.cat([_probabilities(output) for output in _decisions(agent, env)])
+        probability = torch.cat([part.join(_probabilities(output)) for part, output in _decisions(agent, env)])
         kept = float((probability.argmax(-1) == KEEP).float().mean())
         if abs(kept - share) < best[0]:
             best = (abs(kept - share), kept, bias.clone())
@@ -118,13 +122,15 @@ def calibrate(agent: PolicyAgent, env: FrameSkippingVectorEnv, share: float, *, 
 @torch.no_grad()
 def kept_frames(agent: Agent, env: FrameSkippingVectorEnv) -> Tensor:
     """Return the share of an environment's videos in which an agent's best actions keep each frame, (T,)."""
-    return (torch.cat([output.action for output in _decisions(agent, env)]) == KEEP).float().mean(0)
+    actions = torch.cat([part.join(output.action) for part, output in _decisions(agent, env)])
+    return (actions == KEEP).float().mean(0)
 
 
-def _decisions(agent: Agent, env: FrameSkippingVectorEnv) -> Iterator[PolicyOutput]:
-    for episodes in env.source.batches(env.num_envs):
+def _decisions(agent: Agent, env: FrameSkippingVectorEnv) -> Iterator[tuple[EpisodeFeatures, PolicyOutput]]:
+    """Yield all videos and the best actions in them, on several ranks each rank's part of each batch."""
+    for episodes in own_parts(env.source, env.num_envs):
         info = env.info(episodes, torch.zeros_like(episodes.videos))
-        yield env.decide(agent, episodes, info, deterministic=True)[1]
+        yield episodes, env.decide(agent, episodes, info, deterministic=True)[1]
 
 
 def _probabilities(output: PolicyOutput) -> Tensor:

@@ -17,8 +17,9 @@ from adafocus_rl.agents.supervised import SupervisedLearner
 from adafocus_rl.agents.training_options import ClassifierTraining
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FULL, GLANCE_VECTORS, EpisodeFeatures, FeatureSource, TableSpec, vectors_at
-from adafocus_rl.features.source import shared_batches
+from adafocus_rl.features.shares import own_parts
 from adafocus_rl.flops import encoder_macs
+from adafocus_rl.models.batch_norm import statistics_of_all_ranks
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.seeding import isolated
@@ -38,6 +39,11 @@ class VideoBatch:
     def rows(self) -> Tensor:
         """(B,) rows of the index."""
         return self.episodes.videos
+
+    @property
+    def share(self) -> float:
+        """Share of the batch of all ranks."""
+        return self.episodes.share
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -93,7 +99,12 @@ class LearntMethod(NetworkMethod):
 
     @abstractmethod
     def loss(self, episodes: EpisodeFeatures, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean loss over B videos, and scalars to log, which are means, too (``loss``, ``top1``)."""
+        """Return the mean loss over B videos, and scalars to log, which are means, too (``loss``, ``top1``).
+
+        With several ranks, the videos are ``episodes.share`` of the batch, and the loss of the batch is the mean of the
+        ranks' losses with these weights. A loss of something else than the mean over videos, such as the square of a
+        mean, reads it with ``ranks.added``.
+        """
 
     def fit(self, train: FeatureSource, val: FeatureSource, *, trainer: Trainer) -> None:
         """Train the networks.
@@ -127,16 +138,20 @@ def fit_networks(
         UserError: if the training diverges.
     """
 
-    def batches(epoch: int) -> Iterator[VideoBatch | None]:
-        for episodes in shared_batches(train, training.sgd.batch_size, epoch=epoch, share="videos"):
-            yield VideoBatch(episodes=episodes, epoch=epoch) if len(episodes) else None
+    def batches(epoch: int) -> Iterator[VideoBatch]:
+        for episodes in own_parts(train, training.sgd.batch_size, epoch=epoch):
+            yield VideoBatch(episodes=episodes, epoch=epoch)
+
+    def losses(batch: VideoBatch, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        with statistics_of_all_ranks(networks, batch.share):
+            return loss(batch.episodes, batch.epoch)
 
     steps = -(-len(train.videos) // training.sgd.batch_size)
     learner = SupervisedLearner(
         {"networks": networks},
         [(networks, training.learning_rate)],
         batches,
-        lambda batch, _: loss(batch.episodes, batch.epoch),
+        losses,
         sgd=training.sgd,
         steps=steps,
         epochs=training.epochs,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_attention import FrameAttention, initialise
-from adafocus_rl.agents.methods.frame_heads import random_scores, ranks, recognise_frames
+from adafocus_rl.agents.methods.frame_heads import frame_ranks, random_scores, recognise_frames
 from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.published import PREVIEW, RESNET101
@@ -162,7 +162,7 @@ class _RandomFrames(ListenToLook):
 
     def _look(self, batch: EpisodeFeatures, steps: int, visit: Visit) -> tuple[Tensor, Tensor]:
         own, _ = super()._look(batch, steps, visit)
-        rank = ranks(random_scores(self, batch, visit))
+        rank = frame_ranks(random_scores(self, batch, visit))
         looks = rank < (own > 0).sum(1, keepdim=True)
         return looks.long(), torch.where(looks, rank, -1)
 

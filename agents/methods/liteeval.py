@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.gated import GatedMethod, GatedNetworks, Memory
 from adafocus_rl.agents.methods.learnt import FrameVectors, whole_frame_boxes
 from adafocus_rl.agents.methods.outcome import Cost, Steps, Visit
@@ -212,7 +213,7 @@ class LiteEval(GatedMethod[LiteEvalNetworks]):
             weights.append(weight)
         prediction = networks.classifier(fine[0])
         recognition = F.cross_entropy(prediction, episodes.labels)
-        skip_rate = torch.stack(weights)[..., SKIP].mean()
+        skip_rate = ranks.added(torch.stack(weights)[..., SKIP].mean() * episodes.share)
         penalty = (skip_rate - knob) ** 2
         top1 = (prediction.argmax(-1) == episodes.labels).float().mean()
         scalars = {"loss": recognition, "penalty": penalty, "skip_rate": skip_rate, "top1": top1}

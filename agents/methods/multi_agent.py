@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
 from adafocus_rl.agents.methods.frame_heads import random_scores
 from adafocus_rl.agents.methods.frame_looks import Looks, discounted, random_frames, search_training, standardised
@@ -208,7 +209,7 @@ class MultiAgent(LearntMethod):
         recognition = sequence_loss(found.prediction, episodes.labels)
         top1 = (found.prediction[:, -1].argmax(-1) == episodes.labels).float().mean()
         reward = self.reward(found, episodes.labels)
-        policy = policy_loss(found, discounted(reward, self.options.gamma), self.options.entropy)
+        policy = policy_loss(found, discounted(reward, self.options.gamma), self.options.entropy, share=episodes.share)
         scalars = {"loss": recognition, "policy_loss": policy, "top1": top1, "reward": reward.sum(1).mean()}
         return recognition + policy, {**scalars, "frames": looks.seen.float().sum(1).mean()}
 
@@ -269,21 +270,22 @@ def with_neighbours(features: Tensor, count: int) -> Tensor:
     return torch.cat([padded[:, side : side + agents] for side in range(2 * count + 1)], dim=-1)
 
 
-def policy_loss(found: AgentSearch, returns: Tensor, entropy: float) -> Tensor:
+def policy_loss(found: AgentSearch, returns: Tensor, entropy: float, *, share: float = 1.0) -> Tensor:
     """Return REINFORCE's loss minus the weighted entropy, means over all moves before the end of their search.
 
     Args:
         found: the search.
         returns: (B, S − 1, N), normalised here over these moves.
         entropy: coefficient of the entropy.
+        share: share of the batch of all ranks that these clips are; the means are those of this batch.
     """
-    counts = found.active[:, :-1, None].expand(returns.shape).float()
-    total = counts.sum().clamp(min=1)
+    counts = found.active[:, :-1, None].expand(returns.shape) * float(share > 0)
+    total = ranks.total(counts.sum()).clamp(min=1)
     advantage = standardised(returns, counts)
     log_probs = found.scores.log_softmax(-1)
     taken = log_probs.gather(-1, found.actions[..., None])[..., 0]
     spread = -(log_probs.exp() * log_probs).sum(-1)
-    return -((advantage * taken + entropy * spread) * counts).sum() / total
+    return -ranks.added(((advantage * taken + entropy * spread) * counts).sum()) / total
 
 
 def published_gmacs(frames: float) -> float:

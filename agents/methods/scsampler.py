@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.methods.base import FIRST_VISIT, check_knob
-from adafocus_rl.agents.methods.frame_heads import head_training, random_scores, ranks, recognise_frames
+from adafocus_rl.agents.methods.frame_heads import frame_ranks, head_training, random_scores, recognise_frames
 from adafocus_rl.agents.methods.learnt import FrameVectors, LearntMethod
 from adafocus_rl.agents.methods.outcome import Cost, Outcome, Visit
 from adafocus_rl.agents.methods.published import LIGHT84, RESNET50
@@ -100,7 +101,7 @@ class SCSampler(LearntMethod):
             sampler = F.cross_entropy(light.mean(1), labels)
         else:
             usefulness = heavy.detach().gather(-1, labels[:, None, None].expand(-1, heavy.shape[1], 1))[..., 0]
-            sampler = ranking_loss(light.amax(-1), usefulness)
+            sampler = ranking_loss(light.amax(-1), usefulness, share=episodes.share)
         top1 = (heavy.mean(1).argmax(-1) == labels).float().mean()
         return sampler + recognition, {"loss": recognition, "sampler_loss": sampler, "top1": top1}
 
@@ -110,7 +111,7 @@ class SCSampler(LearntMethod):
         check_knob(self, knob)
         assert knob is not None
         saliency = self._saliency(batch, visit)
-        keep = ranks(saliency) < int(knob)
+        keep = frame_ranks(saliency) < int(knob)
         cost = Cost(always=self._light_macs, local=self._heavy_macs, ahead=self._light_macs)
         return recognise_frames(self, self.networks["heavy"], self.heavy, batch, keep, cost=cost)
 
@@ -138,16 +139,18 @@ class _RandomFrames(SCSampler):
         return random_scores(self, batch, visit)
 
 
-def ranking_loss(saliency: Tensor, usefulness: Tensor) -> Tensor:
+def ranking_loss(saliency: Tensor, usefulness: Tensor, *, share: float = 1.0) -> Tensor:
     """Return the mean margin ranking loss (margin 0) over all pairs of frames whose usefulness differs.
 
     Args:
         saliency: (B, T).
         usefulness: (B, T); the more useful frame of a pair should have the higher saliency.
+        share: share of the batch of all ranks that these clips are; the mean is that of this batch.
     """
     sign = (usefulness[:, :, None] - usefulness[:, None, :]).sign()
     hinge = (-sign * (saliency[:, :, None] - saliency[:, None, :])).clamp(min=0)
-    return hinge.sum() / (sign != 0).sum().clamp(min=1)
+    counts = float(share > 0)
+    return ranks.added(hinge.sum() * counts) / ranks.total((sign != 0).sum() * counts).clamp(min=1)
 
 
 def published_gmacs(frames: int, kept: int) -> float:

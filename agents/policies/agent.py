@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.acting import NetworkAgent
 from adafocus_rl.agents.policies.captured import CapturedUpdates, capturable
@@ -18,8 +19,10 @@ from adafocus_rl.agents.policies.distributions import Distribution
 from adafocus_rl.agents.policies.options import EntropyOptions, PolicyOptions
 from adafocus_rl.agents.policies.precision import matrix_products
 from adafocus_rl.agents.policies.shifts import MapShift, ShiftOptions
-from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Info, Rollout
+from adafocus_rl.envs import Counterfactuals, DecisionVectorEnv, Rollout
 from adafocus_rl.errors import UserError
+from adafocus_rl.features import EpisodeFeatures
+from adafocus_rl.models.batch_norm import statistics_of_all_ranks
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import derive_seed, hash_uniform
 
@@ -43,6 +46,7 @@ class PolicyAgent(NetworkAgent):
     options: PolicyOptions
 
     learns = True
+    learns_on_ranks = True
     reads_motion = False
 
     needs_outcomes: ClassVar[bool] = False
@@ -98,8 +102,23 @@ class PolicyAgent(NetworkAgent):
         """
 
     def experience(self, env: DecisionVectorEnv, epoch: int) -> Iterator[Rollout]:
-        """Yield the batches of episodes of one pass over the videos; each is for one call of ``update``."""
-        yield from env.rollouts(self, epoch=epoch, with_reward=not self.needs_outcomes)
+        """Yield the batches of episodes of one pass over the videos; each is for one call of ``update``.
+
+        With several ranks, these are the rank's parts of the batches.
+        """
+        for episodes in env.own_parts(epoch=epoch):
+            yield self.roll_out(env, episodes, epoch)
+
+    def roll_out(self, env: DecisionVectorEnv, episodes: EpisodeFeatures, visit: int) -> Rollout:
+        """Return whole episodes with sampled actions to learn from; all ranks must call this with their parts.
+
+        Args:
+            env: the environment to learn on.
+            episodes: features of B videos.
+            visit: number of earlier visits of these episodes.
+        """
+        with statistics_of_all_ranks(self.network, episodes.share):
+            return env.rollout(self, episodes=episodes, visit=visit, with_reward=not self.needs_outcomes)
 
     def outcomes(self, env: DecisionVectorEnv, rollout: Rollout) -> Counterfactuals:
         """Return the outcomes of all actions that the agent learns from, if ``needs_outcomes``."""
@@ -136,7 +155,7 @@ class PolicyAgent(NetworkAgent):
             updates = self._updates.of_pass(env, epoch, progress)
         else:
             batches = self.experience(env, epoch) if experience is None else experience
-            updates = ((rollout.info["video"], self.learn_from(env, rollout, progress)) for rollout in batches)
+            updates = ((_videos(rollout), self.learn_from(env, rollout, progress)) for rollout in batches)
         with matrix_products(self.precision):
             for rows, scalars_of_batch in updates:
                 history.append(scalars_of_batch)
@@ -147,7 +166,8 @@ class PolicyAgent(NetworkAgent):
         if not history:
             raise UserError("none of the training videos can be decoded; there is nothing to learn from")
         # The last batch of a pass may be smaller: scalars are means over videos, not over batches.
-        share = torch.tensor(videos, device=self.device) / sum(videos)
+        count = ranks.total(torch.tensor(videos, device=self.device))
+        share = count / count.sum()
         means = [(torch.stack([part[name] for part in history]) * share).sum() for name in history[0]]
         scalars = dict(zip(history[0], torch.stack(means).tolist(), strict=True))
         if isinstance(self.options, EntropyOptions):
@@ -174,8 +194,10 @@ class PolicyAgent(NetworkAgent):
     ) -> dict[str, Tensor]:
         """Learn from B whole episodes; return scalars to log, named as in Stable-Baselines3.
 
+        With several ranks, the updates and the scalars are those of one process with the episodes of all.
+
         Args:
-            rollout: episodes with sampled actions and their rewards.
+            rollout: episodes with sampled actions and their rewards; with several ranks, this rank's part of a batch.
             outcomes: the outcomes of all actions, if ``needs_outcomes``.
             progress: share of the passes that are done.
         """
@@ -183,19 +205,23 @@ class PolicyAgent(NetworkAgent):
         learnt = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         parts: list[dict[str, Tensor]] = []
         for turn in range(self.options.n_epochs):
-            for rows in self._minibatches(rollout.info, len(rollout.reward), turn):
-                outputs, value = self.outputs(rollout.observation, rows)
+            for rows, share in self._minibatches(rollout, turn):
+                with statistics_of_all_ranks(self.network, share):
+                    outputs, value = self.outputs(rollout.observation, rows)
                 chosen = {name: target[rows] for name, target in targets.items()}
                 terms = self.loss(self.network.distribution(outputs), value, chosen, progress=progress)
                 self.optimizer.zero_grad(set_to_none=True)
                 # A loss may go through f_C, which is frozen.
-                terms["loss"].backward(inputs=learnt)
+                (terms["loss"] * share).backward(inputs=learnt)
+                # The same weights have a gradient on each rank; those of an unused critic have none.
+                ranks.sum_gradients(weight for weight in learnt if weight.grad is not None)
                 if self.options.max_grad_norm:
                     torch.nn.utils.clip_grad_norm_(learnt, self.options.max_grad_norm)
                 self.optimizer.step()
-                parts.append({name: term.detach() for name, term in terms.items()})
+                parts.append({name: term.detach() * share for name, term in terms.items()})
         scalars = {f"train/{name}": torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        return {**scalars, "rollout/ep_rew_mean": rollout.reward.sum(1).mean()}
+        scalars["rollout/ep_rew_mean"] = rollout.reward.sum(1).mean() * rollout.episodes.share
+        return dict(zip(scalars, ranks.total(torch.stack([*scalars.values()])), strict=True))
 
     def _shifted(self, shift: MapShift, rollout: Rollout, outcomes: Counterfactuals) -> tuple[Rollout, Counterfactuals]:
         """Return B whole episodes and their outcomes, each shifted by its own number of cells in each visit."""
@@ -215,14 +241,27 @@ class PolicyAgent(NetworkAgent):
         """Whether the first update on a batch has the weights and observations with which its actions were sampled."""
         return self._one_rollout and self.options.n_minibatches == 1 and self.shift is None
 
-    def _minibatches(self, info: Info, count: int, turn: int) -> Iterator[slice | Tensor]:
-        """Yield the rows of each minibatch in pass ``turn``; a single minibatch is the whole batch, without a copy."""
+    def _minibatches(self, rollout: Rollout, turn: int) -> Iterator[tuple[slice | Tensor, float]]:
+        """Yield the rows of each minibatch in pass ``turn``, and the share of the minibatch that they are.
+
+        A single minibatch is the whole batch, without a copy. With several ranks, minibatches are those of the batch of
+        all ranks; where a rank has none of the videos, its first one stands in for them, with a share of 0.
+        """
         if self.options.n_minibatches == 1:
-            yield slice(None)
-        else:
-            episodes = self.episode_counters(info, count, self.device)
-            order = hash_uniform(derive_seed(self.seed, "minibatches", turn), *episodes).argsort()
-            yield from order.tensor_split(min(self.options.n_minibatches, count))
+            yield slice(None), rollout.episodes.share
+            return
+        count = len(rollout.reward)
+        rows = torch.arange(count, device=self.device)
+        counters = self.episode_counters(rollout.info, count, self.device)
+        all_rows = rollout.episodes.join(torch.stack((*counters, rows, torch.full_like(rows, ranks.rank())), dim=1))
+        visit, video, rows, rank = all_rows.unbind(1)
+        order = hash_uniform(derive_seed(self.seed, "minibatches", turn), visit, video).argsort()
+        for chosen in order.tensor_split(min(self.options.n_minibatches, len(order))):
+            if ranks.world() == 1:
+                yield chosen, 1.0
+                continue
+            own = rows[chosen[rank[chosen] == ranks.rank()]]
+            yield (own, len(own) / len(chosen)) if len(own) else (rows.new_zeros(1), 0.0)
 
     # ---- saving -------------------------------------------------------------------------------------------------
 
@@ -240,3 +279,9 @@ class PolicyAgent(NetworkAgent):
         self.load_tensors(tensors, what=what)
         restore_optimizer(self.optimizer, tensors, plain, prefix=OPTIMIZER)
         self._updates.forget()
+
+
+def _videos(rollout: Rollout) -> Tensor:
+    """Return the videos of a batch of episodes; none if they only stand in for an empty part."""
+    videos: Tensor = rollout.info["video"]
+    return videos if rollout.episodes.share else videos[:0]

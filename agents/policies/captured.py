@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.bank_episodes import BankEpisodes
@@ -31,11 +32,10 @@ Learn = Callable[[], Scalars]
 
 
 def capturable(env: DecisionVectorEnv) -> bool:
-    """Return whether all that a batch reads is on a CUDA device, and π acts on whole episodes."""
+    """Return whether all that a batch reads is on one CUDA device, of one rank, and π acts on whole episodes."""
     source = env.source
-    return (
-        isinstance(source, FeatureBank) and source.resident and source.device.type == "cuda" and env.problem.exogenous
-    )
+    on_device = isinstance(source, FeatureBank) and source.resident and source.device.type == "cuda"
+    return on_device and env.problem.exogenous and ranks.world() == 1
 
 
 def record(learn: Learn) -> tuple[Callable[[], None], Scalars]:
@@ -68,7 +68,7 @@ class CapturedUpdates:
 
     def of_pass(self, env: DecisionVectorEnv, epoch: int, progress: float) -> Iterator[tuple[Tensor, Scalars]]:
         """Yield the videos (B,) and the scalars of each update of one pass; arguments as in ``train_epoch``."""
-        for episodes in env.source.batches(env.num_envs, epoch=epoch if env.shuffle else None):
+        for episodes in env.own_parts(epoch=epoch):
             if len(episodes) == env.num_envs and not self.refused:
                 yield episodes.videos, self._full_batch(env, episodes.videos, epoch, progress)
             else:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adafocus_rl.agents.base import features_of
 from adafocus_rl.envs.spaces import Observation
 from adafocus_rl.errors import UserError
+from adafocus_rl.models.batch_norm import BatchNorm, VectorNorm
 
 
 def take_rows(observation: Observation, rows: slice | Tensor | tuple[slice, int]) -> Observation:
@@ -62,25 +63,13 @@ def join(observation: Observation, names: tuple[str, ...]) -> Tensor:
     return torch.cat([observation[name].flatten(1) for name in names], dim=1)
 
 
-class VectorNorm(nn.BatchNorm1d):
-    """Batch normalisation that uses its running statistics for a single row, which has no variance."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise vectors (N, D)."""
-        if self.training and len(x) == 1:
-            return nn.functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(x)
-
-
 @contextlib.contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
     """Leave the running statistics of batch normalisation as they are, while training mode normalises by the batch.
 
     Episodes pass through the network twice, once to act and once to learn, but should count once.
     """
-    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [part for part in network.modules() if isinstance(part, BatchNorm)]
     tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:
         norm.track_running_stats = False

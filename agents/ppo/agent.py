@@ -37,7 +37,7 @@ class PPOAgent(PolicyAgent):
         output = rollout.output
         assert output.log_prob is not None
         assert output.value is not None
-        advantage, target = self._advantage(rollout.reward, output.value)
+        advantage, target = self._advantage(rollout, output.value)
         sample = output.action if output.sample is None else output.sample
         return {"sample": sample, "log_prob": output.log_prob, "advantage": advantage, "value": target}
 
@@ -69,13 +69,16 @@ class PPOAgent(PolicyAgent):
         value = rollout.output.value
         assert value is not None
         scalars = super().update(rollout, outcomes, progress=progress)
-        target = self._advantage(rollout.reward, value)[1]
-        return {**scalars, "train/explained_variance": explained_variance(value, target)}
+        join = rollout.episodes.join
+        target = self._advantage(rollout, value)[1]
+        return {**scalars, "train/explained_variance": explained_variance(join(value), join(target))}
 
-    def _advantage(self, reward: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return advantages and value targets, (B, T) each."""
+    def _advantage(self, rollout: Rollout, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return advantages and value targets, (B, T) each, normalised over the batch of all ranks."""
+        reward, join = rollout.reward, rollout.episodes.join
         if self.options.gae_lambda is None:
-            target = normalise(discounted_returns(reward, self.options.gamma))
+            returns = discounted_returns(reward, self.options.gamma)
+            target = normalise(returns, among=join(returns))
             return target - value, target
         advantage = gae(reward, value, self.options.gamma, self.options.gae_lambda)
-        return normalise(advantage), advantage + value
+        return normalise(advantage, among=join(advantage)), advantage + value

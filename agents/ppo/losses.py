@@ -36,12 +36,18 @@ def _decay(like_bt: Tensor, factor: float) -> Tensor:
     return torch.pow(factor, exponent.clamp(min=0)).tril()
 
 
-def normalise(values: Tensor, eps: float = 1e-5) -> Tensor:
+def normalise(values: Tensor, eps: float = 1e-5, *, among: Tensor | None = None) -> Tensor:
     """Return (x − mean) / (std + eps) over all elements, as GFNet normalises returns over the T×B batch.
 
     A single element (a pass may end with one video of one frame) has no standard deviation: it becomes 0, not NaN.
+
+    Args:
+        values: x.
+        eps: keeps equal values at 0.
+        among: the elements whose mean and standard deviation are taken; None for those of ``values``.
     """
-    return (values - values.mean()) / (values.std(correction=min(1, values.numel() - 1)) + eps)
+    among = values if among is None else among
+    return (values - among.mean()) / (among.std(correction=min(1, among.numel() - 1)) + eps)
 
 
 @dataclass(kw_only=True)

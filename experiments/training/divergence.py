@@ -119,7 +119,7 @@ class Watch:
     def _names(self, rows: Tensor | None) -> str:
         """Return the videos of a batch for a message; empty if they are unknown."""
         clips = self.run.clips.stills if self.step.clips == "stills" else self.run.clips.train
-        if rows is None or clips is None:
+        if rows is None or not len(rows) or clips is None:
             return ""
         paths = [clips.index[row].path for row in rows.tolist()]
         more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""

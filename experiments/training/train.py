@@ -65,6 +65,8 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
     source = LiveFeatures(recognizer, run.clips.val, device=run.device)
     env = run.env(source, recognizer.classifier)
     agent = run.new_agent(env)
+    if 2 in todo:
+        agent.check_ranks()
     if 3 in todo and 2 not in todo:
         agent = load_agent(run, env)
     episodes = next(source.batches(1))

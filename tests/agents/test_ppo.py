@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,17 @@ def test_what_is_learnt_does_not_depend_on_the_order_of_a_batch(made_up: MadeUp)
     agent = _agent(env, n_minibatches=2)
     info = {"video": torch.arange(7), "visit": torch.zeros(7, dtype=torch.long)}
     order = torch.tensor([3, 0, 6, 1, 2, 5, 4])
-    parts = [{*rows.tolist()} for rows in agent._minibatches(info, 7, 0)]
+    parts = [{*rows.tolist()} for rows in _minibatches(agent, info, 0)]
     turned = {name: value[order] for name, value in info.items()}
-    assert [{*order[rows].tolist()} for rows in agent._minibatches(turned, 7, 0)] == parts
-    assert [{*rows.tolist()} for rows in agent._minibatches(info, 7, 1)] != parts
+    assert [{*order[rows].tolist()} for rows in _minibatches(agent, turned, 0)] == parts
+    assert [{*rows.tolist()} for rows in _minibatches(agent, info, 1)] != parts
+
+
+def _minibatches(agent: PPOAgent, info: dict[str, Tensor], turn: int) -> list[Tensor]:
+    count = len(info["video"])
+    episodes = SimpleNamespace(join=lambda values: values)
+    rollout: Any = SimpleNamespace(info=info, reward=torch.zeros(count, 1), episodes=episodes)
+    return [rows for rows, _ in agent._minibatches(rollout, turn) if isinstance(rows, Tensor)]
 
 
 def test_what_an_act_reports_of_its_actions(made_up: MadeUp) -> None:
@@ -141,8 +149,9 @@ def _rollout(agent: PPOAgent, dtype: torch.dtype = torch.float64) -> Rollout:
     output: PolicyOutput = agent.act(observation, {})
     reward = torch.randn(5, 4, generator=draw, dtype=dtype)
     empty: Any = None
+    episodes: Any = SimpleNamespace(share=1.0, join=lambda values: values)
     return Rollout(
-        episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=empty, states=empty
+        episodes=episodes, info={}, observation=observation, output=output, reward=reward, logits=empty, states=empty
     )
 
 
@@ -253,7 +262,7 @@ def test_gradients_are_clipped_to_the_norm(made_up: MadeUp) -> None:
 def test_minibatches_partition_the_videos(made_up: MadeUp, count: int, parts: int) -> None:
     agent = _agent(_env(made_up), n_minibatches=parts)
     info = {"video": torch.arange(count), "visit": torch.zeros(count, dtype=torch.long)}
-    rows = list(agent._minibatches(info, count, 0))
+    rows = _minibatches(agent, info, 0)
     assert len(rows) == min(parts, count)
     assert sorted(torch.cat(rows).tolist()) == list(range(count))
     assert max(map(len, rows)) - min(map(len, rows)) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,9 +81,16 @@ def test_one_update_of_positions_equals_an_independent_computation(made_up: Made
     assert 0 < (output.sample != output.action).float().mean() < 1
     reward = torch.randn(5, 4, generator=draw, dtype=torch.float64)
     empty: Any = None
+    episodes: Any = SimpleNamespace(share=1.0, join=lambda values: values)
     agent.update(
         Rollout(
-            episodes=empty, info={}, observation=observation, output=output, reward=reward, logits=empty, states=empty
+            episodes=episodes,
+            info={},
+            observation=observation,
+            output=output,
+            reward=reward,
+            logits=empty,
+            states=empty,
         )
     )
 

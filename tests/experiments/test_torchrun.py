@@ -21,6 +21,12 @@ pytestmark = pytest.mark.slow
 # The patches' encoder is frozen and there is no dropout: both depend on how a minibatch is shared out.
 ALIKE = ["--stage1.epochs=2", "--stage1.focus_learning_rate=0", "--model.classifier.dropout=0"]
 
+MORE = [
+    "--agent.n_minibatches=2", "--skip.keep=[0.5]", "--skip.agent=GRPOAgent", "--skip.observe_classifier=true",
+    "--methods.GFNet.epochs=2", "--methods.ARNet.training.epochs=2",
+]  # fmt: skip
+"""Minibatches of π, a π′ towards a share of frames, a method with a policy, and one with a loss of a mean."""
+
 FAULTY = """
 import os, signal, sys, time
 from adafocus_rl.agents import supervised
@@ -68,10 +74,10 @@ def weights(run: Path, stage: str = "stage1") -> dict[str, torch.Tensor]:
     return checkpoint.load(run / "checkpoints" / f"{stage}.safetensors")[0]
 
 
-def assert_same(one: Path, other: Path, stage: str = "stage1") -> None:
+def assert_same(one: Path, other: Path, stage: str = "stage1", *, atol: float = 1e-6) -> None:
     found = weights(other, stage)
     for name, value in weights(one, stage).items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=atol, msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +98,19 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_stages_end_with_the_table_of_one_process(recipe: Path, base: Path, tmp_path: Path) -> None:
     one, two = (Path(shutil.copytree(base, tmp_path / name)) for name in ("one", "two"))
-    rest = ["--stages", "1", "2", "3", "--json", *ALIKE]
+    rest = ["--stages", "1", "2", "3", "--json", *ALIKE, *MORE]
     single = alone("train", recipe, "--out", one, *rest)
     shared = torchrun("-m", "adafocus_rl", "train", recipe, "--out", two, *rest)
     assert single.returncode == shared.returncode == 0, shared.stderr
     assert messages(shared) == []
-    assert_same(one, two)
+    for path in (one / "checkpoints").glob("*.safetensors"):
+        assert_same(one, two, path.stem, atol=1e-4)  # Adam enlarges rounding where a gradient is nearly 0
     rows, others = (json.loads(done.stdout)["rows"] for done in (single, shared))
     assert [row["agent"] for row in rows] == [row["agent"] for row in others]
     for row, other in zip(rows, others, strict=True):
         assert row["videos"] == other["videos"] == 6
         assert row["gmacs_per_video"] == pytest.approx(other["gmacs_per_video"])
+        assert row["top1"] == other["top1"]
     logs = [[(entry["stage"], entry["epoch"]) for entry in read_metrics(run / "metrics.jsonl")] for run in (one, two)]
     assert logs[0] == logs[1]
     files = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (one, two)]
@@ -110,6 +118,15 @@ def test_all_stages_end_with_the_table_of_one_process(recipe: Path, base: Path, 
         name for name in files[1] if "tfevents" not in name
     ]
     assert shared.stderr.count("stage1: ") == single.stderr.count("stage1: ")
+
+
+def test_an_agent_that_learns_in_one_process_is_refused_before_anything_is_trained(
+    recipe: Path, tmp_path: Path
+) -> None:
+    done = torchrun("-m", "adafocus_rl", "train", recipe, "--out", tmp_path / "run", "--agent=SB3Agent")
+    (message,) = messages(done)
+    assert "SB3Agent learns in one process only, and this job has 2 ranks" in message
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_killed_rank_ends_the_job_and_any_number_goes_on(

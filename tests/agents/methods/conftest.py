@@ -66,10 +66,15 @@ class PlainTrainer:
 @pytest.fixture(scope="session")
 def tiny() -> Recognizer:
     """A recogniser with f_G on 16 and f_L on 32 pixels, randomly initialised."""
+    return make_tiny()
+
+
+def make_tiny(*, dropout: float = 0.8) -> Recognizer:
+    """Return the recogniser, for tests in several processes."""
     config = ModelConfig(
         glance=EncoderConfig(name="small_glance"),
         focus=EncoderConfig(name="small_focus"),
-        classifier=ClassifierConfig(hidden=16),
+        classifier=ClassifierConfig(hidden=16, dropout=dropout),
         frame_size=SIDE,
         glance_size=16,
         patch_size=16,
@@ -102,6 +107,11 @@ def _clips() -> Tensor:
 @pytest.fixture(scope="session")
 def ten_clips(tiny: Recognizer) -> LabelledClips:
     """Ten clips of five classes."""
+    return make_ten_clips(tiny)
+
+
+def make_ten_clips(tiny: Recognizer) -> LabelledClips:
+    """Return the clips, for tests in several processes."""
     source = LabelledClips(tiny, _clips())
     source.labels = torch.arange(VIDEOS) % CLASSES
     return source
