@@ -71,7 +71,14 @@ class SampleFeatures(RunFeatures):
         return found
 
     def _batches(
-        self, source: FeatureSource, clips: SampleClips, split: Split, batch_size: int, *, epoch: int | None = None
+        self,
+        source: FeatureSource,
+        clips: SampleClips,
+        split: Split,
+        batch_size: int,
+        *,
+        epoch: int | None = None,
+        share: None = None,  # one process makes a forecast
     ) -> Iterator[EpisodeFeatures]:
         def batch(numbers: Sequence[int]) -> EpisodeFeatures:
             return source.episodes(source.videos[torch.tensor(numbers) % len(source.videos)])
