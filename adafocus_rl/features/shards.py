@@ -126,7 +126,7 @@ class OpenedShards(Sequence[NDArray[Any]]):
         """Return the array of shard ``number``."""
         if not 0 <= number < self._count:
             raise IndexError(number)
-        return self._open(number)
+        return self._open(int(number))  # NumPy's integers are spelled differently in an array's header
 
 
 def open_shards(folder: Path, manifest: Manifest) -> StoredTable:

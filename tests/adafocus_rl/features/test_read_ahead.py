@@ -126,6 +126,14 @@ def test_replaced_videos_have_their_own_features(banks: tuple[FeatureBank, Featu
         assert torch.equal(mapped, resident)
 
 
+def test_parts_of_rows_of_a_short_last_shard(banks: tuple[FeatureBank, FeatureBank]) -> None:
+    """Read before anything else of it, in shards of 4 and 2 videos."""
+    mapped = FeatureBank(banks[0].folder, device=CPU, resident="never")
+    videos, frames = torch.tensor([[4, 5, 1]]), torch.tensor([[0, 2, 1]])
+    for name in ("local", "full"):
+        assert torch.equal(mapped.table(name, videos, frames), banks[1].table(name, videos, frames))
+
+
 def test_a_bank_of_many_shards_keeps_few_of_them_open(
     shared_list: Path,
     make_dataset: Callable[..., ClipDataset],
