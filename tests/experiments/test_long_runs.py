@@ -47,7 +47,7 @@ leak, count = sys.argv[1] == "leak", int(sys.argv[2])
 
 def done(part):
     '''Called with the share that is done: a sample at each quarter.'''
-    if part >= (len(samples) + 1) / 4:
+    if len(samples) < 4 and part >= (len(samples) + 1) / 4:
         samples.append(sample())
 """
 

@@ -12,7 +12,7 @@ from faults.planted import PLANTED
 from faults.scenarios import SCENARIOS
 
 COUNTS: dict[Kind, int] = {
-    "kill": 60, "cut, names kept": 16, "cut, names lost": 16, "full": 16, "readonly": 8, "term": 8, "second": 4,
+    "kill": 72, "cut, names kept": 16, "cut, names lost": 16, "full": 16, "readonly": 8, "term": 8, "second": 4,
     "past": 3, "future": 3,
 }  # fmt: skip
 """Number of cases of each kind in a run of the whole suite."""
@@ -32,6 +32,9 @@ AREAS = {
     ".safetensors": "results",
 }  # fmt: skip
 """Kinds of files, by a part of the path; the first that fits."""
+
+ORDER = ("checkpoint", "computing", "log", "bank", "list", "results", "export", "videos", "folder")
+"""In which order the kinds of files have their turns."""
 
 FILES = frozenset(
     {"create", "overwrite", "append", "write", "truncate", "fsync", "replace", "unlink", "rmdir", "mkdir", "link"}
@@ -80,16 +83,17 @@ def planted_cases(wholes: Mapping[str, Whole]) -> list[tuple[str, Case]]:
 
 
 def _points(changes: Sequence[Change], rng: Random, *, computing: bool) -> Iterator[Change]:
-    """Points without end: one of each group of stage and kind of file, then another one of each."""
-    groups: dict[tuple[str, str], list[Change]] = defaultdict(list)
+    """Points without end: the kinds of files in turns, each at one of its stages."""
+    groups: dict[str, dict[str, list[Change]]] = defaultdict(lambda: defaultdict(list))
     for change in changes:
         if change["kind"] in FILES or (computing and change["kind"] == "compute"):
-            groups[change["stage"], area_of(change)].append(change)
-    keys = sorted(groups)
-    while True:
-        rng.shuffle(keys)
-        for key in keys:
-            yield rng.choice(groups[key])
+            groups[area_of(change)][change["stage"]].append(change)
+    turns = {area: rng.sample(sorted(stages), len(stages)) for area, stages in groups.items()}
+    for number in itertools.count():
+        for area in ORDER:
+            if area in groups:
+                stage = turns[area][number % len(turns[area])]
+                yield rng.choice(groups[area][stage])
 
 
 def _case(scenario: str, kind: Kind, change: Change, rng: Random) -> Case:

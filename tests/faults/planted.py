@@ -16,7 +16,7 @@ class Planted:
     """A deliberate fault."""
 
     plant: Callable[[], None]
-    """Puts it into this process; called before files are watched."""
+    """Puts it into this process; called when changes of files are watched already."""
     kind: str
     """Kind of case that shows it."""
     scenario: str

@@ -201,9 +201,9 @@ def _child(request: Mapping[str, Any]) -> None:
     try:
         plan = Plan(**request["plan"]) if request["plan"] else None
         if plan is not None:
+            Injector(plan).install()
             if plan.planted is not None:
                 PLANTED[plan.planted].plant()
-            Injector(plan).install()
         from adafocus_rl.experiments.cli.entry import process
 
         sys.argv = ["adafocus", *request["arguments"]]
