@@ -114,7 +114,7 @@ def local_rank() -> int:
 
 def local_world() -> int:
     """Return the number of ranks on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _joined() else 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched() else 1
 
 
 def is_first() -> bool:

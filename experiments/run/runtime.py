@@ -38,10 +38,10 @@ def find_device(name: str) -> torch.device:
     if ranks.launched() and name.startswith("cuda"):
         if ":" in name:
             raise UserError(f"device is {name!r}, which all ranks would share; set device to cuda or auto")
-        if ranks.local_rank() >= max(1, torch.cuda.device_count()):
+        if ranks.local_world() > max(1, torch.cuda.device_count()):
             raise UserError(
-                f"this machine has {torch.cuda.device_count()} GPU(s), too few for rank {ranks.local_rank()} of it; "
-                "start as many processes per machine as it has GPUs, or add --device=cpu"
+                f"this machine has {torch.cuda.device_count()} GPU(s) for {ranks.local_world()} processes; give "
+                "torchrun --nproc-per-node=gpu, or add --device=cpu"
             )
         name = f"cuda:{ranks.local_rank()}"
     try:

@@ -25,6 +25,7 @@ from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
@@ -168,6 +169,25 @@ def test_unused_weights_stay_and_empty_parts_count_nothing(accumulate: int) -> N
                 np.testing.assert_allclose(found[name][key], value, rtol=1e-5, atol=1e-7, err_msg=name)
         assert found["mean"] == pytest.approx([0.15, 0.15])  # ranks saw 1 and 2; momentum 0.1
     assert alone["mean"] == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("auto", "this machine has 1 GPU(s) for 2 processes; give torchrun --nproc-per-node=gpu, or add --device=cpu"),
+        ("cuda:0", "device is 'cuda:0', which all ranks would share; set device to cuda or auto"),
+        ("mps", "device is 'mps', but several processes train on cpu or cuda only; set device to auto"),
+    ],
+)
+def test_each_rank_needs_a_gpu_of_its_own(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"TORCHELASTIC_RUN_ID": "test", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as error:
+        find_device(device)
+    assert str(error.value) == message
+    assert find_device("cpu").type == "cpu"
 
 
 def refused(recipe: Path, folder: Path, lists: Path) -> str:
