@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 TEST_ARGS ?= -n 2
 # Whether opencv-python (auto: if it loads) or the same code without windows (headless).
 OPENCV ?= auto
-.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz lint type format bench clean
+.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz mutants coverage lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -45,6 +45,21 @@ test-faults: $(READY) ## kill, stop and starve every command that writes, at a h
 # Hostile input for everything that reads files: FUZZ_ARGS='--cases 20000 --seed 7 --only lists videos', or --help.
 fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter of an hour; FUZZ_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
+
+# One fault at a time, in memory, in the modules whose numbers everything rests on: MUTANTS_ARGS='--only geometry losses', or
+# --help. It fails if a fault that tests/mutation/accepted.json does not explain goes undetected.
+mutants: $(READY) ## deliberate faults that the tests must detect (MUTANTS_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_ARGS)
+
+# Of the processes that tests start, too. COVERAGE_ARGS='tests/envs -n 2' measures a part, and then fails for the others.
+COVERAGE_ARGS ?= $(TEST_ARGS)
+COVERED := adafocus_rl envs agents experiments
+coverage: $(READY) ## run all tests and print the lines of each layer that none has run; at least 92 % must be (an hour)
+	rm -rf build/coverage && mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest $(COVERAGE_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	@fault=0; for layer in $(COVERED); do \
+	    $(BIN)/python -m coverage report --include="$$layer/*" --skip-covered --fail-under=92 || fault=1; done; exit $$fault
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -85,7 +85,11 @@ def test_crops_equal_a_plain_loop(dtype: torch.dtype, several: bool) -> None:
 
 @pytest.mark.parametrize("patch", [LARGE_PATCH - 1, LARGE_PATCH])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_small_patches_are_gathered_and_large_ones_copied(patch: int, layout: torch.memory_format) -> None:
+def test_small_patches_are_gathered_and_large_ones_copied(
+    patch: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, copy = [], PatchGrid._copied
+    monkeypatch.setattr(PatchGrid, "_copied", lambda *given: copied.append(1) or copy(*given))
     grid = PatchGrid(grid=3, frame_size=70, patch_size=patch)
     frames = torch.rand(5, 3, 70, 70).contiguous(memory_format=layout)
     origin = grid.action_origin(torch.tensor([0, 3, 8, 5, 4]))
@@ -93,6 +97,10 @@ def test_small_patches_are_gathered_and_large_ones_copied(patch: int, layout: to
     for found, frame, (top, left) in zip(patches, frames, origin.tolist(), strict=True):
         assert torch.equal(found, frame[:, top : top + patch, left : left + patch])
     assert patches.is_contiguous(memory_format=torch.channels_last)
+    assert len(copied) == (patch >= LARGE_PATCH)
+    # Several of a frame never are.
+    assert torch.equal(grid.crop(frames, origin[:, None])[:, 0], patches)
+    assert len(copied) == (patch >= LARGE_PATCH)
 
 
 def test_crops_come_in_the_memory_layout_of_the_encoders() -> None:
@@ -107,7 +115,14 @@ def test_a_patch_as_large_as_the_frame_is_the_frame() -> None:
     assert torch.equal(grid.crop(frames, grid.action_origin(torch.tensor([3, 12]))), frames)
 
 
-@pytest.mark.parametrize(("frames", "origin"), [((2, 3, 8, 9), (2, 2)), ((2, 3, 9, 9), (3, 2)), ((2, 3, 9, 9), (2, 3))])
+@pytest.mark.parametrize(
+    ("frames", "origin"),
+    [
+        ((2, 3, 8, 9), (2, 2)), ((2, 3, 9, 8), (2, 2)), ((2, 9, 9), (2, 2)), ((2, 1, 3, 9, 9), (2, 2)),
+        ((2, 3, 9, 9), (3, 2)), ((2, 3, 9, 9), (2, 3)), ((2, 3, 9, 9), (2,)), ((2, 3, 9, 9), (2, 2, 2, 2)),
+        ((2, 3, 9, 9), (2, 2, 3)),
+    ],
+)  # fmt: skip
 def test_crop_names_shapes_that_do_not_fit(frames: tuple[int, ...], origin: tuple[int, ...]) -> None:
     grid = PatchGrid(grid=2, frame_size=9, patch_size=5)
     with pytest.raises(ValueError, match="frames"):
@@ -138,6 +153,11 @@ def test_box_and_centered_position() -> None:
     boxes = torch.tensor([[45.0, 25, 10, 10], [0, 0, 4, 4], [90, 95, 10, 5], [torch.nan] * 4])
     expected = torch.tensor([[40 / 80, 20 / 80], [0, 0], [1, 1], [torch.nan] * 2])
     torch.testing.assert_close(grid.centered_position(boxes), expected, equal_nan=True)
+    wide = torch.tensor([40.0, 10, 20, 50])
+    assert grid.centered_position(wide).tolist() == [0.5, 25 / 80]
+    # One pixel of range: a quarter of it, where the centre is a quarter of a pixel beyond the first patch's.
+    narrow = PatchGrid(grid=5, frame_size=21, patch_size=20)
+    assert narrow.centered_position(torch.tensor([10.0, 9.75, 0.5, 0.5])).tolist() == [0.25, 0]
     whole = PatchGrid(grid=5, frame_size=20, patch_size=20)
     assert whole.centered_position(boxes[:2]).tolist() == [[0.5, 0.5]] * 2
 
@@ -156,3 +176,39 @@ def test_a_position_of_every_origin_leads_back_to_it(grid: PatchGrid) -> None:
     assert position.dtype == torch.float32
     assert ((position >= 0) & (position <= 1)).all()
     assert torch.equal(grid.origin(position), origin)
+
+
+def test_positions_beyond_the_frame_are_its_edges() -> None:
+    grid = PatchGrid(grid=5, frame_size=100, patch_size=20)
+    beyond = torch.tensor([[-0.3, 1.4], [1.01, -7.0]])
+    assert grid.origin(beyond).tolist() == [[0, 80], [80, 0]]
+    assert grid.action(beyond).tolist() == [4, 20]
+    # One position is the middle, wherever the frame leaves room.
+    assert PatchGrid(grid=1, frame_size=9, patch_size=4).position(torch.tensor([0])).tolist() == [[0.5, 0.5]]
+    for last, positions in ((0, [0.5]), (1, [0.5, 1.0]), (2, [0.25, 0.75, 1.0])):
+        origin = torch.arange(last + 1)[:, None].expand(-1, 2)
+        found = PatchGrid(grid=3, frame_size=8 + last, patch_size=8).origin_position(origin)
+        assert found.tolist() == [[position] * 2 for position in positions]
+
+
+@given(grids(), st.sampled_from([(), (4,), (2, 3), (2, 1, 3)]), st.integers(0, 2**31))
+def test_leading_axes_are_kept_and_numbers_of_pixels_are_integers(
+    grid: PatchGrid, shape: tuple[int, ...], seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    action = torch.randint(grid.num_actions, shape, generator=draw)
+    position = torch.rand(*shape, 2, generator=draw)
+    found = {
+        "origin": grid.origin(position), "uniform": grid.uniform_origin(position),
+        "action_origin": grid.action_origin(action), "box": grid.box(grid.origin(position)),
+        "action_box": grid.action_box(action), "action": grid.action(position), "scale": grid.scale(action),
+    }  # fmt: skip
+    tails = {"box": (4,), "action_box": (4,), "action": (), "scale": ()}
+    for name, value in found.items():
+        assert value.dtype == torch.int64, name
+        assert value.shape == (*shape, *tails.get(name, (2,))), name
+    assert grid.position(action).shape == (*shape, 2)
+    assert grid.position(action).dtype == torch.float32
+    flat = grid.action_box(action.flatten())
+    assert torch.equal(flat.view(*shape, 4), found["action_box"])
+    assert torch.equal(grid.box(found["action_origin"]), found["action_box"])

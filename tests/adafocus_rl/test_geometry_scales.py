@@ -80,6 +80,11 @@ def test_the_smallest_scale_that_holds_a_box_fits_it() -> None:
     nan = torch.nan
     boxes = torch.tensor([[4.0, 4, 3, 12], [4, 4, 13, 2], [0, 0, 17, 17], [0, 0, 25, 3], [nan, nan, nan, nan]])
     assert GRID.fitting_scale(boxes).tolist() == [0, 1, 2, 2, 1]
+    # Whatever their place, and with any leading axes.
+    boxes[:4, :2] += 100
+    assert GRID.fitting_scale(boxes).tolist() == [0, 1, 2, 2, 1]
+    assert GRID.fitting_scale(boxes[:4].view(2, 1, 2, 4)).tolist() == [[[0, 1]], [[2, 2]]]
+    assert GRID.fitting_scale(boxes[1]).tolist() == 1
     turned = PatchGrid(grid=3, frame_size=32, patch_size=16, scales=(1.5, 0.75, 1))
     assert turned.fitting_scale(boxes).tolist() == [1, 2, 0, 0, 2]
 
@@ -164,6 +169,8 @@ def test_with_several_scales_nobody_can_forget_them() -> None:
         ((), "one or more numbers above 0"),
         ((1, 0), "one or more numbers above 0"),
         ((1, float("nan")), "one or more numbers above 0"),
+        ((1, float("inf")), "one or more numbers above 0"),
+        ((1, -0.5), "one or more numbers above 0"),
         ((1, 0.01), "less than one pixel"),
         ((1, 1.01), "16, 16 pixels .* different sides"),
         ((2, 3), "32, 32 pixels .* different sides"),
@@ -180,3 +187,16 @@ def test_a_grid_says_what_it_is_and_can_be_copied() -> None:
     other = copy.deepcopy(GRID)
     assert repr(other) == repr(GRID)
     assert torch.equal(other.action_box(torch.arange(27)), GRID.action_box(torch.arange(27)))
+
+
+def test_of_two_scales_each_keeps_to_its_own_range() -> None:
+    """Origins of the smaller patches are beyond the range of the larger ones, which are cropped, too, and dropped."""
+    grid = PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(1, 2))
+    frames, action = torch.rand(8, 3, 15, 15), torch.arange(8)
+    patches = grid.crop(frames, grid.action_origin(action), grid.scale(action))
+    for number, (one, own) in enumerate(zip(grid.each, (action[:4], action[:4]), strict=True)):
+        part = slice(4 * number, 4 * number + 4)
+        assert torch.equal(patches[part], one.crop(frames[part], one.action_origin(own)))
+    # Of two sides that are as near to P, the first is the base.
+    assert PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(1.5, 0.5)).base_scale == 0
+    assert PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(2, 0.5)).base_scale == 1

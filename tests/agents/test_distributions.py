@@ -38,6 +38,8 @@ def test_choices_have_torch_s_probabilities() -> None:
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     assert torch.equal(ours.mode(), theirs.mode)
     assert ours.action(sample) is sample
+    alone = Categorical(logits.flatten(0, 1)).sample(_uniform(12))
+    assert torch.equal(alone.view(3, 4), sample)
 
 
 def test_choices_without_probability_are_never_taken() -> None:
@@ -118,3 +120,9 @@ def test_positions_that_are_no_number_are_the_centre() -> None:
     distribution = ClippedGaussian(torch.zeros(1, 2), torch.tensor(0.1))
     assert distribution.action(torch.tensor([[math.nan, 2.0]])).tolist() == [[0.5, 1.0]]
     assert distribution.probabilities() is None
+
+
+def test_choices_are_drawn_in_double_precision_of_their_own_total() -> None:
+    """Ten equal choices, whose float32 probabilities add up to 1 + 1.5 · 10⁻⁸: at 0.3 begins the fourth."""
+    near = torch.tensor([0.3 - 1e-9, 0.3 + 1e-9], dtype=torch.float64)
+    assert Categorical(torch.zeros(2, 10)).sample(near).tolist() == [2, 3]
