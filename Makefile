@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 TEST_ARGS ?= -n 2
 # Whether opencv-python (auto: if it loads) or the same code without windows (headless).
 OPENCV ?= auto
-.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz mutants coverage lint type format bench clean
+.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz mutants curves coverage lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -50,6 +50,10 @@ fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter 
 # --help. It fails if a fault that tests/mutation/accepted.json does not explain goes undetected.
 mutants: $(READY) ## deliberate faults that the tests must detect (MUTANTS_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_ARGS)
+
+# CURVES_ARGS=--write stores them, after a change that is meant to move them.
+curves: $(READY) ## training curves of five seeds, and the intervals that another seed must fall into (minutes; CURVES_ARGS)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m curves $(CURVES_ARGS)
 
 # Of the processes that tests start, too. COVERAGE_ARGS='tests/envs -n 2' measures a part, and then fails for the others.
 COVERAGE_ARGS ?= $(TEST_ARGS)
