@@ -104,11 +104,7 @@ def _neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
         (_other_sign, {"gain over random patches"}),
         (_neighbour, {"gain over random patches"}),
     ],
-    ids=[
-        "returns of the other sign",
-        "advantages of the video before",
-        "crops half of the way to where they should be",
-    ],
+    ids=["returns of the other sign", "advantages of the video before"],
 )
 def test_a_fault_falls_out_of_the_intervals(
     fresh: tuple[Path, Path, Curves],
