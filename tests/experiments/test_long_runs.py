@@ -21,7 +21,7 @@ UPDATES = 2_000
 CLIPS = 20_000
 BOUND_MB = 16.0
 """Growth of a process's resident memory from a quarter of the run to its end: allocators keep some megabytes. This is
-11 KB for each of the last 1,500 updates, 1.1 KB for each of the last 15,000 clips; a clip has 48 KB."""
+11 KB for each of the last 1,500 updates, 1.1 KB for each of the last 15,000 clips; a clip has 12 KB."""
 
 COMMON = """
 import json, os, sys
@@ -90,7 +90,7 @@ while clips < count:
     for batch in one_pass(epoch):
         clips += len(batch)
         if leak:
-            kept.append(batch.clips.clone())
+            kept.append(batch.clips.float())
         done(clips / count)
     epoch += 1
 print(json.dumps({{"code": 0, "clips": clips, "failed": run.clips.failed, "samples": samples}}))
@@ -157,11 +157,12 @@ def test_twenty_thousand_decoded_clips(listed: list[Any], tmp_path: Path) -> Non
 
 
 def test_a_leak_is_seen(run: Path, recipe: Path, listed: list[Any], tmp_path: Path) -> None:
-    """64 KB of each of 600 updates, and a copy of each of 1,600 clips."""
+    """64 KB of each of 600 updates, and 48 KB of each of 1,600 clips."""
     found = _run(TRAINING, run.parent, *_training(run, recipe, 600), leak=True)
     assert [line.split(":")[0] for line in growth(found["samples"])] == ["process 0"]
+    # The worker is not looked at: after 400 clips it has not yet reached its size.
     found = _run(DECODING, tmp_path, 1600, *listed, leak=True)
-    assert [line.split(":")[0] for line in growth(found["samples"])] == ["process 0"]
+    assert growth([sample[:1] for sample in found["samples"]])[0].startswith("process 0: memory")
 
 
 def test_an_open_file_is_seen() -> None:

@@ -57,7 +57,8 @@ def test_the_page_s_commands_work_one_after_the_other(
     (tmp_path / "my_table.csv").write_text("path,label,group\n" + "".join(
         f"{name}/{number}.mp4,{name},{name}{number // 2}\n" for name in ("juggling", "cycling") for number in range(5)
     ))  # fmt: skip
-    index, table, check, train, compare, predict, webcam, online = _commands()
+    index, table, check, train, forecast, compare, predict, webcam, online = _commands()
+    assert forecast == ["train", "moving_digits", "--dry-run"]  # test_forecast.py runs it
     assert cli(*index).code == 0
     done = cli(*table, "--out", "grouped")
     assert done.code == 0, done.err
