@@ -31,6 +31,10 @@ Change = Mapping[str, Any]
 EPOCH = re.compile(r"(.*/checkpoints/.*\.resume\.step)(\d+)\.safetensors")
 
 
+NOT_REACHED = "the point was not reached"
+"""Beginning of what is said of a case that did not happen."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """Something that happens at a point of a scenario."""
@@ -79,10 +83,10 @@ def fresh(corpus: Corpus, scenario: Scenario, folder: Path) -> Path:
     return folder / "here"
 
 
-def run_whole(server: Server, corpus: Corpus, scenario: Scenario, folder: Path) -> Whole:
-    """Runs a scenario that nothing happens to."""
+def run_whole(server: Server, corpus: Corpus, scenario: Scenario, folder: Path, *, planted: str | None = None) -> Whole:
+    """Runs a scenario that nothing happens to; with a deliberate fault of the product, if one is named."""
     here, trace = fresh(corpus, scenario, folder), folder / "trace"
-    done = server.run(scenario.command, here, Plan(root=str(here), trace=str(trace)))
+    done = server.run(scenario.command, here, Plan(root=str(here), trace=str(trace), planted=planted))
     if done.code:
         raise RuntimeError(f"`adafocus {' '.join(scenario.command)}` fails without any fault:\n{done.err}")
     return Whole(state=state_of(here), changes=read_trace(trace))
@@ -129,7 +133,7 @@ def _run(servers: Sequence[Server], corpus: Corpus, case: Case, whole: Whole, fo
         faults, done = [], server.run(scenario.command, here, plan)
     changes = read_trace(trace)
     if not any(change["kind"] == "hit" for change in changes):
-        return [*faults, f"the point was not reached; exit code {done.code}: {last_line(done.err)}"]
+        return [*faults, f"{NOT_REACHED}; exit code {done.code}: {last_line(done.err)}"]
     if disk is not None:
         disk.replay(changes, snapshots)
         disk.write(here, "kept" if case.kind == "cut, names kept" else "lost")

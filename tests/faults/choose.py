@@ -69,11 +69,16 @@ def choose(wholes: Mapping[str, Whole], *, seed: int, share: float = 1.0) -> lis
     return found
 
 
-def planted_cases(wholes: Mapping[str, Whole]) -> list[tuple[str, Case]]:
-    """For each deliberate fault a case that shows it."""
+def planted_cases(traces: Mapping[str, Sequence[Change]]) -> list[tuple[str, Case]]:
+    """For each deliberate fault a case that shows it.
+
+    Args:
+        traces: the changes that the scenario of a fault makes with it, by the fault's name. Without it, they have other
+            numbers.
+    """
     found = []
-    for name, fault in PLANTED.items():
-        changes = wholes[fault.scenario].changes
+    for name, changes in traces.items():
+        fault = PLANTED[name]
         # The last one: what comes before it has to be gone on from.
         change = [one for one in changes if one["kind"] == fault.change and fault.path in one["path"]][-1]
         found.append((name, Case(

@@ -142,7 +142,7 @@ CHECKPOINT = {"scenario": "train", "path": "stage1.resume.step00002", "change": 
 LOG = {"scenario": "train", "path": "metrics.jsonl", "change": "write"}
 
 PLANTED = {
-    "fsync skipped": Planted(plant=_fsync_skipped, kind="cut, names kept", says="cannot be used", **CHECKPOINT),
+    "fsync skipped": Planted(plant=_fsync_skipped, kind="cut, names kept", says="is no valid JSON", **CHECKPOINT),
     "folder not flushed": Planted(
         plant=_folder_not_flushed, kind="cut, names lost", scenario="train", path="run/results.json", change="replace",
         when="after", says="results.json",
