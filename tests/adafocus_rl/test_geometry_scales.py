@@ -159,6 +159,8 @@ def test_with_several_scales_nobody_can_forget_them() -> None:
     ):
         with pytest.raises(ValueError, match="3 scales; give the scale of each patch"):
             call()
+    with pytest.raises(ValueError, match="2 scales; give the scale of each patch"):
+        PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(1, 2)).box(origin)
     with pytest.raises(ValueError, match="do not fit origins"):
         GRID.crop(torch.rand(1, 3, 32, 32), origin, torch.zeros(2, dtype=torch.long))
 

@@ -86,13 +86,14 @@ def test_each_reward_is_a_difference_of_two_probabilities() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("rows", "parts"), [(1, [1] * 5), (6, [2, 2, 1]), (14, [4, 1]), (15, [5]), (1 << 16, [5])])
-def test_actions_are_tried_in_parts(monkeypatch: pytest.MonkeyPatch, rows: int, parts: list[int]) -> None:
-    """Of three transitions each, and at least one action at a time."""
+@pytest.mark.parametrize(("rows", "parts"), [(1, [1] * 5), (6, [2, 2, 1]), (14, [4, 1]), (15, [5]), (None, [5])])
+def test_actions_are_tried_in_parts(monkeypatch: pytest.MonkeyPatch, rows: int | None, parts: list[int]) -> None:
+    """Of three transitions each, and at least one action at a time; all at once, as long as they are few."""
     found = Transitions()
     every = torch.arange(ACTIONS).expand(COUNT, -1)
     expected = [[found.after(row, found.patches[row, one]) for one in range(ACTIONS)] for row in range(COUNT)]
-    monkeypatch.setattr(rewards, "MAX_CELL_ROWS", rows)
+    if rows is not None:
+        monkeypatch.setattr(rewards, "MAX_CELL_ROWS", rows)
     result = found.context(every).with_actions(every)
     torch.testing.assert_close(result, torch.tensor(expected), rtol=0, atol=1e-6)
     assert found.calls == parts
