@@ -35,7 +35,7 @@ test-minimum: ## run all tests with the lowest versions that setup.cfg allows, i
 test-matrix: ## run all tests on several Pythons and sets of packages (half an hour a row; MATRIX_ARGS)
 	$(PYTHON) tests/matrix.py $(MATRIX_ARGS)
 
-test-slow: $(READY) ## run only the tests marked slow, among them a training of 2,000 updates and 20,000 decoded clips
+test-slow: $(READY) ## run the slow tests, also those that `make test` leaves out: long runs, torchrun, crashes, curves
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS) -m slow
 
 # Crashes, full disks, power cuts, second processes: FAULTS_ARGS='--share 0.2 --seed 7 --only train bank', or --help.

@@ -78,6 +78,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Curves]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_seed_falls_into_the_intervals(fresh: tuple[Path, Path, Curves]) -> None:
     assert outside(fresh[2], stored()["intervals"]) == []
 
@@ -98,6 +99,7 @@ def _neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "moved"),
     [

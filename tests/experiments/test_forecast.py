@@ -301,6 +301,7 @@ def reduced(recipe: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_forecast_is_within_a_factor_of_two(recipe: Path, tmp_path: Path) -> None:
     """Of all that comes, and of every stage that takes a second; both by the clock of computing time."""
     arguments = ["train", str(reduced(recipe, tmp_path)), "--out", str(tmp_path / "run"), "--json"]

@@ -150,6 +150,7 @@ def _bank(folder: Path, *, shards: int, videos: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_on_a_bank_four_times_larger_than_the_memory_allowed(tmp_path: Path) -> None:
     """The limit includes the libraries. A process that holds the bank in memory fails under it."""
     limit = 1250 * MEGABYTE
@@ -168,6 +169,7 @@ def test_training_on_a_bank_four_times_larger_than_the_memory_allowed(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_building_a_bank_four_times_larger_than_the_memory_allowed(tmp_path: Path, recipe: Path) -> None:
     """The limit is what the build may take beyond the libraries and its first chunk."""
     allowed, rows = 48 * MEGABYTE, 64

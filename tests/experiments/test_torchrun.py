@@ -16,7 +16,7 @@ import torch
 from adafocus_rl import checkpoint
 from adafocus_rl.experiments.run.metrics_log import read_metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # The patches' encoder is frozen and there is no dropout: both depend on how a minibatch is shared out.
 ALIKE = ["--stage1.epochs=2", "--stage1.focus_learning_rate=0", "--model.classifier.dropout=0"]

@@ -239,6 +239,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_part_of_the_cases_shows_no_fault(suite: Suite) -> None:
     wanted = {"kill": 4, "cut, names kept": 1, "cut, names lost": 1, "full": 1, "term": 1, "second": 1}
     cases = [case for case in choose(suite.wholes, seed=1) if wanted.get(case.kind)]
@@ -247,6 +248,7 @@ def test_a_part_of_the_cases_shows_no_fault(suite: Suite) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_deliberate_faults_are_found(suite: Suite) -> None:
     """Those whose cases take a second; `make test-faults` runs them all."""
     assert suite.planted(("fsync skipped", "written without a temporary name", "log not taken back")) == 0
