@@ -39,6 +39,8 @@ def _start(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("shared", [False, True])
 def test_two_processes_at_once_write_the_files_of_one(
     cli: Cli, empty: Path, finished: Path, tmp_path: Path, shared: bool

@@ -167,6 +167,8 @@ def test_dry_run(recipe: Path, finished: Path, tmp_path: Path) -> None:
     assert "decoded per second in the main process" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_left_of_a_run(recipe: Path, run: Path, finished: Path) -> None:
     (run / "checkpoints" / "stage3.safetensors").unlink()
     before = state_of(run)
@@ -208,6 +210,8 @@ def made(recipe: Path, folder: Path, *options: str, stages: list[int], resume: b
         (["--config", "METHODS"], ["stage2", "stage3", "liteeval.0.25", "liteeval.0.75"]),
     ],
 )  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.long
 def test_every_kind_of_run(recipe: Path, run: Path, options: list[str], steps: list[str], tmp_path: Path) -> None:
     small = {"skip_rates": [0.25, 0.75], "coarse_width": 4, "fine_width": 8, "training": {"epochs": 1}}
     (tmp_path / "methods.yaml").write_text(yaml.safe_dump({"methods": {"LiteEval": small}}))

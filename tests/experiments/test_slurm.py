@@ -56,6 +56,8 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_each_task_of_an_array_builds_one_part(start: Start, run: Path) -> None:
     """Also of an array that does not begin at 1."""
     shutil.rmtree(run / "features")
