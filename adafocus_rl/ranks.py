@@ -23,16 +23,13 @@ from adafocus_rl.rank_job import DAY, Job
 
 T = TypeVar("T")
 
-TIMEOUT = 45.0
-"""Default of the seconds without a sign of life after which a rank is given up."""
-
 _job: Job | None = None
 _group: dist.ProcessGroup | None = None
 """Gloo's group of all ranks, for tensors on the CPU. It has no time limit of its own: see ``Job.wait_for``."""
 
 
 @contextlib.contextmanager
-def process_group(*, cuda: bool, timeout: float = TIMEOUT) -> Iterator[None]:
+def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
     """Join the job's other ranks within the block; without ``torchrun``, do nothing.
 
     If the block raises an error, the first rank to do so raises it, and the others, which end with it, exit silently.

@@ -55,10 +55,11 @@ def index(argv: Sequence[str]) -> int:
     if taken and not options.overwrite:
         raise UserError(f"{taken[0]} is there already; add --overwrite to replace it, or --out for another folder")
     train, val = split_videos(videos, val=options.val, seed=options.seed, fold=options.fold)
-    if options.fold is None and folds_of(videos):
+    folds = folds_of(videos)
+    if folds and options.fold is None:
         say(
             f"note: the column fold decides the split: {validation_fold(videos)!r} is validation, of "
-            f"{', '.join(map(repr, folds_of(videos)))}; --fold names another one"
+            f"{', '.join(map(repr, folds))}; --fold names another one"
         )
     lists = {
         files[name]: VideoIndex(records=_from(root, out, records), root=out).text()

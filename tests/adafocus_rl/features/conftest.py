@@ -94,3 +94,11 @@ def make_dataset() -> Callable[..., ClipDataset]:
 def make_recognizer() -> Callable[..., Recognizer]:
     """A recognizer of small encoders, the same for the same arguments."""
     return _make_recognizer
+
+
+@pytest.fixture
+def made(
+    shared_list: Path, make_dataset: Callable[..., ClipDataset], make_recognizer: Callable[..., Recognizer]
+) -> tuple[Recognizer, ClipDataset]:
+    """A recognizer, and the clips that its features are computed of."""
+    return make_recognizer(), make_dataset(shared_list)

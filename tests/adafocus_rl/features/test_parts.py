@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,7 @@ from adafocus_rl.features.parts import MOST_PARTS, WHOLE, Part, parts_without, s
 from adafocus_rl.models.recognizer import Recognizer
 
 CPU = torch.device("cpu")
-MakeDataset = Callable[..., ClipDataset]
-MakeRecognizer = Callable[..., Recognizer]
 Made = tuple[Recognizer, ClipDataset]
-
-
-@pytest.fixture
-def made(shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer) -> Made:
-    return make_recognizer(), make_dataset(shared_list)
 
 
 def _content(folder: Path) -> dict[str, bytes]:

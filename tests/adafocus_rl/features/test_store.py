@@ -24,11 +24,6 @@ MakeRecognizer = Callable[..., Recognizer]
 Made = tuple[Recognizer, ClipDataset]
 
 
-@pytest.fixture
-def made(shared_list: Path, make_dataset: MakeDataset, make_recognizer: MakeRecognizer) -> Made:
-    return make_recognizer(), make_dataset(shared_list)
-
-
 def _build(store: TableStore, made: Made, *, on_progress: Callable[[int], None] = lambda done: None) -> list[int]:
     said: list[int] = []
 
