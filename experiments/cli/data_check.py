@@ -13,7 +13,7 @@ from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.cli.options import add_list_options
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
 from adafocus_rl.experiments.config.parser import load_settings
-from adafocus_rl.experiments.config.recipe_files import find_recipe
+from adafocus_rl.experiments.config.recipe_files import find_recipe, suggested_recipe
 from adafocus_rl.experiments.terminal.command_line import CommandParser, at_most, print_json, print_lines
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path
@@ -48,6 +48,7 @@ def check(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.config.clips import frame_sets, transform_of
     from adafocus_rl.experiments.report.loader_sheet import check_picture
     from adafocus_rl.experiments.run.clips import find_lists
+    from adafocus_rl.experiments.run.runtime import find_device
 
     if options.videos:
         check_picture(out)
@@ -88,6 +89,10 @@ def check(argv: Sequence[str]) -> int:
         print_lines(*_lines(report))
     if picture:
         say(f"wrote {picture}")
+    if not options.recipe and len(report.usable["train"]):
+        gpu = find_device("auto").type != "cpu"
+        name, reason = suggested_recipe(len(report.usable["train"]), gpu=gpu)
+        say(f"suggested recipe: {name} ({reason})")
     return 1 if report.of("fault") else 0
 
 

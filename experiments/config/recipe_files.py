@@ -76,3 +76,22 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a recipe; give YAML with keys such as `data:` and `stage1:`")
     return content
+
+
+SMALL_DATA = 1000
+"""Number of training videos below which ``custom_small`` takes minutes without a GPU."""
+
+
+def suggested_recipe(videos: int, *, gpu: bool) -> tuple[str, str]:
+    """Return the recipe that suits a user's own videos on a machine, and the reason in a few words.
+
+    Args:
+        videos: number of training videos.
+        gpu: whether there is a GPU.
+    """
+    if gpu:
+        return "custom", f"{videos} training videos and a GPU: MobileNet-V2 and ResNet-50, both trained"
+    reason = f"{videos} training videos and no GPU: two small networks that keep their ImageNet weights"
+    if videos >= SMALL_DATA:
+        reason += "; --dry-run tells how long that takes"
+    return "custom_small", reason

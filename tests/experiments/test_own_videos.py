@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adafocus_rl.data.encode import write_video
+from adafocus_rl.experiments.config.parser import load_settings
+from adafocus_rl.experiments.config.recipe_files import find_recipe, suggested_recipe
 
 Cli = Any
 
@@ -20,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "own_videos.md").read_text(encoding
 SMALL = [
     "--data.num_frames=2", "--data.workers=0", "--model.glance={name: small_glance, weights: none}",
     "--model.focus={name: small_focus, weights: none}", "--model.classifier.hidden=8", "--model.frame_size=32",
-    "--model.glance_size=16", "--model.patch_size=16", "--model.grid=2", "--stage0.epochs=1", "--stage1.epochs=1",
+    "--model.glance_size=16", "--model.patch_size=16", "--model.grid=2", "--stage1.epochs=1",
     "--stage2.epochs=1", "--stage3.epochs=1", "--evaluation.full_frame_epochs=1", "--evaluation.timed_videos=1",
     "--agent.hidden=8", "--agent.reduced_channels=2",
 ]  # fmt: skip
@@ -57,11 +60,14 @@ def test_the_page_s_commands_work_one_after_the_other(
     (tmp_path / "my_table.csv").write_text("path,label,group\n" + "".join(
         f"{name}/{number}.mp4,{name},{name}{number // 2}\n" for name in ("juggling", "cycling") for number in range(5)
     ))  # fmt: skip
-    index, table, check, train, forecast, compare, predict, webcam, online = _commands()
+    index, table, first_check, check, train, forecast, compare, predict, webcam, online = _commands()
     assert forecast == ["train", "moving_digits", "--dry-run"]  # test_forecast.py runs it
     assert cli(*index).code == 0
     done = cli(*table, "--out", "grouped")
     assert done.code == 0, done.err
+    done = cli(*first_check)
+    assert done.code == 0, done.err + done.out
+    assert f"suggested recipe: {'custom' if torch.cuda.is_available() else 'custom_small'} (8 training" in done.err
     done = cli(*check)
     assert done.code == 0, done.err + done.out
     assert (tmp_path / "loader.png").is_file()
@@ -82,6 +88,24 @@ def test_the_page_s_commands_work_one_after_the_other(
     done = cli(*webcam, "--seconds", "1")
     assert "webcam 0" in done.err  # there is none here, or it has been looked at
     exec(_block("python"), {})
+
+
+def test_the_recipe_follows_from_the_device_and_the_number_of_videos() -> None:
+    assert suggested_recipe(300, gpu=True)[0] == "custom"
+    name, reason = suggested_recipe(999, gpu=False)
+    assert name == "custom_small"
+    assert "999 training videos and no GPU" in reason
+    assert "--dry-run" not in reason
+    name, reason = suggested_recipe(1000, gpu=False)
+    assert name == "custom_small"
+    assert "--dry-run" in reason
+
+
+def test_the_small_recipe_trains_neither_encoder_and_uses_one_network_for_both() -> None:
+    config = load_settings(find_recipe("custom_small")).config
+    assert config.model.glance == config.model.focus
+    assert (config.stage0.epochs, config.stage0.stills.epochs, config.stage1.focus_learning_rate) == (0, 0, 0)
+    assert config.model.frame_size == 2 * config.model.patch_size == 2 * config.model.glance_size
 
 
 def test_without_a_network_the_files_to_bring_are_named(
