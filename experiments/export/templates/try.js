@@ -5,6 +5,7 @@
   const side = facts.frame_size, patch = facts.patch_size, count = facts.frames;
   const SVG = "http://www.w3.org/2000/svg";
   const SECONDS = 4; /* of the webcam in which a clip's frames are taken, as `adafocus predict` does */
+  const PATIENCE = 1000; /* milliseconds, for a sought frame to arrive */
   const SHOWN = 5; /* classes in the chart */
   /* Both ways are timed by turns on a few frames: for a moment, and on a busy machine longer, for enough samples. */
   const MEASURED = 4, MOMENT = 200, BUSY = 2000, SAMPLES = 20;
@@ -281,8 +282,15 @@
     document.dispatchEvent(new CustomEvent("recognised", { detail: { frames: clip, ...compute(time) } }));
     return true;
   };
+  /* Browsers say that they have sought before the frame can be drawn; a hidden page shows none, and does not wait. */
+  const shown = (video) => new Promise((done) => {
+    if (!video.requestVideoFrameCallback || document.hidden) { done(); return; }
+    video.requestVideoFrameCallback(done);
+    setTimeout(done, PATIENCE);
+  });
   const seek = (video, time) => new Promise((done, fail) => {
-    video.onseeked = done;
+    const drawable = shown(video);
+    video.onseeked = () => drawable.then(done);
     video.onerror = () => fail(new Error("this browser cannot decode it"));
     video.currentTime = time;
   });
@@ -290,7 +298,9 @@
     const video = document.createElement("video");
     video.muted = video.playsInline = true;
     video.preload = "auto";
-    video.onloadeddata = () => done(video);
+    /* The first frame of a film is awaited, lest it be taken for one that was sought. */
+    const drawable = source instanceof MediaStream ? null : shown(video);
+    video.onloadeddata = async () => { await drawable; done(video); };
     video.onerror = () => fail(new Error("this browser cannot decode it"));
     if (source instanceof MediaStream) video.srcObject = source; else video.src = URL.createObjectURL(source);
   });
