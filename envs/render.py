@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,6 +31,12 @@ HEAT_OPACITY = 0.75
 SKIPPED_BRIGHTNESS = 0.4
 """Factor by which a skipped frame is dimmed."""
 
+CROP_COLOR = (200, 200, 200)
+"""RGB of the outline of the part that the networks process."""
+
+OUTSIDE_BRIGHTNESS = 0.6
+"""Factor by which the part of a frame that the networks do not process is dimmed."""
+
 FIRST_FOREIGN = 0x250
 """First character that Pillow's own font may lack; it has no Greek, Cyrillic or Chinese letters."""
 
@@ -49,6 +56,22 @@ Box = Sequence[float] | NDArray[np.floating] | NDArray[np.integer] | Tensor
 """(top, left, height, width) in pixels of the frame before it is enlarged; NaN and empty boxes are not drawn."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """The part of a stored frame that the networks process, resized to S×S pixels."""
+
+    box: tuple[float, float, float, float]
+    """(top, left, height, width) in pixels of the stored frame."""
+    side: int
+    """S."""
+
+    def stored(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Map a box in the S×S pixels to the stored frame; both are (top, left, height, width)."""
+        rows, columns = (length / self.side for length in self.box[2:])
+        top, left, height, width = box
+        return self.box[0] + top * rows, self.box[1] + left * columns, height * rows, width * columns
+
+
 def draw_boxes(
     frame: Picture,
     *,
@@ -59,6 +82,7 @@ def draw_boxes(
     heat: NDArray[np.floating] | None = None,
     patch_size: int = 0,
     patch_scales: Sequence[float] = (1.0,),
+    crop: Crop | None = None,
     min_side: int = MIN_SIDE,
 ) -> Picture:
     """Outline the true box (thin, blue) and the selected patch (orange, on top) on a frame.
@@ -72,6 +96,8 @@ def draw_boxes(
         heat: (A,) probabilities of the grid's positions, drawn as shading; None draws none.
         patch_size: P; needed with ``heat``.
         patch_scales: the patches' scales.
+        crop: the part of the frame in which the patches are selected; the rest is dimmed, and the grid of ``heat`` lies
+            in it. None means the whole frame.
         min_side: a smaller frame is enlarged by an integer factor s, without interpolation, to at least this shorter
             side.
 
@@ -79,14 +105,19 @@ def draw_boxes(
         (H·s, W·s, 3) uint8 RGB.
     """
     scale = max(1, math.ceil(min_side / min(frame.shape[:2])))
-    shown = frame if kept else (frame * SKIPPED_BRIGHTNESS).round().astype(np.uint8)
+    shown = frame if crop is None else _dim_outside(frame, crop)
+    shown = shown if kept else (shown * SKIPPED_BRIGHTNESS).round().astype(np.uint8)
     image = Image.fromarray(shown.repeat(scale, axis=0).repeat(scale, axis=1))
     width = max(2, min(image.size) // 80)
     if heat is not None:
-        cells = heat_cells(len(heat), frame_size=min(frame.shape[:2]), patch_size=patch_size, scales=patch_scales)
+        side = min(frame.shape[:2]) if crop is None else crop.side
+        cells = heat_cells(len(heat), frame_size=side, patch_size=patch_size, scales=patch_scales)
+        cells = cells if crop is None else [crop.stored(cell) for cell in cells]
         _shade(image, heat, cells, scale, layers=len(patch_scales))
     pen = ImageDraw.Draw(image)
     _outline(pen, true_box, scale, TRUE_COLOR, 1)
+    if crop is not None:
+        _outline(pen, crop.box, scale, CROP_COLOR, 1)
     centers = [((left + w / 2) * scale, (top + h / 2) * scale) for top, left, h, w in (map(float, at) for at in path)]
     if len(centers) > 1:
         pen.line(centers, fill=CHOSEN_COLOR, width=max(1, width // 2))
@@ -185,6 +216,15 @@ def map_pictures(maps: Tensor, side: int) -> Tensor:
     grey = ((mean - low) / (high - low).clamp_min(1e-12) * 255).round()
     # Nearest-neighbour interpolation, so that each cell is visible.
     return torch.nn.functional.interpolate(grey, size=(side, side)).to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def _dim_outside(frame: Picture, crop: Crop) -> Picture:
+    """Return a frame that is dimmed outside of a crop."""
+    top, left, height, width = crop.box
+    inside = np.s_[max(0, round(top)) : round(top + height), max(0, round(left)) : round(left + width)]
+    dimmed: Picture = (frame * OUTSIDE_BRIGHTNESS).round().astype(np.uint8)
+    dimmed[inside] = frame[inside]
+    return dimmed
 
 
 def _shade(

@@ -6,26 +6,26 @@ A run's checkpoints hold all that it has learnt, so the videos it was trained on
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from adafocus_rl.agents.methods import Method, Steps, Visit, WholeFrames, check_knob
+from adafocus_rl.agents.methods import Method, Visit, WholeFrames, check_knob
 from adafocus_rl.data.clips import BadClip, Clip, ClipBatch, collate
 from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.sampling import clip_indices
-from adafocus_rl.data.transforms import apply_transform, build_transform
+from adafocus_rl.data.transforms import apply_transform, build_transform, stored_boxes
 from adafocus_rl.data.webcam import Recording, record, webcam_number, webcam_title
+from adafocus_rl.envs.render import Crop
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems, load_method
-from adafocus_rl.experiments.online.predictor import OnlinePredictor, most_probable
+from adafocus_rl.experiments.online.predictor import OnlinePredictor
+from adafocus_rl.experiments.report.prediction import Prediction, PredictionError
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo, frame_notes
 from adafocus_rl.experiments.run.clips import one_video
 from adafocus_rl.experiments.run.handover import blank_env, class_names_of, load_recognizer
@@ -36,48 +36,7 @@ from adafocus_rl.features.options import Precision
 from adafocus_rl.files import user_path
 from adafocus_rl.models.recognizer import Recognizer
 
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The result of recognising one video."""
-
-    path: str
-    """The path as given."""
-    names: list[str]
-    """Names of the K classes."""
-    probabilities: Tensor
-    """(K,) float32, after the last frame."""
-    boxes: Tensor
-    """(T, 4) int64 (top, left, height, width) of the patches, in pixels of the clip's frames."""
-    kept: Tensor
-    """(T,) bool, whether f_L processed the frame."""
-    frames: Tensor
-    """(T,) int64, the frames' numbers in the video."""
-    gmacs: float
-    """10⁹ multiply-accumulates spent."""
-    full_frame_gmacs: float
-    """The same for f_L on every whole frame, without a policy."""
-    ms: float
-    """Milliseconds from decoded frames to the prediction."""
-    clip: Tensor
-    """(T, 3, S, S) uint8, the whole clip; for AdaFocus-TSM all T_G + T_L frames, f_G's first."""
-    shown: ShownVideo
-    """The video for films and pictures."""
-    trace: Steps
-    """The method's steps, as a batch of one video; AdaFocus-TSM has one step for all frames."""
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """Return the most probable classes with their probabilities, in descending order."""
-        return most_probable(self.probabilities, self.names, count)
-
-
-class PredictionError(Exception):
-    """Raised if a video cannot be recognised; ``reason`` says why, in plain words."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
+__all__ = ["Prediction", "PredictionError", "Predictor"]
 
 
 class Predictor:
@@ -221,6 +180,7 @@ class Predictor:
             true_boxes=boxes,
             frames=torch.from_numpy(chosen),
             row=torch.tensor(0),
+            size=(frames.shape[1], frames.shape[2]),
         )
         return self._recognise(found, name)
 
@@ -282,11 +242,18 @@ class Predictor:
         )
         clip, nowhere = self.recognizer.focus_frames(found.clip[None])[0], torch.full((1, 4), torch.nan)
         shown = ShownVideo(row=0, path=name, clip=clip, true_boxes=nowhere, true_names=[], panels=[panel])
+        transform = transform_of(self.run.config)
+        assert found.size is not None  # read or given with its frames
+        side = transform.frame_size
+        top, left, height, width = stored_boxes(transform, torch.tensor([0, 0, side, side]), found.size).tolist()
         return Prediction(
             path=name,
             names=self.names,
             probabilities=outcome.logits[0].float().cpu().softmax(-1),
             boxes=shown.panels[0].boxes,
+            size=found.size,
+            stored_boxes=stored_boxes(transform, shown.panels[0].boxes, found.size),
+            crop=Crop(box=(top, left, height, width), side=side),
             kept=torch.tensor(shown.panels[0].kept),
             frames=self.recognizer.focus_frames(found.frames[None])[0],
             gmacs=panel.gmacs,

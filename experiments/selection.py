@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from adafocus_rl.data.decode import DecodeError, decode_frames
+from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.frame_times import frame_times
-from adafocus_rl.data.transforms import stored_boxes
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.config.clips import transform_of
-from adafocus_rl.experiments.predict import Prediction, PredictionError, Predictor
+from adafocus_rl.experiments.predict import Predictor
+from adafocus_rl.experiments.report.prediction import Prediction, PredictionError, stored_frames
 from adafocus_rl.files import new_folder, replacing, user_path
 
 VERSION = 1
@@ -178,20 +177,19 @@ def select_in_video(
     """
     prediction, recording = predictor.predict_named(path, seconds=seconds)
     numbers = prediction.frames.tolist()
-    # All sampled frames have the same size: a clip of several sizes is not decoded.
-    needed = numbers[:1] if crops is None else numbers
     times: list[float | None]
     if recording is not None:
-        times, pixels = [recording.seconds[place] for place in numbers], recording.frames[needed]
+        times = [recording.seconds[place] for place in numbers]
     else:
-        file = user_path(path).absolute()
         try:
-            times = frame_times(file, numbers)
-            pixels = decode_frames(file, needed, template=predictor.run.config.data.frame_template)
+            times = frame_times(user_path(path).absolute(), numbers)
         except DecodeError as error:
             raise PredictionError(str(path), error.reason) from None
-    height, width = pixels.shape[1:3]
-    boxes = stored_boxes(transform_of(predictor.run.config), prediction.boxes, (height, width)).tolist()
+    pixels = None
+    if crops is not None:
+        template = predictor.run.config.data.frame_template
+        pixels = stored_frames(str(path), numbers, recording=recording, template=template)
+    (height, width), boxes = prediction.size, prediction.stored_boxes.tolist()
     after = prediction.trace.logits[0].float().softmax(-1).cpu()
     predicted = int(prediction.probabilities.argmax())
     gain = after[:, predicted].diff(prepend=torch.tensor([1 / after.shape[-1]]))
@@ -201,7 +199,7 @@ def select_in_video(
     selected = []
     for place in range(len(numbers)) if frames is None else most_important(numbers, looked, gains, frames):
         crop = None
-        if crops is not None and looked[place]:
+        if crops is not None and pixels is not None and looked[place]:
             crop = f"{_folder_name(str(path), number)}/{place:04d}_frame_{numbers[place]:06d}.png"
             _write_crop(crops / crop, pixels[place], boxes[place])
         selected.append(

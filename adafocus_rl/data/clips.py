@@ -26,6 +26,8 @@ class Clip:
     """(T,) int64 frame numbers in the stored video."""
     row: Tensor
     """() int64 row of the video in its index."""
+    size: tuple[int, int] | None = None
+    """(H, W) of the stored frames in pixels; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,6 +167,7 @@ class ClipDataset(Dataset[Clip | BadClip]):
             true_boxes=boxes,
             frames=torch.from_numpy(frames),
             row=torch.tensor(i),
+            size=(pixels.shape[-2], pixels.shape[-1]),
         )
 
     def _count(self, i: int, record: VideoRecord, path: Path) -> int:

@@ -112,6 +112,7 @@ def plain(frame: StreamedFrame, found: FramePrediction, top: int) -> dict[str, A
         "seconds": frame.seconds,
         "top": [{"label": label, "confidence": confidence} for label, confidence in found.top(top)],
         "box": list(found.box),
+        "stored_box": list(found.stored_box),
         "looked": found.looked,
         "side": found.side,
         "gmacs": found.gmacs,
@@ -125,9 +126,9 @@ def _print(frame: StreamedFrame, found: FramePrediction, *, top: int, as_json: b
         print_json_line(plain(frame, found, top))
     else:
         at = "" if frame.seconds is None else f" {frame.seconds:8.2f} s"
-        box, side = found.box, found.box[2]
-        look = f"patch ({box[0]}, {box[1]}) of {side}×{side}" if found.looked else "not looked at"
-        resized = f" at {found.side}" if found.looked and found.side != side else ""
+        top, left, height, width = map(round, found.stored_box)
+        look = f"patch ({top}, {left}) of {height}×{width}" if found.looked else "not looked at"
+        resized = f" at {found.side}" if found.looked and found.side != found.box[2] else ""
         print_plain(f"frame {frame.number:5d}{at}  {100 * found.confidence:5.1f} % {found.label}  {look}{resized}")
     sys.stdout.flush()  # readers of a pipe want each line at once
 

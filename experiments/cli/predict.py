@@ -18,7 +18,8 @@ from adafocus_rl.experiments.terminal.tables import PlainTable, print_plain
 from adafocus_rl.files import user_path
 
 if TYPE_CHECKING:
-    from adafocus_rl.experiments.predict import Prediction
+    from adafocus_rl.experiments.report.prediction import Prediction
+    from adafocus_rl.experiments.report.shown import ShownVideo
 
 FAILED = 1
 """Exit code if some of the videos could not be recognised."""
@@ -30,8 +31,8 @@ def predict(argv: Sequence[str]) -> int:
     """Run ``adafocus predict RUN VIDEO…``."""
     parser = CommandParser(
         prog="adafocus predict",
-        description="Recognise videos with a run's networks and agent. A frame is resized and its centre is cropped "
-        "as in the run's evaluation; boxes are (top, left, height, width) in pixels of that crop.",
+        description="Recognise videos with a run's networks and agent. Patches are given in pixels of the video's own "
+        "frames, of which the networks process the centre, resized as in the run's evaluation.",
     )
     parser.add_argument("run", help="run folder")
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help=VIDEOS_HELP)
@@ -71,7 +72,7 @@ def predict(argv: Sequence[str]) -> int:
     if out is not None and out.suffix not in OVERLAYS and mimetypes.guess_type(out.name)[0] and not out.is_dir():
         raise UserError(f"--out is {out}; give a folder, or a file that ends in {' or '.join(OVERLAYS)}")
 
-    from adafocus_rl.experiments.predict import PredictionError
+    from adafocus_rl.experiments.report.prediction import PredictionError, stored_frames
 
     predictor = load_system(options, probabilities=options.probabilities)
     found: list[tuple[dict[str, Any], float, Path | None]] = []
@@ -79,13 +80,18 @@ def predict(argv: Sequence[str]) -> int:
     with Ticker("predict", len(options.videos)) as ticker:
         for name in options.videos:
             try:
-                prediction, _ = predictor.predict_named(name, seconds=seconds)
+                prediction, recording = predictor.predict_named(name, seconds=seconds)
+                drawn = None
+                if out is not None:
+                    template = predictor.run.config.data.frame_template
+                    pixels = stored_frames(name, prediction.frames.tolist(), recording=recording, template=template)
+                    # Drawn now, so that the frames of many videos are not held at once.
+                    shown = prediction.shown_on(pixels)
+                    drawn = _draw(shown, prediction.path, out, len(found), heat=options.probabilities)
             except PredictionError as error:
                 failed.append({"path": name, "reason": error.reason})
                 say(f"left out {name}: {error.reason}")
             else:
-                # Drawn now, so that the frames of many videos are not held at once.
-                drawn = _draw(prediction, out, len(found), heat=options.probabilities) if out is not None else None
                 full = predictor.full_frame_milliseconds(prediction) if not found else found[0][1]
                 found.append((plain(prediction, options.top), full, drawn))
             ticker.advance(1, name)
@@ -136,6 +142,9 @@ def plain(prediction: Prediction, count: int) -> dict[str, Any]:
         "path": prediction.path,
         "top": [{"label": label, "confidence": confidence} for label, confidence in prediction.top(count)],
         "boxes": prediction.boxes.tolist(),
+        "height": prediction.size[0],
+        "width": prediction.size[1],
+        "stored_boxes": prediction.stored_boxes.tolist(),
         "kept": prediction.kept.tolist(),
         "frames": prediction.frames.tolist(),
         "gmacs": prediction.gmacs,
@@ -159,10 +168,13 @@ def print_prediction(one: dict[str, Any], full_ms: float) -> None:
     table.print()
     kept = one["kept"]
     looked = "all" if all(kept) else str(sum(kept))
-    side, *others = dict.fromkeys(box[2] for box in one["boxes"])
-    numbers, what = 2, f"of {side}×{side} pixels, by frame, (top, left)"
+    # In whole pixels of the video, and by the size of the patches in the clip, which rounding does not change.
+    size, *others = {
+        box[2]: (round(own[2]), round(own[3])) for box, own in zip(one["boxes"], one["stored_boxes"], strict=True)
+    }.values()
+    numbers, what = 2, f"of {size[0]}×{size[1]} pixels, by frame, (top, left)"
     if others:
-        numbers, what = 3, "by frame, (top, left, side)"
+        numbers, what = 4, "by frame, (top, left, height, width)"
     patches = "  ".join(f"{frame}: {_look(one, place, numbers)}" for place, frame in enumerate(one["frames"]))
     print_plain(f"  patches {what}: {patches}")
     stop = stop_of(one["ran"]) if "ran" in one else None
@@ -178,23 +190,23 @@ def _look(one: dict[str, Any], place: int, numbers: int) -> str:
     """Return where, at which size and in which order f_L looked at a frame; a dash if it did not."""
     if not one["kept"][place]:
         return "–"
-    box = ", ".join(map(str, one["boxes"][place][:numbers]))
+    box = ", ".join(str(round(at)) for at in one["stored_boxes"][place][:numbers])
     size = f" at {one['sizes'][place]}" if "sizes" in one else ""
     order = f" as no. {one['order'][place] + 1}" if "order" in one else ""
     return f"({box}){size}{order}"
 
 
-def _draw(prediction: Prediction, out: Path, number: int, *, heat: bool) -> Path:
+def _draw(shown: ShownVideo, name: str, out: Path, number: int, *, heat: bool) -> Path:
     """Write the film or picture of one video; in a folder, under the video's name. Return its path."""
     from adafocus_rl.experiments.report.pictures import write_pictures
 
     if out.suffix not in OVERLAYS:
         out.mkdir(parents=True, exist_ok=True)
-        stem = Path(prediction.path).stem.replace(" ", "_")
+        stem = Path(name).stem.replace(" ", "_")
         path = out / f"{stem}.mp4"
         # Videos of different folders may have the same name.
         out = path if not path.exists() else out / f"{stem}.{number}.mp4"
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-    write_pictures(out, [prediction.shown], name=prediction.path, heat=heat)
+    write_pictures(out, [shown], name=name, heat=heat)
     return out

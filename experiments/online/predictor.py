@@ -14,7 +14,7 @@ from torch import Tensor
 from adafocus_rl.agents.methods import Method
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.transform_options import TransformConfig
-from adafocus_rl.data.transforms import apply_transform, build_transform
+from adafocus_rl.data.transforms import apply_transform, build_transform, stored_boxes
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.live import LiveEpisodes
 from adafocus_rl.models.recognizer import Recognizer
@@ -30,6 +30,8 @@ class FramePrediction:
     """(K,) float32, from all frames so far."""
     box: tuple[int, int, int, int]
     """(top, left, height, width) of the patch, in pixels of the frame after resizing and cropping."""
+    stored_box: tuple[float, float, float, float]
+    """The same in pixels of the frame as it came, not rounded."""
     looked: bool
     """Whether f_L processed the frame; if not, ``box`` is where it would have."""
     side: int
@@ -97,8 +99,7 @@ class OnlinePredictor:
         self.names = names
         self.device = device
         self.exit_at = exit_at
-        self._frame_size = transform.frame_size
-        self._short_side = transform.short_side
+        self._config = transform
         self._transform = build_transform(transform, train=False)
         self.reset()
 
@@ -125,10 +126,9 @@ class OnlinePredictor:
             raise UserError("the stream is over, because the prediction was certain enough; call reset() first")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"the frame is {frame.dtype} {frame.shape}; expected uint8 (H, W, 3)")
-        if not self._short_side and min(frame.shape[:2]) < self._frame_size:
-            raise UserError(
-                f"the frame has {frame.shape[0]}×{frame.shape[1]} pixels, smaller than frame_size, {self._frame_size}"
-            )
+        size = self._config.frame_size
+        if not self._config.short_side and min(frame.shape[:2]) < size:
+            raise UserError(f"the frame has {frame.shape[0]}×{frame.shape[1]} pixels, smaller than frame_size, {size}")
         started = time.perf_counter()
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
         clip, _ = apply_transform(self._transform, pixels, torch.full((1, 4), torch.nan))
@@ -143,12 +143,15 @@ class OnlinePredictor:
         over = self._stream.over
         certain = self.exit_at is not None and float(probabilities.max()) >= self.exit_at
         self._stopped = certain or (over is not None and bool(over[0]))
-        top, left, height, width = steps.boxes[0, 0].tolist()
+        box = steps.boxes[0, 0].cpu()
+        top, left, height, width = box.tolist()
+        y, x, stored_height, stored_width = stored_boxes(self._config, box, (frame.shape[0], frame.shape[1])).tolist()
         looked = bool(steps.looks[0, 0])
         return FramePrediction(
             names=self.names,
             probabilities=probabilities,
             box=(top, left, height, width),
+            stored_box=(y, x, stored_height, stored_width),
             looked=looked,
             side=int(steps.sizes[0, 0]) if steps.sizes is not None else height if looked else 0,
             frames=self._frames,

@@ -22,6 +22,9 @@ TITLE = 200
 SHEET_SIDE = 112
 """Minimum side of a frame on a sheet in pixels; smaller frames are enlarged by a whole factor."""
 
+SHEET_MOST = 360
+"""Maximum shorter side of a frame on a sheet in pixels; larger frames, of videos in their own pixels, are reduced."""
+
 FILM_SIDE = 256
 """Minimum side of a frame in a film of one panel."""
 
@@ -58,6 +61,7 @@ def draw_moment(
         heat=panel.probabilities[step].numpy() if shade and panel.probabilities is not None else None,
         patch_size=panel.patch_size,
         patch_scales=panel.patch_scales,
+        crop=video.crop,
         min_side=min_side,
     )
 
@@ -139,7 +143,8 @@ def sheet_title(name: str, videos: Sequence[ShownVideo]) -> str:
     who = {panel.title for video in videos for panel in video.panels}
     title = f"{name}: patches chosen by {who.pop()} (orange)" if len(who) == 1 else f"{name}: chosen patches (orange)"
     known = any(not bool(video.true_boxes.isnan().all()) for video in videos)
-    return title + (", true boxes (blue)" if known else "")
+    title += ", true boxes (blue)" if known else ""
+    return title + (", not processed (dimmed)" if any(video.crop is not None for video in videos) else "")
 
 
 def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: int) -> Picture:
@@ -182,6 +187,7 @@ def _row(
     frames = [
         draw_moment(video, panel, step, heat=heat, min_side=min_side, path=False) for step in range(len(video.clip))
     ]
+    frames = [_at_most(frame, SHEET_MOST) for frame in frames]
     if panel.notes is not None:
         frames = [draw_caption(frame, note) for frame, note in zip(frames, panel.notes, strict=True)]
     height, width = frames[0].shape[:2]
@@ -193,6 +199,15 @@ def _row(
     for step, frame in enumerate(frames):
         picture.paste(Image.fromarray(frame), (text_width + step * (width + GAP), 0))
     return picture
+
+
+def _at_most(picture: Picture, side: int) -> Picture:
+    """Reduce a picture to this shorter side, unless it is smaller."""
+    factor = side / min(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    height, width = (round(length * factor) for length in picture.shape[:2])
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _fit(text: str, limit: int) -> str:

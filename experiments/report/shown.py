@@ -13,6 +13,7 @@ from adafocus_rl.agents import AGENTS
 from adafocus_rl.agents.methods import METHODS
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.list_text import number
+from adafocus_rl.envs.render import Crop
 from adafocus_rl.errors import UserError
 from adafocus_rl.printable import printable
 from adafocus_rl.record import EpisodeRecord, Trace
@@ -25,7 +26,7 @@ class Panel:
     title: str
     """Title of the agent."""
     boxes: Tensor
-    """(T, 4) int64 (top, left, height, width) of the patches in pixels of the clip's frames."""
+    """(T, 4) (top, left, height, width) of the patches in pixels of the shown frames."""
     kept: list[bool]
     """Whether f_L processed each frame."""
     says: list[str]
@@ -92,12 +93,14 @@ class ShownVideo:
     path: str
     """The path as listed, with unprintable characters escaped."""
     clip: Tensor
-    """(T, 3, S, S) uint8."""
+    """(T, 3, S, S) uint8, or the video's own frames (T, 3, H, W)."""
     true_boxes: Tensor
     """(T, 4) float32, NaN where absent or unknown."""
     true_names: list[str]
     """Names of its true classes; empty if unknown."""
     panels: list[Panel]
+    crop: Crop | None = None
+    """The part of the shown frames that the networks process; None if they process all."""
 
     def __post_init__(self) -> None:
         frames = len(self.clip)

@@ -13,8 +13,10 @@ from PIL import ImageFont
 
 from adafocus_rl.envs.render import (
     CHOSEN_COLOR,
+    CROP_COLOR,
     HEAT_COLOR,
     TRUE_COLOR,
+    Crop,
     draw_boxes,
     draw_caption,
     draw_step,
@@ -31,6 +33,20 @@ def _frame(height: int, width: int) -> NDArray[np.uint8]:
 
 def _is(picture: NDArray[np.uint8], color: tuple[int, int, int]) -> NDArray[np.bool_]:
     return (picture == np.array(color, dtype=np.uint8)).all(-1)
+
+
+def test_heat_lies_in_the_crop() -> None:
+    """A crop of 4×4 pixels at (2, 6), which the networks process as 8×8, with a grid of 2×2."""
+    crop = Crop(box=(2.0, 6.0, 4.0, 4.0), side=8)
+    assert crop.stored((4, 2, 4, 6)) == (4, 7, 2, 3)
+    frame = np.zeros((8, 12, 3), dtype=np.uint8)
+    heat = np.array([0.0, 0.0, 0.0, 1.0])
+    picture = draw_boxes(frame, heat=heat, patch_size=4, crop=crop, min_side=80)
+    # Cells as wide as the patches; the last begins in the middle of the crop.
+    shaded = picture.any(-1) & ~_is(picture, CROP_COLOR)
+    expected = np.zeros((80, 120), dtype=bool)
+    expected[40:60, 80:100] = True
+    assert np.array_equal(shaded, expected & ~_is(picture, CROP_COLOR))
 
 
 def test_the_chosen_box_is_outlined_inside_its_own_pixels() -> None:

@@ -93,11 +93,14 @@ def test_lines(cli: Cli, finished: Path, video: Path, predictor: Predictor) -> N
     assert done.code == 0, done.err
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["frame"] for line in lines] == [0, 3, 6]
-    assert set(lines[0]) == {"frame", "seconds", "top", "box", "looked", "side", "gmacs", "ms", "stopped"}
+    assert set(lines[0]) == {
+            "frame", "seconds", "top", "box", "stored_box", "looked", "side", "gmacs", "ms", "stopped"
+        }  # fmt: skip
     online = predictor.stream()
     for line, frame in zip(lines, decode_frames(video, [0, 3, 6]), strict=True):
         found = online.step(frame)
         assert line["box"] == list(found.box)
+        assert line["stored_box"] == list(found.stored_box)
         assert line["top"][0] == {"label": found.label, "confidence": pytest.approx(found.confidence)}
     assert f"{video}: {found.label} with" in done.err
     assert "after 3 frames" in done.err

@@ -18,6 +18,7 @@ from PIL import Image
 from adafocus_rl.agents import MostConfidentAgent
 from adafocus_rl.data.decode import decode_frames, probe
 from adafocus_rl.data.encode import write_video
+from adafocus_rl.envs.render import CHOSEN_COLOR, OUTSIDE_BRIGHTNESS
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.gym_entry import open_features
 from adafocus_rl.experiments.predict import PredictionError, Predictor
@@ -112,7 +113,9 @@ def test_json_and_the_exit_code_of_bad_videos(cli: Cli, finished: Path, root: Pa
     content = json.loads(done.out)
     assert set(content) == {"videos", "failed", "full_frame_ms"}
     (video,) = content["videos"]
-    assert set(video) == {"path", "top", "boxes", "kept", "frames", "gmacs", "full_frame_gmacs", "ms"}
+    assert set(video) == {
+        "path", "top", "boxes", "height", "width", "stored_boxes", "kept", "frames", "gmacs", "full_frame_gmacs", "ms",
+    }  # fmt: skip
     assert video["path"] == str(good)
     assert [set(entry) for entry in video["top"]] == [{"label", "confidence"}] * 2
     assert [one["path"] for one in content["failed"]] == ["nowhere.mp4", str(tmp_path / "text.mp4")]
@@ -245,6 +248,44 @@ def test_other_sizes_and_codecs(predictor: Predictor, tmp_path: Path) -> None:
     # This run resizes nothing.
     with pytest.raises(PredictionError, match="smaller than frame_size"):
         predictor.predict(tmp_path / "small.mp4")
+
+
+def test_patches_are_given_and_drawn_in_the_video_s_own_pixels(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """The frames of 60×100 pixels are resized to 40×66, of which 32×32 are cropped at (4, 17)."""
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["data"]["resize_short"] = 40
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    path, picture, film = (tmp_path / name for name in ("wide.mp4", "wide.png", "film.mp4"))
+    blocks = np.random.default_rng(0).integers(0, 200, (9, 15, 25, 3), dtype=np.uint8)
+    write_video(path, blocks.repeat(4, axis=1).repeat(4, axis=2))
+    done = cli("predict", run, path, "--json", "--out", picture)
+    assert done.code == 0, done.err
+    (video,) = json.loads(done.out)["videos"]
+    assert (video["height"], video["width"]) == (60, 100)
+    rows, columns = 60 / 40, 100 / 66
+    expected = [[(y + 4) * rows, (x + 17) * columns, 16 * rows, 16 * columns] for y, x, _, _ in video["boxes"]]
+    assert np.allclose(video["stored_boxes"], expected, rtol=0, atol=1e-12)
+
+    # The picture has whole frames twice as large, 204 apart; the last ends the row.
+    with Image.open(picture) as opened:
+        pixels = np.asarray(opened.convert("RGB")).astype(int)
+    stored = decode_frames(path, video["frames"])
+    crop = np.array([4 * rows, 17 * columns, 32 * rows, 32 * columns])
+    outside = np.ones((60, 100), dtype=bool)
+    outside[round(crop[0]) : round(crop[0] + crop[2]), round(crop[1]) : round(crop[1] + crop[3])] = False
+    for step, (frame, box) in enumerate(zip(stored, expected, strict=True)):
+        left = pixels.shape[1] - (4 - step) * 204
+        drawn = pixels[30 : 30 + 120, left : left + 200]
+        orange = (drawn == CHOSEN_COLOR).all(-1).nonzero()
+        corners = [orange[0].min(), orange[1].min(), orange[0].max() + 1, orange[1].max() + 1]
+        edges = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+        assert np.abs(np.array(corners) - 2 * edges).max() <= 1
+        assert np.array_equal(drawn[::2, ::2][outside], (frame[outside] * OUTSIDE_BRIGHTNESS).round())
+
+    done = cli("predict", run, path, "--out", film)
+    assert "patches of 24×24 pixels, by frame, (top, left): 1: ({:.0f}, {:.0f})".format(*expected[0][:2]) in done.out
+    # Five times as large, and three lines of text.
+    assert probe(film).width == 500 + 4
 
 
 def test_a_run_without_stage_1_is_refused(run: Path) -> None:

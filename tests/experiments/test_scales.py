@@ -121,7 +121,7 @@ def test_a_prediction_from_the_file_is_that_of_the_bank(scaled: Path, video: Pat
         assert (tmp_path / f"{name}.png").stat().st_size > 0
     text = cli("predict", scaled, video, "--agent", "RandomAgent").out.replace("\n", " ")
     first = record.traces[1].boxes[0, 0].tolist()
-    assert f"patches by frame, (top, left, side): 1: ({first[0]}, {first[1]}, {first[2]})" in text
+    assert f"patches by frame, (top, left, height, width): 1: ({first[0]}, {first[1]}, {first[2]}, {first[3]})" in text
     assert "patches of 16×16 pixels, by frame, (top, left): 1: (8, 8)" in cli(
         "predict", scaled, video, "--agent", "CenterAgent"
     ).out.replace("\n", " ")
