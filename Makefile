@@ -14,7 +14,8 @@ READY := $(VENV)/ready
 TEST_ARGS ?= -n 2
 # Whether opencv-python (auto: if it loads) or the same code without windows (headless).
 OPENCV ?= auto
-.PHONY: help demo test test-minimum test-matrix test-faults test-slow fuzz mutants curves coverage lint type format bench clean
+DOCS_READY := $(VENV)/docs-ready
+.PHONY: help demo docs test test-minimum test-matrix test-faults test-slow fuzz mutants curves coverage lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -65,6 +66,11 @@ coverage: $(READY) ## run all tests and print the lines of each layer that none 
 	@fault=0; for layer in $(COVERED); do \
 	    $(BIN)/python -m coverage report --include="$$layer/*" --skip-covered --fail-under=92 || fault=1; done; exit $$fault
 
+# Pages, links and anchors that are missing are errors. What it needs beside the project is installed by the first call.
+docs: $(DOCS_READY) ## build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,4 +109,8 @@ $(READY): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@web=onnxruntime-web@$$($(BIN)/python -c 'from adafocus_rl.experiments.export.web_runtime import TESTED; print(TESTED)'); \
 	    [ -f "$(VENV)/$${web/@/-}.tgz" ] || (cd $(VENV) && npm pack --silent "$$web" >/dev/null 2>&1) || \
 	    echo "npm could not fetch $$web: the tests of try.html are skipped"
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[docs]'
 	@touch $@

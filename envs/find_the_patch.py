@@ -182,12 +182,12 @@ class FindThePatchVectorEnv(PatchSelectionVectorEnv):
         grid: g; there are A = g² actions for each scale.
         patch_scales: the patches' scales, relative to the side of a cell.
         num_frames: T.
-        memory: the variant.
+        memory: light the cell in the first frame only.
         videos_per_patch: number of videos for each position; a pass has A times as many episodes.
         shuffle: draw a new order in every pass.
         seed: seed of the order.
         device: device of all tensors.
-        autoreset_mode: see ``PatchSelectionVectorEnv``.
+        autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED.
         **options: other keyword arguments of ``PatchSelectionVectorEnv``.
 
     Raises:
@@ -240,8 +240,8 @@ class FindThePatchEnv(PatchSelectionEnv):
     """``AdaFocus/FindThePatch-v0``: ``FindThePatchVectorEnv`` with B = 1 and NumPy.
 
     Args:
-        render_mode: see ``PatchSelectionEnv``.
-        flatten: see ``PatchSelectionEnv``.
+        render_mode: ``rgb_array`` or ``human``.
+        flatten: False keeps maps (C, h, w).
         **options: keyword arguments of ``FindThePatchVectorEnv`` except ``num_envs`` and ``autoreset_mode``.
     """
 

@@ -79,14 +79,15 @@ def _add_options(group: Any, options: Mapping[str, Option], docs: Mapping[str, s
     for name, option in options.items():
         if not option.readable:
             continue
-        default = "" if option.default is dataclasses.MISSING else f" (default: {_shown(option.default)})"
+        default = "" if option.default is dataclasses.MISSING else f" (default: {shown_default(option.default)})"
         said = f"{docs.get(name, '')} {describe(option.hint).capitalize()}{default}".strip()
         group.add_argument(
             f"--{prefix}{name}", metavar=_metavar(name, option.hint), help=_unmarked(said).replace("%", "%%")
         )
 
 
-def _shown(default: Any) -> str:
+def shown_default(default: Any) -> str:
+    """Return a default as a recipe would spell it; of an object that no recipe can hold, the name of its class."""
     if default is None:
         return "null"
     if isinstance(default, bool):

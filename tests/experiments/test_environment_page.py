@@ -1,4 +1,4 @@
-"""The examples of docs/environment.md run, and its tables name what there is."""
+"""The examples of docs/environment.md and docs/environments/ run, and tables name what there is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import torch
 from adafocus_rl.envs import REWARDS, SpaceConfig
 from adafocus_rl.experiments.gym_entry import make_patch_selection_vec
 
-PAGE = (Path(__file__).parents[2] / "docs" / "environment.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "environment.md").read_text(encoding="utf-8")
+
+
+def examples_of(text: str) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+EXAMPLES = examples_of(PAGE)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +36,23 @@ def after(as_printed: Path) -> dict[str, Any]:
 
 
 def test_the_examples_run(after: dict[str, Any]) -> None:
-    assert len(EXAMPLES) == 18
+    assert len(EXAMPLES) == 13
     # Their own assertions hold; this is what they leave behind.
     assert after["returns"][1] != 0
     assert after["state"].shape == (3, 16 + 1)  # the memory, and the number of steps since the episode began
     assert after["picture"].shape[-1] == 3
     assert after["model"].num_timesteps == 24
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "environments").glob("*.md")), ids=lambda path: path.stem)
+def test_the_examples_of_an_environments_page_run(
+    page: Path, as_printed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(as_printed)
+    names: dict[str, Any] = {}
+    for example in examples_of(page.read_text(encoding="utf-8")):
+        exec(compile(example, page.name, "exec"), names)
+    assert names["env"].spec.id == re.findall(r"AdaFocus/\w+-v0", page.read_text(encoding="utf-8"))[0]
 
 
 def _table(heading: str, column: int = 0) -> list[str]:
