@@ -26,6 +26,7 @@ COMMANDS = {
     "predict": ("predict:predict", "recognise videos from files, folders of frames or a webcam"),
     "branch": ("branch:branch", "begin a run with the recognizer and the features of another"),
     "export": ("export:export", "write the networks of a run as ONNX files, and a page that runs them in a browser"),
+    "card": ("card:card", "write a run as a model folder to share, with its measured results"),
     "select": ("select:select_command", "write the frames and patches that a run selects in videos as data"),
     "features": ("features:features", "build or check a run's feature bank"),
     "data": ("data:data", "make, check, index or extract videos and their lists"),
