@@ -22,8 +22,8 @@ from adafocus_rl.envs.render import Crop
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.config.clips import frame_sets, transform_of
 from adafocus_rl.experiments.evaluation.live import LiveMethod
-from adafocus_rl.experiments.evaluation.measure import milliseconds
 from adafocus_rl.experiments.evaluation.systems import Systems, load_method
+from adafocus_rl.experiments.evaluation.timing import time_in_turns
 from adafocus_rl.experiments.online.predictor import OnlinePredictor
 from adafocus_rl.experiments.report.prediction import Prediction, PredictionError
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo, frame_notes
@@ -206,9 +206,10 @@ class Predictor:
     def full_frame_milliseconds(self, prediction: Prediction) -> float:
         """Return the median milliseconds of recognising the same clip with f_L on every whole frame."""
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
-        spent = milliseconds(self.full_frame, None, [batch], device=self.run.device, deployed=self._deployed)
-        assert spent is not None
-        return spent
+        whole = LiveMethod(self.full_frame, device=self.run.device, deployed=self._deployed)
+        (times,) = time_in_turns([whole], [batch], device=self.run.device)
+        assert times is not None
+        return times.median
 
     @torch.no_grad()
     def _recognise(self, found: Clip, name: str) -> Prediction:

@@ -36,7 +36,7 @@ def _print(results: Mapping[str, Any]) -> None:
     """Print the rows of results.json, accuracies in percent, and the seconds per stage, on stdout."""
     if rows := rows_of(results["rows"]):
         result_table(rows).print(f"validation, {rows[0].videos} videos", width=120)
-        for note in result_notes(rows):
+        for note in result_notes(rows, results["decode_ms"]):
             print_plain(note)
     seconds = "  ".join(f"{stage} {value:.0f}" for stage, value in results["seconds"].items())
     if seconds:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adafocus_rl import ranks
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods import EarlyExit, Method
-from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import make_loader
 from adafocus_rl.experiments.evaluation.live import LiveMethod, agreement
-from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
+from adafocus_rl.experiments.evaluation.measure import acting, measure
 from adafocus_rl.experiments.evaluation.recording import Recorder, make_record
 from adafocus_rl.experiments.evaluation.systems import Systems
+from adafocus_rl.experiments.evaluation.timing import Times, clips_to_time, time_in_turns
 from adafocus_rl.experiments.report.contact_sheet import log_contact_sheets, write_contact_sheet
 from adafocus_rl.experiments.report.rows import Row
 from adafocus_rl.experiments.report.run_report import write_report
@@ -31,7 +32,7 @@ COMPARED_VIDEOS = 256
 
 
 class Evaluation:
-    """Measures methods on the validation videos of a run, one after another.
+    """Measures methods on the validation videos of a run: accuracy and compute one after another, time in turns.
 
     Args:
         run: the run.
@@ -40,7 +41,8 @@ class Evaluation:
         compile: whether they are compiled.
 
     Attributes:
-        rows: rows of all methods measured so far.
+        rows: rows of all methods measured so far; ``time`` adds the milliseconds.
+        decode_ms: milliseconds to decode a clip; None if they were not measured.
     """
 
     def __init__(
@@ -52,8 +54,8 @@ class Evaluation:
         self.validation = features.validation()
         self.rows: list[Row] = []
         self._recorders: list[Recorder] = []
-        self._clips: list[ClipBatch] | None = None
-        self._spent: dict[tuple[str, float | None], float | None] = {}
+        self.decode_ms: float | None = None
+        self._timed: dict[tuple[str, float | None], Method] = {}
 
     def add(self, method: Method) -> None:
         """Measure a method at each of its operating points.
@@ -65,6 +67,17 @@ class Evaluation:
             row, recorder = self._point(method, knob)
             self.rows.append(row)
             self._recorders.append(recorder)
+            # Once for all variants, which differ in their weights only.
+            self._timed.setdefault(row.point, method)
+
+    def time(self) -> None:
+        """Measure the time per video of all methods so far, in turns on the same clips."""
+        # In a job of several ranks, one measures while the others leave the machine to it.
+        found, self.decode_ms = ranks.first(self._measure_times)
+        times: dict[Any, dict[str, Any]] = {
+            point: one.entries() for point, one in zip(self._timed, found, strict=True) if one is not None
+        }
+        self.rows = [replace(row, **times.get(row.point, {})) for row in self.rows]
 
     def report_agreement(self, method: Method) -> None:
         """Print how often the deployed method predicts the class of the method in float32, unless it is in float32."""
@@ -108,25 +121,21 @@ class Evaluation:
             map=found.map,
             gmacs_per_video=found.macs / 1e9,
             local_gmacs_per_video=found.local_macs / 1e9,
-            ms_per_video=self._milliseconds(method, knob),
             videos=found.videos,
             reference=method.privileged,
         )
         return row, recorder
 
-    def _milliseconds(self, method: Method, knob: float | None) -> float | None:
-        """Return the time per video, measured once for all variants, which differ in their weights only."""
-        key = (method.label, knob)
-        if key not in self._spent:
-            # In a job of several ranks, one measures while the others leave the machine to it.
-            self._spent[key] = ranks.first(lambda: self._measure_time(method, knob))
-        return self._spent[key]
-
-    def _measure_time(self, method: Method, knob: float | None) -> float | None:
-        if self._clips is None:
-            config = self.run.config
-            self._clips = clips_to_time(self.run.clips.val, config.evaluation.timed_videos, workers=config.data.workers)
-        return milliseconds(method, knob, self._clips, device=self.run.device, deployed=self._deployed)
+    def _measure_times(self) -> tuple[list[Times | None], float | None]:
+        config, device = self.run.config, self.run.device
+        clips, decode_ms = clips_to_time(
+            self.run.clips.val, config.evaluation.timed_videos, workers=config.data.workers
+        )
+        calls = [
+            LiveMethod(method, knob, device=device, deployed=self._deployed)
+            for (_, knob), method in self._timed.items()
+        ]
+        return time_in_turns(calls, clips, device=device), decode_ms
 
 
 def evaluate(
@@ -163,6 +172,7 @@ def evaluate(
     variants = list(dict.fromkeys(method.variant for method in found))
     for method in sorted(found, key=lambda method: variants.index(method.variant)):
         evaluation.add(method)
+    evaluation.time()
     evaluation.report_agreement(systems.last(own))
 
     def write() -> dict[str, Any]:
@@ -175,7 +185,8 @@ def evaluate(
         seconds = run.folder.read_seconds()
         seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
         seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
-        content = results([row.plain() for row in evaluation.rows], seconds, run.clips.failed)
+        rows = [row.plain() for row in evaluation.rows]
+        content = results(rows, seconds, run.clips.failed, decode_ms=evaluation.decode_ms)
         run.folder.write_results(content)
         if run.config.evaluation.report_videos:
             write_report(run, record, content)
@@ -199,8 +210,9 @@ def evaluate_one(
     agent = systems.agent(agent_name)
     for method in (*systems.of_agents([agent]), *_early_exits(features, systems, agent, budgets)):
         evaluation.add(method)
+    evaluation.time()
     evaluation.report_agreement(systems.last(agent))
-    return results([row.plain() for row in evaluation.rows], {}, run.clips.failed)
+    return results([row.plain() for row in evaluation.rows], {}, run.clips.failed, decode_ms=evaluation.decode_ms)
 
 
 def _early_exits(features: RunFeatures, systems: Systems, agent: Agent, budgets: Sequence[float]) -> list[EarlyExit]:

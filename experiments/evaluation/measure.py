@@ -1,9 +1,8 @@
-"""Measurements of the results table: accuracy and compute on frozen features, time on decoded frames."""
+"""Measurements of the results table on frozen features: accuracy and compute."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +14,11 @@ from torch import Tensor
 
 from adafocus_rl import ranks
 from adafocus_rl.agents.methods import Method, Outcome, Visit
-from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.recording import Recorder
 from adafocus_rl.features import EpisodeFeatures, FeatureSource
 from adafocus_rl.features.source import shared_batches
 from adafocus_rl.metrics import hits, log_odds, mean_average_precision
-from adafocus_rl.models.recognizer import Recognizer
-
-ROUNDS = 3
-"""Timed rounds over the videos, after one round of warm-up."""
 
 Act = Callable[[EpisodeFeatures, Visit], Outcome]
 """A method at one operating point, as a function."""
@@ -189,51 +181,3 @@ def _visit(
         multi_hot=whole.pop("multi_hot").numpy(),
         **whole,
     )
-
-
-def clips_to_time(dataset: ClipDataset, count: int, *, workers: int = 0) -> list[ClipBatch]:
-    """Return those of a dataset's first ``count`` videos that can be decoded, one per batch.
-
-    They are decoded in a separate process unless ``workers`` is 0, because a video may crash the decoder.
-    """
-    rows = range(min(count, len(dataset)))
-    loader = make_loader(dataset, batches=[[row] for row in rows], workers=min(1, workers))
-    return [clip for clip in loader if len(clip)]
-
-
-def milliseconds(
-    method: Method,
-    knob: float | None,
-    clips: list[ClipBatch],
-    *,
-    device: torch.device,
-    deployed: Recognizer | None = None,
-) -> float | None:
-    """Return the median time in which a method recognises one video from decoded frames, at batch size 1.
-
-    Args:
-        method: the method; its time includes f_G.
-        knob: its operating point.
-        clips: batches of one video each; the time does not include decoding.
-        device: device to run on.
-        deployed: as in ``LiveMethod``.
-
-    Returns:
-        Milliseconds; None without clips.
-    """
-    live = LiveMethod(method, knob, device=device, deployed=deployed)
-    times = []
-    for number in range(1 + ROUNDS):
-        for clip in clips:
-            _synchronize(device)
-            started = time.perf_counter()
-            live(clip)
-            _synchronize(device)
-            if number:
-                times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times) if times else None
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

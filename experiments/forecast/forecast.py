@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_rl.experiments.evaluation.evaluate import evaluate
-from adafocus_rl.experiments.evaluation.measure import ROUNDS
+from adafocus_rl.experiments.evaluation.timing import ROUNDS
 from adafocus_rl.experiments.forecast.clips import SampledClips
 from adafocus_rl.experiments.forecast.features import SampleFeatures
 from adafocus_rl.experiments.forecast.meter import Meter

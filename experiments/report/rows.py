@@ -31,6 +31,8 @@ class Row:
         gmacs_per_video: 10⁹ multiply-accumulates per video, policy and f_C included; conv+fc convention.
         local_gmacs_per_video: those of f_L alone.
         ms_per_video: median milliseconds per video from decoded frames, at batch size 1; None if not measured.
+        ms_q1: first quartile of the same measurements.
+        ms_q3: their third quartile.
         videos: number of videos.
         reference: whether the method uses labels or true boxes, which no method in use can.
     """
@@ -45,6 +47,8 @@ class Row:
     gmacs_per_video: float
     local_gmacs_per_video: float
     ms_per_video: float | None = None
+    ms_q1: float | None = None
+    ms_q3: float | None = None
     videos: int
     reference: bool
 

@@ -53,7 +53,7 @@ def write_report(
         footer=f"Made from {run.folder.path.name}/{run.folder.episodes.name} and results.json; every number was "
         "measured.",
         table=result_table(rows),
-        notes=_notes(rows),
+        notes=_notes(rows, results["decode_ms"]),
         charts=[compute_plot(rows), *curve_plots(run.folder)],
         confusions=[confusion_of(record, trace) for trace in traces],
         videos=videos,
@@ -73,11 +73,11 @@ def chosen_note(shown: int, count: int, *, spread_out: bool) -> str:
     return f"{shown} of {count}{how}."
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Row], decode_ms: float | None) -> list[str]:
     if not rows:
         return []
     return [
-        *result_notes(rows),
+        *result_notes(rows, decode_ms),
         "GMACs are 10⁹ multiply-accumulates, policy and classifier included; convolutions and matrix products count.",
     ]
 

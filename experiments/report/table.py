@@ -81,6 +81,28 @@ def number(value: float | None, form: str, factor: int = 1) -> Cell:
     return Cell(text=MISSING) if value is None else Cell(text=f"{factor * value:{form}}", key=repr(factor * value))
 
 
+def time_cell(row: Row) -> Cell:
+    """Return a cell with the median milliseconds per video and, in brackets, their quartiles."""
+    if row.ms_per_video is None:
+        return Cell(text=MISSING)
+    spread = "" if row.ms_q1 is None or row.ms_q3 is None else f" ({row.ms_q1:.1f}–{row.ms_q3:.1f})"
+    return Cell(text=f"{row.ms_per_video:.1f}{spread}", key=repr(row.ms_per_video))
+
+
+def time_note(decode_ms: float | None) -> str:
+    """Return the sentences that explain the times.
+
+    Args:
+        decode_ms: milliseconds to decode a clip; None if they were not measured.
+    """
+    took = "" if decode_ms is None else f"; it took {decode_ms:.1f} ms per clip in one process"
+    return (
+        "ms/video: median and quartiles of the time from decoded frames to the prediction, one video at a time, the "
+        f"rows in turns on the same clips. Decoding is not included{took}. Fewer GMACs are not always less time: π and "
+        "f_C run step by step, and small layers leave a processor idle."
+    )
+
+
 def _top1(row: Row) -> Cell:
     return Cell(text=f"{100 * row.top1:.1f} ± {100 * row.top1_standard_error:.1f}", key=repr(100 * row.top1))
 
@@ -105,7 +127,7 @@ RESULT_COLUMNS: list[Column[Row]] = [
     Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
     Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
     Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".4g")),
-    Column(head="ms/video", cell=lambda row: number(row.ms_per_video, ".1f")),
+    Column(head="ms/video", cell=time_cell),
 ]
 """Columns of a run's results."""
 
@@ -117,7 +139,8 @@ def result_table(rows: Sequence[Row]) -> Table:
     return Table.of(columns, rows)
 
 
-def result_notes(rows: Sequence[Row]) -> list[str]:
-    """Return sentences that explain the columns of ``result_table``."""
+def result_notes(rows: Sequence[Row], decode_ms: float | None = None) -> list[str]:
+    """Return sentences that explain the columns of ``result_table``; ``decode_ms`` as in ``time_note``."""
     has_gap = any(share_of_gap(row, rows) is not None for row in rows)
-    return [ERROR_NOTE, *([GAP_NOTE] if has_gap else [])]
+    timed = any(row.ms_per_video is not None for row in rows)
+    return [ERROR_NOTE, *([GAP_NOTE] if has_gap else []), *([time_note(decode_ms)] if timed else [])]

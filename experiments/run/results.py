@@ -16,7 +16,11 @@ OLD_REFERENCES = ("oracle", "best_patch")
 
 
 def results(
-    rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], failed: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]],
+    seconds: Mapping[str, float],
+    failed: Mapping[str, str],
+    *,
+    decode_ms: float | None = None,
 ) -> dict[str, Any]:
     """Return the content of results.json.
 
@@ -24,12 +28,14 @@ def results(
         rows: rows of the table.
         seconds: seconds per stage, by name.
         failed: reasons of videos that could not be decoded, by path.
+        decode_ms: median milliseconds to decode a clip, which the rows' times do not include; None if not measured.
     """
     return {
         "version": RESULTS_VERSION,
         "rows": [*map(dict, rows)],
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "failed": [{"path": path, "reason": reason} for path, reason in failed.items()],
+        "decode_ms": decode_ms,
     }
 
 
@@ -65,13 +71,17 @@ def read(found: Any) -> dict[str, Any]:
             raise ValueError(f"no usable {name!r}")
     if not all(map(_is_number, found["seconds"].values())):
         raise ValueError("seconds that are no numbers")
+    decode_ms = found.get("decode_ms")  # the first files of this version have none
+    if not (decode_ms is None or _is_number(decode_ms)):
+        raise ValueError("decode_ms is no number")
     rows = [_second_version(row) if version == 1 else row for row in found["rows"]]
     if not all(isinstance(row, dict) and _is_row(row) for row in rows):
         raise ValueError("a row that is none")
     for entry in found["failed"]:
         if not (isinstance(entry, dict) and {*map(type, entry.values())} <= {str} and {*entry} == {"path", "reason"}):
             raise ValueError("a failed video without path and reason")
-    return {**found, "version": RESULTS_VERSION, "rows": [{**_derived(row), **row} for row in rows]}
+    rows = [{**_derived(row), **row} for row in rows]
+    return {**found, "version": RESULTS_VERSION, "rows": rows, "decode_ms": decode_ms}
 
 
 def _second_version(row: Any) -> Any:
@@ -92,6 +102,8 @@ def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "top1_standard_error": math.sqrt(top1 * (1 - top1) / row["videos"]),
         "reference": row["agent"] in OLD_REFERENCES,
+        "ms_q1": None,
+        "ms_q3": None,
     }
 
 
@@ -106,6 +118,7 @@ def _is_row(row: Mapping[str, Any]) -> bool:
         and _is_number(row.get("top1_standard_error", 0))
         and isinstance(row.get("reference", False), bool)
         and all(name in row and (row[name] is None or _is_number(row[name])) for name in missing)
+        and all(row.get(name) is None or _is_number(row[name]) for name in ("ms_q1", "ms_q3"))
     )
 
 

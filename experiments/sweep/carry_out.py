@@ -25,6 +25,7 @@ from adafocus_rl.experiments.sweep.choose import Origin, choose
 from adafocus_rl.experiments.sweep.jobs import SystemJob
 from adafocus_rl.experiments.sweep.output import write_all
 from adafocus_rl.experiments.sweep.summary import SystemRow, summarise_systems
+from adafocus_rl.experiments.sweep.times import system_times
 from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.files import user_path
 
@@ -82,7 +83,7 @@ def _sweep(request: Request, work: Path, run: Run, settings: Settings) -> tuple[
     _build_tables(run, chosen.jobs, request.command)
     failures = _run_jobs(chosen.jobs, request.jobs)
     entries = [entry for job in chosen.jobs if job.finished for entry in job.entries()]
-    times = _times(chosen.jobs)
+    times = system_times(chosen.jobs)
     index = run.clips.val.index
     groups = index.groups(entries[0]["videos"]) if entries else None
     rows = summarise_systems(entries, times, groups)
@@ -139,20 +140,6 @@ def _run_jobs(jobs: Sequence[SystemJob], processes: int) -> list[Failure]:
     with Ticker("sweep", len(todo)) as ticker:
         say(f"{len(todo)} trainings, {min(processes, len(todo))} at a time, in {todo[0].folder.parent.parent}")
         return run_all(todo, processes=processes, done=lambda job: ticker.advance(1, f"{job.name} seed {job.seed}"))
-
-
-def _times(jobs: Sequence[SystemJob]) -> dict[str, dict[str, float | None]]:
-    """Return the milliseconds of each system, measured one after another in this process, on its first seed."""
-    firsts: dict[str, SystemJob] = {}
-    for job in jobs:
-        if job.finished:
-            firsts.setdefault(job.name, job)
-    with Ticker("time", len(firsts)) as ticker:
-        times = {}
-        for name, job in firsts.items():
-            times[name] = job.times()
-            ticker.advance(1, name)
-    return times
 
 
 def _curves(rows: Sequence[SystemRow]) -> dict[str, list[dict[str, Any]]]:

@@ -19,7 +19,8 @@ from adafocus_rl.experiments.compare.one_process import config_of_job, own_log
 from adafocus_rl.experiments.compare.training import Training
 from adafocus_rl.experiments.compare.variants import identity_of
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
-from adafocus_rl.experiments.evaluation.measure import acting, clips_to_time, measure, milliseconds
+from adafocus_rl.experiments.evaluation.live import LiveMethod
+from adafocus_rl.experiments.evaluation.measure import acting, measure
 from adafocus_rl.experiments.evaluation.systems import Systems
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.folder import RunFolder
@@ -103,30 +104,19 @@ class SystemJob(ABC):
         Raises:
             UserError: if the result file is damaged.
         """
-        points: list[Entry] = _read(self.result, "points")
+        points: list[Entry] = read_entry(self.result, "points")
         return points
 
-    def times(self) -> dict[str, float | None]:
-        """Return the milliseconds per video of a finished job's system, by operating point (``str(knob)``).
-
-        They are measured once and kept in ``times.json``; None without a video to time. The random counterpart has the
-        time of its system, whose light network it pays for.
-        """
-        path, config = self.folder / "times.json", self.config.evaluation
-        facts = {"timed_videos": config.timed_videos, "threads": self.config.threads, "device": self.config.device}
-        if not path.is_file() or _read(path, "facts") != facts:
-            with own_log(self.folder):
-                run, features = self._open(dataclasses.replace(self.config, seed=self.seed))
-                clips = clips_to_time(run.clips.val, config.timed_videos, workers=self.config.data.workers)
-                spent = {
-                    str(knob): milliseconds(method, knob, clips, device=run.device)
-                    for method in self.systems(run, features)
-                    if method.variant != RANDOM_DECISIONS
-                    for knob in method.knobs or (None,)
-                }
-            write_json(path, {"facts": facts, "ms": spent})
-        times: dict[str, float | None] = _read(path, "ms")
-        return times
+    def live(self) -> tuple[Run, dict[str, LiveMethod]]:
+        """Return the run in this job's folder, and its system at each operating point (``str(knob)``)."""
+        with own_log(self.folder):
+            run, features = self._open(dataclasses.replace(self.config, seed=self.seed))
+            return run, {
+                str(knob): LiveMethod(method, knob, device=run.device)
+                for method in self.systems(run, features)
+                if method.variant != RANDOM_DECISIONS
+                for knob in method.knobs or (None,)
+            }
 
     def _open(self, config: ExperimentConfig) -> tuple[Run, RunFeatures]:
         run = Run(RunFolder(self.folder), config, resume=True)
@@ -205,7 +195,7 @@ def _with_counterpart(method: Method) -> list[Method]:
     return [method] if other is None else [method, other]
 
 
-def _read(path: Path, key: str) -> Any:
+def read_entry(path: Path, key: str) -> Any:
     """Return an entry of a JSON file of a job.
 
     Raises:

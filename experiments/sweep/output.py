@@ -12,7 +12,7 @@ from adafocus_rl.experiments.compare.table import ONE_TRAINING, ONE_TRAINING_NOT
 from adafocus_rl.experiments.evaluation.published import CREDIT, SHORT_CREDIT
 from adafocus_rl.experiments.report.charts import write_png
 from adafocus_rl.experiments.report.page import ChartGroup, PageContent, render_page
-from adafocus_rl.experiments.report.table import MISSING, Cell, Column, Table, number, text
+from adafocus_rl.experiments.report.table import MISSING, Cell, Column, Table, number, text, time_cell, time_note
 from adafocus_rl.experiments.sweep.charts import published_plots, system_plots
 from adafocus_rl.experiments.sweep.summary import SystemRow
 from adafocus_rl.files import write_json, write_text
@@ -21,6 +21,7 @@ from adafocus_rl.printable import printable
 CSV_COLUMNS = (
     "name", "agent", "variant", "knob_name", "knob", "kept", "top1", "low", "high", "map", "gmacs_per_video",
     "local_gmacs_per_video", "ms_per_video", "difference", "difference_low", "difference_high", "seeds", "videos",
+    "ms_q1", "ms_q3",
 )  # fmt: skip
 
 PUBLISHED = ("published.png", "published_motion.png")
@@ -72,6 +73,8 @@ def system_notes(rows: Sequence[SystemRow], content: Mapping[str, Any]) -> list[
         "of its system.",
         "GMACs are 10⁹ multiply-accumulates, all parts of a system included; convolutions and matrix products count.",
     ]
+    if any(row.ms_per_video is not None for row in rows):
+        notes.append(time_note(None))
     if not all(row.over_seeds for row in rows):
         notes.append(f"{ONE_TRAINING_NOTE}.")
     notes += [f"{one['system']} is left out: {one['reason'].removesuffix('.')}." for one in content["left_out"]]
@@ -160,7 +163,7 @@ COLUMNS: list[Column[SystemRow]] = [
     Column(head="− random", cell=_difference, optional=True),
     Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
     Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
-    Column(head="ms/video", cell=lambda row: number(row.ms_per_video, ".1f"), optional=True),
+    Column(head="ms/video", cell=time_cell, optional=True),
     Column(head="seeds", cell=lambda row: number(row.seeds, "d")),
 ]
 """Columns of the table."""

@@ -17,6 +17,7 @@ from adafocus_rl.experiments.compare.summary import (
 )
 from adafocus_rl.experiments.report.rows import Row
 from adafocus_rl.experiments.sweep.jobs import Entry
+from adafocus_rl.experiments.sweep.times import SystemTimes
 from adafocus_rl.record import RANDOM_DECISIONS
 from adafocus_rl.statistics import Array, bootstrap, interquartile_mean, percentile_interval, standard_error
 
@@ -66,14 +67,12 @@ Key = tuple[str, str | None, float | None]
 """Name of the system, variant, and knob."""
 
 
-def summarise_systems(
-    entries: Sequence[Entry], times: Mapping[str, Mapping[str, float | None]], groups: Sequence[str] | None
-) -> list[SystemRow]:
+def summarise_systems(entries: Sequence[Entry], times: SystemTimes, groups: Sequence[str] | None) -> list[SystemRow]:
     """Return one row per system, variant and operating point, in the order of their first entries.
 
     Args:
         entries: the measured operating points of all systems and seeds.
-        times: milliseconds per video by name of the system and ``str(knob)``.
+        times: times per video by name of the system and ``str(knob)``.
         groups: group of each measured video; None if the list has none.
 
     Raises:
@@ -95,6 +94,7 @@ def summarise_systems(
     rows = []
     for key, some in found.items():
         first, table, difference = some[0], tables[key], paired[key]
+        spent = times.get(first["name"], {}).get(str(first["knob"]))
         low, high = percentile_interval(samples[titles[key]], CONFIDENCE)
         less = more = None
         if difference is not None:
@@ -112,7 +112,7 @@ def summarise_systems(
                 map=fmean(one["map"] for one in some),
                 gmacs_per_video=fmean(one["gmacs_per_video"] for one in some),
                 local_gmacs_per_video=fmean(one["local_gmacs_per_video"] for one in some),
-                ms_per_video=times.get(first["name"], {}).get(str(first["knob"])),
+                **({} if spent is None else spent.entries()),
                 videos=table.shape[1],
                 reference=first["reference"],
                 seeds=len(some),

@@ -101,13 +101,14 @@ ROW = {
     "agent": "ppo", "variant": "fine-tuned", "knob": None, "kept": None, "top1": 0.5, "map": 0.5,
     "gmacs_per_video": 1.0, "local_gmacs_per_video": 0.5, "ms_per_video": None, "videos": 4,
 }  # fmt: skip
-DERIVED = {"top1_standard_error": 0.25, "reference": False}
+DERIVED = {"top1_standard_error": 0.25, "reference": False, "ms_q1": None, "ms_q3": None}
 """What files did not have at first."""
 RESULTS: dict[str, Any] = {
     "version": 2,
     "rows": [{**ROW, **DERIVED}],
     "seconds": {"0": 1.5, "2": 3.0, "bank": 2.0},
     "failed": [],
+    "decode_ms": None,
 }
 
 
@@ -119,6 +120,7 @@ RESULTS: dict[str, Any] = {
         {**RESULTS, "rows": [{**ROW, "map": float("nan")}]}, {**RESULTS, "seconds": {"0": 10**400}},
         {**RESULTS, "rows": [{**ROW, "videos": 0}]}, {**RESULTS, "rows": [{**ROW, "variant": 2}]},
         {**RESULTS, "rows": [{**ROW, "top1_standard_error": None}]}, {**RESULTS, "rows": [{**ROW, "reference": 1}]},
+        {**RESULTS, "decode_ms": "1"}, {**RESULTS, "rows": [{**ROW, "ms_q1": "1"}]},
         {**RESULTS, "version": 1}, {**RESULTS, "version": 3}, {**RESULTS, "version": "2"},
         *({**RESULTS, "rows": [{name: value for name, value in ROW.items() if name != left_out}]} for left_out in ROW),
     ],
@@ -179,7 +181,7 @@ def test_rows_of_what_is_done_anew_go_before_it_begins(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_results(RESULTS)
     run.discard_from(2)
-    assert run.read_results() == {"version": 2, "rows": [], "seconds": {"0": 1.5, "bank": 2.0}, "failed": []}
+    assert run.read_results() == {**RESULTS, "rows": [], "seconds": {"0": 1.5, "bank": 2.0}}
     run.discard_from(1)
     assert run.read_seconds() == {"0": 1.5}
 

@@ -81,7 +81,8 @@ def test_evaluate_says_how_often_the_classes_agree(cli: Cli, finished: Path) -> 
         done = cli("evaluate", finished, "--agent=CenterAgent", "--json", f"--precision={precision}")
         assert done.code == 0, done.err
         assert ("predicts the class that it predicts in float32 for" in done.err) == (precision == "bfloat16")
-        rows.append([{**row, "ms_per_video": None} for row in json.loads(done.out)["rows"]])
+        found = json.loads(done.out)["rows"]
+        rows.append([{key: row[key] for key in row if not key.startswith("ms_")} for row in found])
     # Accuracy is measured on the features of the bank.
     assert rows[0] == rows[1]
     assert "bfloat16: center predicts" in done.err

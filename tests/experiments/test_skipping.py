@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from adafocus_rl.experiments.evaluation.measure import clips_to_time, milliseconds
+from adafocus_rl.experiments.evaluation.live import LiveMethod
 from adafocus_rl.experiments.evaluation.systems import Systems
+from adafocus_rl.experiments.evaluation.timing import clips_to_time, time_in_turns
 from adafocus_rl.experiments.run.handover import blank_env, load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
@@ -93,7 +94,7 @@ def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None
     recognizer = load_recognizer(run, "stage1")
     systems = Systems(run, recognizer, blank_env(run.config, recognizer))
     method = systems.skipping(systems.agent())[0]
-    clips = clips_to_time(run.clips.val, 1)
+    clips, _ = clips_to_time(run.clips.val, 1)
     assert method.costs  # counted once, on a copy of f_L that would be spied on, too
     patches: list[int] = []
 
@@ -104,7 +105,7 @@ def test_f_l_sees_the_kept_frames_of_a_timed_video_alone(skipping: Path) -> None
     spent = []
     for knob in method.knobs:
         patches.clear()
-        assert milliseconds(method, knob, clips, device=run.device)
+        assert time_in_turns([LiveMethod(method, knob, device=run.device)], clips, device=run.device)
         spent.append(set(patches))
     assert spent == [set(), {4}]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 State = Mapping[str, Any]
 
-TIMES = frozenset({"ms_per_video", "seconds", "time/fps", "times", "ms", "checksum"})
+TIMES = frozenset({"ms_per_video", "ms_q1", "ms_q3", "decode_ms", "seconds", "time/fps", "times", "ms", "checksum"})
 """Entries that hold what took another time each time, and the checksum of the file that holds them."""
 
 CELL = re.compile(r'<td data-sort="([^"]+)"[^>]*>[^<]*</td>')
