@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import inspect
 import pkgutil
 import re
@@ -175,5 +176,7 @@ def _key(kind: type[Any], name: str, prefix: str) -> Key:
 
 
 def _summary(entry: Any) -> str:
-    """Return the summary of a docstring: its first paragraph, on one line."""
+    """Return the summary of a docstring: its first paragraph, on one line; of a bound call, also its arguments."""
+    if isinstance(entry, functools.partial):
+        return f"{_summary(entry.func)} Here: `{', '.join(map(str, entry.args))}`."
     return " ".join((inspect.getdoc(entry) or "").split("\n\n")[0].split())
