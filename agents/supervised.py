@@ -15,6 +15,7 @@ from adafocus_rl.agents.parallel import Gradients, average_statistics
 from adafocus_rl.agents.sgd import clip_gradients, make_optimizer, set_rate
 from adafocus_rl.agents.training_options import PrecisionConfig, SGDConfig
 from adafocus_rl.errors import UserError
+from adafocus_rl.models.batch_norm import statistics_of_all_ranks
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
 from adafocus_rl.seeding import isolated
 
@@ -84,7 +85,7 @@ class SupervisedLearner(Generic[BatchT]):
         self.compute = compute or PrecisionConfig()
         self.device = device
         self.trained = nn.ModuleList([module for module, _ in rates])
-        if self.compute.sync_batch_norm and ranks.world() > 1:
+        if self._synchronised and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.trained)
         self.optimizer = make_optimizer(rates, sgd)
         # Without it, gradients of float16 losses would underflow; for other types it does nothing.
@@ -96,10 +97,10 @@ class SupervisedLearner(Generic[BatchT]):
             module.train()
         mean, step = Mean(), epoch * self.steps
         gradients = Gradients(self.trained, self.losses, self.scaler)
-        with self._own_random_numbers():
+        with self._own_random_numbers(), self._shared_statistics():
             for batch in self.batches(epoch):
                 counts = self._counts(batch)
-                if not any(counts) or (self.compute.sync_batch_norm and not all(counts)):
+                if not any(counts) or (self._synchronised and not all(counts)):
                     continue
                 set_rate(self.optimizer, self.sgd, step, steps=self.steps, epochs=self.epochs)
                 step += 1
@@ -133,6 +134,16 @@ class SupervisedLearner(Generic[BatchT]):
             mean.add(counted, **scalars)
             whole.append(loss * (videos / len(batch)))
         return torch.stack(whole).sum()
+
+    @property
+    def _synchronised(self) -> bool:
+        return self.compute.sync_batch_norm and ranks.world() > 1
+
+    def _shared_statistics(self) -> AbstractContextManager[None]:
+        """Synchronise batch normalisation on CPUs, for which torch's layer does not work."""
+        if not self._synchronised or self.device.type == "cuda":
+            return nullcontext()
+        return statistics_of_all_ranks(self.trained, 1.0)
 
     def _own_random_numbers(self) -> AbstractContextManager[None]:
         """Let each rank draw other numbers from the global generators: dropout of its own videos."""

@@ -70,8 +70,8 @@ class PrecisionConfig:
     backward pass."""
 
     sync_batch_norm: bool = False
-    """Under torchrun, on GPUs: batch normalisation takes its statistics from the whole minibatch, and not from each
-    rank's part. A minibatch of which a rank has no video is left out. No effect in one process."""
+    """Under torchrun: batch normalisation takes its statistics from the whole minibatch, and not from each rank's part.
+    A minibatch of which a rank has no video is left out. No effect in one process."""
 
     def __post_init__(self) -> None:
         require_range(self, "accumulate", least=1, most=MOST)

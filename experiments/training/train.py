@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from adafocus_rl import ranks
 from adafocus_rl.agents import Agent
 from adafocus_rl.envs import DecisionVectorEnv
-from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import (
     forget_progress,
@@ -56,7 +55,6 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
         UserError: if an encoder, weights, a reward or an option is unknown; if a checkpoint to start from is missing or
             of another architecture; if an oracle has no true boxes; or if batch normalisation cannot be synchronised.
     """
-    _check_batch_norm(run)
     todo = [stage for stage in stages if unfinished(run, stage)]
     start = ENCODERS if 1 in todo else RANDOM_PATCHES
     recognizer = run.new_recognizer() if 0 in todo else load_recognizer(run, start.name)
@@ -76,16 +74,6 @@ def rehearse(run: Run, stages: Sequence[int]) -> None:
         trained = 3 in todo and 2 not in todo
         skipper = load_skipper(run, skipping, point) if trained else new_skipper(run, skipping)
         skipping.rollout(skipper, episodes=episodes, with_reward=False)
-
-
-def _check_batch_norm(run: Run) -> None:
-    """Refuse to synchronise batch normalisation on CPUs, which torch cannot do."""
-    for stage in ("stage0", "stage1"):
-        if getattr(run.config, stage).compute.sync_batch_norm and ranks.world() > 1 and run.device.type != "cuda":
-            raise UserError(
-                f"{stage}.compute.sync_batch_norm is set, but torch synchronises batch normalisation on GPUs only; "
-                "leave it out, or train in one process"
-            )
 
 
 def train(

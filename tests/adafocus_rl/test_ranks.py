@@ -75,6 +75,8 @@ def alone_and_slow() -> tuple[int, list[int], str]:
     return world, gathered, "waited"
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_slow_rank_is_waited_for_as_long_as_it_goes_on() -> None:
     assert on_ranks(alone_and_slow, timeout=2.0) == [(1, [7], "waited")] * 2
 
@@ -113,6 +115,8 @@ def mistaken() -> None:
         raise UserError("a consequence") from error
 
 
+@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_first_error_is_the_one_that_is_reported() -> None:
     with pytest.raises(Exception, match="UserError: the mistake"):

@@ -144,6 +144,7 @@ def test_the_published_loop_and_the_deployed_form_recognise_the_same(glance: int
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_of_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BUDGET", 0.0)

@@ -95,6 +95,7 @@ def test_other_precisions_do_not_exist(cli: Cli, finished: Path) -> None:
     assert "float8" in done.err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_a_compiler_the_program_says_so(finished: Path) -> None:
     done = subprocess.run(

@@ -210,6 +210,7 @@ def test_the_products_pages_program_takes_the_weights_of_f_l(tmp_path: Path, mon
     assert all(torch.equal(found[name], value) for name, value in recognizer.focus.state_dict().items())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_readmes_agent_works_as_a_plugin(finished: Path, recipe: Path, tmp_path: Path) -> None:
     """The example, announced as an installed package announces it, trained and evaluated by the program."""

@@ -271,7 +271,7 @@ def _script(code: str, run: Path, tmp_path: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-@pytest.mark.parametrize("features", ["bank", "live"])
+@pytest.mark.parametrize("features", ["bank", pytest.param("live", marks=pytest.mark.long)])
 def test_environments_in_forks(run: Path, tmp_path: Path, features: str) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "threads": 2}))
@@ -279,12 +279,14 @@ def test_environments_in_forks(run: Path, tmp_path: Path, features: str) -> None
     assert said == ["(2, 4096) (2,)"] * 2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_script_without_a_main_guard(run: Path, tmp_path: Path) -> None:
     _set(run, workers=2)
     assert _script(UNGUARDED, run, tmp_path) == ["(4096,)"] * 2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="there are no forks")
 def test_environments_in_processes_that_are_no_forks(finished: Path, tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_every_classifier(name: Any, tmp_path: Path) -> None:
     check_equal(method_of(CenterAgent, model=model), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_papers_encoders(tmp_path: Path) -> None:
     model = dataclasses.replace(

@@ -338,6 +338,7 @@ def _may_mount() -> bool:
     return subprocess.run(mount, capture_output=True).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(not _may_mount(), reason=NO_NAMESPACE)
 @pytest.mark.parametrize("size", ["1m", "4k"])
@@ -353,7 +354,7 @@ def test_little_shared_memory(size: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32" or shutil.which("bash") is None, reason="ulimit is bash's")
-@pytest.mark.parametrize("files", ["16", "24", "40"])
+@pytest.mark.parametrize("files", ["16", *(pytest.param(files, marks=pytest.mark.long) for files in ("24", "40"))])
 def test_few_open_files(files: str) -> None:
     done = _small(files, workers=8)
     assert "lose batches (" in done.stdout
