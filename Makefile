@@ -15,7 +15,7 @@ TEST_ARGS ?= -n 2
 # Whether opencv-python (auto: if it loads) or the same code without windows (headless).
 OPENCV ?= auto
 DOCS_READY := $(VENV)/docs-ready
-.PHONY: help demo docs test test-minimum test-matrix test-faults test-slow fuzz mutants curves coverage lint type format bench clean
+.PHONY: help demo docs test test-minimum test-matrix test-faults test-slow fuzz mutants curves coverage demo-run lint type format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -51,6 +51,10 @@ fuzz: $(READY) ## hostile input for every reader, thousands of cases (a quarter 
 # --help. It fails if a fault that tests/mutation/accepted.json does not explain goes undetected.
 mutants: $(READY) ## deliberate faults that the tests must detect (MUTANTS_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_ARGS)
+
+# The run demo:, in experiments/demo. An interrupted training is gone on with; remove build/demo-run to train again.
+demo-run: $(READY) ## train the small run that comes with the package, and pack it (minutes)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m demo_run
 
 # CURVES_ARGS=--write stores them, after a change that is meant to move them.
 curves: $(READY) ## training curves of five seeds, and the intervals that another seed must fall into (minutes; CURVES_ARGS)

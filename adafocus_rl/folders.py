@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -79,6 +80,33 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         if folder.is_dir():
             folder.rmdir()
         os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def first_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``folder``; rename it to ``folder`` when the context ends, or drop it.
+
+    It is dropped if another process was faster: processes that write the same content need no lock.
+
+    Args:
+        folder: a folder that does not exist, unless another process has just written it.
+
+    Raises:
+        OSError: a file or folder cannot be written.
+    """
+    make_folders(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield temporary
+        sync_tree(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(folder.parent)

@@ -1,9 +1,11 @@
-"""Entry points of ``gymnasium.make("adafocus_rl:AdaFocus/…", run="RUN")``: environments of a run, or of objects."""
+"""Entry points of ``gymnasium.make("adafocus_rl:AdaFocus/…")``: environments of a run, or of objects.
+
+Without either, an environment uses the run that comes with the package, so that programs that know only an id work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,66 +22,19 @@ from adafocus_rl.envs import (
     Policy,
     RewardConfig,
 )
-from adafocus_rl.envs.frames import ClipFrames, Frames
+from adafocus_rl.envs.frames import Frames
 from adafocus_rl.envs.single import DecisionEnv, PatchSelectionEnv, RenderMode
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.clips import check_videos
-from adafocus_rl.experiments.run.features import open_bank
-from adafocus_rl.experiments.run.handover import load_agent, load_recognizer
-from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.handover import load_agent
+from adafocus_rl.experiments.run.opened import OpenRun as OpenRun
+from adafocus_rl.experiments.run.opened import open_features as open_features
 from adafocus_rl.experiments.run.runtime import use_threads
-from adafocus_rl.experiments.run.steps import RANDOM_PATCHES
-from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.experiments.run.shipped import DEMO
+from adafocus_rl.experiments.run.tables import Split
+from adafocus_rl.features import FeatureSource
 from adafocus_rl.models.classifiers import Classifier
-from adafocus_rl.models.recognizer import Recognizer
 
-Split = Literal["train", "val"]
 EnvT = TypeVar("EnvT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenRun:
-    """The parts of a run that environments are built from."""
-
-    run: Run
-    """The run."""
-
-    recognizer: Recognizer
-    """The recognizer after stage I, in evaluation mode."""
-
-    source: FeatureSource
-    """Features of the split's videos."""
-
-    frames: Frames
-    """The clips, as frames to draw on."""
-
-
-def open_features(run: str | Path, *, split: Split = "train", features: Literal["bank", "live"] = "bank") -> OpenRun:
-    """Open a run's recognizer and the features of a split, without writing anything or starting a process.
-
-    The bank does not need the video files. It needs the lists, to check that the bank was built from them.
-
-    Args:
-        run: the run folder.
-        split: training or validation videos, with the evaluation transforms; live training videos are augmented.
-        features: ``bank`` reads the run's feature bank, ``live`` runs the encoders.
-
-    Raises:
-        UserError: if there is no such run or split, stage I, a list or the bank is missing, the bank is stale or
-            incomplete, or none of the videos for live features can be decoded.
-    """
-    if split not in ("train", "val") or features not in ("bank", "live"):
-        raise UserError(f"split is {split!r} and features {features!r}; give 'train' or 'val', and 'bank' or 'live'")
-    opened = Run.open(run)
-    recognizer = load_recognizer(opened, RANDOM_PATCHES.name)
-    if features == "bank":
-        dataset = opened.clips.train_still if split == "train" else opened.clips.val
-        source: FeatureSource = open_bank(opened, recognizer, split, build=False)
-    else:
-        dataset = opened.clips.train if split == "train" else opened.clips.val
-        opened.clips.note_failures(check_videos(dataset, opened.lists[split]))
-        source = LiveFeatures(recognizer, dataset, device=opened.device)
-    return OpenRun(run=opened, recognizer=recognizer, source=source, frames=ClipFrames(dataset))
 
 
 def make_patch_selection(
@@ -97,7 +52,8 @@ def make_patch_selection(
     """Make ``AdaFocus/PatchSelection-v0``.
 
     Args:
-        run: a run folder; its recognizer after stage I, features, reward and seed are used.
+        run: a run folder; its recognizer after stage I, features, reward and seed are used. Without a run and objects,
+            ``demo:``, the run that comes with the package.
         split: the run's split, ``train`` or ``val``.
         features: the run's ``bank``, or ``live`` features from the encoders.
         source: features to use instead of a run.
@@ -109,7 +65,7 @@ def make_patch_selection(
             reward.
 
     Raises:
-        UserError: unless either a run or objects are given, or as ``open_features``.
+        UserError: if both a run and objects are given, or as ``open_features``.
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
     env, clips = _patch_selection(run, split, features, source, classifier, options)
@@ -147,19 +103,17 @@ def _patch_selection(
 ) -> tuple[PatchSelectionVectorEnv, Frames | None]:
     if isinstance(options.get("reward"), str):
         options = {**options, "reward": RewardConfig(kind=options["reward"])}
-    if run is not None and source is None and classifier is None:
-        opened = open_features(run, split=split, features=features)
-        options = {"frames": opened.frames, **options}
-        return opened.run.env(opened.source, opened.recognizer.classifier, **options), opened.frames
-    env = _of_source(
-        PatchSelectionVectorEnv, "PatchSelection", run=run, source=source, classifier=classifier, **options
-    )
-    return env, None
+    if source is not None and classifier is not None and run is None:
+        use_threads()
+        return PatchSelectionVectorEnv(source, classifier, **options), None
+    opened = _open("PatchSelection", run, split, features, {"source=…": source, "classifier=…": classifier})
+    options = {"frames": opened.frames, **options}
+    return opened.run.env(opened.source, opened.recognizer.classifier, **options), opened.frames
 
 
 def make_frame_skipping(
     *,
-    lambda_: float,
+    lambda_: float | None = None,
     run: str | Path | None = None,
     split: Split = "train",
     features: Literal["bank", "live"] = "bank",
@@ -173,8 +127,9 @@ def make_frame_skipping(
     """Make ``AdaFocus/FrameSkipping-v0``.
 
     Args:
-        lambda_: λ, in probability of the true class.
-        run: a run folder; its recognizer after stage I, features and seed are used, and its agent as π.
+        lambda_: λ, in probability of the true class; None uses the first of the run's ``skip.lambdas``.
+        run: a run folder; its recognizer after stage I, features and seed are used, and its agent as π. Without a run
+            and objects, ``demo:``, the run that comes with the package.
         split: the run's split, ``train`` or ``val``.
         features: the run's ``bank``, or ``live`` features from the encoders.
         patches: π's environment, to use instead of a run.
@@ -185,7 +140,7 @@ def make_frame_skipping(
         **options: arguments of ``FrameSkippingVectorEnv``.
 
     Raises:
-        UserError: unless either a run or objects are given, if the run has not finished stage II, or as
+        UserError: if both a run and objects are given, the run has not finished stage II, there is no λ, or as
             ``open_features``.
     """
     options = {**options, "num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
@@ -195,7 +150,7 @@ def make_frame_skipping(
 
 def make_frame_skipping_vec(
     *,
-    lambda_: float,
+    lambda_: float | None = None,
     num_envs: int = 1,
     run: str | Path | None = None,
     split: Split = "train",
@@ -221,22 +176,21 @@ def _frame_skipping(
     features: Literal["bank", "live"],
     patches: PatchSelectionVectorEnv | None,
     policy: Policy | None,
-    lambda_: float,
+    lambda_: float | None,
     options: dict[str, Any],
 ) -> tuple[FrameSkippingVectorEnv, Frames | None]:
     clips = None
-    if run is not None and patches is None and policy is None:
-        opened = open_features(run, split=split, features=features)
+    if patches is not None and policy is not None and run is None:
+        use_threads()
+    else:
+        given = {"patches=… (a PatchSelectionVectorEnv)": patches, "policy=…": policy}
+        opened = _open("FrameSkipping", run, split, features, given)
         patches = opened.run.env(opened.source, opened.recognizer.classifier)
         policy = load_agent(opened.run, patches)
         clips = opened.frames
-    else:
-        use_threads()
-    if patches is None or policy is None or (run is not None and clips is None):
-        raise UserError(
-            "AdaFocus/FrameSkipping-v0 is made either from a run folder or from objects; give run='RUN', or patches=… "
-            "(a PatchSelectionVectorEnv) and policy=…"
-        )
+        lambda_ = next(iter(opened.run.config.skip.lambdas), None) if lambda_ is None else lambda_
+    if lambda_ is None:
+        raise UserError("AdaFocus/FrameSkipping-v0 needs λ, the cost of a frame that is kept; give lambda_=0.01, say")
     return FrameSkippingVectorEnv(patches, policy, lambda_=lambda_, **{"frames": clips, **options}), clips
 
 
@@ -280,17 +234,28 @@ def _of_source(
     **options: Any,
 ) -> EnvT:
     """Return a vector environment on the features and the f_C of a run, or on given ones."""
-    if run is not None and source is None and classifier is None:
-        opened = open_features(run, split=split, features=features)
-        options = {"frames": opened.frames, "seed": opened.run.config.seed, **options}
-        return kind(opened.source, opened.recognizer.classifier, **options)
-    if run is None and source is not None and classifier is not None:
+    if source is not None and classifier is not None and run is None:
         use_threads()
         return kind(source, classifier, **options)
-    raise UserError(
-        f"AdaFocus/{name}-v0 is made either from a run folder or from objects; give run='RUN', or source=… and "
-        "classifier=…"
-    )
+    opened = _open(name, run, split, features, {"source=…": source, "classifier=…": classifier})
+    options = {"frames": opened.frames, "seed": opened.run.config.seed, **options}
+    return kind(opened.source, opened.recognizer.classifier, **options)
+
+
+def _open(
+    name: str, run: str | Path | None, split: Split, features: Literal["bank", "live"], objects: Mapping[str, object]
+) -> OpenRun:
+    """Open the run of an environment, or the one that comes with the package if neither a run nor objects are given.
+
+    Raises:
+        UserError: if any of the objects is given.
+    """
+    if any(given is not None for given in objects.values()):
+        raise UserError(
+            f"AdaFocus/{name}-v0 is made either from a run folder or from objects; give run='RUN', or "
+            f"{' and '.join(objects)}"
+        )
+    return open_features(DEMO if run is None else run, split=split, features=features)
 
 
 for _maker in (make_patch_selection, make_frame_skipping, make_frame_selection, make_last_crop):

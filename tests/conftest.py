@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -25,6 +28,11 @@ for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
 
 # Before anything computes on a GPU, so that tests of determinism do not depend on those before them.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+# Not into the user's: the run that comes with the package is copied there. The processes of pytest-xdist inherit it.
+if "ADAFOCUS_CACHE" not in os.environ:
+    os.environ["ADAFOCUS_CACHE"] = tempfile.mkdtemp(prefix="adafocus-cache-")
+    atexit.register(shutil.rmtree, os.environ["ADAFOCUS_CACHE"], ignore_errors=True)
 
 # A property test that fails on one machine must fail on all, and a busy machine is not a failure.
 settings.register_profile(

@@ -216,7 +216,7 @@ def test_every_package_has_a_line_in_where_does_it_go() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([\w/]+)/` \|", page, re.MULTILINE)
     there = {path.parent.relative_to(ROOT).as_posix() for folder in LAYERS for path in sources(folder)}
-    assert sorted(told) == sorted({*there, "experiments/recipes"})
+    assert sorted(told) == sorted({*there, "experiments/demo", "experiments/recipes"})
 
 
 def requirements() -> dict[str, Requirement]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
 from adafocus_rl.experiments.terminal.progress import say
-from adafocus_rl.files import user_path, write_bytes
+from adafocus_rl.files import write_bytes
 from adafocus_rl.folders import replacing_folder
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def branch(argv: Sequence[str]) -> int:
     )
     options = parser.parse_args(argv)
 
-    from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
+    from adafocus_rl.experiments.run.folder import existing_folder, own_folder
     from adafocus_rl.experiments.run.handover import load_classifier, load_recognizer, write_recognizer
     from adafocus_rl.experiments.run.lock import locked
     from adafocus_rl.experiments.run.results import results
     from adafocus_rl.experiments.run.run import Run
     from adafocus_rl.experiments.run.steps import CLASSIFIER, ENCODERS, RANDOM_PATCHES, kept_before
 
-    source, target = existing_folder(options.run), RunFolder(user_path(options.out))
+    source, target = existing_folder(options.run), own_folder(options.out)
     if target.config.is_file():
         raise UserError(f"{target.path} holds a run already; give another folder with --out")
     command = command_text("adafocus", "branch", *argv)

@@ -33,6 +33,7 @@ COMMANDS = {
     "flops": ("flops:flops", "count the compute of a recipe, or of the systems in the paper's table"),
     "import-official": ("import_official:import_official", "turn a checkpoint of the public AdaFocus code into a run"),
     "list": ("data:names", "print the names of recipes, agents, methods, encoders, datasets and rewards"),
+    "doctor": ("doctor:doctor", "check the installation, and say what is missing and which command brings it"),
     "bench": ("bench:bench", "measure what the project claims to be fast, as ratios"),
 }
 """For each command, the function, imported on demand because torch takes seconds to import, and one line of help."""

@@ -30,13 +30,13 @@ def import_official(argv: Sequence[str]) -> int:
     )  # fmt: skip
     options, rest = parser.parse_known_args(argv)
 
-    from adafocus_rl.experiments.run.folder import RunFolder
+    from adafocus_rl.experiments.run.folder import own_folder
     from adafocus_rl.experiments.run.lock import locked
     from adafocus_rl.experiments.run.official import settings_for, stage_of, write_run
     from adafocus_rl.models.official import read_official
 
     files = [user_path(name) for name in options.files]
-    run = RunFolder(user_path(options.out))
+    run = own_folder(options.out)
     if run.config.is_file():
         raise UserError(f"{run.path} holds a run already; give another folder with --out")
     if len(files) > 2:

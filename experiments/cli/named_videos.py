@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from adafocus_rl.data.frame_names import image_names
 from adafocus_rl.data.own_videos import videos_in
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.run.shipped import demo_clips, is_demo
+from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.files import user_path
 
 VIDEOS_HELP = (
@@ -17,16 +19,29 @@ VIDEOS_HELP = (
 )
 """Help text of arguments that ``named_videos`` reads."""
 
+SHOWN = 4
+"""Number of clips of the shipped run that are processed if none are named."""
 
-def named_videos(names: Sequence[str]) -> list[str]:
+
+def named_videos(names: Sequence[str], *, run: str = "") -> list[str]:
     """Return the videos of some arguments, each a path or the number of a webcam, in order.
 
     A folder with images is one video; any other folder stands for the videos in it, at any depth. A name that does not
     exist and has wildcards, which a shell did not expand, stands for the paths that match it.
 
+    Args:
+        names: the arguments.
+        run: the run that processes them; without any name, that of the package processes some of its own clips.
+
     Raises:
-        UserError: if a name is a URL.
+        UserError: if a name is a URL, or there is none.
     """
+    if not names and is_demo(run):
+        clips = demo_clips()
+        say(f"the first {SHOWN} of the {len(clips)} validation clips in {clips[0].parent}")
+        return [str(clip) for clip in clips[:SHOWN]]
+    if not names:
+        raise UserError("no video is given; name files, folders of videos or of frames, or a webcam by its number")
     return [video for name in names for video in _videos(name)]
 
 

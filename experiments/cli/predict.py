@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAILED = 1
 """Exit code if some of the videos could not be recognised."""
 
-OVERLAYS = (".mp4", ".png")
+OVERLAYS = (".mp4", ".gif", ".png")
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -35,12 +35,14 @@ def predict(argv: Sequence[str]) -> int:
         "frames, of which the networks process the centre, resized as in the run's evaluation.",
     )
     parser.add_argument("run", help="run folder")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=VIDEOS_HELP)
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help=VIDEOS_HELP)
     parser.add_argument("--top", type=at_most(1_000_000), default=5, metavar="N", help="classes to print (default: 5)")
     add_system_options(parser)
     add_seconds_option(parser, otherwise="; with --online, no limit")
     parser.add_argument(
-        "--out", metavar="OUT", help="draw the patches: FILE.mp4, FILE.png, or, for several videos, a folder of films"
+        "--out",
+        metavar="OUT",
+        help="draw the patches: FILE.mp4, FILE.gif, FILE.png, or, for several videos, a folder of films",
     )
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in the pictures")
     parser.add_argument(
@@ -58,7 +60,7 @@ def predict(argv: Sequence[str]) -> int:
         "--json", action="store_true", help="print JSON on stdout instead of tables; with --online, one line per frame"
     )
     options = parser.parse_args(argv)
-    options.videos = named_videos(options.videos)
+    options.videos = named_videos(options.videos, run=options.run)
     if options.top < 1:
         raise UserError(f"--top is {options.top}; give at least 1")
     if options.online:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adafocus_rl.experiments.run.folder import RunFolder
     from adafocus_rl.record import EpisodeRecord
 
-KINDS = (".html", ".mp4", ".png")
+KINDS = (".html", ".mp4", ".gif", ".png")
 GRID_VIDEOS = 9
 """Number of videos in a film or sheet if none are named."""
 
@@ -42,7 +42,9 @@ def replay(argv: Sequence[str]) -> int:
         help="agents and methods to show side by side, by label in the results table or by class; default: all on a "
         "page, else the run's own agent",
     )  # fmt: skip
-    parser.add_argument("--out", metavar="FILE", help="FILE.html, FILE.mp4 or FILE.png (default: RUN/report.html)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="FILE.html, FILE.mp4, FILE.gif or FILE.png (default: RUN/report.html)"
+    )
     parser.add_argument("--probabilities", action="store_true", help="shade π's probabilities in a film or picture")
     parser.add_argument("--fps", type=at_most(240), default=3, help="sampled frames per second of a film (default: 3)")
     options = parser.parse_args(argv)
@@ -62,7 +64,7 @@ def replay(argv: Sequence[str]) -> int:
     run = Run.open(options.run)
     run.check_videos()
     folder = run.folder
-    out = user_path(options.out) if options.out else folder.report
+    out = user_path(options.out) if options.out else folder.output / folder.report.name
     if out.suffix not in KINDS:
         raise UserError(f"--out is {out}; give a file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     record = load_record(folder)

@@ -23,7 +23,7 @@ def select_command(argv: Sequence[str]) -> int:
         "are (top, left, height, width) in pixels of the stored video; docs/select.md describes the format.",
     )
     parser.add_argument("run", help="run folder")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=VIDEOS_HELP)
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help=VIDEOS_HELP)
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument(
         "--frames",
@@ -37,7 +37,7 @@ def select_command(argv: Sequence[str]) -> int:
     add_system_options(parser)
     add_seconds_option(parser)
     options = parser.parse_args(argv)
-    options.videos = named_videos(options.videos)
+    options.videos = named_videos(options.videos, run=options.run)
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames is {options.frames}; give at least 1")
     seconds = recorded_seconds(options.seconds)

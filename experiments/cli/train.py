@@ -15,7 +15,6 @@ from adafocus_rl.experiments.cli.options import FEATURES_HELP
 from adafocus_rl.experiments.config.parser import load_settings, parse_settings, settings_help
 from adafocus_rl.experiments.config.recipe_files import find_recipe
 from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text
-from adafocus_rl.files import user_path
 
 if TYPE_CHECKING:
     from adafocus_rl.experiments.run.folder import RunFolder
@@ -66,7 +65,7 @@ def train(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.evaluation.evaluate import evaluate
     from adafocus_rl.experiments.forecast.forecast import forecast
     from adafocus_rl.experiments.forecast.output import begin_long_training, check_one_process, print_forecast
-    from adafocus_rl.experiments.run.folder import RunFolder
+    from adafocus_rl.experiments.run.folder import own_folder
     from adafocus_rl.experiments.run.lock import locked
     from adafocus_rl.experiments.run.run import Run
     from adafocus_rl.experiments.run.store import use_store
@@ -74,7 +73,7 @@ def train(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.training.train import rehearse
     from adafocus_rl.experiments.training.train import train as train_run
 
-    folder = RunFolder(user_path(options.out or f"runs/{settings.config.name}"))
+    folder = own_folder(options.out or f"runs/{settings.config.name}")
     stages = sorted(set(options.stages))
     command = command_text("adafocus", "train", *argv)
     if options.dry_run:

@@ -43,7 +43,7 @@ def find_run(name: str, folder: str | None) -> RunFolder:
         UserError: if there is no such run.
     """
     is_recipe = name in recipe_names() or name.endswith((".yaml", ".yml"))
-    if RunFolder(user_path(name)).config.is_file() or not is_recipe:
+    if not is_recipe or RunFolder(user_path(name)).config.is_file():
         if folder is not None:
             raise UserError(f"{name} is a run folder, or no recipe, so --run {folder} says it twice; give one of them")
         return existing_folder(name)
@@ -74,7 +74,7 @@ def make_plan(
         variants: the variants to compare.
         arguments: ``--KEY=VALUE`` arguments that apply to all variants.
         title: name of the ablation; empty for a list of agents.
-        out: folder for all output; None uses ``compare`` in the run folder.
+        out: folder for all output; None uses ``compare`` in the run's folder for output.
         seeds: number of trainings per variant.
         finetune: whether stage III follows each training.
         methods: labels of the run's own methods whose rows are added.
@@ -83,7 +83,7 @@ def make_plan(
         UserError: if a key, a class or a value is wrong, or a variant needs another stage 0.
     """
     check_names(variants)
-    work = user_path(out) if out else run.path / "compare"
+    work = user_path(out) if out else run.output / "compare"
     stored = load_settings(run.config)
     settings = {variant.name: variant.settings(run, arguments) for variant in variants}
     return Plan(

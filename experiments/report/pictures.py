@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.report.gif import save_gif
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.files import replacing
 from adafocus_rl.printable import printable
@@ -216,7 +217,7 @@ def _fit(text: str, limit: int) -> str:
 
 
 def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: bool, fps: int = 3) -> None:
-    """Write a film or a contact sheet, depending on the file's suffix.
+    """Write a film, an animated GIF or a contact sheet, depending on the file's suffix.
 
     Raises:
         UserError: if none of the videos could be decoded.
@@ -225,6 +226,9 @@ def write_pictures(out: Path, videos: Sequence[ShownVideo], *, name: str, heat: 
         raise UserError("none of these videos can be decoded any more; there is nothing to draw on")
     if out.suffix == ".mp4":
         write_film(out, videos, heat=heat, fps=fps)
+    elif out.suffix == ".gif":
+        with replacing(out) as temporary:
+            save_gif(temporary, film(videos, heat=heat), fps=fps)
     else:
         with replacing(out) as temporary:
             sheet(videos, title=sheet_title(name, videos), heat=heat).save(temporary, format="png")

@@ -15,6 +15,7 @@ from adafocus_rl.experiments.run.store import note_index, store_of
 from adafocus_rl.experiments.run.tables import Split, build_tables, expected_tables, still_clips
 from adafocus_rl.features import DEFAULT_TABLES, FeatureBank, FeatureSource, LiveFeatures, TableSpec, TableStore
 from adafocus_rl.features.parts import Part
+from adafocus_rl.folders import first_folder
 from adafocus_rl.models.recognizer import Recognizer
 
 Kind = Literal["bank", "live"]
@@ -111,6 +112,10 @@ def open_bank(
     config = run.config.bank
     tables = tables_of(run.config) if tables is None else tables
     store = store_of(run.folder, split) if store is None else store
+    if run.folder.shipped and not (store.shared or store.folder.exists()):
+        # Whoever opens it finds its bank, as in a run that has been trained here, and needs no lock for that.
+        with first_folder(store.folder) as folder:
+            build_tables(run, recognizer, split, store=TableStore(folder), tables=tables_of(run.config))
     if build:
         # Each rank builds a part, so that all must come here.
         part = Part(ranks.rank() + 1, ranks.world())

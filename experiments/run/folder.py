@@ -11,6 +11,7 @@ from typing import Any
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.environment import environment
 from adafocus_rl.experiments.run.results import read, refuse_infinite, results
+from adafocus_rl.experiments.run.shipped import DEMO, demo_folder, is_demo
 from adafocus_rl.experiments.run.steps import kept_before, stale_from
 from adafocus_rl.files import append_line, read_json, user_path, write_json, write_text
 from adafocus_rl.folders import sync_folder
@@ -30,6 +31,14 @@ class RunFolder:
     """Paths of the files and folders of a run."""
 
     path: Path
+
+    shipped: bool = False
+    """Whether it is the copy of the run that comes with the package."""
+
+    @property
+    def output(self) -> Path:
+        """Folder for what commands write about the run unless told where: its own, or ``demo`` for the shipped run."""
+        return Path("demo") if self.shipped else self.path
 
     @property
     def config(self) -> Path:
@@ -172,17 +181,31 @@ class RunFolder:
 
 
 def existing_folder(path: str | Path) -> RunFolder:
-    """Return the folder of an existing run.
+    """Return the folder of an existing run, given by its path, or ``demo:`` for the run that comes with the package.
 
     Raises:
         UserError: if the folder is not a run folder.
     """
-    run = RunFolder(user_path(path))
+    run = RunFolder(demo_folder(), shipped=True) if is_demo(path) else RunFolder(user_path(path))
     if not run.config.is_file():
         raise UserError(
             f"{path} is not a run folder: it has no config.yaml; make one with `adafocus train RECIPE --out {path}`"
         )
     return run
+
+
+def own_folder(path: str | Path) -> RunFolder:
+    """Return the folder of a run to write, which may exist.
+
+    Raises:
+        UserError: if it is the run that comes with the package.
+    """
+    if is_demo(path):
+        raise UserError(
+            f"{DEMO} is the run that comes with the package, and stays as it is; give a folder of your own, such as "
+            "runs/mine"
+        )
+    return RunFolder(user_path(path))
 
 
 def _remove(path: Path) -> None:

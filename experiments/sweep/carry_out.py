@@ -62,7 +62,7 @@ def sweep(request: Request) -> tuple[dict[str, Any], list[SystemRow]]:
             process writes into the folder.
     """
     folder = request.folder
-    work = user_path(request.out) if request.out else folder.path / "compare"
+    work = user_path(request.out) if request.out else folder.output / "compare"
     stored, wanted = load_settings(folder.config), variant_settings(folder, request.arguments)
     if changed := base_of(folder, stored, wanted, work, name="--sweep").changed:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adafocus_rl.files import append_line, write_text
-from adafocus_rl.folders import make_folders, replacing_folder, sync_tree
+from adafocus_rl.folders import first_folder, make_folders, replacing_folder, sync_tree
 
 
 @pytest.fixture
@@ -92,3 +92,29 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         failing()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_two_that_write_a_folder_wins(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with first_folder(folder) as slow:
+        with first_folder(folder) as fast:
+            (fast / "who").write_text("fast")
+        (slow / "who").write_text("slow")
+    assert (folder / "who").read_text() == "fast"
+    assert [*folder.parent.iterdir()] == [folder]
+
+
+def test_a_folder_that_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    def write(folder: Path, *, failing: bool) -> None:
+        with first_folder(folder) as part:
+            (part / "half").write_text("")
+            if failing:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "folder", failing=True)
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write(tmp_path / "file", failing=False)
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
