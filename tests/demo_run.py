@@ -21,9 +21,10 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint
 from adafocus_rl.data.index import VideoIndex
+from adafocus_rl.experiments.config.parser import load_settings
 from adafocus_rl.experiments.run.shipped import LISTS, PACKED
 from adafocus_rl.files import read_json, write_json, write_text
-from adafocus_rl.yaml_text import dump_yaml, read_yaml
+from adafocus_rl.yaml_text import dump_yaml
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "demo-run"
@@ -113,10 +114,10 @@ def _pack(run: Path, data: Path, out: Path, *, names: Sequence[str]) -> None:
     for name in FILES:
         shutil.copyfile(run / name, out / name)
     results = read_json(run / "results.json", "results file")
-    # Milliseconds are those of the user's own machine, which `adafocus evaluate demo:` measures.
-    results["rows"] = [{**row, "ms_per_video": None} for row in results["rows"]]
-    write_json(out / "results.json", results)
-    values = read_yaml(run / "config.yaml", "configuration file")
+    # Times are those of a machine: `adafocus evaluate demo:` measures them on the user's own.
+    rows = [{name: None if name.startswith("ms_") else value for name, value in row.items()} for row in results["rows"]]
+    write_json(out / "results.json", {**results, "rows": rows, "seconds": {}, "decode_ms": None})
+    values = load_settings(run / "config.yaml").values  # with the keys that have been added since
     values["name"] = "demo"
     values["data"] |= {"embedded": None, "embedded_options": {}, "root": None, "workers": 0, **LISTS}
     write_text(out / "config.yaml", dump_yaml(values))

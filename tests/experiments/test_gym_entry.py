@@ -183,8 +183,6 @@ def test_make_vec_gives_frame_skipping(finished: Path) -> None:
 
 def test_mistakes_are_one_sentence(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="from a run folder or from objects"):
-        gym.make(ID)
-    with pytest.raises(UserError, match="from a run folder or from objects"):
         _make(finished, source=object())
     with pytest.raises(UserError, match="is not a run folder"):
         _make(tmp_path)
