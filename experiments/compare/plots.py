@@ -8,7 +8,9 @@ from typing import Any
 
 from adafocus_rl.experiments.compare.summary import ComparedRow
 from adafocus_rl.experiments.compare.table import interval_words
-from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute, write_png
+from adafocus_rl.experiments.report.charts import write_png
+from adafocus_rl.experiments.report.looks import REFERENCE
+from adafocus_rl.experiments.report.plot import Line, Plot, Point, accuracy_and_compute
 from adafocus_rl.experiments.report.rows import is_last
 from adafocus_rl.record import RANDOM_PATCHES
 
@@ -38,6 +40,7 @@ def compute_plot(rows: Sequence[ComparedRow]) -> Plot:
             low=100 * row.top1_low,
             high=100 * row.top1_high,
             hollow=not is_last(row, rows),
+            reference=row.reference,
         )
         for row in rows
     ]
@@ -59,7 +62,7 @@ def curve_plots(content: Mapping[str, Any]) -> list[Plot]:
         lines = [_line(names.get(name, name), seeds, key, factor) for name, seeds in curves.items()]
         if key == "top1":
             lines += [
-                Line(name=_name(row), points=[(0, 100 * row.top1)], level=True)
+                Line(name=_name(row), points=[(0, 100 * row.top1)], level=True, reference=row.reference)
                 for row in rows
                 if row.agent not in curves and row.variant == RANDOM_PATCHES
             ]
@@ -84,4 +87,4 @@ def _line(name: str, seeds: Sequence[Mapping[str, Any]], key: str, factor: int) 
 
 
 def _name(row: ComparedRow) -> str:
-    return f"{row.agent} (reference)" if row.reference else row.agent
+    return row.agent + REFERENCE if row.reference else row.agent

@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from adafocus_rl.experiments.report.charts import COLORS, FAINT, GROUND, INK, RULE, Plot, draw, drawing, legible
+from adafocus_rl.experiments.report.charts import FAINT, GROUND, INK, RULE, draw, drawing
+from adafocus_rl.experiments.report.looks import COLORS
+from adafocus_rl.experiments.report.plot import Plot, legible
 
 VARIABLES = {
     INK: "--ink", FAINT: "--faint", RULE: "--rule", GROUND: "--ground",

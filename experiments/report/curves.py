@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 MARKER, SMALL_MARKER = 8, 5
 """Sizes of markers of solid and of dashed curves."""
+STEPS = 16
+"""Number of pieces into which a line is divided to test what would cover it."""
 DASHES = (0, (3.5, 2))
 """Dashes of a dashed curve, in multiples of the line width."""
 
@@ -65,6 +68,29 @@ def draw_curves(
                 markerfacecolor=ground if curve.hollow else color, gid=f"tip{tip}",
             )  # fmt: skip
             tip += 1
+
+
+def along(curve: Curve, *, log_x: bool) -> list[tuple[float, float]]:
+    """Return places (x, y) along the lines and intervals of a curve, close enough to test what would cover them.
+
+    Args:
+        curve: the curve.
+        log_x: whether the x axis is logarithmic.
+    """
+    found = [place for knot in curve.knots for place in upright(knot.x, knot.low, knot.high)]
+    for one, other in pairwise(curve.knots):
+        for step in range(STEPS + 1):
+            share = step / STEPS
+            x = one.x * (other.x / one.x) ** share if log_x else one.x + share * (other.x - one.x)
+            found.append((x, one.y + share * (other.y - one.y)))
+    return found
+
+
+def upright(x: float, low: float | None, high: float | None) -> list[tuple[float, float]]:
+    """Return places (x, y) along an interval; none without one."""
+    if low is None or high is None:
+        return []
+    return [(x, low + step / STEPS * (high - low)) for step in range(STEPS + 1)]
 
 
 def logarithmic(axes: Axes) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from adafocus_rl.envs.render import heat_cells
 from adafocus_rl.experiments.report.chart_svg import chart_svg
-from adafocus_rl.experiments.report.charts import Plot
 from adafocus_rl.experiments.report.confusion import confusion_chart
+from adafocus_rl.experiments.report.plot import Plot
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
 from adafocus_rl.experiments.report.table import Table

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.experiments.report.charts import Line, Plot, Point, accuracy_and_compute
 from adafocus_rl.experiments.report.page import PageContent, confusion_of, render_page
+from adafocus_rl.experiments.report.plot import Line, Plot, Point, accuracy_and_compute
 from adafocus_rl.experiments.report.rows import Row, is_last, rows_of
 from adafocus_rl.experiments.report.shown import show, spread
 from adafocus_rl.experiments.report.table import result_notes, result_table
@@ -85,7 +85,16 @@ def _notes(rows: Sequence[Row], decode_ms: float | None) -> list[str]:
 def compute_plot(rows: Sequence[Row]) -> Plot:
     """Return a plot of accuracy against compute; points of the last variant are filled, earlier variants hollow."""
     return accuracy_and_compute(
-        [Point(name=row.agent, x=row.gmacs_per_video, y=100 * row.top1, hollow=not is_last(row, rows)) for row in rows]
+        [
+            Point(
+                name=row.agent,
+                x=row.gmacs_per_video,
+                y=100 * row.top1,
+                hollow=not is_last(row, rows),
+                reference=row.reference,
+            )
+            for row in rows
+        ]
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adafocus_rl.experiments.evaluation.published import METRICS, POINTS
-from adafocus_rl.experiments.report.charts import Plot
 from adafocus_rl.experiments.report.curves import Curve, Knot, needs_log
+from adafocus_rl.experiments.report.plot import Plot
 from adafocus_rl.experiments.sweep.summary import SystemRow
 
 Cost = Callable[[SystemRow], float | None]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adafocus_rl.experiments.report import charts
+from adafocus_rl.experiments.report import charts, looks
 from adafocus_rl.experiments.report.chart_svg import VARIABLES, chart_svg
-from adafocus_rl.experiments.report.charts import Line, Plot, Point, draw, drawing, write_png
+from adafocus_rl.experiments.report.charts import draw, drawing, write_png
 from adafocus_rl.experiments.report.curves import Curve, Knot, needs_log
-from adafocus_rl.experiments.report.spacing import side_by_side
+from adafocus_rl.experiments.report.plot import Line, Plot, Point, accuracy_and_compute
 from adafocus_rl.printable import printable
 
 TEMPLATES = Path(charts.__file__).parent / "templates"
@@ -42,6 +43,11 @@ POINTS = Plot(
 
 def parsed(plot: Plot) -> ElementTree.Element:
     return ElementTree.fromstring(chart_svg(plot))
+
+
+def variable(plot: Plot, name: str) -> str:
+    """The page's variable with the colour of a series."""
+    return f"var(--s{looks.COLORS.index(looks.looks(plot.names)[name][0])})"
 
 
 def texts(root: ElementTree.Element, tag: str = "text") -> list[str]:
@@ -69,7 +75,9 @@ def test_nothing_to_draw() -> None:
 def test_points_lie_where_they_belong() -> None:
     """Straight from one corner of the data to the other; the higher value is higher up."""
     styles = {part: part.get("style", "") for part in parsed(LINES).iter("path")}
-    (line,) = [part for part, style in styles.items() if "fill: none" in style and "stroke: var(--s0)" in style][:1]
+    (line,) = [
+        part for part, style in styles.items() if "fill: none" in style and f"stroke: {variable(LINES, '<b>')}" in style
+    ][:1]
     (x0, y0), (x1, y1) = re.findall(r"[ML] ([\d.]+) ([\d.]+)", line.get("d", ""))
     assert float(x0) < float(x1)
     assert float(y0) > float(y1)
@@ -137,38 +145,96 @@ def test_a_name_in_a_picture_is_text(tmp_path: Path, name: str) -> None:
     shown = printable(name, 80).replace("\ufffe", "\ufffd")
     root = parsed(plot)
     assert texts(root, "desc") == [f"{shown}; other"]
-    written = "".join(texts(root)[:-1])
-    assert shown.replace(" ", "") in written.replace(" ", "")
-    assert texts(root)[-1] == "other"
+    assert shown.replace(" ", "") in "".join(texts(root)).replace(" ", "")
+    assert "other" in texts(root)
     with drawing():
-        (legend,) = draw([plot], title=name).legends
-    assert "".join(legend.get_texts()[0].get_text().split()) == "".join(shown.split())
+        figure = draw([plot], title=name)
+    # A long name is shortened beside its point, so that there is a legend.
+    named = figure.legends[0].get_texts() if figure.legends else figure.axes[0].texts
+    assert len(figure.legends) == (len(shown) > charts.LABEL)
+    assert "".join(shown.split()) in ["".join(text.get_text().split()) for text in named]
     write_png(tmp_path / "a.png", [plot], title=name)
     with Image.open(tmp_path / "a.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
-    for color in charts.COLORS[:2]:
+    for color, _, _ in looks.looks(plot.names).values():
         assert (pixels == [int(color[at : at + 2], 16) for at in (1, 3, 5)]).all(1).sum() > 20, "nothing is pushed out"
 
 
-def test_every_series_looks_different_and_the_same_in_all_charts() -> None:
-    assert len({charts._look(number) for number in range(64)}) == 64
-    points = [Point(name=name, x=1, y=2) for name in ("a", "b")]
-    alone = Plot(heading="h", x_label="x", y_label="y", points=points[1:], series=["a", "b"])
-    assert "var(--s1)" in chart_svg(alone)
-    assert "var(--s0)" not in chart_svg(alone)
+def test_a_series_looks_the_same_in_all_charts_whatever_the_order() -> None:
+    assert len({looks.look(number) for number in range(64)}) == 64
+    names = [
+        "ppo",
+        "random",
+        "center",
+        "gaussian",
+        "oracle (reference)",
+        "full_frame",
+        "ppo:gamma=0.5",
+        "ppo:gamma=0.9",
+    ]
+    found = looks.looks(names)
+    assert found == looks.looks(reversed(names))
+    assert len({color for color, _, _ in found.values()}) == len(names)
+    # Known names keep their colour whatever else is shown; others unless it is taken.
+    for some in (names[:1], names[2:5], ["ppo", "zeta", "alpha"]):
+        assert {name: look for name, look in looks.looks(some).items() if ":" not in name and name in found} == {
+            name: found[name] for name in some if name in found
+        }
+    many = [f"agent {number}" for number in range(40)]
+    assert len({*looks.looks(many).values()}) == 40
 
 
-def test_points_of_equal_compute_stand_side_by_side() -> None:
-    def shifts(positions: list[float]) -> list[float]:
-        return side_by_side(positions, near=0.1, widest=0.4)
+def _accuracy(*points: Point) -> tuple[Any, Plot]:
+    plot = accuracy_and_compute(points)
+    with drawing():
+        return draw([plot]), plot
 
-    assert shifts([1.0, 2.0, 3.0]) == [0, 0, 0]
-    assert shifts([5.0, 1.0, 5.0, 5.05]) == pytest.approx([-0.1, 0, 0, 0.1])
-    assert shifts([5.0, 5.0]) == pytest.approx([-0.05, 0.05])
-    # Nine have 0.4 in all.
-    assert shifts([5.0] * 9) == pytest.approx([0.05 * place for place in range(-4, 5)])
-    # The next position is 0.2 away, so there is 0.1 for three.
-    assert shifts([5.0, 5.0, 5.0, 5.2]) == pytest.approx([-0.05, 0, 0.05, 0])
+
+EQUAL = [Point(name=f"agent {number}", x=0.346, y=50 + number, low=45, high=62) for number in range(8)]
+
+
+def test_points_stand_at_their_compute() -> None:
+    figure, _ = _accuracy(*EQUAL, Point(name="full", x=1.2, y=58))
+    (axes,) = figure.axes
+    found = {line.get_gid(): line.get_xydata()[0].tolist() for line in axes.lines if line.get_gid()}
+    assert found == {**{f"tip{number}": [0.346, 50 + number] for number in range(8)}, "tip8": [1.2, 58]}
+
+
+def test_names_of_points_cover_nothing() -> None:
+    figure, plot = _accuracy(*EQUAL, Point(name="full", x=1.2, y=58))
+    (axes,) = figure.axes
+    names = [text for text in axes.texts if text.get_text()]
+    assert {text.get_text() for text in names} == {*plot.names}
+    assert figure.legends == [], "all points have their names"
+    boxes = [text.get_window_extent() for text in names]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert axes.bbox.x0 <= box.x0 <= box.x1 <= axes.bbox.x1
+        assert not any(box.contains(*axes.transData.transform((point.x, point.y))) for point in plot.points)
+    # Names without room are in a legend.
+    crowd = [Point(name=f"agent {number}", x=1, y=50) for number in range(60)]
+    figure, _ = _accuracy(*crowd)
+    assert len(figure.legends[0].get_texts()) == 60
+
+
+def test_a_bound_far_away_does_not_squash_the_others() -> None:
+    bound = Point(name="best_patch", x=2.9, y=98.9, low=98, high=99, reference=True)
+    near = Point(name="oracle", x=0.346, y=61, reference=True)
+    figure, _ = _accuracy(*EQUAL, near, bound)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] < 70
+    assert axes.get_xlim()[1] < 0.5
+    texts = {text.get_text() for text in axes.texts}
+    assert {"oracle", "best_patch: 98.9 at 2.9 ↗"} <= texts
+    # So does a level among lines; without other results, bounds are all there is.
+    curve = Line(name="ppo", points=[(1, 50.0), (2, 55.0)])
+    level = Line(name="best_patch", points=[(0, 98.9)], level=True, reference=True)
+    with drawing():
+        (axes,) = draw([Plot(heading="h", x_label="x", y_label="y", lines=[curve, level])]).axes
+    assert axes.get_ylim()[1] < 60
+    assert [text.get_text() for text in axes.texts] == ["best_patch: 98.9 ↑"]
+    figure, _ = _accuracy(bound)
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["best_patch"]
 
 
 def test_curves_share_the_colour_of_their_name_and_have_tooltips_and_a_logarithmic_axis() -> None:
@@ -186,11 +252,10 @@ def test_curves_share_the_colour_of_their_name_and_have_tooltips_and_a_logarithm
     assert {"1", "2", "5", "10", "20"} <= {*texts(root)}
     styles = [part.get("style", "") for part in root.iter("path")]
     (dashed,) = [style for style in styles if "stroke-dasharray: 4.55" in style]
-    assert "stroke: var(--s0)" in dashed
-    # Two points and their legend key.
+    assert f"stroke: {variable(plot, 'system')}" in dashed
     filled = [part.get("style", "") for part in root.iter("use") if "fill: var(--ground)" in part.get("style", "")]
-    assert all("stroke: var(--s1)" in style for style in filled)
-    assert len(filled) == 3
+    assert all(f"stroke: {variable(plot, '<other>')}" in style for style in filled)
+    assert len(filled) == 2
     assert not needs_log([1, 10])
     assert not needs_log([0, 10])
     assert not needs_log([])

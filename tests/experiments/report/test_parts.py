@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from adafocus_rl.experiments.report import page
-from adafocus_rl.experiments.report.charts import Plot, Point
 from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.pictures import film, sheet, write_film
+from adafocus_rl.experiments.report.plot import Plot, Point
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo, spread
 from adafocus_rl.experiments.report.strips import BUDGET, encode_strips
 from adafocus_rl.experiments.report.table import Cell, Table
