@@ -92,7 +92,7 @@ def draw_boxes(
         box: box of the selected patch; None draws none.
         true_box: true box of the object; None draws none.
         kept: whether f_L was run; a skipped frame is dimmed and its patch is outlined thinly.
-        path: boxes of the patches so far; a line joins their centres.
+        path: boxes of the patches so far; an arrow leads along their centres.
         heat: (A,) probabilities of the grid's positions, drawn as shading; None draws none.
         patch_size: P; needed with ``heat``.
         patch_scales: the patches' scales.
@@ -121,6 +121,7 @@ def draw_boxes(
     centers = [((left + w / 2) * scale, (top + h / 2) * scale) for top, left, h, w in (map(float, at) for at in path)]
     if len(centers) > 1:
         pen.line(centers, fill=CHOSEN_COLOR, width=max(1, width // 2))
+        _arrow_head(pen, centers, length=4 * width)
     _outline(pen, box, scale, CHOSEN_COLOR, width if kept else 1)
     return np.array(image)
 
@@ -161,12 +162,13 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFo
     return ImageFont.load_default(size)
 
 
-def draw_caption(picture: Picture, text: str) -> Picture:
+def draw_caption(picture: Picture, text: str, *, color: str | tuple[int, int, int] = "black") -> Picture:
     """Add a white bar with one line of text below a picture; the font has 11 to 28 pixels, as the width allows.
 
     Args:
         picture: (H, W, 3) uint8 RGB; not modified.
         text: the line; text that does not fit is cut off.
+        color: colour of the text.
 
     Returns:
         (H + bar, W, 3) uint8 RGB.
@@ -177,7 +179,7 @@ def draw_caption(picture: Picture, text: str) -> Picture:
     while size > 11 and font_for(text, size).getlength(text) > width - size:
         size -= 1
     bar = Image.new("RGB", (width, 2 * size), "white")
-    ImageDraw.Draw(bar).text((size // 2, size // 2), text, fill="black", font=font_for(text, size))
+    ImageDraw.Draw(bar).text((size // 2, size // 2), text, fill=color, font=font_for(text, size))
     return np.concatenate((picture, np.array(bar)))
 
 
@@ -247,6 +249,17 @@ def _shade(
             corners = (x, y, max(x, right - 1), max(y, bottom - 1))
             pen.rectangle(corners, fill=round(255 * HEAT_OPACITY * float(share) / most))
         image.paste(Image.new("RGB", image.size, HEAT_COLOR), mask=mask)
+
+
+def _arrow_head(pen: ImageDraw.ImageDraw, centers: Sequence[tuple[float, float]], *, length: float) -> None:
+    """Draw an arrow head at the end of a path that moved."""
+    x, y = centers[-1]
+    moved = [(x - left, y - top) for left, top in centers if math.hypot(x - left, y - top) >= length]
+    if moved:
+        right, down = (step / math.hypot(*moved[-1]) for step in moved[-1])
+        back, aside = (x - length * right, y - length * down), (length / 2 * down, -length / 2 * right)
+        corners = [(back[0] + sign * aside[0], back[1] + sign * aside[1]) for sign in (1, -1)]
+        pen.polygon([(x, y), *corners], fill=CHOSEN_COLOR)
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Box | None, scale: int, color: tuple[int, int, int], width: int) -> None:

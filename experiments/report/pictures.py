@@ -10,7 +10,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from adafocus_rl.data.encode import write_video
-from adafocus_rl.envs.render import Picture, draw_boxes, draw_caption, font_for
+from adafocus_rl.envs.render import (
+    CHOSEN_COLOR,
+    CROP_COLOR,
+    HEAT_COLOR,
+    TRUE_COLOR,
+    Picture,
+    draw_boxes,
+    draw_caption,
+    font_for,
+)
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.report.gif import save_gif
 from adafocus_rl.experiments.report.shown import Panel, ShownVideo
@@ -34,6 +43,7 @@ GRID_SIDE = 224
 
 RIGHT_COLOR = (0, 114, 178)
 WRONG_COLOR = (213, 94, 0)
+SKIPPED_COLOR = (60, 60, 60)
 GAP = 4
 FONT, LINE = 15, 24
 """Font size and line height of a sheet's text, in pixels."""
@@ -87,6 +97,7 @@ def film(videos: Sequence[ShownVideo], *, heat: bool = False, min_side: int | No
         cells += [np.full_like(cells[0], 255)] * (-len(cells) % across)
         rows = [np.concatenate(cells[at : at + across], axis=1) for at in range(0, len(cells), across)]
         picture = np.concatenate(rows)
+        picture = np.concatenate((picture, legend_bar(_legend(videos, heat=heat), width=picture.shape[1])))
         height, width = (size + size % 2 for size in picture.shape[:2])
         even = np.full((height, width, 3), 255, dtype=np.uint8)
         even[: picture.shape[0], : picture.shape[1]] = picture
@@ -151,14 +162,56 @@ def sheet_title(name: str, videos: Sequence[ShownVideo]) -> str:
 def _cell(video: ShownVideo, panel: Panel, step: int, *, heat: bool, min_side: int) -> Picture:
     drawn = draw_moment(video, panel, step, heat=heat, min_side=min_side)
     count = len(video.clip)
-    true = f", true: {', '.join(video.true_names)}" if video.true_names else ""
     note = ("" if panel.kept[step] else "skipped") if panel.notes is None else panel.notes[step]
-    state = f"frame {step + 1}/{count}" + (note and f", {note}") + true
-    for text in (panel.title, f"says {panel.says[step]} ({panel.confidence[step]:.0%})", state):
-        drawn = draw_caption(drawn, _fit(text, 60))
+    said = f"says {panel.says[step]} ({panel.confidence[step]:.0%})"
+    lines: list[tuple[str, str | tuple[int, int, int]]] = [(panel.title, "black")]
+    if video.true_names:
+        right = panel.says[step] in video.true_names
+        lines.append((f"{said}: {'right' if right else 'wrong'}", RIGHT_COLOR if right else WRONG_COLOR))
+        lines.append((f"true class: {', '.join(video.true_names)}", "black"))
+    else:
+        lines.append((said, "black"))
+    for text, color in (*lines, (f"frame {step + 1}/{count}" + (note and f", {note}"), "black")):
+        drawn = draw_caption(drawn, _fit(text, 60), color=color)
     framed = np.full((drawn.shape[0] + GAP, drawn.shape[1] + GAP, 3), 255, dtype=np.uint8)
     framed[: drawn.shape[0], : drawn.shape[1]] = drawn
     return framed
+
+
+def _legend(videos: Sequence[ShownVideo], *, heat: bool) -> list[tuple[tuple[int, int, int], str]]:
+    """Return the colours of a film and what they mean."""
+    panels = [panel for video in videos for panel in video.panels]
+    found = [(CHOSEN_COLOR, "selected patch, and path to it")]
+    if any(not bool(video.true_boxes.isnan().all()) for video in videos):
+        found.append((TRUE_COLOR, "true box"))
+    if heat and any(panel.probabilities is not None for panel in panels):
+        found.append((HEAT_COLOR, "probabilities of the positions"))
+    if not all(kept for panel in panels for kept in panel.kept):
+        found.append((SKIPPED_COLOR, "dark: frame not processed by f_L"))
+    if any(video.crop is not None for video in videos):
+        found.append((CROP_COLOR, "margin: not processed"))
+    return found
+
+
+def legend_bar(items: Sequence[tuple[tuple[int, int, int], str]], *, width: int) -> Picture:
+    """Return a white bar with coloured squares and what they mean, in as many lines as the width (pixels) needs."""
+    size = min(15, max(11, width // 24))
+    font = font_for("", size)
+    places, left, line = [], size // 2, 0
+    for color, text in items:
+        needed = round(2 * size + font.getlength(text))
+        if left > size // 2 and left + needed > width:
+            left, line = size // 2, line + 1
+        places.append((left, line, color, text))
+        left += needed
+    height = round(1.5 * size)
+    bar = Image.new("RGB", (width, (line + 1) * height + size // 2), "white")
+    pen = ImageDraw.Draw(bar)
+    for left, line, color, text in places:
+        top = line * height + size // 2
+        pen.rectangle((left, top, left + size - 3, top + size - 3), fill=color)
+        pen.text((left + size + 2, top - size // 6), text, fill="black", font=font)
+    return np.array(bar)
 
 
 def _words(video: ShownVideo, panel: Panel, *, several: bool) -> list[tuple[str, str | tuple[int, int, int]]]:

@@ -56,6 +56,19 @@ class Table:
             rows=[[entries[place] for _, entries in shown] for place in range(len(rows))],
         )
 
+    def leading(self, head: str) -> Table:
+        """Return the table with the first column whose head begins with ``head`` right after the rows' names.
+
+        On a narrow screen, only the first columns can be seen.
+        """
+        place = next((place for place, name in enumerate(self.heads) if place and name.startswith(head)), None)
+        if place is None:
+            return self
+        order = [0, place, *(other for other in range(1, len(self.heads)) if other != place)]
+        return Table(
+            heads=[self.heads[other] for other in order], rows=[[row[other] for other in order] for row in self.rows]
+        )
+
     def print(self, title: str, *, width: int = 110) -> None:
         """Print the table to stdout.
 

@@ -93,7 +93,14 @@ def test_the_path_joins_the_centres_of_the_patches() -> None:
     # From (4, 4) to the right to (4, 20), and down to (24, 20).
     expected[4, 4:21] = True
     expected[4:25, 20] = True
-    assert (_is(picture, CHOSEN_COLOR) == expected).all()
+    drawn = _is(picture, CHOSEN_COLOR)
+    assert drawn[expected].all()
+    # Besides, the head of an arrow that points down to the last centre and is 8 pixels long.
+    rows, columns = (drawn & ~expected).nonzero()
+    assert 15 <= rows.min() <= 17
+    assert rows.max() <= 24
+    widths = [np.ptp(columns[rows == row]) for row in range(rows.min(), rows.max() + 1)]
+    assert widths == sorted(widths, reverse=True)
     assert not draw_boxes(frame, path=boxes[:1], min_side=32).any()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adafocus_rl.experiments.report import page
+from adafocus_rl.envs.render import CHOSEN_COLOR, TRUE_COLOR
+from adafocus_rl.experiments.report import page, pictures
 from adafocus_rl.experiments.report.confusion import confusion_chart
 from adafocus_rl.experiments.report.pictures import film, sheet, write_film
 from adafocus_rl.experiments.report.plot import Plot, Point
@@ -113,6 +115,33 @@ def test_places_are_evenly_spread() -> None:
     assert spread(10, 4) == [0, 3, 6, 9]
     assert spread(3, 50) == [0, 1, 2]
     assert spread(3, 0) == []
+
+
+def test_a_film_says_what_was_right_and_what_its_colours_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, object]] = []
+    monkeypatch.setattr(
+        pictures, "draw_caption", lambda picture, text, *, color="black": said.append((text, color)) or picture
+    )
+    panel = Panel(
+        title="a", boxes=torch.tensor([[0, 0, 5, 5]] * 2), kept=[True, False], says=["x", "y"], confidence=[0.5, 0.75],
+        right=True,
+    )  # fmt: skip
+    video = ShownVideo(
+        row=0, path="", clip=noise(2, 60), true_boxes=torch.full((2, 4), torch.nan), true_names=["y"], panels=[panel]
+    )
+    (frame, _) = film([video])
+    assert [(text, color) for text, color in said if text.startswith("says")] == [
+        ("says x (50%): wrong", pictures.WRONG_COLOR), ("says y (75%): right", pictures.RIGHT_COLOR),
+    ]  # fmt: skip
+    assert ("true class: y", "black") in said
+    # Below the frame of 300 pixels, squares in the colours of the patch and of skipped frames; there is no true box.
+    below = {tuple(color) for color in frame[300:].reshape(-1, 3).tolist()}
+    assert {CHOSEN_COLOR, pictures.SKIPPED_COLOR} <= below
+    assert TRUE_COLOR not in below
+    # An unknown class has no verdict.
+    said.clear()
+    film([dataclasses.replace(video, true_names=[])])
+    assert [text for text, _ in said if text.startswith(("says", "true"))] == ["says x (50%)", "says y (75%)"]
 
 
 def test_films_have_even_sides_and_keep_in_step() -> None:

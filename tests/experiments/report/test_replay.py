@@ -88,6 +88,9 @@ def test_the_pages_of_runs_open_without_a_fault(browser: Any, finished: Path, sc
         # One matrix is shown, and the others wait for their agents.
         assert browser.run("[...document.querySelectorAll('.confusion-of')].filter((e) => !e.hidden).length") == 1
         assert browser.run("document.documentElement.scrollWidth") <= width
+        # The accuracy can be seen without scrolling.
+        assert browser.run("document.querySelector('.sortable th:nth-child(2)').textContent").startswith("top-1 %")
+        assert browser.run("document.querySelector('.sortable td').getBoundingClientRect().right") <= width
         browser.screenshot(screenshots / f"run-{width}.png", whole=True)
 
 
