@@ -11,15 +11,19 @@ from adafocus_rl.options import require, require_range
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
 """Endings of files of weights."""
 
+IN_PACKAGE = "package:"
+"""Beginning of the name of a file of weights in an installed package: ``package:NAME/FILE``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """An encoder, and the source of its weights."""
 
     name: str
-    """Registered name, see ``adafocus list``."""
+    """Registered name, see ``adafocus list``; or ``timm:NAME`` for a convolutional network of the package timm."""
     weights: str = "none"
-    """``none`` (fresh), a published set by name (``IMAGENET1K_V1``), or a .safetensors, .pth or .pt file."""
+    """``none`` (fresh), a published set by name (``IMAGENET1K_V1``), a .safetensors, .pth or .pt file, or
+    ``package:NAME/FILE`` for such a file in an installed package."""
     num_frames: int | None = None
     """Frames of a clip that it encodes together into one answer (AdaFocus-TSM: 8 for f_G, 12 for f_L). Null: it encodes
     each frame separately. Set it for both encoders or for neither."""

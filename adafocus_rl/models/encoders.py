@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl.models.registry import ENCODERS
+from adafocus_rl.models.registry import ENCODERS, PACKAGES
 from adafocus_rl.models.weights import load_encoder_weights
 
 
@@ -65,15 +65,18 @@ def create_encoder(name: str, *, weights: str = "none", option: str = "weights")
     Its weights use the channels-last layout, which makes small networks twice as fast on CPU.
 
     Args:
-        name: one of ``ENCODERS.names()``.
+        name: one of ``ENCODERS.names()``, or ``timm:NAME`` for a network of timm.
         weights: ``none`` (initialised from torch's global generator), the name of published weights such as
-            ``IMAGENET1K_V1`` (downloaded once into torch's cache), or a ``.safetensors``, ``.pth`` or ``.pt`` file.
+            ``IMAGENET1K_V1`` (downloaded once into torch's cache), a ``.safetensors``, ``.pth`` or ``.pt`` file, or
+            ``package:NAME/FILE`` for such a file in an installed package.
         option: the configuration key of the weights, for messages.
 
     Raises:
-        UserError: the name is unknown, or the weights are unknown, unreachable, or made for another network.
+        UserError: the name is unknown, its package is not installed, or the weights are unknown, unreachable, or made
+            for another network.
     """
-    encoder = ENCODERS.get(name)()
+    package, colon, network = name.partition(":")
+    encoder = PACKAGES.get(package)(network) if colon else ENCODERS.get(name)()
     if weights != "none":
         load_encoder_weights(encoder, weights, name=name, option=option)
     return encoder.to(memory_format=torch.channels_last)

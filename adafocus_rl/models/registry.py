@@ -31,6 +31,11 @@ ENCODERS: Registry[Callable[[], Encoder]] = Registry(
 )
 """Encoders by name; each entry is called without arguments and returns a freshly initialised network."""
 
+PACKAGES: Registry[Callable[[str], Encoder]] = Registry(
+    "package of encoders", None, {"timm": "adafocus_rl.models.timm_encoders:TimmEncoder"}
+)
+"""Packages whose networks are encoders by the name ``PACKAGE:NAME``; each entry is called with NAME."""
+
 CLASSIFIERS: Registry[Callable[..., Classifier]] = Registry(
     "classifier",
     None,

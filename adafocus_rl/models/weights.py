@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.models.config import FILE_SUFFIXES
+from adafocus_rl.models.config import FILE_SUFFIXES, IN_PACKAGE
 from adafocus_rl.models.torch_files import load_plain
 
 if TYPE_CHECKING:
@@ -28,19 +29,36 @@ def load_encoder_weights(encoder: Encoder, weights: str, *, name: str, option: s
 
     Args:
         encoder: the network to fill.
-        weights: the name of a published set of weights, or the path of a file.
+        weights: the name of a published set of weights, the path of a file, or ``package:NAME/FILE``.
         name: the encoder's name, for messages.
         option: the configuration key of the weights, for messages.
 
     Raises:
         UserError: the weights are unknown, unreachable, unreadable, or made for another network.
     """
-    path = Path(weights)
+    path = _file_in_package(weights, option) if weights.startswith(IN_PACKAGE) else Path(weights)
     if path.suffix in FILE_SUFFIXES or len(path.parts) > 1:
         tensors = read_weights_file(path, option=option)
     else:
         tensors = _download(encoder.published_weights(), weights, name=name, option=option)
     _fill(encoder, tensors, what=f"weights {weights}", name=name, option=option)
+
+
+def _file_in_package(weights: str, option: str) -> Path:
+    """Return the path of ``package:NAME/FILE``; the package is located, not imported.
+
+    Raises:
+        UserError: there is no such package, or it has no such file.
+    """
+    name, _, file = weights.removeprefix(IN_PACKAGE).partition("/")
+    # Only of a module inside another would the search import something.
+    spec = find_spec(name) if name.isidentifier() else None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, file)
+        if path.is_file() and path.resolve().is_relative_to(Path(folder).resolve()):
+            return path
+    what = f"the package {name} has no file {file!r}" if spec else f"no package {name!r} is installed"
+    raise UserError(f"weights {weights} were not found: {what}; give another file with --{option}=FILE")
 
 
 def read_weights_file(path: Path, *, option: str) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from adafocus_rl.experiments.config.keys import Origin
 from adafocus_rl.experiments.config.recipe_files import find_overlay, read_recipe
 from adafocus_rl.experiments.terminal.command_line import print_yaml
 from adafocus_rl.files import user_path
-from adafocus_rl.models.config import FILE_SUFFIXES
+from adafocus_rl.models.config import FILE_SUFFIXES, IN_PACKAGE
 from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert_text, plain_options, unknown
 from adafocus_rl.yaml_text import dump_yaml
@@ -200,6 +200,6 @@ def _make_absolute(keys: Keys) -> None:
         if data[name] is not None:
             data[name] = str(user_path(data[name]).absolute())
     for encoder in (keys.block("model.glance").values, keys.block("model.focus").values):
-        # Other values are `none` or the name of published weights.
-        if Path(encoder["weights"]).suffix in FILE_SUFFIXES:
+        # Other values are `none`, the name of published weights, or a file in an installed package.
+        if Path(encoder["weights"]).suffix in FILE_SUFFIXES and not encoder["weights"].startswith(IN_PACKAGE):
             encoder["weights"] = str(user_path(encoder["weights"]).absolute())

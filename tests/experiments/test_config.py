@@ -239,3 +239,8 @@ def test_values_out_of_range() -> None:
         Stage2Config(batch_size=0)
     with pytest.raises(UserError, match="threads is -1"):
         ExperimentConfig(threads=-1)
+
+
+def test_weights_in_a_package_are_no_path() -> None:
+    values = parse_settings("adafocus", ["--model.glance.weights=package:some/w.pth"]).values
+    assert values["model"]["glance"]["weights"] == "package:some/w.pth"

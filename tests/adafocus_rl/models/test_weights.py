@@ -169,3 +169,24 @@ def test_a_compressed_file_is_refused_before_it_takes_memory(tmp_path: Path) -> 
         with pytest.raises(UserError, match=r"bomb\.pth cannot be read") as caught:
             read()
         assert "it unpacks to" in str(caught.value.__cause__)
+
+
+def test_a_file_in_an_installed_package_is_found_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: dict[str, Tensor]
+) -> None:
+    package = tmp_path / "some_weights"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    save_file(published, package / "data" / "w.safetensors")
+    save_file(published, tmp_path / "outside.safetensors")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert_backbone(load("package:some_weights/data/w.safetensors"), published)
+    for wrong, words in {
+        "package:some_weights/x.safetensors": "the package some_weights has no file 'x.safetensors'",
+        "package:some_weights/../outside.safetensors": "has no file",
+        "package:no_weights/w.safetensors": "no package 'no_weights' is installed",
+        "package:some_weights.data/w.safetensors": "no package 'some_weights.data' is installed",
+        "package:": "no package '' is installed",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            load(wrong)
