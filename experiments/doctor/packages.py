@@ -11,8 +11,12 @@ EXTRAS = {
     "sb3": "recurrent agents of sb3-contrib",
     "onnx": "adafocus export",
     "products": "the photographs of moving_products",
+    "hub": "adafocus card --push",
 }
-"""What the packages of each extra are for; ``dev`` is for work on this package only."""
+"""What the packages of each extra are for."""
+
+DEVELOPMENT = ("dev", "docs")
+"""Extras that are for work on this package only."""
 
 FORMS = {"opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")}
 """Distributions that contain the same modules as a required one."""
@@ -53,7 +57,7 @@ def _parsed(lines: list[str]) -> Iterator[Requirement]:
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
         name = re.match(r"[\w.-]+", specifier)
         least = re.search(r">=\s*([\w.]+)", specifier)
-        if name and (extra is None or extra[1] != "dev"):
+        if name and (extra is None or extra[1] not in DEVELOPMENT):
             yield Requirement(
                 name=name[0],
                 least=least[1] if least else "",
