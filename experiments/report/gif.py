@@ -10,8 +10,12 @@ from PIL import Image
 
 from adafocus_rl.envs.render import Picture
 
-COLORS = 64
-"""Colours of a file: enough for grey frames, outlines and text."""
+DULL, VIVID = 96, 32
+"""Colours of a file for pixels that are nearly grey, and for all others. Together, thin outlines in few pixels would get
+no colours of their own."""
+
+SPREAD = 48
+"""Difference between a pixel's largest and smallest channel above which it is not nearly grey."""
 
 
 def save_gif(path: Path, pictures: Sequence[Picture], *, fps: int) -> None:
@@ -23,10 +27,22 @@ def save_gif(path: Path, pictures: Sequence[Picture], *, fps: int) -> None:
         fps: pictures per second.
     """
     # One palette for all pictures: with one for each, colours flicker.
-    palette = Image.fromarray(np.concatenate(pictures)).quantize(COLORS)
+    palette = _palette(pictures)
     first, *others = [
         Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
     ]
     lasting = [1000 // fps] * len(pictures)
     lasting[-1] += 1000
     first.save(path, format="gif", save_all=True, append_images=others, duration=lasting, loop=0, optimize=False)
+
+
+def _palette(pictures: Sequence[Picture]) -> Image.Image:
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
+    vivid = np.ptp(pixels, axis=1) > SPREAD
+    colors: list[int] = []
+    for some, count in ((pixels[~vivid], DULL), (pixels[vivid], VIVID)):
+        if len(some):
+            colors += (Image.fromarray(some[None]).quantize(count).getpalette() or [])[: 3 * count]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colors)
+    return palette
