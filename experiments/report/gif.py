@@ -11,8 +11,8 @@ from PIL import Image
 from adafocus_rl.envs.render import Picture
 
 DULL, VIVID = 96, 32
-"""Colours of a file for pixels that are nearly grey, and for all others. Together, thin outlines in few pixels would get
-no colours of their own."""
+"""Colours of a file for pixels that are nearly grey, and for all others. Shared, thin outlines of few pixels would have
+none of their own."""
 
 SPREAD = 48
 """Difference between a pixel's largest and smallest channel above which it is not nearly grey."""
