@@ -13,11 +13,12 @@ from torch import Tensor
 
 from adafocus_rl import checkpoint, ranks
 from adafocus_rl.agents.best_actions import BestActions
+from adafocus_rl.agents.counted import counted_macs
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.registry import AGENTS
 from adafocus_rl.agents.saved import saved_class
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
-from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs.spaces import Observation, blank
 from adafocus_rl.errors import UserError
 from adafocus_rl.options import NoOptions
 from adafocus_rl.plain import build, convert, plain_options
@@ -228,8 +229,12 @@ class Agent(ABC):
         self.load_tensors(tensors, what=what)
 
     def macs_per_step(self) -> int:
-        """Return the multiply-accumulates of one decision; 0 for agents without a network."""
-        return 0
+        """Return the multiply-accumulates of one decision.
+
+        By default, this is 0 for agents that do not learn, and for others what torch counts in a call of ``predict``
+        (``counted_macs``). Agents that compute outside of torch, or in fused recurrent kernels of a GPU, override it.
+        """
+        return counted_macs(self, blank(self.observation_space, 1)) if self.learns else 0
 
     def best_actions(self) -> BestActions:
         """Return one step of the best actions as a module that shares the agent's weights, for ``adafocus export``.

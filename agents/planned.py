@@ -23,6 +23,10 @@ class PlannedAgent(Agent):
         super().__init__(env, options, seed=seed)
         self.num_steps = env.source.num_steps
 
+    def macs_per_step(self) -> int:
+        """Return 0: a plan needs no pass through a network for each frame."""
+        return 0
+
     @abstractmethod
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Return actions (B, T) int64 or (B, T, 2) float32, on the device of ``info``.

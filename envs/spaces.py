@@ -141,3 +141,10 @@ class Spaces:
     def nowhere(self, *shape: int, device: torch.device) -> Tensor:
         """Return the position (…, 2 or 3) that is observed before the first step."""
         return torch.full((*shape, self._last_dim), NOWHERE, device=device)
+
+
+def blank(space: gym.Space[Any], *shape: int) -> Observation:
+    """Return zero observations with leading axes ``shape``, on CPU."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: blank(part, *shape) for name, part in space.spaces.items()}
+    return torch.zeros(*shape, *(space.shape or ()))

@@ -13,12 +13,12 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.policies.best import NetworkActions
 from adafocus_rl.agents.policies.create import create_network
 from adafocus_rl.agents.policies.distributions import Distribution
-from adafocus_rl.agents.policies.encoder import blank, statistics_kept, take_rows
+from adafocus_rl.agents.policies.encoder import statistics_kept, take_rows
 from adafocus_rl.agents.policies.options import PolicyOptions, Precision
 from adafocus_rl.agents.policies.precision import sequence
 from adafocus_rl.agents.policies.sampling import SamplingAgent
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
-from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs.spaces import Observation, blank
 from adafocus_rl.flops import macs
 from adafocus_rl.seeding import derive_seed
 

@@ -31,13 +31,6 @@ def flatten_time(observation: Observation) -> Observation:
     return {name: part.flatten(0, 1) for name, part in observation.items()}
 
 
-def blank(space: gym.Space[Any], *shape: int) -> Observation:
-    """Return zero observations with leading axes ``shape``, on CPU."""
-    if isinstance(space, gym.spaces.Dict):
-        return {name: blank(part, *shape) for name, part in space.spaces.items()}
-    return torch.zeros(*shape, *(space.shape or ()))
-
-
 def split_space(space: gym.Space[Any]) -> tuple[tuple[int, ...], tuple[str, ...], int]:
     """Split the space of one observation into features and other entries.
 

@@ -14,11 +14,11 @@ from adafocus_rl import checkpoint
 from adafocus_rl.agents.base import features_of
 from adafocus_rl.agents.learner import Tick, no_tick
 from adafocus_rl.agents.policies.distributions import Categorical, ClippedGaussian, Distribution
-from adafocus_rl.agents.policies.encoder import blank, flatten_time, take_rows
+from adafocus_rl.agents.policies.encoder import flatten_time, take_rows
 from adafocus_rl.agents.policies.sampling import SamplingAgent
 from adafocus_rl.agents.sb3.options import SB3Options
 from adafocus_rl.envs import DecisionVectorEnv, Info, PolicyOutput
-from adafocus_rl.envs.spaces import Observation
+from adafocus_rl.envs.spaces import Observation, blank
 from adafocus_rl.errors import UserError
 from adafocus_rl.flops import macs
 from adafocus_rl.optimizer_state import OPTIMIZER, optimizer_tensors, restore_optimizer
