@@ -110,6 +110,10 @@ def test_an_interval_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(statistics, "CHUNK_ENTRIES", 30)
     assert bootstrap({"a": a}, strata, resamples=2001)["a"].mean() == pytest.approx(alone.mean(), abs=0.05)
     assert len(bootstrap({"a": a}, strata, resamples=2001)["a"]) == 2001
+    # A chunk has one resample at least, however many videos there are; 2,000 are drawn by default.
+    monkeypatch.setattr(statistics, "CHUNK_ENTRIES", 1)
+    assert len(bootstrap({"a": a}, strata, resamples=1)["a"]) == 1
+    assert len(bootstrap({"a": a}, strata)["a"]) == 2000
 
 
 def test_videos_of_a_group_come_and_go_together() -> None:
@@ -137,7 +141,7 @@ def test_videos_of_a_group_come_and_go_together() -> None:
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_fit_are_refused(scores: np.ndarray, strata: np.ndarray, resamples: int) -> None:
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"^(scores of 'a'|strata) have shape .*expected"):
         bootstrap({"a": scores}, strata, resamples=resamples)
 
 

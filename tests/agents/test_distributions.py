@@ -37,6 +37,7 @@ def test_choices_have_torch_s_probabilities() -> None:
     torch.testing.assert_close(ours.log_prob(sample), theirs.log_prob(sample))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     assert torch.equal(ours.mode(), theirs.mode)
+    torch.testing.assert_close(ours.probabilities(), theirs.probs)
     assert ours.action(sample) is sample
     alone = Categorical(logits.flatten(0, 1)).sample(_uniform(12))
     assert torch.equal(alone.view(3, 4), sample)
@@ -48,11 +49,20 @@ def test_choices_without_probability_are_never_taken() -> None:
     assert Categorical(logits.expand(3, -1)).sample(ends).tolist() == [1, 3, 3]
 
 
+def test_choices_of_a_diverged_network_are_indices() -> None:
+    """Else a GPU fails every later call, and nobody reads that the loss is NaN."""
+    assert Categorical(torch.full((2, 4), math.nan)).sample(torch.tensor([0.2, 0.9])).tolist() == [3, 3]
+
+
 def test_draws_at_the_ends_are_finite() -> None:
+    """The lowest and the highest of the 53-bit numbers are half a spacing away from 0 and a spacing away from 1."""
     ends = torch.tensor([[0.0, 1 - 2.0**-53]], dtype=torch.float64)
-    sample = ClippedGaussian(torch.full((1, 2), 0.5), torch.tensor(0.1)).sample(ends)
-    assert sample.isfinite().all()
-    assert sample[0, 0] < 0.5 < sample[0, 1]
+    standard = ClippedGaussian(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    quantile = NormalDist().inv_cdf
+    assert standard.sample(ends)[0].tolist() == pytest.approx([quantile(2.0**-54), quantile(1 - 2.0**-53)], rel=1e-12)
+    # Numbers of single precision are shifted in double precision.
+    near = torch.tensor([[0.0, 1 - 2.0**-24]])
+    assert standard.sample(near)[0].tolist() == pytest.approx([quantile(2.0**-54), quantile(1 - 2.0**-24)], rel=1e-12)
 
 
 @pytest.mark.parametrize("std", [0.25, 0.1])

@@ -123,6 +123,13 @@ def test_what_an_act_reports_of_its_actions(made_up: MadeUp) -> None:
     output = agent.act(observation, {})
     logits, value = agent.network.sequence(observation)
     assert torch.equal(output.value, value)
+    # Pictures show the best actions beside the others' probabilities; training does not need these.
+    assert output.probabilities is None
+    best = agent.act(observation, {}, deterministic=True)
+    torch.testing.assert_close(best.probabilities, logits.softmax(-1).detach())
+    # Without facts about them, episodes are the first visits of the videos with the numbers of their rows.
+    first = {"video": torch.arange(7), "visit": torch.zeros(7, dtype=torch.long)}
+    assert torch.equal(agent.act(observation, first).action, output.action)
     for b in range(7):
         for t in range(4):
             expected = logits[b, t].softmax(-1)[output.action[b, t]].log()
