@@ -119,6 +119,17 @@ class FeatureBank:
         """Return the bank itself: nothing writes to it, and a copy of its tables would only take memory."""
         return self
 
+    def only(self, rows: Tensor) -> FeatureBank:
+        """Return the same opened tables with some of the videos.
+
+        Args:
+            rows: (n,) int64, some of ``videos``.
+        """
+        part = object.__new__(type(self))
+        vars(part).update(vars(self))
+        part._videos = rows.cpu()
+        return part
+
     def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
         shards = OpenedShards(table)
         if self.resident:

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("train:train", "run the stages of a recipe and print the results table"),
     "evaluate": ("evaluate:evaluate", "evaluate a run again, or another agent on it"),
     "compare": ("compare:compare", "train agents, or variants of one, with many seeds on one recognizer"),
+    "tune": ("tune:tune", "search for options of an agent on the training videos of a run"),
     "replay": ("replay:replay", "show what the agents of a run chose, as a page, a film or a picture"),
     "predict": ("predict:predict", "recognise videos from files, folders of frames or a webcam"),
     "branch": ("branch:branch", "begin a run with the recognizer and the features of another"),

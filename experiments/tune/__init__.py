@@ -1,0 +1,1 @@
+"""``adafocus tune``: a search for options of an agent on the frozen recognizer and bank of a run."""
