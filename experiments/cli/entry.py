@@ -125,7 +125,8 @@ def _how_to_go_on(arguments: Sequence[str]) -> str:
     if arguments[:1] == ["train"]:
         instead = " in the place of --overwrite" if "--overwrite" in arguments else ""
         return f"; the same command with --resume{instead} goes on"
-    again = arguments[:1] == ["compare"] or list(arguments[:2]) in (["features", "build"], ["data", "extract"])
+    resumable = (["compare"], ["tune"], ["features", "build"], ["data", "extract"])
+    again = any(list(arguments[: len(command)]) == command for command in resumable)
     return "; the same command goes on" if again else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
 from adafocus_rl.experiments.run.results import results
 from adafocus_rl.experiments.run.steps import ENCODERS
 from adafocus_rl.experiments.share.card import CardFacts, card_text
-from adafocus_rl.files import new_folder, write_text
+from adafocus_rl.files import new_folder, write_bytes, write_text
 from adafocus_rl.folders import replacing_folder
 from adafocus_rl.models.config import FILE_SUFFIXES
 from adafocus_rl.yaml_text import dump_yaml
@@ -80,7 +79,7 @@ def write_model_folder(
                 checkpoint.save(folder.checkpoint(path.stem), tensors=tensors, manifest=_without_paths(manifest))
         folder.write_results(results(found["rows"], found["seconds"], {}))
         if page:
-            shutil.copyfile(source.report, folder.report)
+            write_bytes(folder.report, source.report.read_bytes())
         write_text(folder.config, dump_yaml(_shared_values(source, config)))
     return target
 

@@ -18,7 +18,7 @@ from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.experiments.tune.objective import Goal, Objective
 from adafocus_rl.experiments.tune.space import Dimension
-from adafocus_rl.files import write_json, write_text
+from adafocus_rl.files import naming, write_json, write_text
 from adafocus_rl.folders import make_folders
 from adafocus_rl.seeding import derive_seed
 from adafocus_rl.yaml_text import dump_yaml
@@ -111,34 +111,38 @@ def carry_out(search: Search) -> dict[str, Any]:
     run.check_videos()
     objective = Objective(run, search.goal)
     make_folders(search.out)
-    study = _study(optuna, search, run.config.seed)
-    states = optuna.trial.TrialState
-    while (number := len(_counted(study))) < search.trials:
-        # A function of the number of trials, so that a search that went on finds what one without a break finds.
-        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(run.config.seed, "tune", number) % 2**32)
-        trial = study.ask()
-        values = {dimension.key: dimension.suggest(trial) for dimension in search.space}
-
-        def report(epoch: int, value: float, trial: Any = trial) -> None:
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        try:
-            config = search.settings(values).config
-            found, top1 = objective.value(config, search.out / "trials" / f"{trial.number:04d}", report)
-        except optuna.TrialPruned:
-            study.tell(trial, state=states.PRUNED)
-        except UserError as error:
-            # Values that diverge are a result of a search.
-            say(f"warning: {error}")
-            trial.set_user_attr(REASON, str(error))
-            study.tell(trial, state=states.FAIL)
-        else:
-            trial.set_user_attr("top1", top1)
-            study.tell(trial, found)
-        say(f"trial {number + 1} of {search.trials}: {_line(study.trials[trial.number])}")
+    with naming(search.out / JOURNAL):
+        study = _study(optuna, search, run.config.seed)
+        while (number := len(_counted(study))) < search.trials:
+            # A function of the number of trials, so that a search that goes on proposes what one without a break does.
+            study.sampler = optuna.samplers.TPESampler(seed=derive_seed(run.config.seed, "tune", number) % 2**32)
+            trial = _try(optuna, search, study, objective)
+            say(f"trial {number + 1} of {search.trials}: {_line(trial)}")
     return _write(search, study, objective)
+
+
+def _try(optuna: Any, search: Search, study: Any, objective: Objective) -> Any:
+    """Carry out one trial and return it."""
+    trial = study.ask()
+    values = {dimension.key: dimension.suggest(trial) for dimension in search.space}
+
+    def report(epoch: int, value: float) -> None:
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        config = search.settings(values).config
+        found, top1 = objective.value(config, search.out / "trials" / f"{trial.number:04d}", report)
+    except optuna.TrialPruned:
+        return study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    except UserError as error:
+        # Values that diverge are a result of a search.
+        say(f"warning: {error}")
+        trial.set_user_attr(REASON, str(error))
+        return study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    trial.set_user_attr("top1", top1)
+    return study.tell(trial, found)
 
 
 def _study(optuna: Any, search: Search, seed: int) -> Any:

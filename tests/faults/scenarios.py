@@ -163,6 +163,7 @@ SCENARIOS = {
         _same("compare", *COMPARE, prepare=_with_run, weight=2),
         _same("sweep", "compare", RUN, "--methods", "SCSampler", "--sweep", "--seeds=1", "--jobs=1", prepare=_with_run),
         _same("export", "export", RUN, "--out", "onnx", prepare=_with_run, complete="onnx, is not empty"),
+        _same("card", "card", RUN, "--out", "model", prepare=_with_run, complete="model, is not empty"),
         _same("branch", "branch", RUN, "--out", "new", prepare=_with_run, complete="new holds a run already"),
         _same("make", *MAKE),
         _same("extract", "data", "extract", "val.csv", "--out", "frames", "--workers=0", prepare=_with_list),
