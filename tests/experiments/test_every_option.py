@@ -33,7 +33,13 @@ SHORT = {
 }
 """Arguments of commands that take about a second; capitals are replaced."""
 
-LONG = {"train": "RECIPE --out NEW", "evaluate": "RUN", "compare": "RUN --agents CenterAgent --jobs 1", "export": "RUN"}
+LONG = {
+    "train": "RECIPE --out NEW",
+    "evaluate": "RUN",
+    "compare": "RUN --agents CenterAgent --jobs 1",
+    "export": "RUN",
+    "tune": "RUN --space SPACE --trials 1",
+}
 """Those of commands that take longer."""
 
 SKIPPED = {"bench"}
@@ -98,10 +104,11 @@ def places(finished: Path, run: Path, recipe: Path, videos: Path, tmp_path: Path
         (clips / str(number % 2)).mkdir(parents=True, exist_ok=True)
         (clips / str(number % 2) / video.name).write_bytes(video.read_bytes())
     (tmp_path / "file.txt").write_text("\n".join(map(str, range(10))))
+    (tmp_path / "space.yaml").write_text("agent.gamma: [0.5, 0.9]")
     count = itertools.count()
     there = {
         "RUN": run, "RECIPE": recipe, "VIDEO": clips / "0" / "00000.mp4", "LIST": videos / "val.csv", "CLIPS": clips,
-        "FILE": tmp_path / "file.txt", "FOLDER": videos,
+        "FILE": tmp_path / "file.txt", "FOLDER": videos, "SPACE": tmp_path / "space.yaml",
     }  # fmt: skip
 
     def replaced(arguments: list[str]) -> list[str]:
