@@ -6,7 +6,7 @@ import gymnasium
 
 from adafocus_rl.agents import RandomAgent
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 env = gymnasium.make_vec("adafocus_rl:AdaFocus/PatchSelection-v0", num_envs=16, run=RUN, split="val")
 rollout = env.rollout(RandomAgent(env, seed=0))

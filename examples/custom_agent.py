@@ -8,7 +8,7 @@ import torch
 
 from adafocus_rl.agents import PlannedAgent
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import gymnasium
 from adafocus_rl.agents import RandomAgent
 from adafocus_rl.envs import REWARDS
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 
 @REWARDS.register("log_gain")

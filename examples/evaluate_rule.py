@@ -7,7 +7,7 @@ import gymnasium
 from adafocus_rl.agents import CenterAgent, HeuristicAgent, MotionAgent, RandomAgent
 from adafocus_rl.envs import RewardConfig
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 # 0 baseline positions: the reward is p(true class) minus its mean over the patches of all positions.
 env = gymnasium.make_vec(

@@ -10,9 +10,10 @@ from pathlib import Path
 from adafocus_rl.experiments.export.onnx_recognizer import OnnxRecognizer
 from adafocus_rl.experiments.export.write import export_onnx
 from adafocus_rl.experiments.predict import Predictor
+from adafocus_rl.experiments.run.shipped import demo_clips
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
-VIDEO = sys.argv[2] if sys.argv[2:] else "data/moving_digits/val/00000.mp4"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
+VIDEO = sys.argv[2] if sys.argv[2:] else demo_clips()[0]
 
 predictor = Predictor.load(RUN, device="cpu")
 folder = Path(tempfile.mkdtemp()) / "exported"

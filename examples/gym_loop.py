@@ -4,7 +4,7 @@ import sys
 
 import gymnasium
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 env = gymnasium.make("adafocus_rl:AdaFocus/PatchSelection-v0", run=RUN, split="val", render_mode="rgb_array")
 print(env.observation_space, env.action_space)

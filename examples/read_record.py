@@ -1,13 +1,13 @@
 """Read what a run's methods did in every frame of the validation videos, and count it."""
 
 import sys
-from pathlib import Path
 
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.record import EpisodeRecord
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
-record = EpisodeRecord.load(Path(RUN) / "episodes.safetensors")
+record = EpisodeRecord.load(Run.open(RUN).folder.path / "episodes.safetensors")
 for trace in record.last_traces():
     videos, frames = trace.kept.shape
     gmacs = trace.macs.sum(1).float().mean() / 1e9

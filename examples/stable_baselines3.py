@@ -7,7 +7,7 @@ from stable_baselines3 import PPO
 
 from adafocus_rl.envs.sb3_vec_env import SB3VecEnv
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 STEPS = 256
 
 env = gymnasium.make_vec("adafocus_rl:AdaFocus/PatchSelection-v0", num_envs=8, run=RUN, time_step=True)

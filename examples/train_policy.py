@@ -7,7 +7,7 @@ import gymnasium
 
 from adafocus_rl.agents import PPOAgent, PPOOptions
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 EPOCHS = 2
 ID = "adafocus_rl:AdaFocus/PatchSelection-v0"
 

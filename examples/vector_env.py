@@ -7,7 +7,7 @@ import torch
 
 from adafocus_rl.agents import RandomAgent
 
-RUN = sys.argv[1] if sys.argv[1:] else "runs/demo"
+RUN = sys.argv[1] if sys.argv[1:] else "demo:"
 
 env = gymnasium.make_vec("adafocus_rl:AdaFocus/PatchSelection-v0", num_envs=32, run=RUN)
 observation, info = env.reset(seed=0)

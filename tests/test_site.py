@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from adafocus_rl.envs import REWARDS
 from adafocus_rl.experiments.config.chosen import Keys
 from adafocus_rl.models import ENCODERS
 from adafocus_rl.options import options_of
-from website import api, commands, keys, links, parts
+from website import api, commands, keys, links, notebooks, parts
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("adafocus_rl", "envs", "agents", "experiments")
@@ -177,3 +178,40 @@ def test_the_navigation_names_every_page() -> None:
         there
     )
     assert len(named) == len({*named})
+
+
+PAGE = "# T\nSay.\n\n```python\nprint(1)\n1 + 1\n```\n\n```toml\na = 1\n```\n\n```bash\nls\n```\nEnd.\n"
+
+
+def test_the_cells_of_a_page() -> None:
+    assert notebooks.cells(PAGE) == [
+        ("markdown", "# T\nSay."),
+        ("python", "print(1)\n1 + 1"),
+        ("markdown", "```toml\na = 1\n```"),
+        ("bash", "ls"),
+        ("markdown", "End."),
+    ]
+
+
+def test_outputs_stand_below_their_cells() -> None:
+    outputs: list[list[dict[str, Any]]] = [
+        [
+            {"output_type": "stream", "name": "stdout", "text": "\x1b[31m1\x1b["},
+            {"output_type": "stream", "name": "stdout", "text": "0m\n"},
+            {"output_type": "stream", "name": "stderr", "text": "progress"},
+            {"output_type": "execute_result", "data": {"text/plain": "2"}},
+        ],
+        [{"output_type": "display_data", "data": {"image/png": "aGk=", "text/plain": "<Image>"}}],
+    ]
+    found = notebooks.insert(PAGE, outputs, stem="t")
+    assert "```python\nprint(1)\n1 + 1\n```\n\n```{.text .output}\n1\n2\n```\n" in found.text
+    assert "```bash\nls\n```\n\n![Output of the code above](t-0.png)\nEnd.\n" in found.text
+    assert found.files == {"t-0.png": b"hi"}
+
+
+def test_a_page_is_executed() -> None:
+    pytest.importorskip("nbclient", reason="`make docs` installs it")
+    text = "# T\n\n```python\nx = 20 + 1\nprint(2 * x)\n```\n\n```bash\npwd >&2; echo $((6 * 8))\n```\n"
+    executed = notebooks.execute({"a/t.md": text})["a/t.md"]
+    assert [line for line in executed.text.splitlines() if line in ("42", "48")] == ["42", "48"]
+    assert [*executed.files] == ["t.ipynb"]
