@@ -34,7 +34,7 @@ FONT, LEGEND_LINE = 13, 19
 """Font size and height of a line of the legend, in the same units."""
 TITLE = 120
 """Maximum number of characters of a title; of a longer one, the middle is left out."""
-LABEL = 28
+LABEL = 36
 """Maximum number of characters of a name beside a point."""
 LEGEND_LETTERS, TITLE_LETTERS = 40, 48
 """Maximum number of characters in a line of the legend and of the title."""
@@ -206,7 +206,8 @@ def _name_points(axes: Axes, plot: Plot, look_of: Mapping[str, Look]) -> bool:
         point, (x, y) = plot.points[number], shown[number]
         text = legible(name, LABEL)
         if edge := arrow(point.x, point.y, x, y):
-            text += f": {point.y:.1f} at {point.x:.3g} {edge}"
+            far_x, far_y = f"at {point.x:.3g} " * (x != point.x), f"{point.y:.1f} " * (y != point.y)
+            text += f": {far_y}{far_x}{edge}"
         labels.append(Label(x=x, y=y, text=text, color=look_of[name][0]))
     ends = {curve.name: curve.knots[-1] for curve in plot.curves if curve.knots and not curve.dashed}
     labels += [

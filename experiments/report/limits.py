@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-ROOM = 0.3
+ROOM = 0.5
 """How far beyond the results a reference may lie to be shown in its place, as a share of their range."""
 
 

@@ -53,7 +53,7 @@ VALUES = {
     "--config": "RECIPE", "--features": "NEW", "--part": "1/2", "--every": "2", "--root": "FOLDER", "--classes": "FILE",
     "--template": "{:05d}.jpg", "--val": "LIST", "--recipe": "RECIPE", "--video": "1", "--crops": "NEW",
     "--device": "cpu", "--to": "onnx", "--web": "NEW", "--ablation": "learning", "--out": "NEW", "--sheet": "NEW.png",
-    "--list": "LIST", "--fold": "0",
+    "--list": "LIST", "--fold": "0", "--run": "RUN", "--space": "SPACE",
 }  # fmt: skip
 """Values of options that take a text."""
 
