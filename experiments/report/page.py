@@ -93,7 +93,7 @@ def render_page(content: PageContent, *, budget: int = BUDGET) -> str:
     template = jinja.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8"))
     page = template.render(
         content=content,
-        table=content.table.leading("top-1"),
+        table=content.table.leading("top-1", "IQM"),
         groups=[
             (group.title, group.notes, charts)
             for group in (

@@ -56,12 +56,12 @@ class Table:
             rows=[[entries[place] for _, entries in shown] for place in range(len(rows))],
         )
 
-    def leading(self, head: str) -> Table:
-        """Return the table with the first column whose head begins with ``head`` right after the rows' names.
+    def leading(self, *heads: str) -> Table:
+        """Return the table with the first column whose head begins with one of these right after the rows' names.
 
         On a narrow screen, only the first columns can be seen.
         """
-        place = next((place for place, name in enumerate(self.heads) if place and name.startswith(head)), None)
+        place = next((place for place, name in enumerate(self.heads) if place and name.startswith(heads)), None)
         if place is None:
             return self
         order = [0, place, *(other for other in range(1, len(self.heads)) if other != place)]

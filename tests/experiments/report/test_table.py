@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adafocus_rl.experiments.report.rows import Row
-from adafocus_rl.experiments.report.table import ERROR_NOTE, GAP_NOTE, result_notes, result_table
+from adafocus_rl.experiments.report.table import ERROR_NOTE, GAP_NOTE, Cell, Table, result_notes, result_table
 
 
 def row(agent: str, top1: float, *, variant: str | None = "random patches", **other: Any) -> Row:
@@ -39,3 +39,11 @@ def test_without_a_reference_there_is_no_gap() -> None:
     rows = [row("ppo", 0.8), row("random", 0.6)]
     assert "gap %" not in result_table(rows).heads
     assert result_notes(rows) == [ERROR_NOTE]
+
+
+def test_one_column_can_lead() -> None:
+    cells = [[Cell(text=text) for text in ("a", "x", "1", "2")]]
+    table = Table(heads=["agent", "variant", "mean", "IQM"], rows=cells).leading("top-1", "IQM")
+    assert table.heads == ["agent", "IQM", "variant", "mean"]
+    assert [cell.text for cell in table.rows[0]] == ["a", "2", "x", "1"]
+    assert table.leading("nothing") == table
