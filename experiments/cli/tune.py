@@ -58,6 +58,7 @@ def tune(argv: Sequence[str]) -> int:
         out=user_path(options.out) if options.out else folder.path / "tune",
         agent=agent_variant(options.agent or load_settings(folder.config).config.agent.name),
         space=read_space(user_path(options.space)),
+        file=user_path(options.space),
         goal=options.objective,
         trials=options.trials,
         arguments=rest,

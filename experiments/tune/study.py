@@ -45,6 +45,8 @@ class Search:
     """The agent, and the options of it that stay as they are."""
     space: Sequence[Dimension]
     """The keys to change."""
+    file: Path
+    """The file of the space, for messages."""
     goal: Goal
     """What is maximised."""
     trials: int
@@ -58,7 +60,8 @@ class Search:
         Raises:
             UserError: if a key is unknown, or a value does not fit.
         """
-        variant = Variant(name=self.agent.name, overrides={**self.agent.overrides, **values})
+        file = self.file if values else None
+        variant = Variant(name=self.agent.name, overrides={**self.agent.overrides, **values}, file=file)
         return variant.settings(self.folder, self.arguments)
 
 
@@ -85,11 +88,14 @@ def check(search: Search) -> None:
         UserError: if a key is unknown, a value does not fit, or a key changes more than stage II.
     """
     stored = load_settings(search.folder.config)
+    search.settings({})  # a mistake in the agent's options is none of the space
     for dimension in search.space:
         for value in dimension.values:
             wanted = search.settings({dimension.key: value})
             if base_of(search.folder, stored, wanted, search.out, name=dimension.key).changed:
-                raise UserError(f"{dimension.key} changes the features or f_C; give keys of the agent, env or stage2")
+                raise UserError(
+                    f"{search.file}: {dimension.key} changes the features or f_C; give keys of the agent, env or stage2"
+                )
             if wanted.config.stage2.features != "bank":
                 raise UserError("stage2.features is live, but `adafocus tune` trains on the bank; leave it at bank")
 

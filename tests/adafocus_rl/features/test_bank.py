@@ -215,6 +215,19 @@ def test_training_clips_make_no_bank(
 
 
 @pytest.mark.parametrize("resident", ["always", "never"])
+def test_a_part_of_a_bank_yields_its_videos_only(built: tuple[Path, Recognizer, ClipDataset], resident: Any) -> None:
+    folder, *_ = built
+    bank = FeatureBank(folder, device=CPU, resident=resident)
+    part = bank.only(torch.tensor([4, 1, 2]))
+    batches = list(part.batches(2))
+    assert [batch.videos.tolist() for batch in batches] == [[4, 1], [2]]
+    assert torch.equal(batches[0].global_map, bank.episodes(torch.tensor([4, 1])).global_map)
+    shuffled = torch.cat([batch.videos for batch in part.batches(2, epoch=3)])
+    assert sorted(shuffled.tolist()) == [1, 2, 4]
+    assert len(bank.videos) > 3
+
+
+@pytest.mark.parametrize("resident", ["always", "never"])
 def test_rows_of_other_episodes(built: tuple[Path, Recognizer, ClipDataset], resident: Any) -> None:
     folder, *_ = built
     bank = FeatureBank(folder, device=CPU, resident=resident)

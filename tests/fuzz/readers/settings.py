@@ -1,4 +1,4 @@
-"""YAML: recipes, overlays, a run's config.yaml, variants of a comparison."""
+"""YAML: recipes, overlays, a run's config.yaml, variants of a comparison, spaces of a search."""
 
 from __future__ import annotations
 
@@ -136,3 +136,30 @@ def variants(rng: Random, corpus: Corpus, folder: Path) -> Case:
 
     # An option of an agent may be named by nothing but itself, so a text that is an argument names itself.
     return Case(call=plan, names=(*_names(path, content, valid), "'small'", "'centre'") if from_file else ())
+
+
+@reader("spaces", weight=2)
+def spaces(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """Spaces of a search, for ``tune``."""
+    valid = {
+        "agent.learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+        "agent.n_epochs": {"low": 1, "high": 4},
+        "agent.cell": ["gru", "none"],
+        "env.reward.baseline_positions": [1, 4],
+    }
+    path = folder / "space.yaml"
+    content = to_yaml(rng, mutate_tree(rng, valid, calls=True, values=("agent.x", "model.grid", "stage2", "config")))
+    path.write_bytes(content)
+
+    def plan() -> None:
+        from adafocus_rl.experiments.compare.variants import agent_variant
+        from adafocus_rl.experiments.run.folder import RunFolder
+        from adafocus_rl.experiments.tune.space import read_space
+        from adafocus_rl.experiments.tune.study import Search, check
+
+        space = read_space(path)
+        agent = agent_variant("PPOAgent")
+        run, out = RunFolder(corpus.run), folder / "out"
+        check(Search(folder=run, out=out, agent=agent, space=space, file=path, goal="reward", trials=1))
+
+    return Case(call=plan, names=_names(path, content, valid))
