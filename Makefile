@@ -72,7 +72,7 @@ coverage: $(READY) ## run all tests and print the lines of each layer that none 
 
 # Pages, links and anchors that are missing are errors. What it needs beside the project is installed by the first call.
 docs: $(DOCS_READY) ## build the documentation site into build/site
-	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/python -m mkdocs build --strict
 	@echo "open build/site/index.html"
 
 lint: $(READY) ## check style
