@@ -12,6 +12,8 @@ EXTRAS = {
     "onnx": "adafocus export",
     "products": "the photographs of moving_products",
     "hub": "adafocus card --push",
+    "hpo": "adafocus tune",
+    "timm": "encoders by timm:NAME",
 }
 """What the packages of each extra are for."""
 
