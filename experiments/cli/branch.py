@@ -59,7 +59,10 @@ def branch(argv: Sequence[str]) -> int:
         # Last: only a folder with a configuration is a run.
         target.describe(config_text=source.config.read_text(encoding="utf-8"), command=command)
     what = "the f_C of stage 3" if options.fine_tuned else "the f_C of stage 1"
-    say(f"wrote {target.path}, after stage 1, with {what}; `adafocus train RECIPE --stages 2 3 --out {target.path}`")
+    say(
+        f"wrote {target.path}, after stage 1, with {what}; `adafocus train {target.config} "
+        f"--stages 2 3 --out {target.path}`"
+    )
     return 0
 
 

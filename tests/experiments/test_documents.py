@@ -168,6 +168,7 @@ def test_every_page_with_python_is_run_by_a_test() -> None:
     here = {"README.md", "add_a_method.md", "add_an_agent.md", "replay.md", "full_size.md", "features.md"}
     here |= {"study_products.md", "select.md", "speed.md"}
     elsewhere = {
+        "libraries.md",
         "scale.md",
         "environment.md",
         "export.md",
