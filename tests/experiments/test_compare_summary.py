@@ -20,7 +20,7 @@ from adafocus_rl.experiments.compare.table import (
     interval_words,
 )
 from adafocus_rl.experiments.compare.together import put_together
-from adafocus_rl.experiments.report.charts import COLORS
+from adafocus_rl.experiments.report.looks import looks
 from adafocus_rl.experiments.report.rows import share_of_gap
 from adafocus_rl.experiments.report.table import GAP_NOTE
 from adafocus_rl.record import FINE_TUNED, RANDOM_PATCHES
@@ -199,9 +199,11 @@ def test_pictures_show_every_variant(tmp_path: Path) -> None:
     assert top1.lines[0].points == [(1, 50), (2, 50), (3, 75)]
     assert top1.lines[0].band == [(1, 25, 75), (2, 50, 50), (3, 75, 75)]
     plots.write_pictures(tmp_path, content)
+    colors = {color for color, _, _ in looks(["a", "b", "c (reference)"]).values()}
+    assert len(colors) == 3
     for name in ("compare.png", "curves.png"):
         with Image.open(tmp_path / name) as picture:
-            assert set(COLORS[:3]) <= colors_in(picture)
+            assert colors <= colors_in(picture)
     (tmp_path / "none").mkdir()
     plots.write_pictures(tmp_path / "none", {**content, "rows": [], "curves": {}})
     assert list((tmp_path / "none").iterdir()) == []

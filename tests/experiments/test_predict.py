@@ -149,7 +149,7 @@ def test_a_picture_of_one_video(cli: Cli, finished: Path, root: Path, tmp_path: 
         assert picture.width > 4 * 128
     done = cli("predict", finished, video, "--out", tmp_path / "one.avi")
     assert done.code == 2
-    assert "one.avi; give a folder, or a file that ends in .mp4 or .png" in done.err
+    assert "one.avi; give a folder, or a file that ends in .mp4 or .gif or .png" in done.err
     assert not (tmp_path / "one.avi").exists()
     done = cli("predict", finished, video, video, "--out", tmp_path / "two.png")
     assert done.code == 2
