@@ -138,8 +138,8 @@ RESULT_COLUMNS: list[Column[Row]] = [
     Column(head="kept %", cell=lambda row: number(row.kept, ".0f", 100), optional=True),
     Column(head="top-1 %", cell=_top1),
     Column(head="mAP %", cell=lambda row: number(row.map, ".1f", 100)),
-    Column(head="GMACs/video", cell=lambda row: number(row.gmacs_per_video, ".4g")),
-    Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".4g")),
+    Column(head="GMACs", cell=lambda row: number(row.gmacs_per_video, ".4g")),
+    Column(head="of f_L", cell=lambda row: number(row.local_gmacs_per_video, ".3g")),
     Column(head="ms/video", cell=time_cell),
 ]
 """Columns of a run's results."""
