@@ -139,7 +139,9 @@ def test_all_but_times_is_compared(tmp_path: Path) -> None:
         (tmp_path / name / "run").mkdir(parents=True)
         row = {"top1": top1, "ms_per_video": seconds, "seconds": {"1": seconds}}
         (tmp_path / name / "run" / "results.json").write_text(json.dumps({"rows": [row]}))
-        (tmp_path / name / "run" / "report.html").write_text(f'<td data-sort="{seconds}">{seconds:.0f}</td>{top1}')
+        (tmp_path / name / "run" / "report.html").write_text(
+            f'<td data-sort="{seconds}">{seconds:.0f}</td>{top1}, it took {seconds:.1f} ms per clip'
+        )
     a, b, c = (state_of(tmp_path / name) for name in "abc")
     assert differences(a, b) == []
     assert [line.split(" differs")[0] for line in differences(c, a)] == ["run/report.html", "run/results.json"]
