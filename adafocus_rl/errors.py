@@ -12,5 +12,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for a sentence about it; of an error without text, its class's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class RankError(UserError):
     """The job cannot go on because another of its processes has ended or hangs; the same command can be resumed."""

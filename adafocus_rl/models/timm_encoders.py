@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, first_line
 from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.suggestions import nearest
 
@@ -52,10 +52,9 @@ class TimmEncoder(Encoder):
         try:
             shape = tuple(self.forward_map(image).shape)
         except (AssertionError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"encoder 'timm:{model}' does not take images of {PROBE_SIDE}×{PROBE_SIDE} pixels ({reason}); give a "
-                "convolutional network, which takes images of any size"
+                f"encoder 'timm:{model}' does not take images of {PROBE_SIDE}×{PROBE_SIDE} pixels "
+                f"({first_line(error)}); give a convolutional network, which takes images of any size"
             ) from error
         finally:
             self.net.train()

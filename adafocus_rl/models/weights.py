@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, first_line
 from adafocus_rl.models.config import FILE_SUFFIXES, IN_PACKAGE
 from adafocus_rl.models.torch_files import load_plain
 
@@ -106,7 +106,7 @@ def _download(published: Mapping[str, str], weights: str, *, name: str, option: 
         )
     except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors; a wrong hash is a RuntimeError
         raise UserError(
-            f"weights {weights} of {name} could not be downloaded ({_first_line(error)}); "
+            f"weights {weights} of {name} could not be downloaded ({first_line(error).rstrip('.')}); "
             f"fetch {url} on a machine with a network, bring {url.rsplit('/', 1)[-1]} here, "
             f"and give --{option}=FILE"
         ) from error
@@ -145,7 +145,3 @@ def _fill(encoder: Encoder, tensors: dict[str, Tensor], *, what: str, name: str,
             f"{what} do not fit encoder {name}: {problem}; give weights made for {name} with --{option}=FILE"
         )
     encoder.load_state_dict(tensors, strict=False)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

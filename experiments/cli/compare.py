@@ -150,7 +150,7 @@ def _sweep(options: Any, rest: Sequence[str], command: str) -> int:
 
 def _default_jobs(*devices: str) -> int:
     """Return the number of processes: one per core on a CPU, one on a GPU."""
-    from adafocus_rl.experiments.compare.pool import cores
+    from adafocus_rl.experiments.run.environment import cores
     from adafocus_rl.experiments.run.runtime import find_device
 
     return cores() if all(find_device(device).type == "cpu" for device in devices) else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,11 +49,6 @@ class Failure:
 
     reason: str
     """One sentence."""
-
-
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_all(jobs: Sequence[J], *, processes: int, done: Callable[[J], None] = lambda job: None) -> list[Failure]:

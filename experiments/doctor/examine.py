@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import adafocus_rl
+from adafocus_rl.errors import first_line
 from adafocus_rl.experiments.doctor.packages import EXTRAS, Requirement, read_requirements
 
 SMALL_SHARED = 256 << 20
@@ -71,9 +72,8 @@ def _torch_fault() -> dict[str, str] | None:
 
         nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         return {
-            "what": f"torch and torchvision do not work together: {reason}",
+            "what": f"torch and torchvision do not work together: {first_line(error)}",
             "command": "pip install --force-reinstall torch torchvision",
         }
     return None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.run.environment import ALLOCATOR
+from adafocus_rl.experiments.run.environment import ALLOCATOR, cores
 from adafocus_rl.experiments.run.shipped import CACHE, cache_folder
 from adafocus_rl.features.memory import free_memory
 
@@ -29,11 +29,10 @@ SHARED = Path("/dev/shm")
 
 def devices() -> dict[str, Any]:
     """Return the processor, the memory and the GPUs that this process can use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cuda = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     return {
         "processor": _processor(),
-        "cores": cores,
+        "cores": cores(),
         "free_memory": free_memory(torch.device("cpu")),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda_build": torch.version.cuda,

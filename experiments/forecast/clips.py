@@ -14,9 +14,9 @@ from adafocus_rl.data.clips import Clip, ClipBatch, collate
 from adafocus_rl.data.dataset import ClipDataset, make_loader
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.compare.pool import cores
 from adafocus_rl.experiments.forecast.meter import Decoding, Meter
 from adafocus_rl.experiments.run.clips import Clips
+from adafocus_rl.experiments.run.environment import cores
 
 KEPT = 8
 """Largest number of clips that are kept."""

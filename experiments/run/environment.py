@@ -21,6 +21,11 @@ ALLOCATOR = (
 """Variables that set how memory is allocated, on which the speed of large activations depends."""
 
 
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Return the software versions and hardware that results may depend on."""
     packages = ("adafocus_rl", "torch", "torchvision", "gymnasium", "numpy", "opencv-python", "av")

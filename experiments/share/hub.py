@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, first_line
 
 
 def hub_client() -> Any:
@@ -50,9 +50,8 @@ def push(folder: Path, repository: str, client: Any) -> str:
         created = client.create_repo(repository, private=True, exist_ok=True)
         client.upload_folder(repo_id=repository, folder_path=folder, commit_message="adafocus card")
     except Exception as error:  # its errors come from several packages
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{folder} was written, but not uploaded to {repository}: {reason}; log in with `hf auth login` and upload "
-            f"it with `hf upload {repository} {folder}`"
+            f"{folder} was written, but not uploaded to {repository}: {first_line(error)}; "
+            f"log in with `hf auth login` and upload it with `hf upload {repository} {folder}`"
         ) from error
     return str(created)
