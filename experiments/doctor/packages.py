@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
+
+from adafocus_rl.experiments.run.versions import installed_version
 
 EXTRAS = {
     "sb3": "recurrent agents of sb3-contrib",
@@ -19,9 +21,6 @@ EXTRAS = {
 
 DEVELOPMENT = ("dev", "docs")
 """Extras that are for work on this package only."""
-
-FORMS = {"opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")}
-"""Distributions that contain the same modules as a required one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +63,8 @@ def _parsed(lines: list[str]) -> Iterator[Requirement]:
                 name=name[0],
                 least=least[1] if least else "",
                 extra=extra[1] if extra else "",
-                found=_version(name[0]),
+                found=installed_version(name[0]),
             )
-
-
-def _version(name: str) -> str | None:
-    for form in (name, *FORMS.get(name, ())):
-        try:
-            return version(form)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def _numbers(text: str) -> list[int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+
+from adafocus_rl.experiments.run.versions import installed_version
 
 ALLOCATOR = (
     "LD_PRELOAD",
@@ -38,13 +39,5 @@ def environment() -> dict[str, Any]:
         "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         "allocator": {name: os.environ[name] for name in ALLOCATOR if name in os.environ},
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: installed_version(name) for name in packages},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        # OpenCV, for example, may be installed under another package name.
-        return None

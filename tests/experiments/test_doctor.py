@@ -17,6 +17,8 @@ import torch
 
 from adafocus_rl.experiments.doctor import decoding, machine, packages
 from adafocus_rl.experiments.doctor.examine import examine
+from adafocus_rl.experiments.run import versions
+from adafocus_rl.experiments.run.environment import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +41,7 @@ def test_the_command_finds_this_installation_sound(tmp_path: Path) -> None:
 
 
 def test_every_line_fits_a_terminal_of_80_columns(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "version", _without("sb3-contrib"))
+    monkeypatch.setattr(versions, "version", _without("sb3-contrib"))
     done = cli("doctor")
     assert done.code == 0
     lines = done.out.splitlines()
@@ -53,7 +55,7 @@ def test_a_missing_and_an_old_package_are_faults(cli: Any, monkeypatch: pytest.M
     def version(name: str) -> str:
         return "0.18.9+cu1" if name == "av" else _without("rich")(name)
 
-    monkeypatch.setattr(packages, "version", version)
+    monkeypatch.setattr(versions, "version", version)
     done = cli("doctor", "--json")
     assert done.code == 1
     assert json.loads(done.out)["faults"] == [
@@ -66,9 +68,11 @@ def test_opencv_without_windows_counts_as_opencv(monkeypatch: pytest.MonkeyPatch
     def version(name: str) -> str:
         return "4.12.0.88" if name == "opencv-python-headless" else _without("opencv-python")(name)
 
-    monkeypatch.setattr(packages, "version", version)
+    monkeypatch.setattr(versions, "version", version)
     found = {one.name: one for one in packages.read_requirements()}
     assert (found["opencv-python"].found, found["opencv-python"].too_old) == ("4.12.0.88", False)
+    # A run records the same version, under the name that it has had in all runs.
+    assert environment()["packages"]["opencv-python"] == "4.12.0.88"
 
 
 def test_what_cannot_be_decoded_or_written_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
