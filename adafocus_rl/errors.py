@@ -17,5 +17,21 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def needs_extra(what: str, *packages: str, extra: str, otherwise: str = "") -> UserError:
+    """Return the error that names packages which are not installed, and the extra that brings them.
+
+    Args:
+        what: what needs them.
+        packages: names of the packages.
+        extra: name of the extra in setup.cfg.
+        otherwise: what the user can do instead, as the end of the sentence.
+    """
+    verb = "is" if len(packages) == 1 else "are"
+    return UserError(
+        f"{what} needs {' and '.join(packages)}, which {verb} not installed; run pip install "
+        f"'adafocus_rl[{extra}]'{otherwise}"
+    )
+
+
 class RankError(UserError):
     """The job cannot go on because another of its processes has ended or hangs; the same command can be resumed."""

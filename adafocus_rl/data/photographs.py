@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from adafocus_rl.data.decode_error import DecodeError
 from adafocus_rl.data.frame_folder import read_image
 from adafocus_rl.data.frame_names import image_names
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, needs_extra
 from adafocus_rl.files import user_path
 
 SAMPLES = {
@@ -62,11 +62,11 @@ def _samples() -> list[Path]:
         package, _, below = folder.partition("/")
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(
-                "moving_products takes its photographs from scikit-image, which is not installed; run pip install "
-                "'adafocus_rl[products]', or give a folder of photographs with "
-                "--data.embedded_options.photographs=DIR (adafocus data make: --photographs=DIR)"
-            )
+            raise needs_extra(
+                "moving_products, for its photographs,", "scikit-image", extra="products",
+                otherwise=", or give a folder of photographs with --data.embedded_options.photographs=DIR (adafocus "
+                "data make: --photographs=DIR)",
+            )  # fmt: skip
         files += [Path(spec.submodule_search_locations[0], below, name) for name in names]
     return files
 

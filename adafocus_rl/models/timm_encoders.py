@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adafocus_rl.errors import UserError, first_line
+from adafocus_rl.errors import UserError, first_line, needs_extra
 from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.suggestions import nearest
 
@@ -71,9 +71,7 @@ def _timm(model: str) -> Any:
     try:
         import timm
     except ImportError:
-        raise UserError(
-            f"encoder 'timm:{model}' needs timm, which is not installed; run pip install 'adafocus_rl[timm]'"
-        ) from None
+        raise needs_extra(f"encoder 'timm:{model}'", "timm", extra="timm") from None
     return timm
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from adafocus_rl.agents.policies.encoder import ObservationEncoder
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.envs.spaces import Observation
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, needs_extra
 from adafocus_rl.options import options_of
 from adafocus_rl.plain import convert
 
@@ -55,9 +55,8 @@ def algorithm_class(name: str) -> Any:
     try:
         from sb3_contrib import RecurrentPPO
     except ImportError:
-        raise UserError(
-            "agent.algorithm is RecurrentPPO, which needs sb3-contrib; install it (pip install 'adafocus_rl[sb3]'), "
-            "or take PPO or A2C"
+        raise needs_extra(
+            "agent.algorithm=RecurrentPPO", "sb3-contrib", extra="sb3", otherwise=", or take PPO or A2C"
         ) from None
     return RecurrentPPO
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, needs_extra
 from adafocus_rl.experiments.export.cells import Cell
 from adafocus_rl.files import replacing
 
@@ -32,9 +32,7 @@ def require_onnx() -> None:
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"ONNX needs {' and '.join(missing)}, not installed here; `pip install adafocus_rl[onnx]` does it"
-        )
+        raise needs_extra("ONNX", *missing, extra="onnx")
 
 
 def write_cell(cell: Cell, path: Path) -> tuple[dict[str, Any], float]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.errors import UserError, first_line
+from adafocus_rl.errors import UserError, first_line, needs_extra
 
 
 def hub_client() -> Any:
@@ -18,9 +18,7 @@ def hub_client() -> Any:
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise UserError(
-            "--push needs the package huggingface_hub, which is not installed; `pip install huggingface-hub` brings it"
-        ) from None
+        raise needs_extra("--push", "huggingface-hub", extra="hub") from None
     return HfApi()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, needs_extra
 from adafocus_rl.experiments.compare.bases import base_of, recognizer_hash
 from adafocus_rl.experiments.compare.variants import Variant, flat
 from adafocus_rl.experiments.config.parser import Settings, load_settings
@@ -74,9 +74,7 @@ def require_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise UserError(
-            "`adafocus tune` needs optuna, which is not installed; run pip install 'adafocus_rl[hpo]'"
-        ) from None
+        raise needs_extra("`adafocus tune`", "optuna", extra="hpo") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -188,7 +188,7 @@ def test_without_the_extra_onnx_is_left_out_with_a_sentence(cli: Cli, monkeypatc
     done = cli("bench", "onnx", "--device=cpu")
     assert (done.code, done.out, done.err.count("\n")) == (0, "", 1)
     assert "left out onnx: " in done.err
-    assert "`pip install adafocus_rl[onnx]`" in done.err
+    assert "needs onnx and onnxruntime, which are not installed; run pip install 'adafocus_rl[onnx]'" in done.err
 
 
 def test_the_decoding_loops_read_the_same_frames(tmp_path: Path) -> None:

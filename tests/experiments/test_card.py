@@ -140,7 +140,7 @@ def test_a_failed_upload_keeps_the_folder_and_says_how_to_go_on(folder: Path) ->
     ("arguments", "words"),
     [
         (["--push", "digits"], "give OWNER/NAME"),
-        (["--push", "me/digits"], "pip install huggingface-hub"),
+        (["--push", "me/digits"], "needs huggingface-hub, which is not installed; run pip install 'adafocus_rl[hub]'"),
         (["--out", "."], "is not empty"),
     ],
 )

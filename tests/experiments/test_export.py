@@ -255,7 +255,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch.setattr(onnx_files, "find_spec", lambda name: None)
     done = cli("export", finished, "--out", tmp_path / "out")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "`pip install adafocus_rl[onnx]`" in done.err
+    assert "needs onnx and onnxruntime, which are not installed; run pip install 'adafocus_rl[onnx]'" in done.err
 
 
 # ---- ONNX Runtime Web and the page ----------------------------------------------------------------------------------
