@@ -13,7 +13,7 @@ from adafocus_rl.data.list_text import is_utf8
 from adafocus_rl.data.locate import VIDEO_SUFFIXES
 from adafocus_rl.data.own_videos import OwnVideos, folds_of, read_table, scan_folder, split_videos, validation_fold
 from adafocus_rl.errors import UserError
-from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
+from adafocus_rl.experiments.terminal.command_line import CommandParser, command_text, print_json
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.files import read_text, user_path, write_together
 
@@ -139,3 +139,5 @@ def _report(
     say(f"{len(videos.class_names)} classes, {len(train)} training and {len(val)} validation videos")
     for path in files.values():
         say(f"wrote {path}")
+    check = command_text("adafocus", "data", "check", str(files["train.csv"]), "--val", str(files["val.csv"]))
+    say(f"`{check}` looks for faults in them, and suggests a recipe")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,13 @@ def test_a_folder_of_classes(cli: Cli, tmp_path: Path) -> None:
     assert cli("data", "index", root, "--overwrite", "--seed", "1").code == 0
     assert [(root / f"{split}.csv").read_text() for split in ("train", "val")] != lists
     # Elsewhere, paths still lead to the videos without any option.
-    assert cli("data", "index", root, "--out", tmp_path / "lists" / "a", "--val", "0.5").code == 0
-    moved = VideoIndex.read(tmp_path / "lists" / "a" / "val.csv")
+    lists_folder = tmp_path / "lists" / "a b"
+    done = cli("data", "index", root, "--out", lists_folder, "--val", "0.5")
+    assert done.code == 0
+    _, command, _ = done.err.splitlines()[-1].split("`")
+    check = ["adafocus", "data", "check", str(lists_folder / "train.csv"), "--val", str(lists_folder / "val.csv")]
+    assert shlex.split(command) == check
+    moved = VideoIndex.read(lists_folder / "val.csv")
     assert len(moved) == 15
     assert all(moved.full_path(i).exists() for i in range(15))
 
