@@ -203,13 +203,17 @@ class Predictor:
             deployed=self._deployed,
         )
 
-    def full_frame_milliseconds(self, prediction: Prediction) -> float:
-        """Return the median milliseconds of recognising the same clip with f_L on every whole frame."""
+    def milliseconds(self, prediction: Prediction) -> tuple[float, float]:
+        """Return the median milliseconds of recognising a clip again, by the method and by f_L on every whole frame.
+
+        Both run ``ROUNDS`` times, in turns, so that their times can be compared.
+        """
         batch = ClipBatch.unlabelled(prediction.clip[None], len(self.names), rows=torch.arange(1))
         whole = LiveMethod(self.full_frame, device=self.run.device, deployed=self._deployed)
-        (times,) = time_in_turns([whole], [batch], device=self.run.device)
-        assert times is not None
-        return times.median
+        own, full = time_in_turns([self._run, whole], [batch], device=self.run.device)
+        assert own is not None
+        assert full is not None
+        return own.median, full.median
 
     @torch.no_grad()
     def _recognise(self, found: Clip, name: str) -> Prediction:

@@ -47,7 +47,7 @@ class Prediction:
     full_frame_gmacs: float
     """The same for f_L on every whole frame, without a policy."""
     ms: float
-    """Milliseconds from decoded frames to the prediction."""
+    """Milliseconds from decoded frames to the prediction, of one run."""
     clip: Tensor
     """(T, 3, S, S) uint8, the whole clip; for AdaFocus-TSM all T_G + T_L frames, f_G's first."""
     shown: ShownVideo

@@ -111,8 +111,8 @@ def time_note(decode_ms: float | None) -> str:
     took = "" if decode_ms is None else f"; it took {decode_ms:.1f} ms per clip in one process"
     return (
         "ms/video: median and quartiles of the time from decoded frames to the prediction, one video at a time, the "
-        f"rows in turns on the same clips. Decoding is not included{took}. Fewer GMACs are not always less time: π and "
-        "f_C run step by step, and small layers leave a processor idle."
+        f"rows in turns on the same clips. Decoding is not included{took}. GMACs are counted, times are measured: "
+        "fewer GMACs are not always less time."
     )
 
 
