@@ -8,6 +8,7 @@ from typing import Any
 from adafocus_rl.experiments.report.rows import rows_of
 from adafocus_rl.experiments.report.table import result_notes, result_table
 from adafocus_rl.experiments.run.run import Run
+from adafocus_rl.experiments.run.shipped import DEMO
 from adafocus_rl.experiments.terminal.command_line import print_json
 from adafocus_rl.experiments.terminal.progress import say
 from adafocus_rl.experiments.terminal.tables import print_plain
@@ -26,8 +27,11 @@ def print_found(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def finish(run: Run, results: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print as ``print_found`` does, and also the files that were written."""
+    """Print as ``print_found`` does, and also the files that were written; for the shipped run, that none was."""
     print_found(run, results, as_json=as_json)
+    if run.folder.shipped:
+        say(f"{DEMO} stays as it is, so nothing was written; `adafocus replay {DEMO}` writes its page")
+        return
     written = [path for path in (run.folder.results, run.folder.sheet, run.folder.report) if path.is_file()]
     say(f"wrote {', '.join(map(str, written))}")
 

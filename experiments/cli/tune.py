@@ -55,7 +55,7 @@ def tune(argv: Sequence[str]) -> int:
     folder = existing_folder(options.run)
     search = Search(
         folder=folder,
-        out=user_path(options.out) if options.out else folder.path / "tune",
+        out=user_path(options.out) if options.out else folder.output / "tune",
         agent=agent_variant(options.agent or load_settings(folder.config).config.agent.name),
         space=read_space(user_path(options.space)),
         file=user_path(options.space),
@@ -77,7 +77,7 @@ def tune(argv: Sequence[str]) -> int:
         "higher than on new ones."
     )
     say(f"wrote {search.out / BEST}; `adafocus train RECIPE --config {search.out / BEST}` uses it, and")
-    say(f"`adafocus compare {folder.path} --ablation {search.out / ABLATION} --seeds 5` measures what it is worth")
+    say(f"`adafocus compare {options.run} --ablation {search.out / ABLATION} --seeds 5` measures what it is worth")
     return 0
 
 

@@ -11,7 +11,7 @@ from adafocus_rl.experiments.compare.bases import Base, base_of
 from adafocus_rl.experiments.compare.variants import Variant, check_names
 from adafocus_rl.experiments.config.parser import Settings, load_settings
 from adafocus_rl.experiments.config.recipe_files import find_recipe, recipe_names
-from adafocus_rl.experiments.run.folder import RunFolder, existing_folder
+from adafocus_rl.experiments.run.folder import RunFolder, existing_folder, named_folder
 from adafocus_rl.files import user_path
 
 
@@ -43,11 +43,11 @@ def find_run(name: str, folder: str | None) -> RunFolder:
         UserError: if there is no such run.
     """
     is_recipe = name in recipe_names() or name.endswith((".yaml", ".yml"))
-    if not is_recipe or RunFolder(user_path(name)).config.is_file():
+    if not is_recipe or named_folder(name).config.is_file():
         if folder is not None:
             raise UserError(f"{name} is a run folder, or no recipe, so --run {folder} says it twice; give one of them")
         return existing_folder(name)
-    run = RunFolder(user_path(folder or f"runs/{load_settings(find_recipe(name)).config.name}"))
+    run = named_folder(folder or f"runs/{load_settings(find_recipe(name)).config.name}")
     if not run.config.is_file():
         raise UserError(
             f"there is no run of {name} in {run.path} to compare on; make it with `adafocus train {name} "

@@ -149,6 +149,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a trained run; write the table, the episodes, the contact sheet and the report to its folder.
 
+    Nothing is written for the run that comes with the package, which stays as it is.
+
     Args:
         run: the run.
         features: features of its videos, by the recognizer after stage I.
@@ -176,20 +178,22 @@ def evaluate(
     evaluation.report_agreement(systems.last(own))
 
     def write() -> dict[str, Any]:
-        record = evaluation.record()
-        record.save(run.folder.episodes)
-        if run.config.evaluation.sheet_videos:
-            write_contact_sheet(run, record)
-        if run.config.evaluation.replay_every:
-            log_contact_sheets(run, record)
+        record = None if run.folder.shipped else evaluation.record()
+        if record:
+            record.save(run.folder.episodes)
+            if run.config.evaluation.sheet_videos:
+                write_contact_sheet(run, record)
+            if run.config.evaluation.replay_every:
+                log_contact_sheets(run, record)
         seconds = run.folder.read_seconds()
         seconds["bank"] = seconds.get("bank", 0.0) + features.seconds
         seconds["evaluate"] = time.monotonic() - started - (features.seconds - opened)
         rows = [row.plain() for row in evaluation.rows]
         content = results(rows, seconds, run.clips.failed, decode_ms=evaluation.decode_ms)
-        run.folder.write_results(content)
-        if run.config.evaluation.report_videos:
-            write_report(run, record, content)
+        if record:
+            run.folder.write_results(content)
+            if run.config.evaluation.report_videos:
+                write_report(run, record, content)
         return content
 
     return ranks.first(write)

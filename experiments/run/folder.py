@@ -180,13 +180,22 @@ class RunFolder:
         return seconds
 
 
+def named_folder(path: str | Path) -> RunFolder:
+    """Return the folder that a run's path names, whether or not there is a run in it.
+
+    Args:
+        path: the path, or ``demo:`` for the run that comes with the package.
+    """
+    return RunFolder(demo_folder(), shipped=True) if is_demo(path) else RunFolder(user_path(path))
+
+
 def existing_folder(path: str | Path) -> RunFolder:
-    """Return the folder of an existing run, given by its path, or ``demo:`` for the run that comes with the package.
+    """Return the folder of an existing run, given as in ``named_folder``.
 
     Raises:
         UserError: if the folder is not a run folder.
     """
-    run = RunFolder(demo_folder(), shipped=True) if is_demo(path) else RunFolder(user_path(path))
+    run = named_folder(path)
     if not run.config.is_file():
         raise UserError(
             f"{path} is not a run folder: it has no config.yaml; make one with `adafocus train RECIPE --out {path}`"

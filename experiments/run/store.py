@@ -15,6 +15,7 @@ from typing import Any
 
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.run.folder import RunFolder
+from adafocus_rl.experiments.run.shipped import DEMO
 from adafocus_rl.features import TableStore
 from adafocus_rl.features.specs import CLIPS
 from adafocus_rl.files import read_json, user_path, write_json
@@ -28,11 +29,13 @@ def use_store(folder: RunFolder, store: str | None) -> None:
         store: the store's folder as the user gave it; created when tables are built in it.
 
     Raises:
-        UserError: if it is a URL.
+        UserError: if it is a URL, or the run is the one that comes with the package.
     """
     if store is None:
         return
     path = _path(store)
+    if folder.shipped:
+        raise UserError(f"{DEMO} keeps its features in its own folder, {folder.path}; leave --features out")
     before = None
     with contextlib.suppress(UserError):
         before = shared_store(folder)

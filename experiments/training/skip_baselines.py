@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adafocus_rl import checkpoint
 from adafocus_rl.agents.methods import FINE_TUNED, RANDOM_PATCHES, ScheduledSkipping
 from adafocus_rl.agents.methods.frame_sets import best_frames, schedule
 from adafocus_rl.agents.methods.kept_share import kept_frames
@@ -25,7 +26,8 @@ def skipping_baselines(
     """Return the baselines of the run's π′, untrained, for each variant that the run has trained.
 
     The shares are those that π′ keeps of the validation videos, so that all methods look at the same number of frames.
-    Their labels are not used: which frames the best fixed set holds is decided on the training videos.
+    Their labels are not used: which frames the best fixed set holds is decided on the training videos. Only some of
+    those come with the shipped run, so its baselines keep the shares that they were trained with.
 
     Args:
         run: the run.
@@ -38,18 +40,23 @@ def skipping_baselines(
     recognizer = features.recognizer
     env = run.env(features.training(run.config.stage2.features), recognizer.classifier)
     policy = load_agent(run, env)
-    order = best_frames(env, policy) if FIXED in labels else []
+    shipped = run.folder.shipped
+    order = best_frames(env, policy) if FIXED in labels and not shipped else []
     seen = env.like(features.validation())
     stage3 = run.config.stage3
     training = ClassifierTraining(epochs=stage3.epochs, learning_rate=stage3.learning_rate, sgd=stage3.sgd)
     found: list[ScheduledSkipping] = []
     for point in operating_points(run):
         skipping = skipping_env(run, seen, policy, point)
-        by_number = kept_frames(load_skipper(run, skipping, point), skipping).tolist()
-        share = sum(by_number) / len(by_number)
-        schedules = {RANDOM_SKIP: [share] * len(by_number), BY_NUMBER: by_number}
-        if FIXED in labels:
-            schedules[FIXED] = schedule(order, share)
+        if shipped:
+            paths = {label: run.folder.checkpoint(f"{label}{point.knob}") for label in labels}
+            schedules = {label: checkpoint.load(path)[1]["schedule"] for label, path in paths.items()}
+        else:
+            by_number = kept_frames(load_skipper(run, skipping, point), skipping).tolist()
+            share = sum(by_number) / len(by_number)
+            schedules = {RANDOM_SKIP: [share] * len(by_number), BY_NUMBER: by_number}
+            if FIXED in labels:
+                schedules[FIXED] = schedule(order, share)
         tuned = is_finished(run, point.of(SKIPPING_CLASSIFIER).name)
         found += [
             ScheduledSkipping(

@@ -17,7 +17,9 @@ from PIL import Image
 import adafocus_rl
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.compare.plan import find_run
 from adafocus_rl.experiments.predict import Predictor
+from adafocus_rl.experiments.run.folder import existing_folder
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.shipped import CACHE, DEMO, PACKED, demo_clips, demo_folder
 from adafocus_rl.record import EpisodeRecord
@@ -105,6 +107,48 @@ def test_evaluate_measures_other_agents_on_it(cli: Any) -> None:
         (before,) = [one for one in stored if (one["agent"], one["variant"]) == (row["agent"], row["variant"])]
         assert row["top1"] == pytest.approx(before["top1"], abs=0.04)
         assert row["gmacs_per_video"] == pytest.approx(before["gmacs_per_video"])
+
+
+@pytest.mark.slow
+def test_evaluate_measures_it_again_and_leaves_it_as_it_is(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = _content(demo_folder())
+    done = cli("evaluate", DEMO, "--json")
+    assert done.code == 0, done.err
+    assert done.err.endswith("demo: stays as it is, so nothing was written; `adafocus replay demo:` writes its page\n")
+    found = json.loads(done.out)
+    stored = json.loads((PACKED / "results.json").read_text())
+    assert [(row["agent"], row["variant"], row["knob"]) for row in found["rows"]] == [
+        (row["agent"], row["variant"], row["knob"]) for row in stored["rows"]
+    ]
+    assert all(row["ms_per_video"] > 0 for row in found["rows"])
+    # Within the rounding of other processors, on 40 clips.
+    assert [row["top1"] for row in found["rows"]] == pytest.approx([row["top1"] for row in stored["rows"]], abs=0.04)
+    assert _content(demo_folder()) == before
+    assert [*tmp_path.iterdir()] == []
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """All files of a run except its bank of features, which the first use builds."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != "features"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("command", [("evaluate", DEMO), ("features", "build", DEMO)])
+def test_its_features_stay_in_its_folder(cli: Any, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = cli(*command, "--features", tmp_path / "store")
+    assert done.code == 2
+    assert "demo: keeps its features in its own folder" in done.err
+    assert not (demo_folder() / "features.json").exists()
+
+
+def test_compare_finds_it_by_recipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_run("moving_digits", DEMO) == find_run(DEMO, None) == existing_folder(DEMO)
+    with pytest.raises(UserError, match=r"there is no run of moving_digits in runs/moving_digits to compare on"):
+        find_run("moving_digits", None)
 
 
 def test_a_run_is_branched_from_it_and_trained(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
