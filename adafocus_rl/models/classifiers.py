@@ -7,6 +7,7 @@ without knowing the classifier's architecture.
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +105,11 @@ class GRUClassifier(Classifier):
         self.gru = nn.GRU(input_dim, hidden, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(hidden, num_classes)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy; on a GPU, its weights must lie in one piece again, or cuDNN gathers them in each call."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.gru.flatten_parameters()
 
     def sequence(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """Hidden vectors (B, T, hidden) after each of T steps with features (B, T, D)."""

@@ -19,7 +19,7 @@ from adafocus_rl import ranks
 from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.bank_episodes import BankEpisodes
-from adafocus_rl.models.captured import on_side_stream
+from adafocus_rl.models.captured import capture, last_warm_up, on_side_stream
 
 if TYPE_CHECKING:
     from adafocus_rl.agents.policies.agent import PolicyAgent
@@ -40,9 +40,7 @@ def capturable(env: DecisionVectorEnv) -> bool:
 
 def record(learn: Learn) -> tuple[Callable[[], None], Scalars]:
     """Record the kernels of a function without running them; return what runs them, and where its results will be."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        scalars = learn()
+    graph, scalars = capture(learn)
     return graph.replay, scalars
 
 
@@ -98,16 +96,24 @@ class CapturedUpdates:
             )
             return self.agent.learn_from(env, rollout, progress)
 
+        self._batches += 1
         if self._batches < WARM_UP:
-            self._batches += 1
             return on_side_stream(learn)
+        if self._batches == WARM_UP:
+            scalars, waited = last_warm_up(learn)
+            if waited:
+                self._refuse("it waits for the device")
+            return scalars
         if self._replay is None:
             try:
                 self._replay, self._scalars = record(learn)
             except RuntimeError as error:
                 # Nothing of the batch has run yet.
-                self.refused = True
-                warnings.warn(f"training without a CUDA graph, kernel by kernel: {error}", RuntimeWarning, stacklevel=2)
+                self._refuse(error)
                 return learn()
         self._replay()
         return {name: value.clone() for name, value in self._scalars.items()}
+
+    def _refuse(self, reason: object) -> None:
+        self.refused = True
+        warnings.warn(f"training without a CUDA graph, kernel by kernel: {reason}", RuntimeWarning, stacklevel=4)

@@ -15,12 +15,13 @@ from adafocus_rl.envs.spaces import Observation
 
 @contextlib.contextmanager
 def matrix_products(precision: Precision) -> Iterator[None]:
-    """Let float32 products of matrices round their inputs to TF32 in the context, if that is the precision.
+    """Let float32 products of matrices round their inputs to TF32 in the context, unless the precision is float32.
 
-    TF32 has 10 bits of mantissa. Hardware without it computes in float32.
+    TF32 has 10 bits of mantissa. Hardware without it computes in float32. With ``bfloat16`` this concerns the products
+    that stay float32, which are f_C's.
     """
     before = torch.get_float32_matmul_precision()
-    if precision == "tf32":
+    if precision != "float32":
         torch.set_float32_matmul_precision("high")
     try:
         yield

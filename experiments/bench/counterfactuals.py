@@ -62,6 +62,7 @@ def bench_counterfactuals(device: torch.device) -> list[Timing]:
             return agent.network.sequence(rollout.observation)
 
         def update() -> None:
+            agent.network.train()  # cuDNN's GRU has no gradient otherwise
             outputs, states = agent.network.sequence(rollout.observation)
             (outputs.mean() + states.mean()).backward()
 

@@ -140,8 +140,7 @@ class System:
         device = self.device
         if treatment.precision is None:
             return lambda clips: function(clips.to(device, non_blocking=True))
-        captured = CapturedCall(function, agree=_agree)
-        return lambda clips: captured(clips.to(device, non_blocking=True))
+        return CapturedCall(function, device=device, agree=_agree)
 
 
 def _side_by_side(systems: Sequence[System], treatment: Treatment, batch: int) -> list[VideoTiming]:

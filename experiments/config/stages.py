@@ -107,7 +107,8 @@ class Stage2Config:
 
     precision: Precision = "float32"
     """Precision of products in the training of π and π′: ``float32``; ``tf32``, with inputs rounded to 10 bits on GPUs
-    that do so; ``bfloat16``, with inputs of the policy's layers rounded to 8 bits. Weights and sums are float32."""
+    that do so; ``bfloat16``, with inputs of the policy's layers rounded to 8 bits, and f_C's as with ``tf32``. Weights
+    and sums are float32."""
 
     def __post_init__(self) -> None:
         require_range(self, "epochs", least=0, most=MOST)

@@ -35,14 +35,13 @@ class LiveMethod:
         self.device = device
         self.recognizer = method.recognizer if deployed is None else deployed
         captures = deployed is not None and device.type == "cuda"
-        self._captured = CapturedCall(self._first_visit, agree=_agree) if captures else None
+        self._captured = CapturedCall(self._first_visit, device=device, agree=_agree) if captures else None
 
     @torch.no_grad()
     def __call__(self, batch: ClipBatch, visit: Visit = FIRST_VISIT) -> Outcome:
         """Recognise B clips."""
         if self._captured is None or visit != FIRST_VISIT:
             return self._run(batch, visit)
-        batch = batch.to(self.device, non_blocking=True)
         parts = batch.clips, batch.labels, batch.multi_hot, batch.true_boxes, batch.frames, batch.rows
         return self._captured(*parts)
 

@@ -81,7 +81,7 @@ def test_bfloat16_is_close_and_weights_and_outputs_are_float32(folder: Path, cel
 
 
 def test_tf32_holds_within_the_context_only() -> None:
-    for precision, inside in (("tf32", "high"), ("float32", "highest"), ("bfloat16", "highest")):
+    for precision, inside in (("tf32", "high"), ("float32", "highest"), ("bfloat16", "high")):
         name: Precision = precision  # type: ignore[assignment]
         with matrix_products(name):
             assert torch.get_float32_matmul_precision() == inside
@@ -91,8 +91,12 @@ def test_tf32_holds_within_the_context_only() -> None:
 # ---- CUDA graphs ----------------------------------------------------------------------------------------------------
 
 
-def _as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replace a graph by a function that computes anew, from the same memory into the same memory."""
+def _as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch, *, waits: bool = False) -> list[str]:
+    """Replace a graph by a function that computes anew, from the same memory into the same memory.
+
+    Args:
+        waits: whether the host seems to wait for the device in a batch.
+    """
     events: list[str] = []
 
     def record(learn: captured.Learn) -> tuple[Callable[[], None], captured.Scalars]:
@@ -112,6 +116,7 @@ def _as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(captured, "record", record)
     monkeypatch.setattr(captured, "on_side_stream", on_side_stream)
+    monkeypatch.setattr(captured, "last_warm_up", lambda learn: (on_side_stream(learn), waits))
     monkeypatch.setattr("adafocus_rl.agents.policies.agent.capturable", lambda env: True)
     return events
 
@@ -145,6 +150,19 @@ def test_a_recording_that_fails_leaves_training_as_it_is(folder: Path, monkeypat
     with pytest.warns(RuntimeWarning, match="without a CUDA graph") as warned:
         agent.learn(env, epochs=3)
     assert len(warned) == 1
+    assert torch.equal(_weights(agent), _weights(plain))
+
+
+def test_what_waits_for_the_device_is_not_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = _agent(_env(folder))
+    for epoch in range(3):
+        plain.train_epoch(_env(folder), epoch, epochs=3)
+    events = _as_if_on_a_gpu(monkeypatch, waits=True)
+    env = _env(folder)
+    agent = _agent(env)
+    with pytest.warns(RuntimeWarning, match="without a CUDA graph, kernel by kernel: it waits for the device"):
+        agent.learn(env, epochs=3)
+    assert events == ["warm up"] * 3
     assert torch.equal(_weights(agent), _weights(plain))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.models.captured import CapturedCall
+from adafocus_rl.models.captured import CapturedCall, capture, last_warm_up
+from adafocus_rl.models.classifiers import create_classifier
 from adafocus_rl.models.deployed import DeployedEncoder, check_compiler
 from adafocus_rl.models.encoders import Encoder, create_encoder
 
@@ -67,7 +70,7 @@ def test_without_a_compiler_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:
-    call = CapturedCall(lambda x: 2 * x, agree=torch.equal)
+    call = CapturedCall(lambda x: 2 * x, device=torch.device("cpu"), agree=torch.equal)
     x = torch.ones(2)
     assert torch.equal(call(x), 2 * x)
     assert not call._graphs
@@ -75,16 +78,51 @@ def test_on_a_cpu_nothing_is_captured() -> None:
 
 @pytest.mark.gpu
 def test_a_graph_for_each_shape_and_none_for_what_waits(cuda: torch.device) -> None:
-    call = CapturedCall(lambda x: x.relu() + 1, agree=torch.equal)
+    call = CapturedCall(lambda x: x.relu() + 1, device=cuda, agree=torch.equal)
     for count in (3, 5, 3):
         x = torch.randn(count, 4, device=cuda)
         assert torch.equal(call(x), x.relu() + 1)
     first, second = call(torch.zeros(3, 4, device=cuda)), call(torch.ones(3, 4, device=cuda))
     assert torch.equal(first + 1, second)
     assert [captured is not None for captured in call._graphs.values()] == [True, True]
-    waits = CapturedCall(lambda x: x * float(x.sum()), agree=torch.equal)
-    assert float(waits(torch.ones(2, device=cuda)).sum()) == 4
+    waits = CapturedCall(lambda x: x * float(x.sum()), device=cuda, agree=torch.equal)
+    assert float(waits(torch.ones(2)).sum()) == 4
     assert [*waits._graphs.values()] == [None]
+
+
+@pytest.mark.gpu
+def test_after_a_capture_that_fails_everything_works(cuda: torch.device) -> None:
+    x, stream = torch.ones(1000, device=cuda), torch.cuda.current_stream()
+    with pytest.raises(RuntimeError):
+        capture(lambda: x * float(x.sum()))
+    assert torch.cuda.current_stream() == stream
+    torch.manual_seed(0)
+    first = torch.nn.functional.dropout(x, 0.5)
+    torch.manual_seed(0)
+    assert torch.equal(first, torch.nn.functional.dropout(x, 0.5))
+    assert 0 < int((first == 0).sum()) < 1000
+    assert last_warm_up(lambda: float(x.sum())) == (1000.0, True)
+    assert not last_warm_up(lambda: x + 1)[1]
+    graph, result = capture(lambda: x + 1)
+    graph.replay()
+    assert torch.equal(result, x + 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tf32", [True, False])
+def test_on_a_gpu_batch_norms_are_folded(cuda: torch.device, monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
+    fast = DeployedEncoder(_trained(create_encoder("resnet50")).to(cuda))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fast.modules())
+    assert {weight.device.type for weight in fast.parameters()} == {"cuda"}
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("error")
+def test_on_a_gpu_a_copy_of_f_c_has_its_weights_in_one_piece(cuda: torch.device) -> None:
+    classifier = create_classifier("gru", input_dim=8, num_classes=3, hidden=4, dropout=0.0).to(cuda)
+    x = torch.randn(2, 5, 8, device=cuda)
+    assert torch.equal(copy.deepcopy(classifier)(x), classifier(x))
 
 
 @pytest.mark.gpu
