@@ -215,3 +215,12 @@ def test_a_page_is_executed() -> None:
     executed = notebooks.execute({"a/t.md": text})["a/t.md"]
     assert [line for line in executed.text.splitlines() if line in ("42", "48")] == ["42", "48"]
     assert [*executed.files] == ["t.ipynb"]
+
+
+def test_pages_show_no_path_of_the_machine_that_builds_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADAFOCUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    said = f"{tmp_path}/cache/demo-1/0.mp4\n/home/me/a\n{tmp_path}/page/runs/mine\n/usr/lib"
+    outputs = [[{"output_type": "stream", "name": "stdout", "text": said}], []]
+    found = notebooks.insert(PAGE, outputs, stem="t", names=notebooks.shown_names(str(tmp_path / "page")))
+    assert "{.text .output}\n~/.cache/adafocus_rl/demo-1/0.mp4\n~/a\nruns/mine\n/usr/lib\n```" in found.text

@@ -18,8 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adafocus_rl.experiments.run.shipped import cache_folder
+
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+USUAL_CACHE = "~/.cache/adafocus_rl"
+"""Folder of the shipped run's copy for most users."""
+
 TIMEOUT = 300
 """Seconds that a cell may take."""
 
@@ -84,19 +89,31 @@ def _execute(place: str, text: str) -> Executed:
         where = {"metadata": {"path": folder}}
         NotebookClient(made, timeout=TIMEOUT, kernel_name="python3", resources=where, extra_arguments=quiet).execute()
     outputs = [cell.outputs for cell in made.cells if cell.cell_type == "code"]
-    found = insert(text, outputs, stem=stem)
+    found = insert(text, outputs, stem=stem, names=shown_names(folder))
     link = f"\n[Download this page as a notebook]({stem}.ipynb){{: download={stem}.ipynb }}\n"
     head, _, rest = found.text.partition("\n")
     return Executed(text=f"{head}\n{link}\n{rest.lstrip()}", files={**found.files, f"{stem}.ipynb": plain})
 
 
-def insert(text: str, outputs: Sequence[Sequence[Mapping[str, Any]]], *, stem: str) -> Executed:
+def shown_names(folder: str) -> dict[str, str]:
+    """Return what pages show instead of the paths of the machine that builds them.
+
+    Args:
+        folder: the folder in which a page was executed.
+    """
+    return {f"{folder}{os.sep}": "", str(cache_folder()): USUAL_CACHE, str(Path.home()): "~"}
+
+
+def insert(
+    text: str, outputs: Sequence[Sequence[Mapping[str, Any]]], *, stem: str, names: Mapping[str, str] | None = None
+) -> Executed:
     """Insert the outputs of a page's cells below them: text as a block, pictures as files.
 
     Args:
         text: the page.
         outputs: for each cell with code, its outputs in the format of notebooks.
         stem: name of the page, with which the names of its pictures begin.
+        names: texts that replace others in the outputs, such as paths.
     """
     files: dict[str, bytes] = {}
     waiting = iter(outputs)
@@ -104,7 +121,10 @@ def insert(text: str, outputs: Sequence[Sequence[Mapping[str, Any]]], *, stem: s
     def shown(block: re.Match[str]) -> str:
         found = next(waiting)
         parts = [block[0]]
-        if said := ESCAPES.sub("", "".join(map(_text, found))).strip("\n"):
+        said = ESCAPES.sub("", "".join(map(_text, found))).strip("\n")
+        for path, name in (names or {}).items():
+            said = said.replace(path, name)
+        if said:
             parts.append(f"```{{.text .output}}\n{said}\n```")
         for data in (output["data"] for output in found if "image/png" in output.get("data", {})):
             name = f"{stem}-{len(files)}.png"
