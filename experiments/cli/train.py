@@ -70,7 +70,7 @@ def train(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.run.run import Run
     from adafocus_rl.experiments.run.store import use_store
     from adafocus_rl.experiments.training.methods import other_methods
-    from adafocus_rl.experiments.training.train import rehearse
+    from adafocus_rl.experiments.training.train import check_names, rehearse
     from adafocus_rl.experiments.training.train import train as train_run
 
     folder = own_folder(options.out or f"runs/{settings.config.name}")
@@ -111,6 +111,7 @@ def train(argv: Sequence[str]) -> int:
 
         new, resume = ranks.first(open_folder)
         run = Run(folder, settings.config, resume=resume, strict=options.strict)
+        ranks.first(lambda: check_names(run, stages))
         ranks.first(run.check_videos)  # which makes the data if they are embedded
         began = time.monotonic()
         rehearse(run, stages)

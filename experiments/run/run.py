@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from adafocus_rl import checkpoint
 from adafocus_rl.agents import Agent
 from adafocus_rl.agents.methods.trainer import Trainer
 from adafocus_rl.data.index import VideoIndex
-from adafocus_rl.envs import DecisionVectorEnv, PatchSelectionVectorEnv
+from adafocus_rl.envs import REWARDS, DecisionVectorEnv, PatchSelectionVectorEnv
 from adafocus_rl.experiments.config.agent_name import find_agent
 from adafocus_rl.experiments.config.chosen import agent_config
 from adafocus_rl.experiments.config.experiment import ExperimentConfig
@@ -28,6 +30,7 @@ from adafocus_rl.features import FeatureSource
 from adafocus_rl.features.deployed import deployed
 from adafocus_rl.features.options import Precision
 from adafocus_rl.models.classifiers import Classifier
+from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer, patch_grid
 from adafocus_rl.seeding import compute_deterministically, seed_all
 
@@ -172,12 +175,23 @@ class Run:
         Args:
             with_weights: False does not load the encoders' weights files, because a checkpoint will be loaded.
         """
-        model = self.config.model
-        if not with_weights:
-            glance, focus = (dataclasses.replace(part, weights="none") for part in (model.glance, model.focus))
-            model = dataclasses.replace(model, glance=glance, focus=focus)
+        model = self.config.model if with_weights else _without_weights(self.config.model)
         seed_all(self.config.seed, "recognizer")
         return Recognizer(model).to(self.device)
+
+    def check_names(self, *, with_weights: bool = True) -> None:
+        """Create a recognizer and find the reward, so that wrong names show before lists are read or data are made.
+
+        Args:
+            with_weights: as in ``new_recognizer``.
+
+        Raises:
+            UserError: if an encoder, its weights or the reward is unknown, or the networks do not fit together.
+        """
+        REWARDS.get(self._config.env.reward.kind)
+        model = self._config.model if with_weights else _without_weights(self._config.model)
+        with torch.random.fork_rng(devices=[]):
+            Recognizer(dataclasses.replace(model, num_classes=model.num_classes or 1))  # the lists may have the number
 
     def deploy(
         self, recognizer: Recognizer | None = None, *, precision: Precision = "float32", compile: bool = False
@@ -232,3 +246,8 @@ def make_env(
         **config.env.options(),
     }
     return PatchSelectionVectorEnv(source, classifier, **{**chosen, **options})
+
+
+def _without_weights(model: ModelConfig) -> ModelConfig:
+    glance, focus = (dataclasses.replace(part, weights="none") for part in (model.glance, model.focus))
+    return dataclasses.replace(model, glance=glance, focus=focus)

@@ -11,6 +11,7 @@ from adafocus_rl.envs import DecisionVectorEnv
 from adafocus_rl.experiments.run.features import RunFeatures
 from adafocus_rl.experiments.run.handover import (
     forget_progress,
+    is_finished,
     load_agent,
     load_recognizer,
     save_agent,
@@ -46,6 +47,16 @@ from adafocus_rl.models.recognizer import Recognizer
 
 Note = Callable[[Step, float], None]
 """Records the seconds that a step took."""
+
+
+def check_names(run: Run, stages: Sequence[int]) -> None:
+    """Check the names of networks, weights and the reward without any video.
+
+    Raises:
+        UserError: as ``Run.check_names``.
+    """
+    # Only stage 0 begins with the encoders' weights files, which may be gone later.
+    run.check_names(with_weights=0 in stages and not (run.resume and is_finished(run, ENCODERS.name)))
 
 
 def rehearse(run: Run, stages: Sequence[int]) -> None:

@@ -134,6 +134,26 @@ def test_keys(cli: Cli, recipe: Path, tmp_path: Path, argument: str, fragments: 
 
 
 @pytest.mark.parametrize(
+    ("argument", "fragment"),
+    [
+        ("--model.glance.name=small_glanze", "unknown encoder 'small_glanze'"),
+        ("--model.focus.weights=nowhere.pth", "nowhere.pth does not exist"),
+        ("--model.glance.weights=IMAGENET1K_V9", "encoder small_glance has no weights named 'IMAGENET1K_V9'"),
+        ("--model.classifier.name=lstm", "model.classifier.name is lstm"),
+        ("--env.reward.kind=randum", "unknown reward 'randum'"),
+        ("--agent=PPO", "unknown agent 'PPO'"),
+        ("--data.embedded=moving_letters", "unknown dataset 'moving_letters'"),
+    ],
+)
+def test_names_are_checked_before_data_are_made(
+    cli: Cli, recipe: Path, tmp_path: Path, argument: str, fragment: str
+) -> None:
+    done = cli("train", recipe, f"--data.root={tmp_path / 'data'}", "--out", tmp_path / "run", argument)
+    assert_one_line(done, fragment)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
     ("content", "fragments"),
     [
         (b"stage1: {epocs: 3}", ["unknown key 'stage1.epocs'", "'stage1.epochs'"]),
