@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,16 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adafocus_rl.data.clip_source import clip_sources
 from adafocus_rl.data.clips import ClipBatch
-from adafocus_rl.data.dataset import ClipDataset, make_loader
+from adafocus_rl.data.dataset import ClipDataset, ClipLoader, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.background import Background
+from adafocus_rl.features.chunks import Chunk, ChunkWriter
 from adafocus_rl.features.expected import expected_manifests
+from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.options import Precision
 from adafocus_rl.features.parts import WHOLE, Part
 from adafocus_rl.features.precision import in_precision
-from adafocus_rl.features.shards import ShardWriter, StoredTable
+from adafocus_rl.features.shards import StoredTable
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.features.store import TableStore
 from adafocus_rl.models.recognizer import Recognizer
@@ -47,11 +50,14 @@ def build_bank(
     precision: Precision = "float32",
     part: Part = WHOLE,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> int:
     """Build, or finish building, tables of a store; complete tables are left unchanged.
 
     All missing tables are filled in one pass: each video is decoded once, and each encoder runs once on it. A video
     that cannot be decoded is left out and listed in the done marks; once it is repaired, ``overwrite`` includes it.
+
+    In a shared store, rows that tables of other lists contain are copied (``KnownRows``). A video is not decoded if all
+    its rows can be copied. Copied rows equal computed ones to rounding, which depends on the videos of a chunk.
 
     Workers decode, this thread encodes, and another thread writes at the same time. An exception or an interrupt leaves
     complete shards only, including those whose features were computed before it.
@@ -73,9 +79,12 @@ def build_bank(
         part: the part of each table to build; ``overwrite`` needs the whole.
         progress: called with (videos encoded, total videos) of the part.
 
+    Returns:
+        The number of videos that were not decoded, because all their rows were copied.
+
     Raises:
         UserError: a table was built from something else (the message names the entry that differs), overwriting would
-            remove files that belong to no table, or features do not fit in float16.
+            remove files that belong to no table, features do not fit in float16, or a row to copy is damaged.
         OSError: writing failed, for example because the disk is full; finished shards are kept.
         ValueError: a part would discard the others' shards.
     """
@@ -89,39 +98,41 @@ def build_bank(
     encoders = in_precision(recognizer, precision)
     if overwrite:
         store.remove(expected.values())
-    wanted = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos, part)
-    chunks = [chunk for chunk in wanted if chunk.tables]
-    total = sum(len(chunk.rows) for chunk in wanted)
-    finished = total - sum(len(chunk.rows) for chunk in chunks)
+    planned = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos, part)
+    wanted = [chunk for chunk in planned if chunk.tables]
+    total = sum(len(chunk.rows) for chunk in planned)
+    finished = total - sum(len(chunk.rows) for chunk in wanted)
     if progress:
         progress(finished, total)
-    if not chunks:
-        return
-    rows = [list(chunk.rows) for chunk in chunks]
-    loader = make_loader(dataset, batches=rows, workers=workers, pin=device.type == "cuda")
+    if not wanted:
+        return 0
+    sources = clip_sources(dataset, (row for chunk in wanted for row in chunk.rows)) if store.shared else {}
+    # A user overwrites tables that are wrong, as those of other lists may be, too.
+    known = KnownRows(store, expected, {} if overwrite else sources)
+    chunks = [replace(chunk, copied=known.rows(chunk.names, chunk.rows)) for chunk in wanted]
+    loader = make_loader(
+        dataset,
+        batches=[chunk.decoded for chunk in chunks if chunk.decoded],
+        workers=workers,
+        pin=device.type == "cuda",
+    )
     declared = {spec.name: spec for spec in specs}
-    writers: dict[str, ShardWriter] = {}
+    writer = ChunkWriter(dataset, known, sources, owner=store.owner)
     try:
         with Background(waiting=WAITING_CHUNKS) as background:
-            for chunk, batch in zip(chunks, loader, strict=True):
-                encoded = EncodedFrames(encoders, batch.clips)
-                names = [table.name for table in chunk.tables if table.name != CLIPS and len(batch)]
-                features = {name: _HalfRows(name, declared[name].fill(encoded), batch) for name in names}
-                background.run(partial(_write, writers, chunk, batch, features, owner=store.owner))
+            for chunk, batch in _with_batches(chunks, loader):
+                features = {}
+                if batch is not None and len(batch):
+                    encoded = EncodedFrames(encoders, batch.clips)
+                    names = [name for name in chunk.names if name != CLIPS and not known.has(name, batch.rows.tolist())]
+                    features = {name: _HalfRows(name, declared[name].fill(encoded), batch) for name in names}
+                background.run(partial(writer.write, chunk, batch, features))
                 finished += len(chunk.rows)
                 if progress:
                     progress(finished, total)
     finally:
-        for writer in writers.values():
-            writer.abandon()
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Videos that are encoded at once, and the tables that lack them."""
-
-    rows: range
-    tables: Sequence[StoredTable]
+        writer.abandon()
+    return sum(len(chunk.copied) for chunk in chunks)
 
 
 def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: int) -> list[StoredTable]:
@@ -135,7 +146,7 @@ def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: in
     return [*found.values(), *made.values()]
 
 
-def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int, part: Part) -> list[_Chunk]:
+def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int, part: Part) -> list[Chunk]:
     """Return chunks of a part's videos, each with the tables that lack it; none crosses the end of a table's shard.
 
     The chunks do not depend on the part or on what exists, because features depend on their chunk by rounding.
@@ -147,44 +158,21 @@ def _plan(tables: Sequence[StoredTable], videos: int, chunk_videos: int, part: P
         if own:
             missing = [table for table in own if start // table.shard_videos not in table.marks]
             firsts = range(start, stop, chunk_videos)
-            chunks += [_Chunk(range(first, min(first + chunk_videos, stop)), missing) for first in firsts]
+            chunks += [Chunk(range(first, min(first + chunk_videos, stop)), missing) for first in firsts]
     return chunks
 
 
-def _write(
-    writers: dict[str, ShardWriter], chunk: _Chunk, batch: ClipBatch, features: Mapping[str, _HalfRows], *, owner: str
-) -> None:
-    """Write the rows of a chunk, begin the shards that it is the first of, and finish those that it is the last of.
-
-    Args:
-        writers: the begun shards, by the name of their table; changed.
-        chunk: the chunk.
-        batch: its decoded videos.
-        features: rows of the tables of features.
-        owner: the store's owner.
-    """
-    without = sorted({*chunk.rows} - {*batch.rows.tolist()})
-    for table in chunk.tables:
-        if table.name not in writers:
-            writers[table.name] = ShardWriter(table, chunk.rows.start // table.shard_videos, owner=owner)
-        writer = writers[table.name]
-        if len(batch):
-            arrays = _clips(batch) if table.name == CLIPS else {table.name: features[table.name].array()}
-            writer.add(batch.rows.numpy(), arrays)
-        writer.leave_out(without, batch.failed)
-        if chunk.rows.stop == writer.rows.stop:
-            writer.finish()
-            del writers[table.name]
-
-
-def _clips(batch: ClipBatch) -> dict[str, NDArray[Any]]:
-    """Return rows of the arrays of ``clips``."""
-    return {
-        "label": batch.labels.numpy(),
-        "multi_hot": batch.multi_hot.numpy(),
-        "boxes": batch.true_boxes.numpy(),
-        "valid": np.ones(len(batch), dtype=np.bool_),
-    }
+def _with_batches(chunks: Iterable[Chunk], loader: ClipLoader) -> Iterator[tuple[Chunk, ClipBatch | None]]:
+    """Yield each chunk with the batch of its rows to decode; None if there are none."""
+    rest = iter(chunks)
+    for batch in loader:
+        for chunk in rest:
+            if chunk.decoded:
+                yield chunk, batch
+                break
+            yield chunk, None
+    for chunk in rest:
+        yield chunk, None
 
 
 class _HalfRows:
@@ -205,8 +193,8 @@ class _HalfRows:
         if rows.is_cuda:
             self._copied = torch.cuda.current_stream(rows.device).record_event()
 
-    def array(self) -> NDArray[np.float16]:
-        """Return the rows (B, T, …), when they have arrived.
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the rows (B, T, …) of the table's array by its name, when they have arrived.
 
         Raises:
             UserError: a feature is NaN or too large for float16.
@@ -219,4 +207,4 @@ class _HalfRows:
                 f"the {self.name} features of {len(rows)} videos are not all finite in float16 (largest: "
                 f"{float(self.values.abs().max()):.3g}); the encoder's training diverged: train it with a lower rate"
             )
-        return rows
+        return {self.name: rows}

@@ -6,6 +6,7 @@ Layout of a table's folder::
     shard_00000/<table>.npy      float16 (videos of the shard, T, …)
     shard_00000/done.json        the done mark: the manifest's hash, the files' sizes and checksums, and the videos
                                  without a clip
+    shard_00000/sources.json     in a shared store: what the clips were read from
 
 The table ``clips`` has ``label.npy`` (int64), ``multi_hot.npy`` (uint8), ``boxes.npy`` (float32) and ``valid.npy``
 (bool) in each shard.
@@ -33,6 +34,7 @@ from adafocus_rl.checksums import read_sealed, write_sealed
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import ArrayWriter, open_array
 from adafocus_rl.features.manifest import Manifest, arrays_of, digest, is_count, shard_count, videos_in_shard
+from adafocus_rl.features.sources import write_sources
 from adafocus_rl.files import naming
 from adafocus_rl.folders import sync_folder
 
@@ -218,11 +220,15 @@ class ShardWriter:
         table: the table.
         number: the shard's number.
         owner: name of the writing process; files that a killed process of the same owner left are overwritten.
+        sources: ``clip_source`` of the videos, by row; without any, no list of them is written.
     """
 
-    def __init__(self, table: StoredTable, number: int, *, owner: str = "") -> None:
+    def __init__(
+        self, table: StoredTable, number: int, *, owner: str = "", sources: Mapping[int, str] | None = None
+    ) -> None:
         self.table = table
         self.number = number
+        self._sources = sources
         start = number * table.shard_videos
         self.rows = range(start, start + videos_in_shard(table.manifest, number))
         self._failed: list[tuple[str, str]] = []
@@ -269,6 +275,8 @@ class ShardWriter:
             "failed": self._failed,
             "rows_without_clip": self._without,
         }
+        if self._sources:
+            write_sources(self._part, [None if row in self._without else self._sources.get(row) for row in self.rows])
         write_sealed(self._part / DONE, mark)
         place_shard(self._part, self.table, self.number)
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adafocus_rl.data.clip_source import clip_sources
 from adafocus_rl.experiments.evaluation.evaluate import evaluate
 from adafocus_rl.experiments.evaluation.timing import ROUNDS
 from adafocus_rl.experiments.forecast.clips import SampledClips
@@ -31,6 +32,7 @@ from adafocus_rl.experiments.terminal.progress import silent
 from adafocus_rl.experiments.training.methods import other_methods
 from adafocus_rl.experiments.training.train import train
 from adafocus_rl.features.expected import expected_manifests
+from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import videos_in_shard
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.models.recognizer import Recognizer
@@ -206,13 +208,19 @@ def _epochs_done(run: Run, step: str) -> int:
 def _unbuilt(run: Run, stages: Sequence[int], store: str | None, recognizer: Recognizer, split: Split) -> int:
     """Return the number of videos that the run's bank of a split lacks, when it is needed."""
     clips = run.clips.train_still if split == "train" else run.clips.val
-    if any(unfinished(run, stage) for stage in stages if stage <= (RANDOM_PATCHES.number or 0)):
+    its_store = store_of(run.folder, split, store)
+    if not its_store.shared and any(
+        unfinished(run, stage) for stage in stages if stage <= (RANDOM_PATCHES.number or 0)
+    ):
         return len(clips)  # no bank fits a recognizer that is still to be trained
     tables, precision = tables_of(run.config), run.config.bank.precision
     expected = expected_manifests(recognizer, clips, tables=tables, precision=precision)
-    found = store_of(run.folder, split, store).find(expected)
+    found = its_store.find(expected)
     built = [sum(videos_in_shard(table.manifest, shard) for shard in table.marks) for table in found.values()]
-    return len(clips) - (min(built) if len(found) == len(expected) else 0)
+    # Those of frozen encoders may be copied from tables of other lists.
+    sources = clip_sources(clips, range(len(clips))) if its_store.shared else {}
+    known = KnownRows(its_store, expected, sources).rows(expected, sources)
+    return len(clips) - max(min(built) if len(found) == len(expected) else 0, len(known))
 
 
 def _count_timed_videos(run: Run, rows: Sequence[Mapping[str, Any]], meter: Meter) -> None:

@@ -68,7 +68,7 @@ def build_tables(
     title = f"bank {split}" if part == WHOLE else f"bank {split}, part {part}"
     # On a CPU, the patches of a chunk of videos may take minutes.
     with Ticker(title, len(dataset)) as ticker, ranks.busy():
-        build_bank(
+        copied = build_bank(
             store,
             recognizer,
             dataset,
@@ -82,6 +82,8 @@ def build_tables(
             part=part,
             progress=progress,
         )
+    if copied:
+        say(f"{title}: the features of {copied} videos were copied from tables of other lists in {store.folder}")
     if part.number == 1 and counts[0] and config.precision != "float32":
         _report_error(recognizer, dataset, tables, config.precision)
     ranks.wait()

@@ -1,0 +1,46 @@
+"""What a clip is read from: the files of its video, by which the same video is recognised in another list."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from adafocus_rl.data.dataset import ClipDataset
+from adafocus_rl.data.decode_error import DecodeError
+from adafocus_rl.data.frame_folder import listed_images
+from adafocus_rl.data.sampling import clip_indices
+
+
+def clip_source(dataset: ClipDataset, i: int) -> str | None:
+    """Return a hash of what the frames of the i-th video's evaluation clip are read from.
+
+    It covers the path without links, the size and the time of the last change of the video, or of the images of its
+    folder that the clip contains; the number of frames that the list gives; and the number of frames of the clip. The
+    content is not read. Labels, true boxes and transforms are left out.
+
+    Returns:
+        32 hex digits; None if the files cannot be found.
+    """
+    index, frame_sets = dataset.index, dataset.frame_sets
+    video_frames = index[i].video_frames
+    try:
+        path = Path(os.path.realpath(index.full_path(i)))
+        files = [path]
+        if path.is_dir():
+            names = listed_images(path, index.template)
+            frames = clip_indices(video_frames or len(names), frame_sets, rng=None)
+            files = [path / names[frame] for frame in frames.tolist()]
+        stats = [file.stat() for file in files]
+    except (OSError, ValueError, IndexError, DecodeError):  # decoding says what is wrong with it
+        return None
+    found = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats, strict=True)]
+    return hashlib.sha256(json.dumps([found, video_frames, frame_sets]).encode()).hexdigest()[:32]
+
+
+def clip_sources(dataset: ClipDataset, rows: Iterable[int]) -> dict[int, str]:
+    """Return ``clip_source`` of the videos at these rows, by row; those whose files cannot be found are left out."""
+    found = {row: clip_source(dataset, row) for row in rows}
+    return {row: source for row, source in found.items() if source is not None}
