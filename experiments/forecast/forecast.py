@@ -208,18 +208,18 @@ def _epochs_done(run: Run, step: str) -> int:
 def _unbuilt(run: Run, stages: Sequence[int], store: str | None, recognizer: Recognizer, split: Split) -> int:
     """Return the number of videos that the run's bank of a split lacks, when it is needed."""
     clips = run.clips.train_still if split == "train" else run.clips.val
-    its_store = store_of(run.folder, split, store)
-    if not its_store.shared and any(
+    tables_in = store_of(run.folder, split, store)
+    if not tables_in.shared and any(
         unfinished(run, stage) for stage in stages if stage <= (RANDOM_PATCHES.number or 0)
     ):
         return len(clips)  # no bank fits a recognizer that is still to be trained
     tables, precision = tables_of(run.config), run.config.bank.precision
     expected = expected_manifests(recognizer, clips, tables=tables, precision=precision)
-    found = its_store.find(expected)
+    found = tables_in.find(expected)
     built = [sum(videos_in_shard(table.manifest, shard) for shard in table.marks) for table in found.values()]
     # Those of frozen encoders may be copied from tables of other lists.
-    sources = clip_sources(clips, range(len(clips))) if its_store.shared else {}
-    known = KnownRows(its_store, expected, sources).rows(expected, sources)
+    sources = clip_sources(clips, range(len(clips))) if tables_in.shared else {}
+    known = KnownRows(tables_in, expected, sources).rows(expected, sources)
     return len(clips) - max(min(built) if len(found) == len(expected) else 0, len(known))
 
 

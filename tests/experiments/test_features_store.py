@@ -11,7 +11,9 @@ import gymnasium as gym
 import pytest
 import yaml
 
+from adafocus_rl.experiments.forecast.forecast import _unbuilt
 from adafocus_rl.experiments.run.features import open_bank
+from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.features import DEFAULT_TABLES, TableSpec
@@ -143,3 +145,32 @@ def test_a_variant_with_another_grid_shares_its_run_s_store(cli: Cli, run: Path,
     assert {entry["bank"] for entry in content["settings"].values()} == {str(store)}
     added = {Path(name).relative_to(store).parts[0].split("-")[0] for name in {*_mtimes(store)} - {*before}}
     assert added == {"local"}
+
+
+def test_folds_of_one_table_encode_each_video_once(
+    cli: Cli, recipe: Path, videos: Path, tmp_path: Path, look: Look
+) -> None:
+    """With frozen encoders, as docs/own_videos.md says."""
+    shutil.rmtree(videos / "stills")
+    paths = sorted(videos.rglob("*.mp4"))
+    rows = [f"{path.relative_to(videos)},{number % 2},{number % 3}" for number, path in enumerate(paths)]
+    (videos / "table.csv").write_text("\n".join(["path,label,fold", *rows]) + "\n")
+    frozen = ["--stage0.epochs=0", "--stage1.focus_learning_rate=0"]
+    store = tmp_path / "store"
+    said, unbuilt = [], []
+    for fold in ("0", "1"):
+        done = cli("data", "index", videos / "table.csv", "--fold", fold, "--out", tmp_path / fold)
+        assert done.code == 0, done.err
+        options, run = [*look.own_videos(tmp_path / fold), *frozen], tmp_path / f"run{fold}"
+        done = cli("train", recipe, *options, "--stages", "0", "1", "--out", run, "--features", store)
+        assert done.code == 0, done.err
+        # The forecast knows before stage I is trained.
+        new = Run(RunFolder(tmp_path / "new"), Run.open(run).config, resume=False)
+        unbuilt.append(_unbuilt(new, [0, 1, 2], str(store), load_recognizer(Run.open(run), "stage1"), "train"))
+        done = cli("features", "build", run)
+        assert done.code == 0, done.err
+        said.append(done.err)
+    assert "copied" not in said[0]
+    for copied in ("bank train: the features of 12 videos", "bank val: the features of 6 videos"):
+        assert f"{copied} were copied from tables of other lists in {store}" in said[1]
+    assert unbuilt == [12, 0]
