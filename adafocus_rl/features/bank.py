@@ -136,19 +136,20 @@ class FeatureBank:
             return ResidentRows(shards, self.device)
         return MappedRows(shards, table.shard_videos, self.device)
 
-    def table(self, name: str, *index: Tensor) -> Tensor:
-        """Return rows of a table as float32 on the device.
+    def table(self, name: str, *index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return rows of a table on the device.
 
         Args:
             name: name of an opened table.
             *index: int64 tensors for its first axes (video, frame, action), on the device, that broadcast together.
+            dtype: type of the rows.
 
         Raises:
             KeyError: the bank has no such table.
         """
         if name not in self._rows:
             raise KeyError(f"the bank has no table {name!r}; it has {', '.join(self._rows)}")
-        return self._rows[name].gather(*index)
+        return self._rows[name].gather(*index, dtype=dtype)
 
     @property
     def videos(self) -> Tensor:

@@ -26,12 +26,21 @@ class BankEpisodes(EpisodeFeatures):
         bank: the bank that holds the rows.
         videos: (B,) int64 rows, on the bank's device.
         ahead: reads a table for these videos, if the bank reads ahead.
+        map_dtype: type of the maps, for a policy that would round them to it.
     """
 
-    def __init__(self, bank: FeatureBank, videos: Tensor, ahead: Callable[[str], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        bank: FeatureBank,
+        videos: Tensor,
+        ahead: Callable[[str], Tensor] | None = None,
+        *,
+        map_dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.bank = bank
         self.videos = videos
         self._ahead = ahead
+        self._map_dtype = map_dtype
         self.labels = bank.labels[videos]
         self.multi_hot = bank.multi_hot[videos].float()
         self.true_boxes = bank.true_boxes[videos]
@@ -40,7 +49,7 @@ class BankEpisodes(EpisodeFeatures):
     @cached_property
     def global_map(self) -> Tensor:  # type: ignore[override]  # a cached property can be written, too
         """(B, T, C, h, w), read at the first use, because not every caller needs it."""
-        return self._whole("global_map")
+        return self._whole("global_map", self._map_dtype)
 
     @property
     def motion(self) -> Tensor:  # type: ignore[override]  # read-only here
@@ -74,15 +83,15 @@ class BankEpisodes(EpisodeFeatures):
         self._ahead = None
         super().overwrite(rows, other)
 
-    def _whole(self, name: str) -> Tensor:
+    def _whole(self, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return rows (B, T, …) of a table.
 
         Raises:
             KeyError: the bank has no such table.
         """
         if self._ahead is None or name not in self.bank.tables:
-            return self.bank.table(name, self.videos)
-        return self._ahead(name)
+            return self.bank.table(name, self.videos, dtype=dtype)
+        return self._ahead(name).to(dtype)
 
 
 @contextmanager

@@ -33,14 +33,19 @@ class ResidentRows:
                 rows = torch.from_numpy(np.array(block))  # torch warns about arrays that cannot be written to
                 part[start : start + len(rows)].copy_(rows.movedim(2, -1) if self._maps else rows)
 
-    def gather(self, *index: Tensor) -> Tensor:
-        """Return rows as float32, given int64 indices of the first axes, on the device, that broadcast together.
+    def gather(self, *index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return rows, given int64 indices of the first axes, on the device, that broadcast together.
 
         No more axes than (N, T) of a table of maps can be indexed.
+
+        Args:
+            *index: the indices.
+            dtype: type of the rows, which are those in float32, rounded. On a GPU, float32 is not written to memory.
         """
         rows = self._whole_videos(index[0]) if len(index) == 1 else None
         if rows is None:
-            rows = self.values[index].float()
+            rows = self.values[index]
+        rows = rows.to(dtype)
         return rows.movedim(-1, -MAP_AXES) if self._maps else rows
 
     def _whole_videos(self, videos: Tensor) -> Tensor | None:
@@ -62,7 +67,7 @@ class MappedRows:
         self.device = device
         self._shape = shards[0].shape[1:]
 
-    def gather(self, *index: Tensor) -> Tensor:
+    def gather(self, *index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return rows like ``ResidentRows.gather``."""
         videos, *others = (part.cpu().numpy() for part in torch.broadcast_tensors(*index))
         host = self.buffer(videos.shape, given=len(index))
@@ -70,7 +75,7 @@ class MappedRows:
             self._read_parts(host.numpy(), videos, others)
         else:
             self.read(host.view(videos.size, *host.shape[videos.ndim :]), videos.ravel())
-        return self.as_given(host.to(self.device, non_blocking=True), given=len(index))
+        return self.as_given(host.to(self.device, non_blocking=True), given=len(index)).to(dtype)
 
     def as_given(self, rows: Tensor, *, given: int = 1) -> Tensor:
         """Return rows on the device as ``ResidentRows.gather`` does: float32, maps with channels last in memory.

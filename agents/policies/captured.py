@@ -75,6 +75,11 @@ class CapturedUpdates:
                 )
                 yield episodes.videos, self.agent.learn_from(env, rollout, progress)
 
+    @property
+    def _map_dtype(self) -> torch.dtype:
+        """Type of the maps: π rounds them to bfloat16 in that precision, so float32 need not be in memory before."""
+        return torch.bfloat16 if self.agent.precision == "bfloat16" else torch.float32
+
     def _full_batch(self, env: DecisionVectorEnv, videos: Tensor, epoch: int, progress: float) -> Scalars:
         if self._env is None or self._env() is not env:
             self.forget()
@@ -90,7 +95,7 @@ class CapturedUpdates:
             assert isinstance(env.source, FeatureBank)
             rollout = env.rollout(
                 self.agent,
-                episodes=BankEpisodes(env.source, self._videos),
+                episodes=BankEpisodes(env.source, self._videos, map_dtype=self._map_dtype),
                 visit=self._visits,
                 with_reward=not self.agent.needs_outcomes,
             )

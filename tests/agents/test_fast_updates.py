@@ -121,13 +121,18 @@ def _as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch, *, waits: bool = False) -> 
     return events
 
 
-def test_what_a_graph_repeats_is_the_plain_update(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_graph_repeats_is_the_plain_update(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
     """Four passes of batches of 2, 2 and 1 videos; the bonus falls, so each pass needs its own graph."""
     plain = _agent(_env(folder))
+    plain.precision = precision
     expected = [plain.train_epoch(_env(folder), epoch, epochs=4) for epoch in range(4)]
     events = _as_if_on_a_gpu(monkeypatch)
     env = _env(folder)
     agent = _agent(env)
+    agent.precision = precision
     found = [agent.train_epoch(env, epoch, epochs=4) for epoch in range(4)]
     assert found == expected
     assert torch.equal(_weights(agent), _weights(plain))
