@@ -38,7 +38,7 @@ class _Size:
 ON_CPU = _Size(videos=1, frames=6, workers=0)
 """Enough for a CPU, which spends seconds on them."""
 
-ON_CUDA = _Size(videos=64, frames=16, workers=8)
+ON_CUDA = _Size(videos=32, frames=16, workers=8)
 
 MODEL = ModelConfig()
 """The recognizer, by default the paper's."""
