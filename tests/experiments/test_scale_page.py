@@ -85,4 +85,4 @@ def test_rates_and_times() -> None:
             amount, unit = said.split()
             assert number(amount) == pytest.approx(value / {"days": 24, "hours": 1}[unit], abs=0.051), said
     read = FRAMES * 2 * (1280 * 49 + 1280 + 2 * 2048)
-    assert f"{read / 1e6:.1f} MB, so that {STEPS:,.0f} steps/s are {read / FRAMES * STEPS / 1e6:.0f} MB/s" in PAGE
+    assert f"{read / 1e6:.1f} MB, so {STEPS:,.0f} steps/s need {read / FRAMES * STEPS / 1e6:.0f} MB/s" in PAGE
