@@ -1,4 +1,4 @@
-"""Precomputed features: fp16 tables, held on the device if they fit and read from disk otherwise."""
+"""Precomputed features: tables of 16 or 8 bits, held on the device if they fit and read from disk otherwise."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import verify_checksum
 from adafocus_rl.features.bank_episodes import BankEpisodes
+from adafocus_rl.features.eight_bit import range_name
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.memory import free_memory
 from adafocus_rl.features.read_ahead import ReadAhead
@@ -50,8 +51,9 @@ class FeatureBank:
         tables: the opened tables, by name, including ``clips``.
         resident: whether the tables are held on the device.
 
-    The constructor verifies the checksums of manifests, done marks and the small arrays of ``clips``, and the header
-    and size of the large arrays. ``verify_tables`` verifies the content of the large arrays.
+    The constructor verifies the checksums of manifests, done marks and the small arrays (those of ``clips``, and the
+    ranges of features in 8 bits), and the header and size of the large arrays. ``verify_tables`` verifies the content
+    of the large arrays.
 
     Raises:
         UserError: a table is missing, stale (the message names the entry that differs), incomplete or damaged.
@@ -132,9 +134,11 @@ class FeatureBank:
 
     def _open(self, table: StoredTable) -> ResidentRows | MappedRows:
         shards = OpenedShards(table)
+        name = range_name(table.name)
+        ranges = _read_whole(table, name).to(self.device) if name in table.array_names else None
         if self.resident:
-            return ResidentRows(shards, self.device)
-        return MappedRows(shards, table.shard_videos, self.device)
+            return ResidentRows(shards, self.device, ranges)
+        return MappedRows(shards, table.shard_videos, self.device, ranges)
 
     def table(self, name: str, *index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return rows of a table on the device.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -20,6 +20,7 @@ from adafocus_rl.data.dataset import ClipDataset, ClipLoader, make_loader
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.background import Background
 from adafocus_rl.features.chunks import Chunk, ChunkWriter
+from adafocus_rl.features.eight_bit import compress, range_name
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import Manifest
@@ -48,6 +49,7 @@ def build_bank(
     tables: Iterable[TableSpec] = DEFAULT_TABLES,
     overwrite: bool = False,
     precision: Precision = "float32",
+    eight_bit: Collection[str] = (),
     part: Part = WHOLE,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -76,6 +78,7 @@ def build_bank(
         tables: tables to build; ``clips`` is always built as well. A method adds its own to ``DEFAULT_TABLES``.
         overwrite: discard these tables and rebuild them.
         precision: precision in which the encoders compute the features.
+        eight_bit: names of the tables to store in 8 bits instead of float16.
         part: the part of each table to build; ``overwrite`` needs the whole.
         progress: called with (videos encoded, total videos) of the part.
 
@@ -94,7 +97,7 @@ def build_bank(
     store = replace(store, owner=part.owner(store.owner))
     recognizer.to(device).eval()
     specs = tuple(tables)
-    expected = expected_manifests(recognizer, dataset, tables=specs, precision=precision)
+    expected = expected_manifests(recognizer, dataset, tables=specs, precision=precision, eight_bit=eight_bit)
     encoders = in_precision(recognizer, precision)
     if overwrite:
         store.remove(expected.values())
@@ -125,7 +128,10 @@ def build_bank(
                 if batch is not None and len(batch):
                     encoded = EncodedFrames(encoders, batch.clips)
                     names = [name for name in chunk.names if name != CLIPS and not known.has(name, batch.rows.tolist())]
-                    features = {name: _HalfRows(name, declared[name].fill(encoded), batch) for name in names}
+                    features = {
+                        name: _StoredRows(name, declared[name].fill(encoded), batch, eight_bit=name in eight_bit)
+                        for name in names
+                    }
                 background.run(partial(writer.write, chunk, batch, features))
                 finished += len(chunk.rows)
                 if progress:
@@ -175,36 +181,42 @@ def _with_batches(chunks: Iterable[Chunk], loader: ClipLoader) -> Iterator[tuple
         yield chunk, None
 
 
-class _HalfRows:
-    """Rows of a table of features in float16, on their way to this machine's memory.
+class _StoredRows:
+    """Rows of a table of features as they are stored, on their way to this machine's memory.
 
     Args:
         name: the table's name.
         rows: (B · T, …), features of the frames of a batch, on any device.
         batch: the batch.
+        eight_bit: store them in 8 bits instead of float16.
     """
 
-    def __init__(self, name: str, rows: Tensor, batch: ClipBatch) -> None:
+    def __init__(self, name: str, rows: Tensor, batch: ClipBatch, *, eight_bit: bool) -> None:
         self.name = name
         self.values = rows.unflatten(0, batch.clips.shape[:2])
+        self._kind = "8 bits" if eight_bit else "float16"
+        if eight_bit:
+            arrays = dict(zip((name, range_name(name)), compress(self.values), strict=True))
+        else:
+            arrays = {name: self.values.half()}
         # A copy from another device goes into page-locked memory, so that the encoders need not wait for it.
-        self._half = self.values.half().to("cpu", non_blocking=True)
+        self._arrays = {name: array.to("cpu", non_blocking=True) for name, array in arrays.items()}
         self._copied: torch.cuda.Event | None = None
         if rows.is_cuda:
             self._copied = torch.cuda.current_stream(rows.device).record_event()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the rows (B, T, …) of the table's array by its name, when they have arrived.
+        """Return the rows (B, T, …) of the table's arrays by name, when they have arrived.
 
         Raises:
-            UserError: a feature is NaN or too large for float16.
+            UserError: a feature is NaN or too large for its type.
         """
         if self._copied is not None:
             self._copied.synchronize()
-        rows: NDArray[np.float16] = self._half.numpy()
-        if not np.isfinite(rows).all():
+        arrays: dict[str, NDArray[Any]] = {name: array.numpy() for name, array in self._arrays.items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
             raise UserError(
-                f"the {self.name} features of {len(rows)} videos are not all finite in float16 (largest: "
+                f"the {self.name} features of {len(self.values)} videos are not all finite in {self._kind} (largest: "
                 f"{float(self.values.abs().max()):.3g}); the encoder's training diverged: train it with a lower rate"
             )
-        return {self.name: rows}
+        return arrays

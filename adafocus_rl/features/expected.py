@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION
+from adafocus_rl.features.manifest import BANK_FORMAT, BANK_VERSION, VERSIONS
 from adafocus_rl.features.options import Precision
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, EncodedFrames, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
@@ -38,6 +38,11 @@ def row_shapes(recognizer: Recognizer, tables: Iterable[TableSpec]) -> dict[str,
         return {spec.name: list(spec.fill(frame).shape[1:]) for spec in tables}
 
 
+def dtype_of(table: str, eight_bit: Collection[str]) -> str:
+    """Return the type in which a table of features is stored, given the names of those in 8 bits."""
+    return "uint8" if table in eight_bit else "float16"
+
+
 @torch.no_grad()
 def expected_manifests(
     recognizer: Recognizer,
@@ -45,6 +50,7 @@ def expected_manifests(
     *,
     tables: Iterable[TableSpec] = DEFAULT_TABLES,
     precision: Precision = "float32",
+    eight_bit: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return the manifests of this recognizer's tables on this dataset, by name; any difference makes a table stale.
 
@@ -56,6 +62,7 @@ def expected_manifests(
         dataset: clips with the evaluation transforms.
         tables: tables besides ``clips``.
         precision: precision in which the encoders compute; part of the manifest unless it is float32.
+        eight_bit: names of the tables that are stored in 8 bits.
 
     Raises:
         UserError: the encoders process the frames of a clip together.
@@ -87,12 +94,18 @@ def expected_manifests(
     # Each function is called once, because hashing an encoder's weights takes time.
     values = {depends: depends(recognizer) for depends in dict.fromkeys(d for spec in specs for d in spec.depends)}
     for spec in specs:
-        kinds[spec.name] = {"shape": shapes[spec.name], "dtype": "float16"}
+        kinds[spec.name] = {"shape": shapes[spec.name], "dtype": dtype_of(spec.name, eight_bit)}
         for depends in spec.depends:
             kinds[spec.name] |= values[depends]
         if precision != "float32":
             kinds[spec.name]["precision"] = precision
     return {
-        name: {"format": BANK_FORMAT, "format_version": BANK_VERSION, "table": name, **frames, **kind}
+        name: {
+            "format": BANK_FORMAT,
+            "format_version": VERSIONS[kind["dtype"]] if "dtype" in kind else BANK_VERSION,
+            "table": name,
+            **frames,
+            **kind,
+        }
         for name, kind in kinds.items()
     }

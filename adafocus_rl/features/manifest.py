@@ -5,7 +5,7 @@ Example of a table ``full``::
     format, format_version      kind and version of the files
     table                       "full"
     videos, frames              the first two axes
-    shape, dtype                the other axes, and the type
+    shape, dtype                the other axes, and the type: float16, or uint8 for features in 8 bits
     shard_videos                videos in one shard; the only entry on which the content does not depend
     index, transforms           of the frames: hash of the list of videos, and the evaluation transforms
     mean, std, focus_encoder, focus_weights     the table's declared dependencies
@@ -25,10 +25,17 @@ import numpy as np
 
 from adafocus_rl.checksums import read_sealed
 from adafocus_rl.errors import UserError
+from adafocus_rl.features.eight_bit import range_name
 from adafocus_rl.features.specs import CLIPS, NAME, SCALES
 
 BANK_FORMAT = "adafocus_rl.feature_bank"
 BANK_VERSION = 3
+EIGHT_BIT_VERSION = 4
+"""Version of tables in 8 bits, which earlier releases cannot read; all others have ``BANK_VERSION``."""
+
+VERSIONS = {"float16": BANK_VERSION, "uint8": EIGHT_BIT_VERSION}
+"""Versions of tables of features by their type."""
+
 MANIFEST = "manifest.json"
 
 NOT_CONTENT = ("format_version", "shard_videos")
@@ -47,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UserError: the manifest cannot be read, is damaged, or has a version that this release does not know.
     """
     path = folder / MANIFEST
-    manifest, _ = read_sealed_manifest(path, newest=BANK_VERSION, oldest=BANK_VERSION)
+    manifest, _ = read_sealed_manifest(path, newest=EIGHT_BIT_VERSION, oldest=BANK_VERSION)
     if wrong := _wrong_entry(manifest):
         raise no_manifest(path, f"{wrong} is missing or makes no sense")
     return manifest
@@ -69,7 +76,7 @@ def read_sealed_manifest(path: Path, *, oldest: int, newest: int) -> tuple[dict[
     if type(version) is not int or not oldest <= version <= newest:
         raise UserError(
             f"the feature bank in {path.parent} has format version {short(version)}, this release reads 1 to "
-            f"{BANK_VERSION}; build it again with `adafocus features build RUN --overwrite`"
+            f"{EIGHT_BIT_VERSION}; build it again with `adafocus features build RUN --overwrite`"
         )
     if not intact and (intact is False or version > 1):
         raise no_manifest(path, "it does not have the checksum it was written with")
@@ -97,7 +104,9 @@ def _wrong_entry(manifest: Manifest) -> str | None:
         return SCALES
     if name != CLIPS and not is_shape(manifest.get("shape")):
         return "shape"
-    return "dtype" if name != CLIPS and manifest.get("dtype") != "float16" else None
+    dtype = manifest.get("dtype")
+    known = isinstance(dtype, str) and VERSIONS.get(dtype) == manifest["format_version"]
+    return None if name == CLIPS or known else "dtype"
 
 
 def wrong_count(manifest: Manifest, names: list[str]) -> str | None:
@@ -166,9 +175,11 @@ def videos_in_shard(manifest: Manifest, number: int) -> int:
 
 def arrays_of(manifest: Manifest, videos: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the type and shape of every array of a shard with this number of videos, by name."""
-    frames = int(manifest["frames"])
-    if manifest["table"] != CLIPS:
-        return {manifest["table"]: (np.dtype(manifest["dtype"]), (videos, frames, *manifest["shape"]))}
+    name, frames = manifest["table"], int(manifest["frames"])
+    if name != CLIPS:
+        features = {name: (np.dtype(manifest["dtype"]), (videos, frames, *manifest["shape"]))}
+        ranges = {range_name(name): (np.dtype(np.float32), (videos, frames, 2))}
+        return features | ranges if manifest["dtype"] == "uint8" else features
     return {
         "label": (np.dtype(np.int64), (videos,)),
         "multi_hot": (np.dtype(np.uint8), (videos, int(manifest["classes"]))),

@@ -43,7 +43,7 @@ class ReadAhead:
         videos = self.batches[number]
         host = reading.result() if reading is not None else self._read(name, self._buffer(name, videos), videos)
         self._begin(number + 1, name)
-        return self._on_device(name, host)
+        return self._on_device(name, host, videos)
 
     def _begin(self, number: int, name: str) -> None:
         if self._open and number < len(self.batches) and (number, name) not in self._begun:
@@ -57,19 +57,19 @@ class ReadAhead:
 
     def _read(self, name: str, buffer: Tensor, videos: Tensor) -> Tensor:
         self.tables[name].read(buffer, videos.numpy())
-        return self.tables[name].as_given(buffer) if self.device.type == "cpu" else buffer
+        return self.tables[name].as_given(buffer, videos) if self.device.type == "cpu" else buffer
 
-    def _on_device(self, name: str, host: Tensor) -> Tensor:
+    def _on_device(self, name: str, host: Tensor, videos: Tensor) -> Tensor:
         if self.device.type == "cpu":
             return host
         if self._copies is None:
-            return self.tables[name].as_given(host.to(self.device))
+            return self.tables[name].as_given(host.to(self.device), videos.to(self.device))
         current = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._copies):
             rows = host.to(self.device, non_blocking=True)
         current.wait_stream(self._copies)
         rows.record_stream(current)
-        return self.tables[name].as_given(rows)
+        return self.tables[name].as_given(rows, videos.to(self.device))
 
     def __enter__(self) -> ReadAhead:
         return self

@@ -3,7 +3,8 @@
 Layout of a table's folder::
 
     manifest.json                the table's content and dependencies
-    shard_00000/<table>.npy      float16 (videos of the shard, T, …)
+    shard_00000/<table>.npy      float16 (videos of the shard, T, …), or uint8 for features in 8 bits
+    shard_00000/<table>.range.npy   only for those: float32 (videos of the shard, T, 2), see ``eight_bit``
     shard_00000/done.json        the done mark: the manifest's hash, the files' sizes and checksums, and the videos
                                  without a clip
     shard_00000/sources.json     in a shared store: what the clips were read from
@@ -89,7 +90,7 @@ class StoredTable:
 
     @property
     def array_names(self) -> tuple[str, ...]:
-        """Names of the arrays in each shard: the table's own name, or several for ``clips``."""
+        """Names of the arrays in each shard: the table's own name, or several for ``clips`` and features in 8 bits."""
         return tuple(arrays_of(self.manifest, 0))
 
     def file(self, number: int, name: str) -> Path:
@@ -97,7 +98,7 @@ class StoredTable:
         return shard_folder(self.folder, number) / f"{name}.npy"
 
     def array(self, number: int, name: str | None = None) -> NDArray[Any]:
-        """Open an array of a shard as a memory map; None names the only one.
+        """Open an array of a shard as a memory map; None names that of the features.
 
         Raises:
             UserError: its header or its size does not match the manifest.

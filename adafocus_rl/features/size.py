@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from adafocus_rl.features.expected import row_shapes
+from adafocus_rl.features.expected import dtype_of, row_shapes
 from adafocus_rl.features.manifest import arrays_of
 from adafocus_rl.features.specs import CLIPS, DEFAULT_TABLES, TableSpec
 from adafocus_rl.models.recognizer import Recognizer
 
 
 def bytes_per_video(
-    recognizer: Recognizer, *, frames: int, classes: int, tables: Iterable[TableSpec] = DEFAULT_TABLES
+    recognizer: Recognizer,
+    *,
+    frames: int,
+    classes: int,
+    tables: Iterable[TableSpec] = DEFAULT_TABLES,
+    eight_bit: Collection[str] = (),
 ) -> dict[str, int]:
     """Return the bytes of one video in each table, by name; the encoders run on one black frame.
 
@@ -23,9 +28,11 @@ def bytes_per_video(
         frames: T, number of frames of a clip.
         classes: K, number of classes.
         tables: tables besides ``clips``.
+        eight_bit: names of the tables that are stored in 8 bits.
     """
     entries = {CLIPS: {"classes": classes}} | {
-        name: {"shape": shape, "dtype": "float16"} for name, shape in row_shapes(recognizer, tables).items()
+        name: {"shape": shape, "dtype": dtype_of(name, eight_bit)}
+        for name, shape in row_shapes(recognizer, tables).items()
     }
     return {
         name: sum(

@@ -143,7 +143,7 @@ class TableSpec:
     """Letters, digits and underscores; unique in a store."""
 
     fill: Callable[[EncodedFrames], Tensor]
-    """Computes the rows (N, …) of N frames. They are stored as float16."""
+    """Computes the rows (N, …) of N frames. They are stored as float16, or in 8 bits (``build_bank``)."""
 
     depends: tuple[Dependency, ...] = ()
     """Dependencies of the rows besides the frames. A table of another encoder adds a function that returns the hash of

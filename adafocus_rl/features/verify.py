@@ -55,7 +55,7 @@ def _verify_shard(table: StoredTable, number: int, paths: Sequence[str] | None) 
     for name in table.array_names:
         path = table.file(number, name)
         verify_checksum(path, table.marks[number])
-        row = None if table.name == CLIPS else not_finite(table.array(number))
+        row = None if table.name == CLIPS else not_finite(table.array(number, name))
         if row is not None:
             video = number * table.shard_videos + row
             named = f" ({paths[video]})" if paths is not None else ""

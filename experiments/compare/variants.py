@@ -145,7 +145,7 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     return {key: new.get(key) for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]}
 
 
-ADDED = {"model.patch_scales": [1.0]}
+ADDED: dict[str, Any] = {"model.patch_scales": [1.0], "bank.eight_bit": []}
 """Keys that earlier versions did not have, with the value for which nothing changes."""
 
 

@@ -17,7 +17,7 @@ from adafocus_rl.experiments.config.stages import (
     Stage2Config,
     Stage3Config,
 )
-from adafocus_rl.features.options import Precision
+from adafocus_rl.features.options import EightBitTable, Precision
 from adafocus_rl.models.config import ModelConfig, clip_frames
 from adafocus_rl.options import MOST, require_range
 
@@ -94,7 +94,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BankConfig:
-    """How the tables of frozen features are built and read; except for ``precision``, no result depends on it."""
+    """How the tables of frozen features are built and read; results depend on ``precision`` and ``eight_bit`` only."""
 
     shard_videos: int = 64
     """Number of videos per shard, the unit of resuming; applies to tables built from now on."""
@@ -103,9 +103,15 @@ class BankConfig:
     """Number of videos encoded at once; limits memory use."""
 
     precision: Precision = "float32"
-    """Precision in which the encoders compute the tables; features are stored as float16. ``bfloat16`` is
+    """Precision in which the encoders compute the tables; features are stored as float16 or, with ``eight_bit``, in 8
+    bits. ``bfloat16`` is
     faster on processors and GPUs that support it; building reports by how much it changes features, for MobileNet-V2
     several percent. Live features are float32."""
+
+    eight_bit: tuple[EightBitTable, ...] = ()
+    """Tables to store in 8 bits instead of 16, which take half the disk and memory: ``[global_map]``, f_G's maps, of
+    which π sees the rounding, or ``[global_map, local]``, f_L's features of patches, too, of which f_C sees it. Each
+    value is off by at most (highest − lowest) / 510 of its frame. Live features are not rounded."""
 
     resident: Literal["auto", "always", "never"] = "auto"
     """Whether whole tables are held on the device; ``auto`` does so if they take at most half of its free memory."""

@@ -144,6 +144,7 @@ class SampleFeatures(RunFeatures):
             chunk_videos=config.chunk_videos,
             tables=self.tables,
             precision=config.precision,
+            eight_bit=config.eight_bit,
             progress=progress,
         )
         # The first call comes before the first chunk, the second after it. If there are others, they are typical.
@@ -152,7 +153,13 @@ class SampleFeatures(RunFeatures):
 
     def _note_size(self, split: Split, clips: SampleClips) -> bool:
         """Note the size of the whole bank; return whether it will be held on the device, as ``FeatureBank`` decides."""
-        each = bytes_per_video(self.recognizer, frames=clips.num_frames, classes=clips.num_classes, tables=self.tables)
+        each = bytes_per_video(
+            self.recognizer,
+            frames=clips.num_frames,
+            classes=clips.num_classes,
+            tables=self.tables,
+            eight_bit=self.run.config.bank.eight_bit,
+        )
         tables = len(clips.whole) * sum(size for name, size in each.items() if name != CLIPS)
         held = sum(size for name, size in self.bank_bytes.items() if self.resident[name])
         fits = tables <= RESIDENT_SHARE * (free_memory(self.run.device) - held)

@@ -213,8 +213,10 @@ def _unbuilt(run: Run, stages: Sequence[int], store: str | None, recognizer: Rec
         unfinished(run, stage) for stage in stages if stage <= (RANDOM_PATCHES.number or 0)
     ):
         return len(clips)  # no bank fits a recognizer that is still to be trained
-    tables, precision = tables_of(run.config), run.config.bank.precision
-    expected = expected_manifests(recognizer, clips, tables=tables, precision=precision)
+    tables, config = tables_of(run.config), run.config.bank
+    expected = expected_manifests(
+        recognizer, clips, tables=tables, precision=config.precision, eight_bit=config.eight_bit
+    )
     found = tables_in.find(expected)
     built = [sum(videos_in_shard(table.manifest, shard) for shard in table.marks) for table in found.values()]
     # Those of frozen encoders may be copied from tables of other lists.

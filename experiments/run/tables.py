@@ -79,6 +79,7 @@ def build_tables(
             tables=tables,
             overwrite=overwrite,
             precision=config.precision,
+            eight_bit=config.eight_bit,
             part=part,
             progress=progress,
         )
@@ -104,8 +105,10 @@ def expected_tables(
         tables: the tables.
         built: whether this process builds them, for which it needs the videos.
     """
-    dataset = still_clips(run, split)
-    expected = expected_manifests(recognizer, dataset, tables=tables, precision=run.config.bank.precision)
+    dataset, config = still_clips(run, split), run.config.bank
+    expected = expected_manifests(
+        recognizer, dataset, tables=tables, precision=config.precision, eight_bit=config.eight_bit
+    )
     index = noted_index(run.folder, store, split) if not built and missing(dataset.index) else None
     if index in (None, expected[CLIPS]["index"]):
         return expected, False

@@ -35,7 +35,10 @@ from adafocus_rl.record import FINE_TUNED, RANDOM_DECISIONS
 FORMAT_VERSION = 1
 """Version of the result files; part of a job's key, so that files of another version are not read."""
 
-KEYS = ("data", "model", "bank.precision", "stage1", "stage3", "evaluation.repeats", "evaluation.full_frame_epochs")
+KEYS = (
+    "data", "model", "bank.precision", "bank.eight_bit", "stage1", "stage3", "evaluation.repeats",
+    "evaluation.full_frame_epochs",
+)  # fmt: skip
 """Keys of the configuration on which the result of a registered method depends, besides its own options."""
 
 Entry = dict[str, Any]
