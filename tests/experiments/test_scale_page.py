@@ -48,7 +48,9 @@ def test_the_size_of_a_video(capsys: pytest.CaptureFixture[str]) -> None:
     said = int(code.rsplit("# ", 1)[1])
     assert int(capsys.readouterr().out) == said == FEATURES + SIDE + 200
     maps, patches = FRAMES * 1280 * 49, FRAMES * CELLS * 2048
-    text = f"takes {said - maps + 8 * FRAMES:,} bytes, with\n`[global_map, local]` {said - maps - patches + 16 * FRAMES:,}"
+    text = (
+        f"takes {said - maps + 8 * FRAMES:,} bytes, with\n`[global_map, local]` {said - maps - patches + 16 * FRAMES:,}"
+    )
     assert text in PAGE
     assert f"`local` takes {2 * FRAMES * CELLS * 2048:,} and `global_map` {2 * FRAMES * 1280 * 49:,}" in PAGE
 
