@@ -97,25 +97,27 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.parametrize("eight_bit", [(), ("global_map", "local")])
 def test_another_fold_encodes_only_its_new_videos(
-    folds: Folds, make_recognizer: MakeRecognizer, tmp_path: Path
+    folds: Folds, make_recognizer: MakeRecognizer, tmp_path: Path, eight_bit: tuple[str, ...]
 ) -> None:
     first, second = folds.fold("one", 0, 1, 2, 3, 4), folds.fold("another", 5, 4, 2, 0)
-    done = folds.build(make_recognizer(), first)
+    done = folds.build(make_recognizer(), first, eight_bit=eight_bit)
     assert (done.count, len(done.decoded), done.glances, done.focuses) == (0, 5, 5 * FRAMES, 5 * FRAMES)
     before = _content(folds.store.folder)
-    done = folds.build(make_recognizer(), second)
+    done = folds.build(make_recognizer(), second, eight_bit=eight_bit)
     assert (done.count, done.decoded, done.glances, done.focuses) == (3, ["5.mp4"], FRAMES, FRAMES)
     # The files are those of a build that computes everything, and others remain as they were.
     alone = TableStore(tmp_path / "alone", shared=True)
-    assert folds.build(make_recognizer(), second, store=alone).count == 0
+    assert folds.build(make_recognizer(), second, store=alone, eight_bit=eight_bit).count == 0
     after = _content(folds.store.folder)
     assert {name: content for name, content in after.items() if name not in before} == _content(alone.folder)
     assert {name: content for name, content in after.items() if name in before} == before
-    bank = FeatureBank(folds.store, device=CPU, expected=expected_manifests(make_recognizer(), second))
+    expected = expected_manifests(make_recognizer(), second, eight_bit=eight_bit)
+    bank = FeatureBank(folds.store, device=CPU, expected=expected)
     assert bank.labels.tolist() == [record.labels[0] for record in second.index]
     # A fold of known videos decodes nothing.
-    done = folds.build(make_recognizer(), folds.fold("third", 3, 5))
+    done = folds.build(make_recognizer(), folds.fold("third", 3, 5), eight_bit=eight_bit)
     assert (done.count, done.decoded, done.glances, done.focuses) == (2, [], 0, 0)
 
 
