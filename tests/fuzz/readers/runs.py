@@ -15,7 +15,10 @@ import numpy as np
 
 from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
 from adafocus_rl.errors import UserError
-from adafocus_rl.features.manifest import digest, read_manifest
+from adafocus_rl.features.known import KnownRows
+from adafocus_rl.features.manifest import digest, read_manifest, shard_count, videos_in_shard
+from adafocus_rl.features.shards import shard_folder
+from adafocus_rl.features.sources import write_sources
 from adafocus_rl.features.store import TableStore
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
@@ -168,6 +171,35 @@ def copies(rng: Random, corpus: Corpus, folder: Path) -> Case:
         shutil.move(path.parent, TableStore(there, shared=True).path(read_manifest(path.parent)))
     path = _attack_table(rng, rng.choice(sorted(there.iterdir())))
     return Case(call=command("features", "pull", run, f"file://{there}"), names=(path.name, "there", "features"))
+
+
+@reader("known rows", weight=1)
+def known_rows(rng: Random, corpus: Corpus, folder: Path) -> Case:
+    """Tables of other lists in a shared store, of which rows are copied."""
+    bank = corpus.copy(corpus.run, folder / "run") / "features" / "val"
+    store = TableStore(folder / "there", shared=True)
+    store.folder.mkdir()
+    manifests = {}
+    for path in sorted(bank.glob("*/manifest.json")):
+        manifest = read_manifest(path.parent)
+        for number in range(shard_count(manifest)):
+            write_sources(shard_folder(path.parent, number), [*map(str, range(videos_in_shard(manifest, number)))])
+        manifests[path.parent.name] = {**manifest, "index": "another", "boxes": None}
+        shutil.move(path.parent, store.path(manifest))
+    table = rng.choice(sorted(store.folder.iterdir()))
+    if rng.random() < 0.4:
+        path = rng.choice(sorted(table.glob("shard_*/sources.json")))
+        _attack_json(rng, path)
+    else:
+        path = _attack_table(rng, table)
+
+    def copied() -> None:
+        known = KnownRows(store, manifests, {row: str(row) for row in range(10)})
+        for name in manifests:
+            if rows := sorted(known.rows([name], range(10))):
+                known.arrays(name, rows)
+
+    return Case(call=copied, names=(path.name, "there"))
 
 
 @reader("records", weight=6)
