@@ -127,8 +127,8 @@ def test_every_column_of_the_results_has_a_meaning() -> None:
 
 
 def test_the_readmes_environments_are_registered() -> None:
-    names = re.findall(r'make(?:_vec)?\("adafocus_rl:(AdaFocus/[\w-]+)"', README)
-    assert len(names) == 2
+    names = re.findall(r'"adafocus_rl:(AdaFocus/[\w-]+)"', README)
+    assert names
     assert {*names} <= {*adafocus_rl.ENVIRONMENTS}
 
 
