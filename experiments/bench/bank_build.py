@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ MODEL = ModelConfig()
 """The recognizer, by default the paper's."""
 
 
-def bench_bank_build(device: torch.device) -> list[Timing]:
+def bench_bank_build(device: torch.device) -> Iterator[Timing]:
     """Build a bank at the paper's sizes, against f_L alone on the same patches in the same precision.
 
     The bank's time includes decoding, f_G (MobileNet-V2) and f_L (ResNet-50) on whole frames, f_L on all 49 patches of
@@ -55,7 +55,6 @@ def bench_bank_build(device: torch.device) -> list[Timing]:
         device: device to run on.
     """
     size = ON_CUDA if device.type == "cuda" else ON_CPU
-    timings = []
     with tempfile.TemporaryDirectory() as made:
         for kind, dataset in _datasets(Path(made), size).items():
             recognizer = _recognizer(dataset).to(device)
@@ -67,8 +66,7 @@ def bench_bank_build(device: torch.device) -> list[Timing]:
                 )  # fmt: skip
                 name = f"bank-build, {precision}, {kind}, {len(patches) * size.videos} patches"
                 bare = _bare(in_precision(recognizer, precision), patches, size.videos)
-                timings.append(compare(name, ("build", build), ("f_L alone", bare), device))
-    return timings
+                yield compare(name, ("build", build), ("f_L alone", bare), device)
 
 
 def _datasets(folder: Path, size: _Size) -> dict[str, ClipDataset]:

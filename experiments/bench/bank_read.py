@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +29,7 @@ PATCHES = 2
 """Patches read in each frame: the selected one, and a random one for the reward."""
 
 
-def bench_bank_read(device: torch.device) -> list[Timing]:
+def bench_bank_read(device: torch.device) -> Iterator[Timing]:
     """Read a bank of the paper's sizes from memory-mapped files in the page cache, against one held on the device.
 
     Each round is a pass over all videos in batches of whole episodes: maps, vectors, and the features of some patches
@@ -41,10 +41,9 @@ def bench_bank_read(device: torch.device) -> list[Timing]:
         paper_bank(folder, videos=videos, device=device, classes=CLASSES)
         mapped = FeatureBank(folder, device=device, resident="never")
         resident = FeatureBank(folder, device=device, resident="always")
-        return [
-            compare(f"bank-read, {what}", ("mapped", use(mapped, batch)), ("resident", use(resident, batch)), device)
-            for what, use in (("reading alone", _reading), ("with PPO", _training))
-        ]
+        for what, use in (("reading alone", _reading), ("with PPO", _training)):
+            both = ("mapped", use(mapped, batch)), ("resident", use(resident, batch))
+            yield compare(f"bank-read, {what}", *both, device)
 
 
 def _reading(bank: FeatureBank, batch: int) -> Callable[[], object]:

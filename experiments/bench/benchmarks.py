@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,15 +25,19 @@ BENCHMARKS = {
     "startup": "startup:bench_startup",
     "recognise": "recognise:bench_recognise",
 }
-"""For each benchmark, the function, imported on demand. It takes the device and returns one or several timings."""
+"""For each benchmark, the function, imported on demand. It takes the device and returns a timing or
+yields several."""
 
 
-def timings_of(name: str, device: torch.device) -> list[Timing]:
-    """Run a benchmark.
+def timings_of(name: str, device: torch.device) -> Iterator[Timing]:
+    """Run a benchmark; yield each timing as soon as it is measured, where the benchmark does so.
 
     Args:
         name: one of ``BENCHMARKS``.
         device: device to run on.
     """
     found = pkgutil.resolve_name(f"{__package__}.{BENCHMARKS[name]}")(device)
-    return found if isinstance(found, list) else [found]
+    if isinstance(found, Iterable):
+        yield from found
+    else:
+        yield found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ PAPER_VIDEOS = 16
 """Number of videos at the paper's sizes."""
 
 
-def bench_counterfactuals(device: torch.device) -> list[Timing]:
+def bench_counterfactuals(device: torch.device) -> Iterator[Timing]:
     """Compute the outcomes of all 49 actions in whole episodes, at the paper's sizes with random features.
 
     Against the same by f_C's ordinary step for every action, and against π's forward pass and its update, with the
@@ -66,8 +67,8 @@ def bench_counterfactuals(device: torch.device) -> list[Timing]:
             outputs, states = agent.network.sequence(rollout.observation)
             (outputs.mean() + states.mean()).backward()
 
-        return [
-            compare("counterfactuals", ("projected f_C", all_outcomes), ("a step for each action", every_step), device),
-            compare("counterfactuals", ("all actions' outcomes", all_outcomes), ("π's forward pass", policy), device),
-            compare("counterfactuals", ("all actions' outcomes", all_outcomes), ("π's update", update), device),
-        ]
+        yield compare(
+            "counterfactuals", ("projected f_C", all_outcomes), ("a step for each action", every_step), device
+        )
+        yield compare("counterfactuals", ("all actions' outcomes", all_outcomes), ("π's forward pass", policy), device)
+        yield compare("counterfactuals", ("all actions' outcomes", all_outcomes), ("π's update", update), device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -35,7 +35,7 @@ LIVE_VIDEOS = 16
 """Videos of the published loop, which runs one of their frames in each round."""
 
 
-def bench_ppo(device: torch.device) -> list[Timing]:
+def bench_ppo(device: torch.device) -> Iterator[Timing]:
     """Train π by PPO at the paper's sizes, on a resident bank of random features.
 
     Each round is a pass over the same environment steps, with rollout and one update per batch. ``PPOAgent`` is
@@ -54,21 +54,19 @@ def bench_ppo(device: torch.device) -> list[Timing]:
         steps = len(many.videos) * many.num_steps
         paper = "float32, one random position", _ours(many)
         live = _published(few)
-        timings = [
-            *(against_sb3(name, few, many) for name in ("RecurrentPPO", "PPO")),
-            compare(
-                "ppo, live f_L",
-                ("PPOAgent", paper[1]),
-                ("published loop", live),
-                device,
-                steps=steps,
-                slow_share=live.steps / steps,
-            ),
-        ]
-        for name, choices in _variants(sizes).items():
+        for name in ("RecurrentPPO", "PPO"):
+            yield against_sb3(name, few, many)
+        yield compare(
+            "ppo, live f_L",
+            ("PPOAgent", paper[1]),
+            ("published loop", live),
+            device,
+            steps=steps,
+            slow_share=live.steps / steps,
+        )
+        for variant, choices in _variants(sizes).items():
             # One after the other: on a GPU, each keeps the memory of its CUDA graph.
-            timings.append(compare(f"ppo, {name}", (name, _ours(many, **choices)), paper, device, steps=steps))
-    return timings
+            yield compare(f"ppo, {variant}", (variant, _ours(many, **choices)), paper, device, steps=steps)
 
 
 def _variants(sizes: Sequence[int]) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ def paper_config() -> ExperimentConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **parts))
 
 
-def bench_recognise(device: torch.device) -> list[VideoTiming]:
+def bench_recognise(device: torch.device) -> Iterator[VideoTiming]:
     """Recognise clips of T frames with random weights, from decoded frames and once from a video file.
 
     On CPU nothing is compiled, because that takes longer than the rest of the benchmark.
@@ -80,13 +80,13 @@ def bench_recognise(device: torch.device) -> list[VideoTiming]:
     config = paper_config()
     systems = {glance: System(config, glance, device) for glance in GLANCES}
     on_gpu = device.type == "cuda"
-    found: list[VideoTiming] = []
     for batch in (1, 8, 64) if on_gpu else (1, 8):
         for treatment in (PLAIN, FLOAT32, BFLOAT16, *([COMPILED] if on_gpu else [])):
             # At larger batches, the plain form is timed at one size only, to save minutes on CPU.
             glances = GLANCES[:1] if treatment is PLAIN and batch > 1 else GLANCES
-            found += _side_by_side([systems[glance] for glance in glances], treatment, batch)
-    return [*found, *_others(systems[GLANCES[0]]), *_with_decoding(systems[GLANCES[0]])]
+            yield from _side_by_side([systems[glance] for glance in glances], treatment, batch)
+    yield from _others(systems[GLANCES[0]])
+    yield from _with_decoding(systems[GLANCES[0]])
 
 
 class System:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from adafocus_rl.experiments.bench.benchmarks import BENCHMARKS, timings_of
 from adafocus_rl.experiments.terminal.command_line import CommandParser, print_json
-
-if TYPE_CHECKING:
-    pass
 
 
 def bench(argv: Sequence[str]) -> int:
@@ -29,9 +25,12 @@ def bench(argv: Sequence[str]) -> int:
     from adafocus_rl.experiments.run.runtime import find_device
 
     device = find_device(options.device)
-    timings = [timing for name in options.names or BENCHMARKS for timing in timings_of(name, device)]
+    timings = []
+    for name in options.names or BENCHMARKS:
+        for timing in timings_of(name, device):
+            timings.append(timing)
+            # At once, because all of them take minutes; with --json, stdout is for the whole.
+            print(timing.text, file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
         print_json({"device": str(device), "environment": environment(), "timings": [asdict(one) for one in timings]})
-    else:
-        sys.stdout.writelines(f"{one.text}\n" for one in timings)
     return 0

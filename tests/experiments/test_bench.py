@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from adafocus_rl.agents import PPOAgent
 from adafocus_rl.agents.policies.networks import RecurrentActorCritic
 from adafocus_rl.agents.ppo.options import PPOOptions
 from adafocus_rl.data.decode import decode_frames, probe
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.bench import bank_build, bank_read, ppo, recognise, startup
 from adafocus_rl.experiments.bench import timing as bench
 from adafocus_rl.experiments.bench.decode_loops import (
@@ -181,6 +183,22 @@ def test_one_of_them_in_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert done.code == 0
     assert done.out.startswith("rollout: rollout ")
     assert done.out.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_timing_is_printed_as_soon_as_it_is_measured(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def timings(name: str, device: torch.device) -> Iterator[bench.Timing]:
+        yield bench.timing(name, "ours", "other", [(1.0, 2.0)])
+        raise UserError("no more")
+
+    monkeypatch.setattr("adafocus_rl.experiments.cli.bench.timings_of", timings)
+    done = cli("bench", "rollout", "--device=cpu", *arguments)
+    assert done.code == 2
+    line = "rollout: ours 1000.00 ms, other 2000.00 ms, ratio 2.00\n"
+    assert (done.err if arguments else done.out).startswith(line)
+    assert done.err.endswith("no more\n")
 
 
 def test_without_the_extra_onnx_is_left_out_with_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
