@@ -66,6 +66,7 @@ def test_every_ablation_fits_the_configuration(finished: Path, tmp_path: Path) -
         "rewards": ("env.reward.kind", 1), "cells": ("agent.init_args.cell", 1),
         "ppo_epochs": ("agent.init_args.n_epochs", 1), "grids": ("model.grid", 1), "patches": ("model.patch_size", 0),
         "patches_224": ("model.patch_size", 0), "learning": ("agent.class_path", 1),
+        "bits": ("bank.eight_bit", 1),
     }  # fmt: skip
     # Another class of agent has other options, and needs more or fewer passes.
     beside = {"learning": ("agent.init_args.", "stage2.epochs")}
@@ -78,9 +79,9 @@ def test_every_ablation_fits_the_configuration(finished: Path, tmp_path: Path) -
             settings = variant_settings(run, as_arguments(variant.overrides))
             changed = changed_keys(stored.values, settings.values)
             assert {other for other in changed if not other.startswith(beside.get(name, ()))} <= {key}
-            values.append((changed.get(key, "the run's"), changed.get("agent.init_args.network")))
+            values.append((str(changed.get(key, "the run's")), changed.get("agent.init_args.network")))
             base = base_of(run, stored, settings, tmp_path, name=variant.name)
-            if set(changed) and key.startswith("model."):
+            if set(changed) and key.startswith(("model.", "bank.")):
                 assert (base.changed, base.stage) == (((key, changed[key]),), stage)
                 assert base.folder.path.parent == tmp_path
             else:
