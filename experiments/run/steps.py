@@ -81,7 +81,10 @@ RANDOM_PATCHES = Step(
     name="stage1", number=1, reads=("stage0",), keys=("seed", "data", "model", "stage1"), carried=("model.grid",),
     rates=("stage1.focus_learning_rate", "stage1.classifier_learning_rate"),
 )  # fmt: skip
-BANK = Step(name="bank", number=None, reads=("stage1",), keys=("data", "model", "bank.eight_bit"), leaves="bank")
+BANK = Step(
+    name="bank", number=None, reads=("stage1",), keys=("data", "model", "bank.precision", "bank.eight_bit"),
+    leaves="bank",
+)  # fmt: skip
 POLICY = Step(name="stage2", number=2, reads=("bank",), keys=("env", "agent", "stage2"), rates=("agent.learning_rate",))
 SKIPPING = Step(
     name="stage2.skip", number=2, reads=("stage2",), keys=("skip",), rates=("skip.options.learning_rate",), knobs=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,16 @@ def test_a_comparison_builds_them(cli: Cli, run: Path, tmp_path: Path) -> None:
     (other,) = (run / "compare").glob("**/eight_bit*/features")
     assert dtypes(other)["local"] == dtypes(other)["global_map"] == "uint8"
     assert dtypes(other)["full"] == "float16"
+
+
+def test_a_comparison_of_precisions_builds_its_banks(cli: Cli, run: Path, tmp_path: Path) -> None:
+    variants = [
+        {"name": precision, "overrides": {"agent": "CenterAgent", "bank.precision": precision}}
+        for precision in ("float32", "bfloat16")
+    ]
+    (tmp_path / "precisions.yaml").write_text(yaml.safe_dump(variants))
+    done = cli("compare", run, "--ablation", tmp_path / "precisions.yaml", "--seeds", "1", "--jobs", "1", "--json")
+    assert done.code == 0, done.err
+    (other,) = (run / "compare").glob("**/precision*/features")
+    manifests = [json.loads(path.read_text()) for path in other.rglob("manifest.json")]
+    assert "bfloat16" in {manifest.get("precision") for manifest in manifests}
