@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from adafocus_rl.data.datasets import Progress
 from adafocus_rl.data.encode import write_video
 from adafocus_rl.data.folder import write_once
-from adafocus_rl.data.processes import may_start_processes
+from adafocus_rl.data.processes import map_in_processes, may_start_processes
 
 Render = Callable[[int, str, int], tuple[NDArray[np.uint8], NDArray[np.float64] | None]]
 """Called with (label, split, number of the clip in its split); returns frames (T, S, S) or (T, S, S, 3) and true boxes
@@ -136,8 +135,8 @@ def _mapped(writer: _Writer, jobs: list[Job], workers: int | None) -> Iterator[I
         yield map(writer, jobs)
         return
     # Processes, not threads: the interpreter needs as much time as x264.
-    with ProcessPoolExecutor(max_workers=workers) as pool:
-        yield pool.map(writer, jobs, chunksize=8)
+    with closing(map_in_processes(writer, jobs, workers=workers, chunk=8)) as written:
+        yield written
 
 
 def _name(split: str, number: int) -> str:

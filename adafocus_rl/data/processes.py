@@ -1,13 +1,15 @@
-"""Application of a function to many videos in several processes, any of which may crash in a codec."""
+"""Application of a function to many videos in several processes, which may crash in a codec or be killed."""
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from adafocus_rl.errors import UserError
@@ -30,6 +32,10 @@ MAIN_GUARD = (
     '`if __name__ == "__main__":`, or decode in the main process (data.workers 0)'
 )
 """Advice for a script that would start processes again in each process that it starts."""
+
+
+FEWER = ", use fewer (--workers), or work in the main process (--workers 0)"
+"""Advice for a command with ``--workers`` if no processes can be started."""
 
 
 def check_main_guard() -> None:
@@ -95,6 +101,43 @@ def run_in_processes(
             yield position, _alone(function, jobs[position], seconds=seconds)
 
 
+def map_in_processes(
+    function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int, chunk: int
+) -> Generator[Result, None, None]:
+    """Call a function on every job; closing the iterator kills the processes.
+
+    Unlike with ``run_in_processes``, all results are needed.
+
+    Args:
+        function: a picklable function; its exceptions are raised here.
+        jobs: picklable jobs.
+        workers: number of processes, at least 1.
+        chunk: number of jobs that are sent to a process at once.
+
+    Yields:
+        Return values, in the order of the jobs.
+
+    Raises:
+        UserError: a process died or was killed, or no processes can be started.
+    """
+    # `pool.map` cancels its futures when it is left. If processes died of the same signal, the thread of the pool gives
+    # these futures an exception at that moment, and up to Python 3.11 ends with a traceback.
+    parts = (jobs[start : start + chunk] for start in range(0, len(jobs), chunk))
+    try:
+        with _pool(workers, advice="") as pool:
+            waiting = deque(_submit(pool, partial(_each, function), part, advice="") for part in parts)
+            while waiting:
+                yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process was killed, for lack of memory perhaps; free some and give the same command again"
+        ) from None
+
+
+def _each(function: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+    return [function(job) for job in jobs]
+
+
 class _LateError(Exception):
     """No process finished in time; leaving the context of ``_pool`` kills them."""
 
@@ -109,10 +152,10 @@ def _alone(function: Callable[[Job], Result], job: Job, *, seconds: float) -> Re
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int, *, advice: str = FEWER) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool whose processes are killed if an exception, such as an interrupt, leaves the context."""
     before = set(multiprocessing.active_children())
-    with _starting():
+    with _starting(advice):
         pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupts)
     try:
         yield pool
@@ -125,19 +168,21 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Job], Result], job: Job) -> Future[Result]:
-    with _starting():
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[Job], Result], job: Job, *, advice: str = FEWER
+) -> Future[Result]:
+    with _starting(advice):
         return pool.submit(function, job)
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def _starting(advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise UserError(
             f"no processes can be started ({error.strerror}); look for a lack of memory, shared memory (/dev/shm) or "
-            "open files (ulimit -n), use fewer (--workers), or work in the main process (--workers 0)"
+            f"open files (ulimit -n){advice}"
         ) from None
 
 

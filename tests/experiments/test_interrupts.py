@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +146,22 @@ def test_a_second_one_ends_at_once() -> None:
     assert process.returncode == 143
     assert said == "adafocus: ended at once\n"
     assert _wait_gone(workers)
+
+
+@POSIX
+def test_while_processes_render_videos(tmp_path: Path) -> None:
+    options = ["--train_videos=9999", "--val_videos=1", "--still_videos=0", "--frames=2", "--side=32", "--digit=10"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adafocus_rl", "data", "make", "moving_digits", str(tmp_path / "digits"), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".digits.partial-*/train/*.mp4")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "adafocus: terminated\n")
+    assert not list(tmp_path.iterdir())
