@@ -25,6 +25,7 @@ from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import Manifest
 from adafocus_rl.features.options import Precision
+from adafocus_rl.features.other_files import check_files
 from adafocus_rl.features.parts import WHOLE, Part
 from adafocus_rl.features.precision import in_precision
 from adafocus_rl.features.shards import StoredTable
@@ -86,8 +87,9 @@ def build_bank(
         The number of videos that were not decoded, because all their rows were copied.
 
     Raises:
-        UserError: a table was built from something else (the message names the entry that differs), overwriting would
-            remove files that belong to no table, features do not fit in float16, or a row to copy is damaged.
+        UserError: a table was built from something else (the message names the entry or the file that differs),
+            overwriting would remove files that belong to no table, features do not fit in float16, or a row to copy is
+            damaged.
         OSError: writing failed, for example because the disk is full; finished shards are kept.
         ValueError: a part would discard the others' shards.
     """
@@ -101,7 +103,7 @@ def build_bank(
     encoders = in_precision(recognizer, precision)
     if overwrite:
         store.remove(expected.values())
-    planned = _plan(_begin(store, expected, shard_videos), len(dataset), chunk_videos, part)
+    planned = _plan(_begin(store, expected, shard_videos, dataset), len(dataset), chunk_videos, part)
     wanted = [chunk for chunk in planned if chunk.tables]
     total = sum(len(chunk.rows) for chunk in planned)
     finished = total - sum(len(chunk.rows) for chunk in wanted)
@@ -141,12 +143,16 @@ def build_bank(
     return sum(len(chunk.copied) for chunk in chunks)
 
 
-def _begin(store: TableStore, expected: Mapping[str, Manifest], shard_videos: int) -> list[StoredTable]:
+def _begin(
+    store: TableStore, expected: Mapping[str, Manifest], shard_videos: int, dataset: ClipDataset
+) -> list[StoredTable]:
     """Return the tables, after writing the manifests of those that do not exist."""
     found = store.find(expected)
     for table in found.values():
         if table.old_version is not None and len(table.marks) < table.shards:
             raise store.half_written(table)
+    if store.shared:
+        check_files(found.values(), dataset)
     missing = {name: manifest for name, manifest in expected.items() if name not in found}
     made = {name: store.begin({**manifest, "shard_videos": shard_videos}) for name, manifest in missing.items()}
     return [*found.values(), *made.values()]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus_rl.data.clip_source import ClipSource
 from adafocus_rl.data.clips import ClipBatch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.features.known import KnownRows
@@ -53,7 +54,9 @@ class ChunkWriter:
         owner: the store's owner.
     """
 
-    def __init__(self, dataset: ClipDataset, known: KnownRows, sources: Mapping[int, str], *, owner: str) -> None:
+    def __init__(
+        self, dataset: ClipDataset, known: KnownRows, sources: Mapping[int, ClipSource], *, owner: str
+    ) -> None:
         self.dataset = dataset
         self.known = known
         self.sources = sources
@@ -78,7 +81,9 @@ class ChunkWriter:
         for table in chunk.tables:
             if table.name not in self._writers:
                 number = chunk.rows.start // table.shard_videos
-                self._writers[table.name] = ShardWriter(table, number, owner=self.owner, sources=self.sources)
+                self._writers[table.name] = ShardWriter(
+                    table, number, owner=self.owner, sources=self.sources, root=self.dataset.index.root
+                )
             writer = self._writers[table.name]
             parts = []
             if table.name in features:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus_rl.data.clip_source import ClipSource
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import verify_checksum
 from adafocus_rl.features.manifest import MANIFEST, Manifest, differences, read_manifest, videos_in_shard
@@ -36,7 +37,7 @@ class KnownRows:
         sources: ``clip_source`` of the rows of interest.
     """
 
-    def __init__(self, store: TableStore, manifests: Mapping[str, Manifest], sources: Mapping[int, str]) -> None:
+    def __init__(self, store: TableStore, manifests: Mapping[str, Manifest], sources: Mapping[int, ClipSource]) -> None:
         self._places = {name: _places(store, manifest, sources) for name, manifest in manifests.items()}
         self._intact: set[Path] = set()
 
@@ -69,11 +70,11 @@ class KnownRows:
         return table.array(number, name)
 
 
-def _places(store: TableStore, manifest: Manifest, sources: Mapping[int, str]) -> dict[int, _Place]:
+def _places(store: TableStore, manifest: Manifest, sources: Mapping[int, ClipSource]) -> dict[int, _Place]:
     """Return where rows of a table with this manifest can be copied from."""
     if not sources or not store.shared or manifest.get("boxes") is not None:
         return {}  # true boxes are those of one list
-    found: dict[str, _Place] = {}
+    found: dict[ClipSource, _Place] = {}
     for path in sorted(store.folder.glob(f"{manifest['table']}-*/{MANIFEST}")):
         with contextlib.suppress(UserError, OSError):
             other = read_manifest(path.parent)
@@ -82,13 +83,12 @@ def _places(store: TableStore, manifest: Manifest, sources: Mapping[int, str]) -
     return {row: found[source] for row, source in sources.items() if source in found}
 
 
-def _rows_of(table: StoredTable) -> dict[str, _Place]:
+def _rows_of(table: StoredTable) -> dict[ClipSource, _Place]:
     """Return the rows of a table's finished shards, by what their clips were read from."""
-    return {
-        source: (table, number, position)
-        for number in table.marks
-        for position, source in enumerate(
-            read_sources(shard_folder(table.folder, number), videos_in_shard(table.manifest, number))
-        )
-        if source is not None
-    }
+    found = {}
+    for number in table.marks:
+        sources = read_sources(shard_folder(table.folder, number), videos_in_shard(table.manifest, number))
+        for position, source in enumerate(sources.clips if sources is not None else ()):
+            if source is not None:
+                found[source] = (table, number, position)
+    return found

@@ -32,10 +32,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adafocus_rl.checksums import read_sealed, write_sealed
+from adafocus_rl.data.clip_source import ClipSource
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import ArrayWriter, open_array
 from adafocus_rl.features.manifest import Manifest, arrays_of, digest, is_count, shard_count, videos_in_shard
-from adafocus_rl.features.sources import write_sources
+from adafocus_rl.features.sources import Sources, write_sources
 from adafocus_rl.files import naming
 from adafocus_rl.folders import sync_folder
 
@@ -222,14 +223,22 @@ class ShardWriter:
         number: the shard's number.
         owner: name of the writing process; files that a killed process of the same owner left are overwritten.
         sources: ``clip_source`` of the videos, by row; without any, no list of them is written.
+        root: folder of the list's relative paths.
     """
 
     def __init__(
-        self, table: StoredTable, number: int, *, owner: str = "", sources: Mapping[int, str] | None = None
+        self,
+        table: StoredTable,
+        number: int,
+        *,
+        owner: str = "",
+        sources: Mapping[int, ClipSource] | None = None,
+        root: Path = Path(),
     ) -> None:
         self.table = table
         self.number = number
         self._sources = sources
+        self._root = root
         start = number * table.shard_videos
         self.rows = range(start, start + videos_in_shard(table.manifest, number))
         self._failed: list[tuple[str, str]] = []
@@ -277,7 +286,8 @@ class ShardWriter:
             "rows_without_clip": self._without,
         }
         if self._sources:
-            write_sources(self._part, [None if row in self._without else self._sources.get(row) for row in self.rows])
+            clips = [None if row in self._without else self._sources.get(row) for row in self.rows]
+            write_sources(self._part, Sources(os.path.realpath(self._root), clips))
         write_sealed(self._part / DONE, mark)
         place_shard(self._part, self.table, self.number)
 

@@ -35,6 +35,7 @@ from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import videos_in_shard
 from adafocus_rl.features.memory import free_memory
+from adafocus_rl.features.other_files import check_files
 from adafocus_rl.models.recognizer import Recognizer
 from adafocus_rl.rotation import CheckpointRotation
 from adafocus_rl.seeding import isolated
@@ -218,6 +219,8 @@ def _unbuilt(run: Run, stages: Sequence[int], store: str | None, recognizer: Rec
         recognizer, clips, tables=tables, precision=config.precision, eight_bit=config.eight_bit
     )
     found = tables_in.find(expected)
+    if tables_in.shared:
+        check_files(found.values(), clips)
     built = [sum(videos_in_shard(table.manifest, shard) for shard in table.marks) for table in found.values()]
     # Those of frozen encoders may be copied from tables of other lists.
     sources = clip_sources(clips, range(len(clips))) if tables_in.shared else {}

@@ -14,6 +14,7 @@ from adafocus_rl.experiments.terminal.progress import Ticker, say
 from adafocus_rl.features import TableSpec, TableStore, build_bank
 from adafocus_rl.features.expected import expected_manifests
 from adafocus_rl.features.options import Precision
+from adafocus_rl.features.other_files import check_files
 from adafocus_rl.features.parts import WHOLE, Part, parts_without
 from adafocus_rl.features.precision import precision_errors
 from adafocus_rl.features.specs import CLIPS
@@ -104,11 +105,16 @@ def expected_tables(
         store: store of the tables.
         tables: the tables.
         built: whether this process builds them, for which it needs the videos.
+
+    Raises:
+        UserError: tables in a shared store were computed from other files of the same names, or are damaged.
     """
     dataset, config = still_clips(run, split), run.config.bank
     expected = expected_manifests(
         recognizer, dataset, tables=tables, precision=config.precision, eight_bit=config.eight_bit
     )
+    if not built and store.shared:
+        check_files(store.find(expected).values(), dataset)
     index = noted_index(run.folder, store, split) if not built and missing(dataset.index) else None
     if index in (None, expected[CLIPS]["index"]):
         return expected, False

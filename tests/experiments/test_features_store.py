@@ -11,6 +11,7 @@ import gymnasium as gym
 import pytest
 import yaml
 
+from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.forecast.forecast import _unbuilt
 from adafocus_rl.experiments.run.features import open_bank
 from adafocus_rl.experiments.run.folder import RunFolder
@@ -174,3 +175,26 @@ def test_folds_of_one_table_encode_each_video_once(
     for copied in ("bank train: the features of 12 videos", "bank val: the features of 6 videos"):
         assert f"{copied} were copied from tables of other lists in {store}" in said[1]
     assert unbuilt == [12, 0]
+
+
+def test_features_of_other_videos_of_the_same_names_are_refused(
+    cli: Cli, two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = two_runs
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    assert cli("features", "build", first, "--features", store).code == 0
+    # The second run reads a copy of the videos.
+    config = yaml.safe_load((second / "config.yaml").read_text())
+    shutil.copytree(config["data"]["root"], copy)
+    (second / "config.yaml").write_text(yaml.safe_dump({**config, "data": {**config["data"], "root": str(copy)}}))
+    done = cli("features", "check", second, "--features", store)
+    assert done.code == 0, done.err
+    path = sorted((copy / "val").iterdir())[-1]
+    path.write_bytes(path.read_bytes() + b"\0")
+    for command in (["check", second], ["push", second, f"file://{tmp_path / 'there'}"]):
+        done = cli("features", *command, "--features", store)
+        assert done.code == 2
+        assert f"were computed from other files: val/{path.name} in " in done.err
+    with pytest.raises(UserError, match="other files"):
+        _unbuilt(Run.open(second), (2,), str(store), load_recognizer(Run.open(second), "stage1"), "val")
+    assert cli("features", "check", first).code == 0

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from adafocus_rl.checksums import checksum_of, read_sealed, write_sealed
+from adafocus_rl.data.clip_source import ClipSource
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.known import KnownRows
 from adafocus_rl.features.manifest import digest, read_manifest, shard_count, videos_in_shard
 from adafocus_rl.features.shards import shard_folder
-from adafocus_rl.features.sources import write_sources
+from adafocus_rl.features.sources import Sources, write_sources
 from adafocus_rl.features.store import TableStore
 from fuzz.cases import Case, reader
 from fuzz.corpus import Corpus
@@ -183,7 +184,8 @@ def known_rows(rng: Random, corpus: Corpus, folder: Path) -> Case:
     for path in sorted(bank.glob("*/manifest.json")):
         manifest = read_manifest(path.parent)
         for number in range(shard_count(manifest)):
-            write_sources(shard_folder(path.parent, number), [*map(str, range(videos_in_shard(manifest, number)))])
+            clips = [ClipSource(str(row), "") for row in range(videos_in_shard(manifest, number))]
+            write_sources(shard_folder(path.parent, number), Sources("", clips))
         manifests[path.parent.name] = {**manifest, "index": "another", "boxes": None}
         shutil.move(path.parent, store.path(manifest))
     table = rng.choice(sorted(store.folder.iterdir()))
@@ -194,7 +196,7 @@ def known_rows(rng: Random, corpus: Corpus, folder: Path) -> Case:
         path = _attack_table(rng, table)
 
     def copied() -> None:
-        known = KnownRows(store, manifests, {row: str(row) for row in range(10)})
+        known = KnownRows(store, manifests, {row: ClipSource(str(row), "") for row in range(10)})
         for name in manifests:
             if rows := sorted(known.rows([name], range(10))):
                 known.arrays(name, rows)
