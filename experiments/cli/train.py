@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -111,8 +111,10 @@ def train(argv: Sequence[str]) -> int:
 
         new, resume = ranks.first(open_folder)
         run = Run(folder, settings.config, resume=resume, strict=options.strict)
-        ranks.first(lambda: check_names(run, stages))
-        ranks.first(run.check_videos)  # which makes the data if they are embedded
+        # Lists are read in seconds, and weights are downloaded; embedded data are made, which takes longer.
+        checks: list[Callable[[], object]] = [run.check_videos, lambda: check_names(run, stages)]
+        for checked in reversed(checks) if settings.config.data.embedded else checks:
+            ranks.first(checked)
         began = time.monotonic()
         rehearse(run, stages)
         if options.dry_run:

@@ -180,7 +180,7 @@ class Run:
         return Recognizer(model).to(self.device)
 
     def check_names(self, *, with_weights: bool = True) -> None:
-        """Create a recognizer and find the reward, so that wrong names show before lists are read or data are made.
+        """Create a recognizer and find the reward, so that wrong names show before data are made or videos decoded.
 
         Args:
             with_weights: as in ``new_recognizer``.
