@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from adafocus_rl.crops import LARGE_PATCH, copied, wide, windows
 from adafocus_rl.errors import UserError
-
-LARGE_PATCH = 64
-"""Smallest side of patches that are copied one by one on CPU."""
 
 
 class PatchGrid:
@@ -63,6 +60,7 @@ class PatchGrid:
         self.scales = tuple(float(scale) for scale in scales)
         self.sides = _sides(self.scales, patch_size, frame_size)
         self.base_scale = min(range(len(self.sides)), key=lambda number: abs(self.sides[number] - patch_size))
+        self._boxes = {torch.device("cpu"): self._every_box()}
 
     def __repr__(self) -> str:
         scales = "" if self.scales == (1.0,) else f", scales={self.scales}"
@@ -109,13 +107,13 @@ class PatchGrid:
 
     def action(self, position: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return the grid action (…), int64, nearest to each relative position (…, 2), of the base scale by default."""
-        row_col = (_wide(position).clamp(0, 1) * (self.grid - 1)).round().long()
+        row_col = (wide(position).clamp(0, 1) * (self.grid - 1)).round().long()
         first = self.base_scale if scale is None else scale
         return first * (self.grid * self.grid) + row_col[..., 0] * self.grid + row_col[..., 1]
 
     def origin(self, position: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return the crop origins (…, 2), int64 pixels in [0, S − side], of relative positions (…, 2)."""
-        return (_wide(position).clamp(0, 1) * self._last_offset(scale)).floor().long()
+        return (wide(position).clamp(0, 1) * self._last_offset(scale)).floor().long()
 
     def origin_position(self, origin: Tensor) -> Tensor:
         """Return relative positions (…, 2), float32 in [0, 1], of crop origins (…, 2): the inverse of ``origin``.
@@ -128,20 +126,14 @@ class PatchGrid:
         return ((origin + 0.5) / self.last_offset).clamp(max=1)
 
     def action_origin(self, action: Tensor) -> Tensor:
-        """Return the crop origins (…, 2), int64 pixels, of grid actions (…).
-
-        The arithmetic is integer, because ``floor`` of a rounded product can be one pixel below the intended origin.
-        """
-        scale = self.scale(action)
-        if self.grid == 1:
-            return self.origin(self.position(action), scale)
-        return self._row_col(action) * self._last_offset(scale) // (self.grid - 1)
+        """Return the crop origins (…, 2), int64 pixels, of grid actions (…)."""
+        return self.action_box(action)[..., :2]
 
     def uniform_origin(self, uniform: Tensor, scale: Tensor | None = None) -> Tensor:
         """Map uniform numbers (…, 2) in [0, 1) to crop origins (…, 2), int64; 0 … S − side are equally likely."""
         last = self._last_offset(scale)
         # Limited because the product with a number just below 1 may round up to S − side + 1.
-        return (_wide(uniform) * (last + 1)).floor().long().clamp(max=last)
+        return (wide(uniform) * (last + 1)).floor().long().clamp(max=last)
 
     def box(self, origin: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return the pixel boxes (…, 4) as (top, left, height, width), int64, of crop origins (…, 2)."""
@@ -149,7 +141,12 @@ class PatchGrid:
 
     def action_box(self, action: Tensor) -> Tensor:
         """Return the pixel boxes (…, 4), int64, of grid actions (…)."""
-        return self.box(self.action_origin(action), self.scale(action))
+        # Looked up, because the arithmetic on a few numbers takes a dozen operations.
+        boxes = self._boxes.get(action.device)
+        if boxes is None:
+            # It stays there, so that later calls do not wait for a transfer.
+            boxes = self._boxes[action.device] = self._boxes[torch.device("cpu")].to(action.device)
+        return boxes[action]
 
     def fitting_scale(self, box: Tensor) -> Tensor:
         """Return the scale (…), int64, whose patches suit boxes (…, 4).
@@ -174,7 +171,9 @@ class PatchGrid:
         center = box[..., :2] + box[..., 2:] / 2
         return torch.where(last == 0, 0.5, ((center - side / 2) / last.clamp(min=1)).clamp(0, 1))
 
-    def crop(self, frames: Tensor, origin: Tensor, scale: Tensor | None = None) -> Tensor:
+    def crop(
+        self, frames: Tensor, origin: Tensor, scale: Tensor | None = None, *, rows: Tensor | None = None
+    ) -> Tensor:
         """Crop patches from frames in one batched gather (large single ones on CPU one by one, which is faster).
 
         Patches of another side than P are resized to P, bilinearly and anti-aliased, in at least float32; integers are
@@ -182,23 +181,25 @@ class PatchGrid:
         depends on shapes only.
 
         Args:
-            frames: (N, C, S, S), any dtype and device.
+            frames: (F, C, S, S), any dtype and device.
             origin: (N, 2) for one patch per frame or (N, K, 2) for K patches per frame; int64 in [0, S − side], on the
                 frames' device. The range is not checked, because that would synchronise with the device; every origin
                 computed by this class is in range.
             scale: (N,) or (N, K) int64.
+            rows: (N,) int64, the frame of each; None for one after the other, N = F. It saves a copy of the frames.
 
         Returns:
             (N, C, P, P) or (N, K, C, P, P) in the frames' dtype and in channels-last layout, which the local encoder
             uses.
 
         Raises:
-            ValueError: the frames are not S×S, or the shape of the origins or the scales does not match them.
+            ValueError: the frames are not S×S, or the shape of the origins, the scales or the rows does not match.
         """
         side = self.frame_size
         if frames.ndim != 4 or frames.shape[-2:] != (side, side):
             raise ValueError(f"frames have shape {tuple(frames.shape)}; this grid crops frames (N, C, {side}, {side})")
-        if origin.shape[0] != frames.shape[0] or origin.shape[-1] != 2 or origin.ndim not in (2, 3):
+        count = frames.shape[0] if rows is None else len(rows)
+        if origin.shape[0] != count or origin.shape[-1] != 2 or origin.ndim not in (2, 3):
             raise ValueError(
                 f"origins {tuple(origin.shape)} do not fit frames {tuple(frames.shape)}: give (N, 2) or (N, K, 2)"
             )
@@ -206,37 +207,38 @@ class PatchGrid:
         if scale is not None and scale.shape != origin.shape[:-1]:
             raise ValueError(f"scales {tuple(scale.shape)} do not fit origins {tuple(origin.shape)}: give one for each")
         if frames.device.type == "cpu" and origin.ndim == 2 and self.sides == (self.patch_size,) >= (LARGE_PATCH,):
-            return self._copied(frames, origin)
+            return copied(frames, range(count) if rows is None else rows.tolist(), origin, self.patch_size)
         pixels = frames.permute(0, 2, 3, 1)
         if origin.ndim == 3:
-            pixels = pixels.contiguous()  # worth a copy when every frame is read K times
-        patches = self._windows(pixels, origin, self.sides[0])
+            # Worth a copy when every frame is read K times.
+            pixels, rows = (pixels if rows is None else pixels[rows]).contiguous(), None
+        if rows is None:
+            rows = torch.arange(count, device=pixels.device)
+        if origin.ndim == 3:
+            rows = rows[:, None]
+        patches = self._windows(pixels, rows, origin, self.sides[0])
         for number, side in enumerate(self.sides[1:], start=1):
             assert scale is not None
             chosen = (scale == number)[..., None, None, None]
-            patches = torch.where(chosen, self._windows(pixels, origin, side), patches)
+            patches = torch.where(chosen, self._windows(pixels, rows, origin, side), patches)
         return patches
 
-    def _copied(self, frames: Tensor, origin: Tensor) -> Tensor:
-        """Crop patches of side P from frames (N, C, S, S) on CPU, one by one."""
-        side = self.patch_size
-        patches = frames.new_empty(len(frames), side, side, frames.shape[1]).permute(0, 3, 1, 2)
-        for patch, frame, (top, left) in zip(patches, frames, origin.tolist(), strict=True):
-            patch.copy_(frame[:, top : top + side, left : left + side])
-        return patches
-
-    def _windows(self, pixels: Tensor, origin: Tensor, side: int) -> Tensor:
-        """Crop windows of one side from frames (N, S, S, C), resized to P; those beyond the frame are moved into it."""
-        sample = torch.arange(pixels.shape[0], device=pixels.device)
-        if origin.ndim == 3:
-            sample = sample[:, None]
+    def _windows(self, pixels: Tensor, rows: Tensor, origin: Tensor, side: int) -> Tensor:
+        """Crop windows of one side, resized to P; those beyond the frame are moved into it."""
         if len(self.sides) > 1:
             origin = origin.clamp(max=self.frame_size - side)
-        # A view of all windows of the frame: indexing whole windows copies rows of pixels and is several times faster
-        # than indexing every pixel.
-        windows = pixels.unfold(1, side, 1).unfold(2, side, 1).movedim(3, -1)
-        patches = windows[sample, origin[..., 0], origin[..., 1]].contiguous().movedim(-1, -3)
-        return patches if side == self.patch_size else _resized(patches, self.patch_size)
+        return windows(pixels, rows, origin, side, self.patch_size)
+
+    def _every_box(self) -> Tensor:
+        """Return the pixel boxes (A, 4), int64, of all grid actions.
+
+        The arithmetic is integer, because ``floor`` of a rounded product can be one pixel below the intended origin.
+        """
+        action = torch.arange(self.num_actions, device="cpu")
+        scale = self.scale(action)
+        if self.grid == 1:
+            return self.box(self.origin(self.position(action), scale), scale)
+        return self.box(self._row_col(action) * self._last_offset(scale) // (self.grid - 1), scale)
 
     def _row_col(self, action: Tensor) -> Tensor:
         """Return the grid rows and columns (…, 2) of grid actions (…), int64."""
@@ -277,22 +279,7 @@ def _sides(scales: tuple[float, ...], patch_size: int, frame_size: int) -> tuple
     return sides
 
 
-def _resized(patches: Tensor, side: int) -> Tensor:
-    """Return patches (…, C, side', side') with another side, in their own type and memory layout."""
-    wide = _wide(patches.flatten(0, -4)).contiguous(memory_format=torch.channels_last)
-    # Anti-aliased because plain bilinear sampling skips pixels when it shrinks.
-    resized: Tensor = F.interpolate(wide, size=(side, side), mode="bilinear", antialias=True)
-    resized = resized if patches.is_floating_point() else resized.round()
-    resized = resized.to(patches.dtype).contiguous(memory_format=torch.channels_last)
-    return resized.view(*patches.shape[:-2], side, side)
-
-
 @lru_cache
 def _on_device(values: tuple[int, ...], device: torch.device) -> Tensor:
     """Return numbers as int64 (n,) on a device, where they stay, so that their use does not wait for a transfer."""
     return torch.tensor(values, device=device)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Convert to at least float32: bfloat16's eight bits cannot hold a pixel coordinate."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -38,6 +38,7 @@ class RandomAgent(PlannedAgent):
 
     label = "random"
     stochastic = True
+    reads_motion = False
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Return random actions, which do not depend on the batch size or the order of the videos."""
@@ -51,6 +52,7 @@ class CenterAgent(PlannedAgent):
     """Always selects the centre, or the grid position nearest to it; of several scales, that nearest to 1."""
 
     label = "center"
+    reads_motion = False
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Return the same action for every frame."""
@@ -96,6 +98,7 @@ class GaussianAgent(PlannedAgent):
 
     label = "gaussian"
     stochastic = True
+    reads_motion = False
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Return positions: uniform numbers mapped through the inverse normal distribution function."""
@@ -150,6 +153,7 @@ class OracleAgent(PlannedAgent):
 
     label = "oracle"
     privileged = True
+    reads_motion = False
 
     def __init__(self, env: DecisionVectorEnv, options: NoOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)

@@ -47,6 +47,7 @@ class HeuristicAgent(Agent):
     options: HeuristicOptions
 
     label = "heuristic"
+    reads_motion = False
 
     def __init__(self, env: DecisionVectorEnv, options: HeuristicOptions | None = None, *, seed: int = 0) -> None:
         super().__init__(env, options, seed=seed)

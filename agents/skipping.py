@@ -46,6 +46,7 @@ class RandomSkipAgent(PlannedAgent):
 
     label = "random_skip"
     stochastic = True
+    reads_motion = False
 
     def plan(self, info: Mapping[str, Any], num_frames: int) -> Tensor:
         """Return random actions, which do not depend on the batch size or the order of the videos."""

@@ -27,23 +27,26 @@ def check_actions(space: gym.Space[Any], actions: Any, shape: tuple[int, ...], d
         UserError: the shape differs, discrete actions are not integers or are out of range, or continuous actions
             are not numbers.
     """
-    wanted = f"{shape} of {space}" if shape else f"one of {space}"
+
+    def wanted() -> str:  # only for messages: the text of a space takes longer than the checks
+        return f"{shape} of {space}" if shape else f"one of {space}"
+
     given = _tensor(actions)
     if given is None:
-        raise UserError(f"actions are {actions!r}, and no numbers; expected {wanted}")
+        raise UserError(f"actions are {actions!r}, and no numbers; expected {wanted()}")
     continuous = isinstance(space, gym.spaces.Box)
-    shape = (*shape, *(space.shape or ())) if continuous else shape
-    if given.shape != shape:
-        raise UserError(f"actions have shape {tuple(given.shape)}; this environment takes {shape}: expected {wanted}")
+    full = (*shape, *(space.shape or ())) if continuous else shape
+    if given.shape != full:
+        raise UserError(f"actions have shape {tuple(given.shape)}; this environment takes {full}: expected {wanted()}")
     if given.is_complex() or (given.is_floating_point() and not continuous):
-        raise UserError(f"actions are {str(given.dtype).removeprefix('torch.')} numbers; expected {wanted}")
+        raise UserError(f"actions are {str(given.dtype).removeprefix('torch.')} numbers; expected {wanted()}")
     given = given.float() if continuous else given.long()
     if given.device.type == "cpu" and given.numel():
         least, most = (end.item() for end in given.aminmax())
         if continuous and least != least:
-            raise UserError(f"an action has NaN for a coordinate; expected {wanted}")
+            raise UserError(f"an action has NaN for a coordinate; expected {wanted()}")
         if isinstance(space, gym.spaces.Discrete) and not 0 <= least <= most < space.n:
-            raise UserError(f"an action is {least if least < 0 else most}; expected {wanted}")
+            raise UserError(f"an action is {least if least < 0 else most}; expected {wanted()}")
     given = given.to(device)
     return given.clamp(0, 1) if continuous else given
 

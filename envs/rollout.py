@@ -29,7 +29,7 @@ class PolicyOutput:
 
     Attributes:
         action: (B, T) int64 on the grid; (B, T, 2) float32 positions if actions are continuous, clipped to [0, 1]².
-        log_prob: (B, T) log-probabilities of the actions; None for agents that do not learn.
+        log_prob: (B, T) log-probabilities of sampled actions; None for best actions, and agents that do not learn.
         value: (B, T) state values; None for agents without a value function.
         sample: the samples before actions are clipped to their space, in the shape of the actions; ``log_prob``
             refers to them. None if they are the actions themselves.

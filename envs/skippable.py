@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adafocus_rl.envs.problem import DecisionProblem
 from adafocus_rl.envs.rollout import Policy, PolicyOutput, StepPolicy
-from adafocus_rl.envs.whole_episodes import decide
+from adafocus_rl.envs.whole_episodes import decide, info_for
 from adafocus_rl.features import TableSpec
 from adafocus_rl.features.bank import FeatureBank
 from adafocus_rl.features.live import LiveEpisodes
@@ -156,7 +156,7 @@ class SkippableFeatures:
 
     def ask(self, episodes: EpisodeFeatures) -> PolicyOutput:
         """Return π's output for episodes of any source, in one call unless π observes its own last action."""
-        info = self.patches.info(episodes, torch.zeros_like(episodes.videos))
+        info = info_for(self.policy, self.patches, episodes, torch.zeros_like(episodes.videos))
         return decide(self.patches, self.policy, episodes, info, deterministic=True)[1]
 
     def _with_patches(self, episodes: EpisodeFeatures) -> SkippableEpisodes:

@@ -48,7 +48,7 @@ def roll_out(
         UserError: as for ``decide``, or the policy's actions are not in the problem's space.
     """
     episodes = problem.prepare(episodes)
-    info = problem.info(episodes, visits, with_motion=getattr(policy, "reads_motion", True))
+    info = info_for(policy, problem, episodes, visits)
     observation, output = decide(problem, policy, episodes, info, deterministic=deterministic)
     vector, when = episodes.global_vector, problem.all_steps(episodes)
     action = problem.check_actions(output.action, tuple(when.shape))
@@ -131,6 +131,13 @@ def outcomes_of_actions(
     """
     episodes = problem.prepare(episodes)
     return outcomes(problem, episodes, states_after(problem, episodes, action), visits, seed=seed)
+
+
+def info_for(
+    policy: Policy | StepPolicy, problem: DecisionProblem, episodes: EpisodeFeatures, visits: Tensor
+) -> Info:
+    """Return facts about B videos for a policy; ``motion``, which takes time to compute, only if it reads that."""
+    return problem.info(episodes, visits, with_motion=getattr(policy, "reads_motion", True))
 
 
 @torch.no_grad()

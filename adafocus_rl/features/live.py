@@ -104,7 +104,7 @@ class LiveEpisodes(EpisodeFeatures):
         """
         rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
         scale = None if scale is None else scale.flatten(0, 1)
-        features = self.recognizer.focus_at(self.frames[rows.flatten()], origin.flatten(0, 1), scale).float()
+        features = self.recognizer.focus_at(self.frames, origin.flatten(0, 1), scale, rows=rows.flatten()).float()
         return features.view(*origin.shape[:-1], -1)
 
     @torch.no_grad()
@@ -122,7 +122,7 @@ class LiveEpisodes(EpisodeFeatures):
                 origin, scale = grid.origin(patch), None
             else:
                 origin, scale = grid.action_origin(patch), grid.scale(patch)
-            local[keep] = self.recognizer.focus_at(self.frames[kept], origin, scale).float()
+            local[keep] = self.recognizer.focus_at(self.frames, origin, scale, rows=kept).float()
         return local
 
     @torch.no_grad()

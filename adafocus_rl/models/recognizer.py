@@ -181,25 +181,28 @@ class Recognizer(nn.Module):
         frames = self.focus_frames(clips)
         return frames if self.clip_frames is None else frames.flatten(1, 2)[:, None]
 
-    def focus_at(self, steps: Tensor, origin: Tensor, scale: Tensor | None = None) -> Tensor:
+    def focus_at(
+        self, steps: Tensor, origin: Tensor, scale: Tensor | None = None, *, rows: Tensor | None = None
+    ) -> Tensor:
         """Compute f_L's features of a patch, averaged over the frames of the step.
 
         Args:
-            steps: (N, f · 3, S, S), rows of ``focus_steps``.
+            steps: (M, f · 3, S, S), rows of ``focus_steps``.
             origin: (N, 2) or (N, K, 2) crop origins, int64 pixels.
             scale: (N,) or (N, K) int64, the patches' scales; needed if the grid has several.
+            rows: (N,) int64, the step of each; None for one after the other, N = M.
 
         Returns:
             (N, D_L) or (N, K, D_L).
         """
-        patches = self.grid.crop(steps, origin, scale)
+        patches = self.grid.crop(steps, origin, scale, rows=rows)
         vectors = self.focus_features(patches.reshape(-1, 3, *patches.shape[-2:]))
-        return vectors.view(*origin.shape[:-1], -1, vectors.shape[-1]).mean(-2)
+        return _mean(vectors.view(*origin.shape[:-1], -1, vectors.shape[-1]))
 
     def focus_whole(self, steps: Tensor) -> Tensor:
         """Compute f_L's features (N, D_L) of whole steps (N, f · 3, S, S), averaged over the frames of the step."""
         vectors = self.full_features(steps.reshape(-1, 3, *steps.shape[-2:]))
-        return vectors.view(len(steps), steps.shape[1] // 3, vectors.shape[-1]).mean(1)
+        return _mean(vectors.view(len(steps), steps.shape[1] // 3, vectors.shape[-1]))
 
     def signature(self) -> dict[str, Any]:
         """Plain values in which two recognisers must agree to exchange weights."""
@@ -256,3 +259,8 @@ class Recognizer(nn.Module):
         for part in self._frozen:
             self.parts()[part].eval()
         return self
+
+
+def _mean(vectors: Tensor) -> Tensor:
+    """Return the means (…, D) of vectors (…, f, D) over the f frames of a step."""
+    return vectors.squeeze(-2) if vectors.shape[-2] == 1 else vectors.mean(-2)

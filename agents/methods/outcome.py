@@ -121,7 +121,11 @@ class Steps:
     @property
     def local_macs(self) -> Tensor:
         """(B, T) int64 MACs of f_L."""
-        return self.looks.long() * self.cost.local if self.focus_macs is None else self.focus_macs
+        if self.focus_macs is not None:
+            return self.focus_macs
+        if self.kept is None:
+            return torch.full(self.boxes.shape[:2], self.cost.local, device=self.boxes.device)
+        return self.kept * self.cost.local
 
     @property
     def macs(self) -> Tensor:

@@ -47,7 +47,6 @@ class PolicyAgent(NetworkAgent):
 
     learns = True
     learns_on_ranks = True
-    reads_motion = False
 
     needs_outcomes: ClassVar[bool] = False
     """Whether the agent learns from the outcomes of all actions, which a feature bank makes possible."""

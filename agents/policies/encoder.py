@@ -62,6 +62,9 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 
     Episodes pass through the network twice, once to act and once to learn, but should count once.
     """
+    if not network.training:
+        yield
+        return
     norms = [part for part in network.modules() if isinstance(part, BatchNorm)]
     tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:

@@ -22,6 +22,8 @@ class SamplingAgent(RecurrentAgent):
     different random numbers in each step. A new episode resets the memory, but not the number.
     """
 
+    reads_motion = False
+
     @abstractmethod
     def initial_memory(self, count: int) -> Tensor:
         """Return zeros (B, M), the memory of ``count`` new episodes."""
@@ -59,7 +61,7 @@ class SamplingAgent(RecurrentAgent):
         return torch.cat((state[:, :-1].masked_fill(starts[:, None], 0), state[:, -1:]), dim=1)
 
     def choose(self, distribution: Distribution, value: Tensor | None, uniform: Tensor | None) -> PolicyOutput:
-        """Return actions, and the log-probabilities, values and samples that learning needs.
+        """Return actions and values; for samples also their log-probabilities, for the best actions all probabilities.
 
         Args:
             distribution: distribution of actions (…).
@@ -69,10 +71,10 @@ class SamplingAgent(RecurrentAgent):
         sample = distribution.mode() if uniform is None else distribution.sample(uniform)
         return PolicyOutput(
             action=distribution.action(sample),
-            log_prob=distribution.log_prob(sample),
+            # Learning needs those of samples, pictures of an evaluation those of all actions.
+            log_prob=None if uniform is None else distribution.log_prob(sample),
             value=value,
             sample=sample,
-            # Pictures of an evaluation need them; training does not.
             probabilities=distribution.probabilities() if uniform is None else None,
         )
 
