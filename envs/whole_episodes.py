@@ -133,9 +133,7 @@ def outcomes_of_actions(
     return outcomes(problem, episodes, states_after(problem, episodes, action), visits, seed=seed)
 
 
-def info_for(
-    policy: Policy | StepPolicy, problem: DecisionProblem, episodes: EpisodeFeatures, visits: Tensor
-) -> Info:
+def info_for(policy: Policy | StepPolicy, problem: DecisionProblem, episodes: EpisodeFeatures, visits: Tensor) -> Info:
     """Return facts about B videos for a policy; ``motion``, which takes time to compute, only if it reads that."""
     return problem.info(episodes, visits, with_motion=getattr(policy, "reads_motion", True))
 
