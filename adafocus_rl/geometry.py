@@ -129,6 +129,13 @@ class PatchGrid:
         """Return the crop origins (…, 2), int64 pixels, of grid actions (…)."""
         return self.action_box(action)[..., :2]
 
+    def place(self, action: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the crop origins (…, 2) and the scales (…) of grid actions (…), as ``crop`` takes them.
+
+        The scales are None if there is only one.
+        """
+        return self.action_origin(action), self.scale(action) if len(self.scales) > 1 else None
+
     def uniform_origin(self, uniform: Tensor, scale: Tensor | None = None) -> Tensor:
         """Map uniform numbers (…, 2) in [0, 1) to crop origins (…, 2), int64; 0 … S − side are equally likely."""
         last = self._last_offset(scale)

@@ -72,8 +72,10 @@ class SkippableEpisodes(EpisodeFeatures):
         local = self.episodes.kept_local_at(steps, patches, new)
         if self._local is None:
             self._local = local.new_zeros(*self.patches.shape[:2], local.shape[-1])
-        self._local[rows[new], steps[new]] = local[new]
-        self._computed[rows[new], steps[new]] = True
+        chosen = new.nonzero(as_tuple=True)
+        places = chosen[0], steps[chosen]
+        self._local[places] = local[chosen]
+        self._computed[places] = True
         return torch.where(kept[..., None], self._local[rows, steps], 0.0)
 
     def full(self) -> Tensor:

@@ -52,7 +52,7 @@ def roll_out(
     observation, output = decide(problem, policy, episodes, info, deterministic=deterministic)
     vector, when = episodes.global_vector, problem.all_steps(episodes)
     action = problem.check_actions(output.action, tuple(when.shape))
-    states = states_after(problem, episodes, action)
+    states = states_after(problem, episodes, when, action)
     reward = vector.new_zeros(len(episodes), 0)
     if with_reward:
         history = histories(problem, states)
@@ -69,9 +69,16 @@ def roll_out(
     )
 
 
-def states_after(problem: DecisionProblem, episodes: EpisodeFeatures, action: Tensor) -> Tensor:
-    """Return f_C's states (B, T, H) after every step with actions (B, T, …), on episodes prepared for the problem."""
-    local = problem.local(episodes, problem.all_steps(episodes), action)
+def states_after(problem: DecisionProblem, episodes: EpisodeFeatures, when: Tensor, action: Tensor) -> Tensor:
+    """Return f_C's states (B, T, H) after every step, on episodes prepared for the problem.
+
+    Args:
+        problem: the decision problem.
+        episodes: features of B videos.
+        when: (B, T), the result of ``problem.all_steps``.
+        action: (B, T, …), the actions.
+    """
+    local = problem.local(episodes, when, action)
     return problem.classifier.sequence(problem.inputs(episodes.global_vector, local))
 
 
@@ -130,7 +137,8 @@ def outcomes_of_actions(
         UserError: the actions are continuous.
     """
     episodes = problem.prepare(episodes)
-    return outcomes(problem, episodes, states_after(problem, episodes, action), visits, seed=seed)
+    states = states_after(problem, episodes, problem.all_steps(episodes), action)
+    return outcomes(problem, episodes, states, visits, seed=seed)
 
 
 def info_for(policy: Policy | StepPolicy, problem: DecisionProblem, episodes: EpisodeFeatures, visits: Tensor) -> Info:

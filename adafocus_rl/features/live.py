@@ -86,8 +86,7 @@ class LiveEpisodes(EpisodeFeatures):
 
     def local_at(self, step: Tensor, action: Tensor) -> Tensor:
         """Crop and encode the patches of grid actions."""
-        grid = self.recognizer.grid
-        return self.local_at_origin(step, grid.action_origin(action), grid.scale(action))
+        return self.local_at_origin(step, *self.recognizer.grid.place(action))
 
     def local_at_position(self, step: Tensor, position: Tensor) -> Tensor:
         """Crop and encode the patches at relative positions."""
@@ -114,15 +113,15 @@ class LiveEpisodes(EpisodeFeatures):
         The host needs the number of kept patches, so this synchronises with the device.
         """
         local = torch.zeros(*step.shape, self.recognizer.focus.vector_dim, device=step.device)
-        rows = torch.arange(len(self), device=step.device)[:, None] * self.num_steps + step
-        kept, patch = rows[keep], patch[keep]
-        if len(kept):
+        kept = keep.nonzero(as_tuple=True)
+        patch, rows = patch[kept], kept[0] * self.num_steps + step[kept]
+        if len(rows):
             grid = self.recognizer.grid
             if patch.is_floating_point():
                 origin, scale = grid.origin(patch), None
             else:
-                origin, scale = grid.action_origin(patch), grid.scale(patch)
-            local[keep] = self.recognizer.focus_at(self.frames, origin, scale, rows=kept).float()
+                origin, scale = grid.place(patch)
+            local[kept] = self.recognizer.focus_at(self.frames, origin, scale, rows=rows).float()
         return local
 
     @torch.no_grad()
