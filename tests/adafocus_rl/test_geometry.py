@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adafocus_rl import crops
+from adafocus_rl.crops import LARGE_PATCH
 from adafocus_rl.errors import UserError
-from adafocus_rl.geometry import LARGE_PATCH, PatchGrid
+from adafocus_rl.geometry import PatchGrid
 
 PUBLISHED = [(224, patch, grid) for patch in (96, 128, 144, 160, 176, 192) for grid in (5, 6, 7, 8)]
 
@@ -88,8 +90,8 @@ def test_crops_equal_a_plain_loop(dtype: torch.dtype, several: bool) -> None:
 def test_small_patches_are_gathered_and_large_ones_copied(
     patch: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied, copy = [], PatchGrid._copied
-    monkeypatch.setattr(PatchGrid, "_copied", lambda *given: copied.append(1) or copy(*given))
+    copied: list[int] = []
+    monkeypatch.setattr("adafocus_rl.geometry.copied", lambda *given: copied.append(1) or crops.copied(*given))
     grid = PatchGrid(grid=3, frame_size=70, patch_size=patch)
     frames = torch.rand(5, 3, 70, 70).contiguous(memory_format=layout)
     origin = grid.action_origin(torch.tensor([0, 3, 8, 5, 4]))
@@ -101,6 +103,12 @@ def test_small_patches_are_gathered_and_large_ones_copied(
     # Several of a frame never are.
     assert torch.equal(grid.crop(frames, origin[:, None])[:, 0], patches)
     assert len(copied) == (patch >= LARGE_PATCH)
+    # Some frames, in another order, one of them twice.
+    rows = torch.tensor([4, 0, 4])
+    assert torch.equal(grid.crop(frames, origin[rows], rows=rows), patches[rows])
+    assert torch.equal(grid.crop(frames, origin[rows][:, None], rows=rows)[:, 0], patches[rows])
+    with pytest.raises(ValueError, match="do not fit frames"):
+        grid.crop(frames, origin, rows=rows)
 
 
 def test_crops_come_in_the_memory_layout_of_the_encoders() -> None:

@@ -138,6 +138,13 @@ def test_crops_come_in_the_memory_layout_of_the_encoders() -> None:
     assert patches.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
+def test_crops_of_some_frames_equal_those_of_copies_of_them() -> None:
+    frames, action, rows = torch.rand(4, 3, 32, 32), torch.tensor([26, 3, 11]), torch.tensor([2, 0, 2])
+    for actions in (action, action[:, None].expand(-1, 2)):
+        where = GRID.place(actions)
+        assert torch.equal(GRID.crop(frames, *where, rows=rows), GRID.crop(frames[rows], *where))
+
+
 def test_one_other_scale_needs_no_scales() -> None:
     grid = PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(2,))
     frames, action = torch.rand(4, 3, 15, 15), torch.arange(4)

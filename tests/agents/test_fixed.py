@@ -6,8 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from adafocus_rl.agents import Agent, CenterAgent, GaussianAgent, GaussianOptions, MotionAgent, OracleAgent, RandomAgent
-from adafocus_rl.envs import Info, PatchSelectionVectorEnv
+from adafocus_rl.agents import (
+    Agent,
+    CenterAgent,
+    GaussianAgent,
+    GaussianOptions,
+    HeuristicAgent,
+    MotionAgent,
+    OracleAgent,
+    PPOAgent,
+    RandomAgent,
+)
+from adafocus_rl.agents.skipping import RandomSkipAgent
+from adafocus_rl.envs import FrameSkippingVectorEnv, Info, PatchSelectionVectorEnv, problem
 from adafocus_rl.errors import UserError
 from adafocus_rl.models.classifiers import GRUClassifier
 from adafocus_rl.seeding import derive_seed, hash_uniform
@@ -162,3 +173,20 @@ def test_the_motion_agent_takes_the_patch_that_moved_most(made_up: MadeUp, actio
     assert torch.equal(found[:, 1:], cells[:, 1:])
     with pytest.raises(UserError, match="these features have no pictures"):
         MotionAgent(env).plan({"video": torch.arange(2)}, 4)
+
+
+def test_motion_is_computed_only_for_agents_that_read_it(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    means = problem.patch_means
+    monkeypatch.setattr(problem, "patch_means", lambda *given: computed.append(1) or means(*given))
+    env = _env(made_up)
+    for kind in (RandomAgent, CenterAgent, GaussianAgent, HeuristicAgent, PPOAgent):
+        env.rollout(kind(env), deterministic=True, with_reward=False)
+        skipping = FrameSkippingVectorEnv(env, kind(env), lambda_=0.1)
+        skipping.rollout(RandomSkipAgent(skipping), with_reward=False)
+    assert not computed
+    env.rollout(MotionAgent(env), with_reward=False)
+    assert len(computed) == 1
+    skipping = FrameSkippingVectorEnv(env, MotionAgent(env), lambda_=0.1)
+    skipping.rollout(RandomSkipAgent(skipping), with_reward=False)
+    assert len(computed) == 2

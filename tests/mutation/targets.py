@@ -32,6 +32,10 @@ TARGETS = {
         "adafocus_rl/geometry.py",
         ("tests/adafocus_rl/test_geometry.py", "tests/adafocus_rl/test_geometry_scales.py"),
     ),
+    "crops": Target(
+        "adafocus_rl/crops.py",
+        ("tests/adafocus_rl/test_geometry.py", "tests/adafocus_rl/test_geometry_scales.py"),
+    ),
     "rewards": Target("envs/rewards.py", ("tests/envs/test_rewards.py",)),
     "losses": Target("agents/ppo/losses.py", ("tests/agents/test_losses.py",)),
     "metrics": Target("adafocus_rl/metrics.py", ("tests/adafocus_rl/test_metrics.py",)),
