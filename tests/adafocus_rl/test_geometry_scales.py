@@ -209,3 +209,21 @@ def test_of_two_scales_each_keeps_to_its_own_range() -> None:
     # Of two sides that are as near to P, the first is the base.
     assert PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(1.5, 0.5)).base_scale == 0
     assert PatchGrid(grid=2, frame_size=15, patch_size=6, scales=(2, 0.5)).base_scale == 1
+
+
+@pytest.mark.parametrize("scales", [(1,), (1, 2)])
+def test_a_place_has_scales_if_there_are_several(scales: tuple[float, ...]) -> None:
+    grid = PatchGrid(grid=2, frame_size=15, patch_size=6, scales=scales)
+    action = torch.arange(grid.num_actions)
+    origin, scale = grid.place(action)
+    assert torch.equal(origin, grid.action_origin(action))
+    assert (scale is None) == (len(scales) == 1)
+    if scale is not None:
+        assert torch.equal(scale, grid.scale(action))
+
+
+def test_boxes_lie_where_the_actions_lie() -> None:
+    grid = PatchGrid(grid=3, frame_size=15, patch_size=6)
+    for _ in range(2):
+        boxes = grid.action_box(torch.zeros(5, dtype=torch.int64, device="meta"))
+        assert (boxes.device.type, boxes.shape) == ("meta", (5, 4))

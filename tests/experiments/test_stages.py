@@ -196,10 +196,10 @@ def test_stage_1_crops_every_offset(recipe: Path, tmp_path: Path, monkeypatch: p
     crop = PatchGrid.crop
 
     def recorded(
-        self: PatchGrid, frames: torch.Tensor, origin: torch.Tensor, *scale: torch.Tensor | None
+        self: PatchGrid, frames: torch.Tensor, origin: torch.Tensor, *more: torch.Tensor | None, **rows: torch.Tensor
     ) -> torch.Tensor:
         origins.append(origin)
-        return crop(self, frames, origin, *scale)
+        return crop(self, frames, origin, *more, **rows)
 
     monkeypatch.setattr(PatchGrid, "crop", recorded)
     train_on_random_patches(run, run.new_recognizer())
