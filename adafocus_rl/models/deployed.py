@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus_rl.errors import UserError
+from adafocus_rl.errors import UserError, first_line
 from adafocus_rl.models.encoders import Encoder
 from adafocus_rl.models.folding import LowPrecisionEncoder
 
@@ -61,8 +61,7 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(torch.add, dynamic=False)(torch.zeros(2, device=device), 1)
     except Exception as error:  # torch raises many kinds, of its own, of triton and of the system
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
-            f"torch.compile does not work here ({reason}); install a C++ compiler, such as g++ (and Triton on a GPU), "
-            "or leave --compile out"
+            f"torch.compile does not work here ({first_line(error)}); install a C++ compiler, such as g++ (and "
+            "Triton on a GPU), or leave --compile out"
         ) from error
