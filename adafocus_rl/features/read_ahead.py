@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adafocus_rl.features.rows import MappedRows
+
+MOST_READERS = 8
+"""Threads that read a batch for a GPU, at most. One thread reads more slowly than a GPU computes."""
 
 
 class ReadAhead:
@@ -18,6 +23,9 @@ class ReadAhead:
     When a batch asks for a table, a thread begins to read the same table for the next batch, so that only tables in use
     are read. The rows are those of ``MappedRows.gather``. It is a context manager: after leaving it, rows are still
     returned, but nothing is read ahead.
+
+    For a GPU, a batch is read by as many threads as torch uses on the CPU (``torch.get_num_threads``), at most
+    ``MOST_READERS``. On a CPU one thread reads, because the networks need the others.
 
     Args:
         tables: the tables by name.
@@ -30,6 +38,9 @@ class ReadAhead:
         self.batches = batches
         self.device = device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="adafocus")
+        self._readers = readers_for(device)
+        # Not the thread that waits for them.
+        self._parts = ThreadPoolExecutor(self._readers, thread_name_prefix="adafocus-read")
         self._begun: dict[tuple[int, str], Future[Tensor]] = {}
         self._open = True
         # Copies on a stream of their own overlap with the work of the current batch.
@@ -56,8 +67,12 @@ class ReadAhead:
         return self.tables[name].buffer(videos.shape)
 
     def _read(self, name: str, buffer: Tensor, videos: Tensor) -> Tensor:
-        self.tables[name].read(buffer, videos.numpy())
-        return self.tables[name].as_given(buffer, videos) if self.device.type == "cpu" else buffer
+        table = self.tables[name]
+        # In the order on disk, which opens each shard once, and leaves each thread shards of its own.
+        parts = np.array_split(np.argsort(videos.numpy()), self._readers)
+        spread = self._parts.map if self._open and self._readers > 1 else map
+        list(spread(partial(table.read, buffer, videos.numpy()), parts))
+        return table.as_given(buffer, videos) if self.device.type == "cpu" else buffer
 
     def _on_device(self, name: str, host: Tensor, videos: Tensor) -> Tensor:
         if self.device.type == "cpu":
@@ -80,3 +95,9 @@ class ReadAhead:
         self._open = False
         self._begun.clear()
         self._thread.shutdown(cancel_futures=True)
+        self._parts.shutdown()
+
+
+def readers_for(device: torch.device) -> int:
+    """Return the number of threads that read a batch for a device."""
+    return min(torch.get_num_threads(), MOST_READERS) if device.type == "cuda" else 1

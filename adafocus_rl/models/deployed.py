@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ class DeployedEncoder(Encoder):
     Args:
         encoder: the encoder; it is copied.
         dtype: type of weights and activations. With ``torch.float32`` features equal the encoder's to rounding.
-        compiled: whether ``torch.compile`` compiles the network, at the first batch of each shape.
+        compiled: whether ``torch.compile`` compiles the network, at the first batch of each shape. After eight shapes,
+            torch's limit, further ones are not compiled, and torch says so.
     """
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype = torch.float32, compiled: bool = False) -> None:
@@ -32,7 +35,7 @@ class DeployedEncoder(Encoder):
             on_cpu = next(self.folded.parameters()).device.type == "cpu"
             # Freezing makes weights constants, which are then laid out for the CPU's kernels only once.
             options: dict[str, Any] = {"freezing": True} if on_cpu else {}
-            self._maps = torch.compile(self.folded.forward_map, dynamic=False, options=options)
+            self._maps = torch.compile(_with_own_code(self.folded.forward_map), dynamic=False, options=options)
 
     def forward_map(self, x: Tensor) -> Tensor:
         """Feature maps (N, C, h, w), float32, of normalised images (N, 3, H, W)."""
@@ -50,6 +53,21 @@ class DeployedEncoder(Encoder):
     def set_num_frames(self, num_frames: int) -> None:
         """Set T for a ``temporal`` network."""
         self.folded.set_num_frames(num_frames)
+
+
+def _with_own_code(method: Callable[..., Any]) -> MethodType:
+    """Return a bound method with its own copy of the code.
+
+    ``torch.compile`` compiles a piece of code for eight shapes, and then runs it as it is. Networks that share a class
+    share its code, so that f_L on a second batch size would be left uncompiled because of f_G's shapes.
+    """
+    own: Any = method
+    function = own.__func__
+    copied = FunctionType(
+        function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__,
+        function.__closure__,
+    )  # fmt: skip
+    return MethodType(copied, own.__self__)
 
 
 def check_compiler(device: torch.device) -> None:

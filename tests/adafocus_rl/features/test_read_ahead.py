@@ -13,6 +13,7 @@ import torch
 from adafocus_rl.data.dataset import ClipDataset
 from adafocus_rl.errors import UserError
 from adafocus_rl.features import FeatureBank, TableSpec, build_bank
+from adafocus_rl.features.read_ahead import readers_for
 from adafocus_rl.features.rows import MappedRows, ResidentRows
 from adafocus_rl.models.recognizer import Recognizer
 
@@ -88,10 +89,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], bool]]
     seen: list[tuple[tuple[int, ...], bool]] = []
     caller, real = threading.get_ident(), MappedRows.read
 
-    def spy(own: MappedRows, host: torch.Tensor, videos: np.ndarray) -> None:
+    def spy(own: MappedRows, host: torch.Tensor, videos: np.ndarray, places: np.ndarray) -> None:
         if host.ndim == 5:
-            seen.append((tuple(videos.tolist()), threading.get_ident() == caller))
-        real(own, host, videos)
+            seen.append((tuple(videos[places].tolist()), threading.get_ident() == caller))
+        real(own, host, videos, places)
 
     monkeypatch.setattr(MappedRows, "read", spy)
     return seen
@@ -107,6 +108,30 @@ def test_the_next_batch_is_read_by_a_thread_once_a_table_is_used(
     for _ in banks[0].batches(2):
         pass
     assert reads == []
+
+
+def test_several_threads_read_a_batch_together(
+    banks: tuple[FeatureBank, FeatureBank],
+    reads: list[tuple[tuple[int, ...], bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As they do for a GPU, each in the order on disk; here three threads for batches of four and two videos."""
+    monkeypatch.setattr("adafocus_rl.features.read_ahead.readers_for", lambda device: 3)
+    for mapped, resident in zip(*(bank.batches(4, epoch=3) for bank in banks), strict=True):
+        assert torch.equal(mapped.global_map, resident.global_map)
+        assert torch.equal(mapped.global_vector, resident.global_vector)
+    assert not any(in_caller for _, in_caller in reads)
+    read = [video for videos, _ in reads for video in videos]
+    assert sorted(read) == list(range(6))
+    assert [len(videos) for videos, _ in sorted(reads, key=lambda one: -len(one[0]))] == [2, 1, 1, 1, 1, 0]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("adafocus")]
+
+
+def test_only_a_gpu_gets_several_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, expected in ((1, 1), (4, 4), (16, 8)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert readers_for(torch.device("cuda")) == expected
+        assert readers_for(CPU) == 1
 
 
 def test_episodes_outlive_their_pass(banks: tuple[FeatureBank, FeatureBank]) -> None:

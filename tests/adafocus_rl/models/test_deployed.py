@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +60,25 @@ def test_bfloat16_changes_features_by_a_few_percent() -> None:
 def test_no_f_g() -> None:
     fast = DeployedEncoder(create_encoder("none"), compiled=True)
     assert fast(IMAGES).shape == (8, 0)
+
+
+@torch.no_grad()
+def test_every_network_is_compiled_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch compiles a piece of code for eight shapes at most; networks of one class must not share them."""
+    compiled, real = [], torch.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda method, **options: real(method, dynamic=False, backend=backend))
+    torch._dynamo.reset()
+    for number in range(12):
+        encoder = create_encoder("small_focus").eval()
+        images = torch.rand(1 + number, 3, 32, 32)
+        fast = DeployedEncoder(encoder, compiled=True)
+        torch.testing.assert_close(fast.forward_map(images), encoder.forward_map(images), rtol=1e-4, atol=1e-5)
+    assert len(compiled) == 12
 
 
 def test_without_a_compiler_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
