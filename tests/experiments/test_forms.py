@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from adafocus_rl.agents import AGENTS, Agent, PPOAgent
 from adafocus_rl.agents.learner import Learner, no_tick
@@ -37,6 +38,8 @@ from adafocus_rl.experiments.run.features import RunFeatures, tables_of
 from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.features import FeatureSource
+from adafocus_rl.features.rows import ResidentRows
+from adafocus_rl.geometry import PatchGrid
 
 BANK = 5e-3
 """Bound of the difference of logits from the bank and live, in multiples of the largest logit."""
@@ -153,7 +156,52 @@ ROWS: dict[str, Callable[[Small], Method]] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_the_same_in_three_forms(small: Small, name: str) -> None:
-    method = ROWS[name](small)
+    _check_forms(small, ROWS[name](small))
+
+
+def _earlier_frames(small: Small, patch: pytest.MonkeyPatch) -> None:
+    real = ResidentRows.gather
+
+    def gather(own: ResidentRows, videos: Tensor, *others: Tensor, **options: Any) -> Tensor:
+        return real(own, videos, *((others[0] - 1).clamp(min=0), *others[1:]) if others else (), **options)
+
+    patch.setattr(ResidentRows, "gather", gather)
+
+
+def _next_pixel(small: Small, patch: pytest.MonkeyPatch) -> None:
+    real = PatchGrid.crop
+    patch.setattr(
+        PatchGrid, "crop", lambda own, frames, origin, *rest, **named: real(own, frames, origin - 1, *rest, **named)
+    )
+
+
+def _without_a_bias(small: Small, patch: pytest.MonkeyPatch) -> None:
+    biases = [tensor for name, tensor in small.deployed.focus.named_parameters() if name.endswith("bias")]
+    patch.setattr(biases[0], "data", torch.zeros_like(biases[0]))
+
+
+def _more_compute(small: Small, patch: pytest.MonkeyPatch) -> None:
+    real = LiveMethod.__call__
+
+    def call(own: LiveMethod, *given: Any) -> Outcome:
+        outcome = real(own, *given)
+        return dataclasses.replace(outcome, macs=outcome.macs + 1)
+
+    patch.setattr(LiveMethod, "__call__", call)
+
+
+@pytest.mark.parametrize("fault", [_earlier_frames, _next_pixel, _without_a_bias, _more_compute])
+def test_a_fault_in_one_form_is_found(
+    small: Small, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Small, pytest.MonkeyPatch], None]
+) -> None:
+    method = ROWS["agent CenterAgent"](small)
+    fault(small, monkeypatch)
+    with pytest.raises(AssertionError):
+        _check_forms(small, method)
+
+
+def _check_forms(small: Small, method: Method) -> None:
+    """The bank, live features and the deployed networks give the same."""
     batch = small.features.validation().episodes(small.clips.rows)
     device = small.run.device
     for knob in method.knobs or (None,):

@@ -7,14 +7,17 @@ differ by at most one step of the type, and what is computed in float32 by ``ROU
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adafocus_rl.agents import Agent, PPOAgent, PPOOptions
 from adafocus_rl.agents.methods import AdaFocus
+from adafocus_rl.agents.policies.sampling import SamplingAgent
+from adafocus_rl.data import dataset
 from adafocus_rl.envs import PatchSelectionVectorEnv
 from adafocus_rl.experiments.evaluation.measure import acting, measure
 from adafocus_rl.experiments.evaluation.systems import Systems
@@ -23,6 +26,7 @@ from adafocus_rl.experiments.run.handover import load_recognizer
 from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.experiments.run.store import store_of
 from adafocus_rl.features import FeatureBank, LiveFeatures, build_bank
+from adafocus_rl.features.read_ahead import ReadAhead
 from adafocus_rl.models import Recognizer
 
 CPU = torch.device("cpu")
@@ -174,3 +178,39 @@ def test_live_rows_do_not_depend_on_workers(parts: Parts) -> None:
         method = AdaFocus(recognizer, env=env, agent=Systems(run, recognizer, env).agent())
         rows.append(measure(acting(method), source, batch_size=4, rewards=True))
     assert rows[0] == rows[1] == rows[2]
+
+
+# ---- deliberate faults, each of which a test above must find -------------------------------------------------------
+
+
+def test_a_seed_of_the_process_is_found(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Augmentations that depend on the worker."""
+    real = dataset.derive_seed
+    monkeypatch.setattr(dataset, "derive_seed", lambda *names: real(*names, os.getpid()))
+    with pytest.raises(AssertionError):
+        test_live_training_does_not_depend_on_workers(parts)
+
+
+def test_a_seed_of_the_place_in_the_batch_is_found(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actions drawn by the row of the batch instead of the video."""
+    monkeypatch.setattr(
+        SamplingAgent, "episode_counters",
+        staticmethod(lambda info, count, device: (info["visit"], torch.arange(count, device=device))),
+    )  # fmt: skip
+    with pytest.raises(AssertionError):
+        test_sampled_episodes_do_not_depend_on_their_number_at_a_time(parts)
+
+
+def test_statistics_of_the_chunk_are_found(parts: Parts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Batch norms that normalise with the statistics of the chunk, as in training."""
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda own, x: (x - x.mean((0, 2, 3), keepdim=True)) / x.std())
+    with pytest.raises(AssertionError):
+        test_a_bank_is_the_same_whatever_builds_it(parts, tmp_path)
+
+
+def test_rows_that_are_read_too_late_are_found(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch before, instead of the one that was read ahead."""
+    real = ReadAhead.rows
+    monkeypatch.setattr(ReadAhead, "rows", lambda own, number, name: real(own, max(number - 1, 0), name))
+    with pytest.raises((AssertionError, RuntimeError)):
+        test_a_bank_on_disk_trains_the_same_agent(parts)
