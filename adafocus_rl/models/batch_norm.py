@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from adafocus_rl import ranks
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
+
+_EPSILON = 1e-5
+"""What the kernel adds to a variance before it returns the root; subtracted again."""
 
 
 class VectorNorm(nn.BatchNorm1d):
@@ -48,28 +53,77 @@ def _normalise(norm: BatchNorm, counts: float, x: Tensor) -> Tensor:
     """Normalise rows (N, D, …) by the statistics of all ranks' rows; ``counts`` is 0 if this rank's do not count."""
     if not norm.training:
         return type(norm).forward(norm, x)
-    values = x.float().movedim(1, -1)
-    # Counted on the CPU, so that nothing waits for the device.
-    count = float(ranks.total(torch.tensor(counts * values[..., 0].numel())))
-    if count == 1:
-        return _by_running_statistics(norm, x)
-    mean = ranks.added(counts * values.flatten(0, -2).sum(0)) / count
-    centred = values - mean
-    variance = ranks.added(counts * centred.square().flatten(0, -2).sum(0)) / count
+    values = x.float()
+    count, mean, variance = _statistics(values, counts)
+    several = count > 1  # A single row has no variance. No branch, which would wait for the device.
     if norm.track_running_stats:
-        _update(norm, mean.detach(), variance.detach() * count / (count - 1))
-    found = centred * (variance + norm.eps).rsqrt()
-    if norm.affine:
-        found = found * norm.weight + norm.bias
-    return found.movedim(-1, 1).to(x.dtype)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        unbiased = torch.where(several, variance * count / (count - 1).clamp(min=1), norm.running_var)
+        mean = torch.where(several, mean, norm.running_mean)
+        variance = torch.where(several, variance, norm.running_var)
+        _update(norm, mean, unbiased, several)
+    weight, bias = (norm.weight, norm.bias) if norm.affine else (torch.ones_like(mean), torch.zeros_like(mean))
+    share = counts * several / count
+    found: Tensor = _Normalised.apply(values, weight, bias, mean, variance, share, norm.eps)
+    return found.to(x.dtype)
+
+
+def _statistics(values: Tensor, counts: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number () of values of a channel that count, on all ranks, their mean and biased variance (D,)."""
+    channels = values.shape[1]
+    sums = torch.zeros(2 * channels + 1, dtype=torch.float64, device=values.device)
+    if counts and values.numel():
+        # The only kernel that computes both in one pass; what it normalises is not used.
+        _, mean, scale = torch.native_batch_norm(values, None, None, None, None, True, 0.0, _EPSILON)
+        mean, variance = mean.double(), (scale.double() ** -2 - _EPSILON).clamp(min=0)
+        sums = values.numel() // channels * torch.cat((mean, variance + mean.square(), torch.ones_like(mean[:1])))
+    sums = ranks.total(sums)
+    count = sums[-1].clamp(min=1)
+    mean, square = (sums[:-1] / count).split(channels)
+    return count.float(), mean.float(), (square - mean.square()).clamp(min=0).float()
+
+
+class _Normalised(torch.autograd.Function):
+    """Rows normalised by statistics that are those of all ranks' rows, with the gradient through the statistics.
+
+    In the forward and the backward pass, one kernel goes over the rows, and another subtracts the gradient through the
+    statistics. The gradients of weight and bias are those of this rank's rows.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, share: Tensor, eps: float
+    ) -> Tensor:
+        context.save_for_backward(x, weight, mean, variance, share)
+        context.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, share = context.saved_tensors
+        if x.numel():
+            of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient, x, weight, mean, variance, None, None, False, context.eps, [True, True, True]
+            )
+        else:
+            of_x, of_weight, of_bias = torch.zeros_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        by_scale, by_mean = ranks.total(torch.cat((of_weight, of_bias))).chunk(2)
+        scale = (variance + context.eps).rsqrt()
+        slope = share * weight * scale.square() * by_scale
+        constant = share * weight * scale * by_mean - slope * mean
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        of_x = of_x.sub_(constant.view(shape)).addcmul_(x, slope.view(shape), value=-1)
+        return of_x, of_weight, of_bias, None, None, None, None
 
 
 @torch.no_grad()
-def _update(norm: BatchNorm, mean: Tensor, variance: Tensor) -> None:
+def _update(norm: BatchNorm, mean: Tensor, variance: Tensor, several: Tensor) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked += 1
+    norm.num_batches_tracked += several  # a row alone changes nothing
     momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean, momentum)
     norm.running_var.lerp_(variance, momentum)
