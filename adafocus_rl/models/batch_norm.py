@@ -124,7 +124,7 @@ def _update(norm: BatchNorm, mean: Tensor, variance: Tensor, several: Tensor) ->
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked += several  # a row alone changes nothing
-    momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    momentum = 1 / max(1.0, float(norm.num_batches_tracked)) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean, momentum)
     norm.running_var.lerp_(variance, momentum)
 

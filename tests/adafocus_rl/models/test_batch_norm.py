@@ -123,10 +123,12 @@ def test_rows_without_a_share_are_normalised_and_do_not_count(
     assert torch.equal(of_other, torch.zeros_like(of_other))
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
 def test_a_single_row_is_normalised_by_running_statistics(
-    on_threads: Callable[..., list[tuple[Tensor, Tensor, BatchNorm]]],
+    on_threads: Callable[..., list[tuple[Tensor, Tensor, BatchNorm]]], momentum: float | None
 ) -> None:
     norm = _norm(VectorNorm)
+    norm.momentum = momentum
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.running_mean.fill_(4.0)
