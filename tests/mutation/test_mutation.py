@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -88,6 +89,7 @@ def test_every_mutant_compiles_and_has_a_name_of_its_own(name: str) -> None:
     assert all((ROOT / path).is_file() for path in target.tests)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ast.unparse of Python 3.10 writes (a, b) after `for`")
 def test_accepted_survivors_exist_and_have_a_reason() -> None:
     reasons = accepted()
     assert reasons.keys() <= TARGETS.keys()
