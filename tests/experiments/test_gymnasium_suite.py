@@ -357,7 +357,7 @@ def test_wrappers_of_vector_environments(made_up: MadeUp, name: str, mode: Autor
     inner = to_numpy(_make_vec(case, made_up, num_envs=3, autoreset_mode=mode))
     if mode == AutoresetMode.SAME_STEP and name.endswith("Observation"):
         # Gymnasium's, whoever made the environment; 1.1 says nothing.
-        with pytest.raises((ValueError, AssertionError), match="autoreset|^$"):
+        with pytest.raises((ValueError, AssertionError), match=r"autoreset|^$"):
             wrap(inner)
         return
     env = wrap(inner)
