@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from types import TracebackType
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,10 +66,10 @@ class ReadAhead:
 
     def _read(self, name: str, buffer: Tensor, videos: Tensor) -> Tensor:
         table = self.tables[name]
-        # In the order on disk, which opens each shard once, and leaves each thread shards of its own.
-        parts = np.array_split(np.argsort(videos.numpy()), self._readers)
+        # NumPy copies without Python's lock, each thread into its part of the memory.
         spread = self._parts.map if self._open and self._readers > 1 else map
-        list(spread(partial(table.read, buffer, videos.numpy()), parts))
+        parts = [part.numpy() for part in videos.tensor_split(self._readers)]
+        list(spread(table.read, buffer.tensor_split(self._readers), parts))
         return table.as_given(buffer, videos) if self.device.type == "cpu" else buffer
 
     def _on_device(self, name: str, host: Tensor, videos: Tensor) -> Tensor:

@@ -92,9 +92,7 @@ class MappedRows:
         if others:
             self._read_parts(host.numpy(), videos, others)
         else:
-            whole = videos.ravel()
-            # In the order on disk, which opens each shard once.
-            self.read(host.view(videos.size, *host.shape[videos.ndim :]), whole, np.argsort(whole))
+            self.read(host.view(videos.size, *host.shape[videos.ndim :]), videos.ravel())
         return self.as_given(host.to(self.device, non_blocking=True), *index).to(dtype)
 
     def as_given(self, rows: Tensor, *index: Tensor) -> Tensor:
@@ -125,18 +123,15 @@ class MappedRows:
         shape = (*shape, *self._shape[given - 1 :])
         return torch.empty(shape, dtype=self._dtype, pin_memory=self.device.type == "cuda")
 
-    def read(self, host: Tensor, videos: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+    def read(self, host: Tensor, videos: NDArray[np.int64]) -> None:
         """Read whole rows of the table, each of which is contiguous on disk; only this process's memory is used.
-
-        Several threads may read into the same memory, each at places of its own: NumPy copies without Python's lock.
 
         Args:
             host: (B, …), where they are written.
             videos: (B,) rows.
-            places: those of the B rows that are read, in this order.
         """
         rows = host.numpy()
-        for place in places:
+        for place in np.argsort(videos):  # in the order on disk, which also opens each shard once
             number, at = divmod(int(videos[place]), self.shard_videos)
             rows[place] = self.shards[number][at]
 

@@ -85,7 +85,9 @@ def test_a_line_is_added_whole_or_not_at_all(log: MetricsLog, full_after: Any) -
 
 
 # pytest before 8.4 replaces the hook with which the log takes the exception of TensorBoard's thread.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings(
+    ("ignore" if pytest.version_tuple < (8, 4) else "error") + "::pytest.PytestUnhandledThreadExceptionWarning"
+)
 def test_event_files_on_a_full_disk_are_an_error_with_their_name(
     log: MetricsLog, full_after: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

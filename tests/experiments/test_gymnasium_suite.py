@@ -356,8 +356,9 @@ def test_wrappers_of_vector_environments(made_up: MadeUp, name: str, mode: Autor
         pytest.importorskip("array_api_compat")
     inner = to_numpy(_make_vec(case, made_up, num_envs=3, autoreset_mode=mode))
     if mode == AutoresetMode.SAME_STEP and name.endswith("Observation"):
-        # Gymnasium's, whoever made the environment; 1.1 says nothing.
-        with pytest.raises((ValueError, AssertionError), match=r"autoreset|^$"):
+        # Gymnasium's, whoever made the environment. Before 1.4 it has no message.
+        said = "^$" if gym.__version__.startswith(("1.1.", "1.2.", "1.3.")) else "autoreset"
+        with pytest.raises((ValueError, AssertionError), match=said):
             wrap(inner)
         return
     env = wrap(inner)
