@@ -121,7 +121,13 @@ def is_first() -> bool:
 
 def own_part(count: int) -> slice:
     """Return this rank's part of ``count`` items; the parts of the ranks follow one another and differ by at most 1."""
-    return slice(count * rank() // world(), count * (rank() + 1) // world())
+    return _part(count, rank())
+
+
+def part_sizes(count: int) -> list[int]:
+    """Return the number of items in each rank's part of ``count``."""
+    parts = [_part(count, number) for number in range(world())]
+    return [part.stop - part.start for part in parts]
 
 
 def own(items: Sequence[T]) -> Sequence[T]:
@@ -162,21 +168,32 @@ class _Added(torch.autograd.Function):
         return total(gradient)
 
 
-def join(rows: Tensor) -> Tensor:
+def counts(own: int) -> list[int]:
+    """Return a number of each rank, in their order.
+
+    Args:
+        own: that of this rank.
+    """
+    found = torch.zeros(world(), dtype=torch.int64)
+    found[rank()] = own
+    numbers: list[int] = total(found).tolist()
+    return numbers
+
+
+def join(rows: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
     """Return the rows of all ranks in their order, on this rank's device; each rank may have another number of them.
 
     Args:
         rows: (n, …) numbers, with the same further axes on each rank.
+        lengths: n of each rank, if it is known, which saves a message.
     """
     if not _joined():
         return rows
     if rows.dtype == torch.bool:
-        return join(rows.byte()).bool()
-    lengths = torch.zeros(world(), dtype=torch.int64)
-    lengths[rank()] = len(rows)
-    lengths = total(lengths)
-    start = int(lengths[: rank()].sum())
-    every = rows.new_zeros(int(lengths.sum()), *rows.shape[1:])
+        return join(rows.byte(), lengths).bool()
+    lengths = counts(len(rows)) if lengths is None else lengths
+    start = sum(lengths[: rank()])
+    every = rows.new_zeros(sum(lengths), *rows.shape[1:])
     every[start : start + len(rows)] = rows.detach()
     return total(every)
 
@@ -221,25 +238,41 @@ def first(function: Callable[[], T]) -> T:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its sum over the ranks, in one message; a missing gradient counts as zero.
+    """Replace each gradient by its sum over the ranks, in one message.
 
     If each rank scales the mean loss of its own episodes by its share of all of them, the result is the gradient of the
-    mean loss over all.
+    mean loss over all. A gradient that is missing on some ranks counts as zero there; if it is missing on all, it stays
+    missing.
 
     Args:
-        parameters: the same parameters on each rank, all on one device.
+        parameters: the same parameters on each rank, all on one device and of one type.
     """
     if not _joined():
         return
     learnt = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in learnt:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in learnt if parameter.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    present = [parameter.grad is not None for parameter in learnt]
+    parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in learnt]
+    flat = torch.cat([part.reshape(-1) for part in (*parts, parts[0].new_tensor(present))])
     _all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    *sums, counts = flat.split([*(part.numel() for part in parts), len(parts)])
+    if not all(present):  # asked here only, because a GPU has to be waited for
+        present = [bool(count) for count in counts.tolist()]
+    for parameter, part, wanted in zip(learnt, sums, present, strict=True):
+        if wanted:
+            parameter.grad = part.view_as(parameter)
+
+
+def copy_first(parameters: Iterable[nn.Parameter]) -> None:
+    """Give all ranks the first rank's weights: after the same updates, those of another kind of processor may differ in
+    their last digits.
+    """
+    if not _joined():
+        return
+    weights = [parameter.detach() for parameter in parameters]
+    flat = torch.cat([weight.reshape(-1) for weight in weights])
+    _all_reduce(flat if is_first() else flat.zero_())
+    for weight, part in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
+        weight.copy_(part.view_as(weight))
 
 
 def wait() -> None:
@@ -255,6 +288,10 @@ def _all_reduce(value: Tensor) -> None:
         _job.wait_for(dist.all_reduce(value, group=_group, async_op=True))
     else:
         dist.all_reduce(value)
+
+
+def _part(count: int, number: int) -> slice:
+    return slice(count * number // world(), count * (number + 1) // world())
 
 
 def _joined() -> bool:

@@ -18,26 +18,33 @@ Compute = Callable[[Any, slice], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Gradients:
-    """Computes gradients; in a job of several ranks, with DistributedDataParallel.
+    """Computes gradients; in a job of several ranks, their sum over the ranks.
+
+    On GPUs, DistributedDataParallel sends the gradients of a layer while those of earlier layers are computed. On CPUs,
+    which would have to do both, the gradients are sent at the end, in one message.
 
     Args:
         trained: the modules whose gradients are wanted. All ranks must hold them at the same time; the first rank's
             weights are copied to the others.
         losses: the loss.
         scaler: scales the loss for float16.
+        overlapped: whether gradients are sent while others are computed.
     """
 
-    def __init__(self, trained: nn.Module, losses: Compute, scaler: torch.amp.GradScaler) -> None:
+    def __init__(self, trained: nn.Module, losses: Compute, scaler: torch.amp.GradScaler, *, overlapped: bool) -> None:
         self.losses = losses
         self.scaler = scaler
+        self._weights = [*trained.parameters()]
         self._parallel: DistributedDataParallel | None = None
-        if ranks.world() > 1:
+        if overlapped and ranks.world() > 1:
             with warnings.catch_warnings():
                 # Some versions warn of the future of `broadcast_buffers`. Batch statistics are averaged instead.
                 warnings.simplefilter("ignore", FutureWarning)
                 self._parallel = DistributedDataParallel(
                     _Losses(trained, losses), find_unused_parameters=True, broadcast_buffers=False
                 )
+        else:
+            ranks.copy_first(self._weights)
 
     def add(self, batch: Any, videos: slice, *, weight: float, last: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the gradient of the loss of some videos.
@@ -54,6 +61,8 @@ class Gradients:
         if self._parallel is None:
             loss, scalars = self.losses(batch, videos)
             self.scaler.scale(loss * weight).backward()
+            if last:
+                ranks.sum_gradients(self._weights)
         else:
             with contextlib.nullcontext() if last else self._parallel.no_sync():
                 loss, scalars = self._parallel(batch, videos)
@@ -63,9 +72,11 @@ class Gradients:
 
     def add_nothing(self) -> None:
         """Take part in the sum of gradients without a video of the minibatch."""
-        assert self._parallel is not None
-        loss, _ = self._parallel(None, slice(0))
-        self.scaler.scale(loss).backward()
+        if self._parallel is None:
+            ranks.sum_gradients(self._weights)
+        else:
+            loss, _ = self._parallel(None, slice(0))
+            self.scaler.scale(loss).backward()
 
 
 class _Losses(nn.Module):

@@ -44,8 +44,8 @@ Losses = Callable[[BatchT, slice], tuple[Tensor, dict[str, Tensor]]]
 class SupervisedLearner(Generic[BatchT]):
     """A ``Learner`` that learns from labels with SGD.
 
-    In a job of several ranks, each computes the loss of its part of every minibatch, and DistributedDataParallel adds
-    the gradients up. A part counts by its share of the whole minibatch, so an update is that of one process, to
+    In a job of several ranks, each computes the loss of its part of every minibatch, and the gradients are added up. A
+    part counts by its share of the whole minibatch, so an update is that of one process, to
     rounding, except for what depends on the part itself: batch normalisation in training mode (unless it is
     synchronised), and dropout, whose masks are drawn by each rank. Batch statistics are averaged after each epoch.
 
@@ -61,6 +61,9 @@ class SupervisedLearner(Generic[BatchT]):
         epochs: total number of passes, for the learning rate's schedule.
         device: device to compute on.
         compute: precision, and number of parts that a minibatch is split into; None uses the defaults.
+
+    Attributes:
+        overlapped: whether ranks send gradients while they compute others (``Gradients``): on GPUs.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class SupervisedLearner(Generic[BatchT]):
         self.epochs = epochs
         self.compute = compute or PrecisionConfig()
         self.device = device
+        self.overlapped = device.type == "cuda"
         self.trained = nn.ModuleList([module for module, _ in rates])
         if self._synchronised and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.trained)
@@ -96,16 +100,16 @@ class SupervisedLearner(Generic[BatchT]):
         for module in self.modules.values():
             module.train()
         mean, step = Mean(), epoch * self.steps
-        gradients = Gradients(self.trained, self.losses, self.scaler)
+        gradients = Gradients(self.trained, self.losses, self.scaler, overlapped=self.overlapped)
         with self._own_random_numbers(), self._shared_statistics():
             for batch in self.batches(epoch):
-                counts = self._counts(batch)
-                if not any(counts) or (self._synchronised and not all(counts)):
+                share = self._share(batch)
+                if share is None:
                     continue
                 set_rate(self.optimizer, self.sgd, step, steps=self.steps, epochs=self.epochs)
                 step += 1
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = self._add_gradients(gradients, batch, sum(counts), mean)
+                loss = self._add_gradients(gradients, batch, share, mean)
                 self.scaler.unscale_(self.optimizer)  # the norm is that of the unscaled gradients
                 clip_gradients(self.optimizer, self.sgd)
                 self.scaler.step(self.optimizer)
@@ -114,25 +118,32 @@ class SupervisedLearner(Generic[BatchT]):
         average_statistics(self.modules.values())
         return {f"train/{name}": value for name, value in mean.values().items()}
 
-    def _counts(self, batch: BatchT | None) -> list[int]:
-        """Return the number of videos that each rank has of a minibatch."""
-        counts = torch.zeros(ranks.world(), dtype=torch.int64)
-        counts[ranks.rank()] = 0 if batch is None else _counted(batch)
-        found: list[int] = ranks.total(counts).tolist()
-        return found
+    def _share(self, batch: BatchT | None) -> float | None:
+        """Return the share of a minibatch that this rank has; None if the minibatch is left out.
 
-    def _add_gradients(self, gradients: Gradients, batch: BatchT | None, count: int, mean: Mean) -> Tensor:
-        """Compute the gradients of a minibatch of ``count`` videos, and return the mean loss of this rank's."""
+        If a batch does not know its share, because videos may turn out to be undecodable, the ranks tell each other how
+        many they have.
+        """
+        share: float | None = getattr(batch, "share", None)
+        if share is not None:
+            return share
+        counts = ranks.counts(0 if batch is None else len(batch))
+        if not any(counts) or (self._synchronised and not all(counts)):
+            return None
+        return counts[ranks.rank()] / sum(counts)
+
+    def _add_gradients(self, gradients: Gradients, batch: BatchT | None, share: float, mean: Mean) -> Tensor:
+        """Compute the gradients of this rank's share of a minibatch, and return the mean loss of its videos."""
         if batch is None:
             gradients.add_nothing()
             return torch.zeros((), device=self.device)
         whole: list[Tensor] = []
         for part in _parts(len(batch), self.compute.accumulate):
             videos = part.stop - part.start
-            counted = videos if _counted(batch) else 0
-            loss, scalars = gradients.add(batch, part, weight=counted / count, last=part.stop == len(batch))
-            mean.add(counted, **scalars)
-            whole.append(loss * (videos / len(batch)))
+            of_batch = videos / len(batch)
+            loss, scalars = gradients.add(batch, part, weight=share * of_batch, last=part.stop == len(batch))
+            mean.add(videos if share else 0, **scalars)  # with a share of 0, they stand in for an empty part
+            whole.append(loss * of_batch)
         return torch.stack(whole).sum()
 
     @property
@@ -209,8 +220,3 @@ def _parts(count: int, parts: int) -> Iterator[slice]:
     size = -(-count // parts)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
-
-
-def _counted(batch: Batch) -> int:
-    """Return the number of videos of a minibatch; 0 if they only stand in for an empty part (``own_parts``)."""
-    return len(batch) if getattr(batch, "share", 1.0) else 0

@@ -150,7 +150,7 @@ class SkippableFeatures:
     ) -> Iterator[SkippableEpisodes]:
         """Yield all usable videos once, in the source's order, or this rank's share of them."""
         for episodes in self.patches.source.batches(batch_size, epoch=epoch, share=share):
-            yield self._with_patches(episodes)
+            yield self._with_patches(episodes).as_part(episodes.counts)
 
     def choose(self, episodes: EpisodeFeatures) -> SkippableEpisodes:
         """Return episodes of any source with the patches that π selects in them."""

@@ -48,6 +48,11 @@ LOSSES = 20
 cannot be the cause."""
 
 
+NICENESS = 5
+"""That of decoding processes beside several ranks that compute on the CPU. A rank that has to give way to a decoder
+makes all others wait for it, many times per update."""
+
+
 class ClipLoader:
     """Iterates over batches of videos; each iteration is one pass, one pass at a time.
 
@@ -142,7 +147,9 @@ class ClipLoader:
 
     def _make(self) -> DataLoader[Clip | BadClip]:
         self.dataset.share()
-        self._watched = WatchedClips(self.dataset, self.workers)
+        on_cpus = not self._options["pin_memory"]
+        niceness = NICENESS if on_cpus and ranks.local_world() > 1 else 0
+        self._watched = WatchedClips(self.dataset, self.workers, niceness=niceness)
         return QuietLoader(
             self._watched,
             num_workers=self.workers,

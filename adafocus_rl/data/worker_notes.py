@@ -43,13 +43,15 @@ class WatchedClips(Dataset[Clip | BadClip]):
     Args:
         dataset: the clips.
         workers: number of worker processes.
+        niceness: by how much the system prefers other processes to the workers (``nice``), where it knows that.
 
     Raises:
         RuntimeError: there is no shared memory for the notes.
     """
 
-    def __init__(self, dataset: ClipSource, workers: int) -> None:
+    def __init__(self, dataset: ClipSource, workers: int, *, niceness: int = 0) -> None:
         self.dataset = dataset
+        self.niceness = niceness
         # One row per worker: process id, item or _IDLE, and time of the note (time.monotonic).
         self.notes = torch.tensor([[_UNBORN, _IDLE, time.monotonic()]] * workers, dtype=torch.float64).share_memory_()
         # One row per worker: the characters of the reason why it dropped a batch.
@@ -115,6 +117,8 @@ def prepare_worker(worker: int) -> None:
     dataset = info.dataset
     assert isinstance(dataset, WatchedClips)
     dataset.note(worker, _IDLE)
+    if dataset.niceness and hasattr(os, "nice"):  # Windows has none
+        os.nice(dataset.niceness)
     # The main process receives the interrupt too, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

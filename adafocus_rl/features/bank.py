@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adafocus_rl import ranks
 from adafocus_rl.data.index import VideoIndex
 from adafocus_rl.errors import UserError
 from adafocus_rl.features.arrays import verify_checksum
@@ -184,10 +185,13 @@ class FeatureBank:
         """
         order = video_order(self.videos, seed=self.seed, epoch=epoch)
         mapped = {name: rows for name, rows in self._rows.items() if isinstance(rows, MappedRows)}
-        parts = own_share(order.split(batch_size), share)
+        batches = order.split(batch_size)
+        parts = own_share(batches, share)
         with ReadAhead(mapped, parts, device=self.device) if mapped else nullcontext() as ahead:
             for number, videos in enumerate(own_share(order.to(self.device).split(batch_size), share)):
-                yield BankEpisodes(self, videos, None if ahead is None else partial(ahead.rows, number))
+                episodes = BankEpisodes(self, videos, None if ahead is None else partial(ahead.rows, number))
+                # All these videos can be read, so the ranks need not ask each other how many they have.
+                yield episodes.as_part(ranks.part_sizes(len(batches[number]))) if share == "videos" else episodes
 
 
 def _read_whole(table: StoredTable, name: str) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from adafocus_rl import ranks
@@ -28,15 +27,14 @@ def own_parts(source: FeatureSource, batch_size: int, *, epoch: int | None = Non
         return
     usable = source.videos[:0]
     for episodes in shared_batches(source, batch_size, epoch=epoch, share="videos"):
-        count = int(ranks.total(torch.tensor(len(episodes))))
-        if not count:  # none of the batch's videos can be decoded
+        counts = episodes.counts or ranks.counts(len(episodes))
+        if not any(counts):  # none of the batch's videos can be decoded
             continue
-        share = len(episodes) / count
         if len(episodes):
             usable = episodes.videos[:1].cpu()
         else:
             episodes = _stand_in(source, usable, epoch)
-        yield episodes.as_part(share)
+        yield episodes.as_part(counts)
 
 
 def _stand_in(source: FeatureSource, usable: Tensor, epoch: int | None) -> EpisodeFeatures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -37,6 +37,8 @@ class EpisodeFeatures(ABC):
         global_vector: (B, T, D_G), e^G pooled.
         motion: (B, T, m, m) absolute difference to the previous frame, zeros in the first (``frame_differences``); None
             if the source has no pictures.
+        counts: number of videos that each rank has of the batch that these are a part of (``own_parts``); None if they
+            are no such part, or if the ranks have yet to ask each other how many videos they could decode.
     """
 
     videos: Tensor
@@ -46,7 +48,7 @@ class EpisodeFeatures(ABC):
     global_map: Tensor
     global_vector: Tensor
     motion: Tensor | None = None
-    _share: float | None = None
+    counts: Sequence[int] | None = None
 
     @property
     def share(self) -> float:
@@ -55,16 +57,22 @@ class EpisodeFeatures(ABC):
         The mean loss over the batch is the sum of the ranks' mean losses, each multiplied by its share. Videos that are
         not a part of such a batch (``own_parts``) count as much as those of any other rank.
         """
-        return 1 / ranks.world() if self._share is None else self._share
+        return 1 / ranks.world() if self.counts is None else self.counts[ranks.rank()] / sum(self.counts)
 
-    def as_part(self: EpisodesT, share: float) -> EpisodesT:
-        """Set the share, and return the episodes."""
-        self._share = share
+    def as_part(self: EpisodesT, counts: Sequence[int] | None) -> EpisodesT:
+        """Set the counts, and return the episodes."""
+        self.counts = counts
         return self
 
     def join(self, values: Tensor) -> Tensor:
-        """Return the values (N, …) of a batch of all ranks, in order, given those (n, …) of these videos."""
-        return ranks.join(values if self.share else values[:0])
+        """Return the values of a batch of all ranks, in order, given those of these videos.
+
+        Args:
+            values: (k · n, …), k values of each of these n videos; k is the same on all ranks.
+        """
+        each = len(values) // max(1, len(self))
+        lengths = None if self.counts is None else [each * count for count in self.counts]
+        return ranks.join(values if self.share else values[:0], lengths)
 
     def __len__(self) -> int:
         return len(self.videos)

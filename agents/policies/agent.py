@@ -100,6 +100,10 @@ class PolicyAgent(NetworkAgent):
             progress: share of the passes that are done, 0 in the first and 1 in the last.
         """
 
+    def diagnostics(self, rollout: Rollout, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return further scalars to log after an update, by name; all ranks must call this. None by default."""
+        return {}
+
     def experience(self, env: DecisionVectorEnv, epoch: int) -> Iterator[Rollout]:
         """Yield the batches of episodes of one pass over the videos; each is for one call of ``update``.
 
@@ -201,10 +205,11 @@ class PolicyAgent(NetworkAgent):
             progress: share of the passes that are done.
         """
         targets = self.targets(rollout, outcomes)
+        everyone = self._everyone(rollout)
         learnt = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         parts: list[dict[str, Tensor]] = []
         for turn in range(self.options.n_epochs):
-            for rows, share in self._minibatches(rollout, turn):
+            for rows, share in self._minibatches(rollout, everyone, turn):
                 with statistics_of_all_ranks(self.network, share):
                     outputs, value = self.outputs(rollout.observation, rows)
                 chosen = {name: target[rows] for name, target in targets.items()}
@@ -220,7 +225,8 @@ class PolicyAgent(NetworkAgent):
                 parts.append({name: term.detach() * share for name, term in terms.items()})
         scalars = {f"train/{name}": torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
         scalars["rollout/ep_rew_mean"] = rollout.reward.sum(1).mean() * rollout.episodes.share
-        return dict(zip(scalars, ranks.total(torch.stack([*scalars.values()])), strict=True))
+        found = dict(zip(scalars, ranks.total(torch.stack([*scalars.values()])), strict=True))
+        return {**found, **self.diagnostics(rollout, targets)}
 
     def _shifted(self, shift: MapShift, rollout: Rollout, outcomes: Counterfactuals) -> tuple[Rollout, Counterfactuals]:
         """Return B whole episodes and their outcomes, each shifted by its own number of cells in each visit."""
@@ -240,20 +246,28 @@ class PolicyAgent(NetworkAgent):
         """Whether the first update on a batch has the weights and observations with which its actions were sampled."""
         return self._one_rollout and self.options.n_minibatches == 1 and self.shift is None
 
-    def _minibatches(self, rollout: Rollout, turn: int) -> Iterator[tuple[slice | Tensor, float]]:
-        """Yield the rows of each minibatch in pass ``turn``, and the share of the minibatch that they are.
-
-        A single minibatch is the whole batch, without a copy. With several ranks, minibatches are those of the batch of
-        all ranks; where a rank has none of the videos, its first one stands in for them, with a share of 0.
-        """
+    def _everyone(self, rollout: Rollout) -> Tensor | None:
+        """Return (visit, video, row, rank) of each episode of all ranks' batch, (N, 4); None if it is not divided."""
         if self.options.n_minibatches == 1:
-            yield slice(None), rollout.episodes.share
-            return
+            return None
         count = len(rollout.reward)
         rows = torch.arange(count, device=self.device)
         counters = self.episode_counters(rollout.info, count, self.device)
-        all_rows = rollout.episodes.join(torch.stack((*counters, rows, torch.full_like(rows, ranks.rank())), dim=1))
-        visit, video, rows, rank = all_rows.unbind(1)
+        return rollout.episodes.join(torch.stack((*counters, rows, torch.full_like(rows, ranks.rank())), dim=1))
+
+    def _minibatches(
+        self, rollout: Rollout, everyone: Tensor | None, turn: int
+    ) -> Iterator[tuple[slice | Tensor, float]]:
+        """Yield the rows of each minibatch in pass ``turn``, and the share of the minibatch that they are.
+
+        A single minibatch is the whole batch, without a copy. With several ranks, minibatches are those of the batch of
+        all ranks (``everyone``); where a rank has none of the videos, its first one stands in for them, with a share of
+        0.
+        """
+        if everyone is None:
+            yield slice(None), rollout.episodes.share
+            return
+        visit, video, rows, rank = everyone.unbind(1)
         order = hash_uniform(derive_seed(self.seed, "minibatches", turn), visit, video).argsort()
         for chosen in order.tensor_split(min(self.options.n_minibatches, len(order))):
             if ranks.world() == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from adafocus_rl.agents.policies.agent import PolicyAgent
@@ -62,16 +63,11 @@ class PPOAgent(PolicyAgent):
         """Return the weight of the entropy bonus."""
         return self.options.ent_coef_at(progress)
 
-    def update(
-        self, rollout: Rollout, outcomes: Counterfactuals | None = None, *, progress: float = 0.0
-    ) -> dict[str, Tensor]:
-        """Make one PPO update on B whole episodes; return scalars named as in Stable-Baselines3."""
-        value = rollout.output.value
-        assert value is not None
-        scalars = super().update(rollout, outcomes, progress=progress)
-        join = rollout.episodes.join
-        target = self._advantage(rollout, value)[1]
-        return {**scalars, "train/explained_variance": explained_variance(join(value), join(target))}
+    def diagnostics(self, rollout: Rollout, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the share of the value targets' variance that the critic explained before the update."""
+        assert rollout.output.value is not None
+        both = rollout.episodes.join(torch.stack((rollout.output.value, targets["value"]), dim=-1))
+        return {"train/explained_variance": explained_variance(both[..., 0], both[..., 1])}
 
     def _advantage(self, rollout: Rollout, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return advantages and value targets, (B, T) each, normalised over the batch of all ranks."""

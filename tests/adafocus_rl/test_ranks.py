@@ -17,12 +17,19 @@ from tests.two_ranks import on_ranks
 def together() -> dict[str, Any]:
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
-    unused = torch.nn.Parameter(torch.ones(2))
+    unused, of_one = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
     inputs = torch.randn(7, 3)
     part = ranks.own_part(len(inputs))
     mine = inputs[part]
     (model(mine).square().sum(1).mean() * len(mine) / len(inputs)).backward()
-    ranks.sum_gradients([*model.parameters(), unused])
+    if ranks.rank() == ranks.world() - 1:
+        of_one.grad = torch.tensor([3.0, 4.0])
+    ranks.sum_gradients([*model.parameters(), unused, of_one])
+    drifted = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        drifted.weight.fill_(5.0 + ranks.rank())
+    ranks.copy_first(drifted.parameters())
+    rows = torch.arange(ranks.part_sizes(7)[ranks.rank()]) + 10 * ranks.rank()
     return {
         "rank": (ranks.rank(), ranks.local_rank(), ranks.world(), ranks.is_first()),
         "own": list(ranks.own(range(7))),
@@ -30,7 +37,11 @@ def together() -> dict[str, Any]:
         "gather": ranks.gather(("rank", ranks.rank())),
         "first": ranks.from_first(10 + ranks.rank()),
         "gradient": model.weight.grad.tolist(),  # type: ignore[union-attr]
-        "unused": None if unused.grad is None else unused.grad.tolist(),
+        "unused": unused.grad,
+        "of one": of_one.grad.tolist(),  # type: ignore[union-attr]
+        "copied": drifted.weight.tolist(),
+        "counts": ranks.counts(ranks.rank() + 5),
+        "joined": [ranks.join(rows, lengths).tolist() for lengths in (None, ranks.part_sizes(7))],
     }
 
 
@@ -41,6 +52,8 @@ def test_alone_nothing_is_communicated() -> None:
     assert alone["total"] == [1.0, 0.0]
     assert alone["gather"] == [("rank", 0)]
     assert alone["first"] == 10
+    assert alone["counts"] == [5]
+    assert alone["joined"] == [[*range(7)]] * 2
 
 
 def test_two_ranks_compute_what_one_does() -> None:
@@ -55,7 +68,11 @@ def test_two_ranks_compute_what_one_does() -> None:
         assert found["gather"] == [("rank", 0), ("rank", 1)]
         assert found["first"] == 10
         assert torch.allclose(torch.tensor(found["gradient"]), torch.tensor(alone["gradient"]), atol=1e-6)
-        assert found["unused"] == [0.0, 0.0]
+        assert found["unused"] is None
+        assert found["of one"] == [3.0, 4.0]
+        assert found["copied"] == [[5.0, 5.0]]
+        assert found["counts"] == [5, 6]
+        assert found["joined"] == [[0, 1, 2, 10, 11, 12, 13]] * 2
 
 
 def alone_and_slow() -> tuple[int, list[int], str]:

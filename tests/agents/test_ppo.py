@@ -113,7 +113,7 @@ def _minibatches(agent: PPOAgent, info: dict[str, Tensor], turn: int) -> list[Te
     count = len(info["video"])
     episodes = SimpleNamespace(join=lambda values: values)
     rollout: Any = SimpleNamespace(info=info, reward=torch.zeros(count, 1), episodes=episodes)
-    return [rows for rows, _ in agent._minibatches(rollout, turn) if isinstance(rows, Tensor)]
+    return [rows for rows, _ in agent._minibatches(rollout, agent._everyone(rollout), turn) if isinstance(rows, Tensor)]
 
 
 def test_what_an_act_reports_of_its_actions(made_up: MadeUp) -> None:

@@ -29,7 +29,8 @@ from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.training.stage0 import train_encoders
 from adafocus_rl.experiments.training.stage1 import train_on_random_patches
 from adafocus_rl.experiments.training.stage3 import finetune_classifier
-from adafocus_rl.features import LiveFeatures
+from adafocus_rl.features import FeatureSource, LiveFeatures
+from adafocus_rl.features.shares import own_parts
 from tests.experiments.test_supervised import without_batch_norm
 from tests.two_ranks import on_ranks
 
@@ -53,7 +54,8 @@ def all_stages(recipe: Path, folder: Path, lists: Path) -> Arrays:
     run = make_run(recipe, folder, lists)
     recognizer = without_batch_norm(run.new_recognizer())
     live = LiveFeatures(recognizer, run.clips.val, device=run.device)
-    found: Arrays = {"banked": evaluated(run, RunFeatures(run, recognizer).validation(), recognizer)}
+    bank = RunFeatures(run, recognizer).validation()
+    found: Arrays = {"banked": evaluated(run, bank, recognizer), "parts": parts_without_messages(bank)}
     found["live"] = evaluated(run, live, recognizer)
     train_encoders(run, recognizer)
     found["stage0"] = weights(recognizer)
@@ -64,6 +66,16 @@ def all_stages(recipe: Path, folder: Path, lists: Path) -> Arrays:
     finetune_classifier(run, recognizer.classifier, CenterAgent(env, seed=0), env)
     found["stage3"] = weights(recognizer)
     return {**found, "failed": run.clips.failed, "usable": source.videos.tolist()}
+
+
+def parts_without_messages(bank: FeatureSource) -> list[Any]:
+    """Rows, share and joined rows of this rank's part of each batch of a bank, whose sizes all ranks know."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(ranks, "counts")
+        for part in own_parts(bank, 4, epoch=3):
+            found.append((part.videos.tolist(), part.share, part.join(torch.cat([part.videos] * 2)).tolist()))
+    return found
 
 
 def weights(module: nn.Module) -> Arrays:
@@ -97,6 +109,7 @@ def test_two_ranks_train_and_evaluate_as_one(recipe: Path, lists: Path, tmp_path
     for found in both:
         assert found["failed"] == alone["failed"]
         assert found["usable"] == alone["usable"] == [*range(12)]
+        assert [sorted(joined) for *_, joined in found["parts"]] == [sorted(rows * 2) for rows, *_ in alone["parts"]]
         # Each rank recognises batches as one process forms them, so these are equal to the last bit.
         assert found["banked"] == alone["banked"]
         assert found["live"] == alone["live"]
@@ -104,6 +117,10 @@ def test_two_ranks_train_and_evaluate_as_one(recipe: Path, lists: Path, tmp_path
             for name, value in alone[stage].items():
                 np.testing.assert_allclose(found[stage][name], value, rtol=1e-4, atol=1e-6, err_msg=f"{stage} {name}")
                 np.testing.assert_array_equal(found[stage][name], both[0][stage][name])
+    for (rows, share, _), first, second in zip(alone["parts"], *(found["parts"] for found in both), strict=True):
+        own = [part[0] if part[1] else [] for part in (first, second)]
+        assert (own[0] + own[1], share) == (rows, 1.0)
+        assert [first[1], second[1]] == [len(part) / len(rows) for part in own]
     assert np.abs(alone["stage3"]["classifier.fc.weight"] - alone["stage1"]["classifier.fc.weight"]).max() > 1e-4
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [entry["stage"] for entry in one] == ["stage0", "stage1", "stage3"]
@@ -125,7 +142,7 @@ class Rows:
         return len(self.values)
 
 
-def partly_used(accumulate: int) -> Arrays:
+def partly_used(accumulate: int, overlapped: bool) -> Arrays:
     """Weights after steps in which a weight is used by no rank, by one rank, and by both; and batch statistics."""
     torch.manual_seed(0)
     used, sometimes, never = (nn.Linear(3, 1) for _ in range(3))
@@ -150,6 +167,7 @@ def partly_used(accumulate: int) -> Arrays:
         sgd=SGDConfig(weight_decay=0.1, max_grad_norm=0.5), steps=3, epochs=2, device=torch.device("cpu"),
         compute=PrecisionConfig(accumulate=accumulate),
     )  # fmt: skip
+    learner.overlapped = overlapped
     scalars = [learner.train_epoch(epoch, no_tick) for epoch in range(2)]
     norm = nn.BatchNorm1d(2)
     norm(torch.full((4, 2), 1.0 + ranks.rank()))
@@ -158,10 +176,10 @@ def partly_used(accumulate: int) -> Arrays:
     return {**found, "loss": [entry["train/loss"] for entry in scalars], "mean": norm.running_mean.tolist()}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_unused_weights_stay_and_empty_parts_count_nothing(accumulate: int) -> None:
-    alone = partly_used(accumulate)
-    for found in on_ranks(partly_used, accumulate):
+@pytest.mark.parametrize(("accumulate", "overlapped"), [(1, False), (2, False), (1, True), (2, True)])
+def test_unused_weights_stay_and_empty_parts_count_nothing(accumulate: int, overlapped: bool) -> None:
+    alone = partly_used(accumulate, overlapped)
+    for found in on_ranks(partly_used, accumulate, overlapped):
         assert found["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         for name in ("used", "sometimes", "never"):
             for key, value in alone[name].items():

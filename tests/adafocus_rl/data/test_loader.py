@@ -124,6 +124,22 @@ def test_a_video_that_takes_too_long_is_given_up(plug: Any) -> None:
 
 
 @forks
+@pytest.mark.parametrize(("ranks_here", "pin", "more"), [(1, False, 0), (2, False, 5), (2, True, 0)])
+def test_decoders_give_way_to_ranks_on_cpus(
+    plug: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks_here: int, pin: bool, more: int
+) -> None:
+    """Pinned memory is for GPUs, whose ranks leave cores to the decoders."""
+    monkeypatch.setattr(loader_module.ranks, "local_world", lambda: ranks_here)
+    note = tmp_path / "niceness"
+    dataset = plug(lambda: note.write_text(str(os.nice(0))))
+    batches = ClipLoader(dataset, [[BAD]], workers=1, pin=pin, seed=0)
+    if pin:  # without a GPU, torch warns and does not pin
+        warnings.simplefilter("ignore")
+    assert [len(batch) for batch in batches] == [1]
+    assert int(note.read_text()) == os.nice(0) + more
+
+
+@forks
 def test_a_slow_video_is_waited_for(plug: Any) -> None:
     dataset = plug(lambda: time.sleep(0.6), timeout=20)
     (batch,) = make_loader(dataset, batch_size=VIDEOS, workers=1)
