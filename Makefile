@@ -63,7 +63,7 @@ curves: $(READY) ## training curves of five seeds, and the intervals that anothe
 # Of the processes that tests start, too. COVERAGE_ARGS='tests/envs -n 2' measures a part, and then fails for the others.
 COVERAGE_ARGS ?= $(TEST_ARGS)
 COVERED := adafocus_rl envs agents experiments
-coverage: $(READY) ## run all tests and print the lines of each layer that none has run; at least 92 % must be (an hour)
+coverage: $(READY) ## run all tests and print the lines of each layer that none has run; at least 92 % must be (minutes)
 	rm -rf build/coverage && mkdir -p build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest $(COVERAGE_ARGS)
 	$(BIN)/python -m coverage combine --quiet
