@@ -254,9 +254,9 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in learnt]
     flat = torch.cat([part.reshape(-1) for part in (*parts, parts[0].new_tensor(present))])
     _all_reduce(flat)
-    *sums, counts = flat.split([*(part.numel() for part in parts), len(parts)])
+    *sums, users = flat.split([*(part.numel() for part in parts), len(parts)])
     if not all(present):  # asked here only, because a GPU has to be waited for
-        present = [bool(count) for count in counts.tolist()]
+        present = [bool(number) for number in users.tolist()]
     for parameter, part, wanted in zip(learnt, sums, present, strict=True):
         if wanted:
             parameter.grad = part.view_as(parameter)

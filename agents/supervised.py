@@ -45,9 +45,9 @@ class SupervisedLearner(Generic[BatchT]):
     """A ``Learner`` that learns from labels with SGD.
 
     In a job of several ranks, each computes the loss of its part of every minibatch, and the gradients are added up. A
-    part counts by its share of the whole minibatch, so an update is that of one process, to
-    rounding, except for what depends on the part itself: batch normalisation in training mode (unless it is
-    synchronised), and dropout, whose masks are drawn by each rank. Batch statistics are averaged after each epoch.
+    part counts by its share of the whole minibatch, so an update is that of one process, to rounding, except for what
+    depends on the part itself: batch normalisation in training mode (unless it is synchronised), and dropout, whose
+    masks are drawn by each rank. Batch statistics are averaged after each epoch.
 
     Args:
         modules: modules to save in checkpoints, by name: those to train, and those that belong with them.

@@ -47,7 +47,6 @@ LOSSES = 20
 """Number of workers lost in a row, without a batch in between, or of batches lost in one pass, after which the videos
 cannot be the cause."""
 
-
 NICENESS = 5
 """That of decoding processes beside several ranks that compute on the CPU. A rank that has to give way to a decoder
 makes all others wait for it, many times per update."""
