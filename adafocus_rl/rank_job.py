@@ -178,6 +178,18 @@ class Job:
         return SilentExit(UserError.exit_code if code is None else code)
 
 
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C and SIGTERM for the rest of this process, which is ending with its job.
+
+    The launcher terminates the ranks that are left when one has ended, and that must neither replace the message of
+    this rank nor add one. The launcher kills a rank that does not end.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def _is_communication(error: BaseException) -> bool:
     """Return whether a communication has failed, as torch reports it from Gloo or NCCL."""
     if isinstance(error, UserError) or not isinstance(error, RuntimeError):

@@ -1,8 +1,8 @@
 """The processes of one job that ``torchrun`` starts: the rank of this process, and what the ranks compute together.
 
-Without ``torchrun`` a job has one rank, and every function here returns its argument without communication. All ranks
-must call a function that communicates, in the same order. A rank waits for the others as long as they give signs of
-life (``beat``): a rank that hangs or has ended raises an error in those that wait for it.
+Without ``torchrun``, and with one process of it, a job has one rank, and every function here returns its argument
+without communication. All ranks must call a function that communicates, in the same order. A rank waits for the others
+as long as they give signs of life (``beat``): a rank that hangs or has ended raises an error in those that wait for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from adafocus_rl.errors import UserError
-from adafocus_rl.rank_job import DAY, Job
+from adafocus_rl.rank_job import DAY, Job, ignore_interrupts
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        ignore_interrupts()
         explained = _job.explained(error)
         if explained is error:
             raise
@@ -252,7 +253,11 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     learnt = [parameter for parameter in parameters if parameter.requires_grad]
     present = [parameter.grad is not None for parameter in learnt]
     parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in learnt]
-    flat = torch.cat([part.reshape(-1) for part in (*parts, parts[0].new_tensor(present))])
+    flags = parts[0].new_ones(len(parts))
+    for number, found in enumerate(present):
+        if not found:
+            flags[number] = 0  # a kernel, where a copy of the list would wait for the GPU
+    flat = torch.cat([part.reshape(-1) for part in (*parts, flags)])
     _all_reduce(flat)
     *sums, users = flat.split([*(part.numel() for part in parts), len(parts)])
     if not all(present):  # asked here only, because a GPU has to be waited for
@@ -295,4 +300,4 @@ def _part(count: int, number: int) -> slice:
 
 
 def _joined() -> bool:
-    return _job is not None and _job.here
+    return _job is not None and _job.here and _job.world > 1

@@ -14,7 +14,7 @@ from adafocus_rl import __version__
 from adafocus_rl.errors import RankError, UserError
 from adafocus_rl.experiments.terminal.command_line import CommandParser, sentence
 from adafocus_rl.experiments.terminal.interrupts import describe, interruptible, leave_quietly
-from adafocus_rl.experiments.terminal.launcher import launched, reports
+from adafocus_rl.experiments.terminal.launcher import launched, reports, wait_for_first
 from adafocus_rl.experiments.terminal.streams import CLOSED, OutputClosed, fill_descriptors, guarded, let_go
 from adafocus_rl.printable import printable
 
@@ -52,8 +52,7 @@ def process() -> int:
     except Exception:
         # A bug of ours or of a plug-in, whose messages may contain anything.
         with contextlib.suppress(Exception), guarded():
-            if not reports():
-                return 1
+            _wait_for_first()
             sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
         return 1
     finally:
@@ -103,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(explained)
         except KeyboardInterrupt as error:
             what, code = describe(error)
-            _fail(what + _how_to_go_on(arguments))
+            if reports():  # otherwise nothing has begun, and the launcher reports what has ended it
+                _fail(what + _how_to_go_on(arguments))
             return code
 
 
@@ -157,6 +157,12 @@ def _machine_refused(error: MemoryError | RuntimeError) -> str | None:
 
 
 def _fail(text: str) -> int:
-    if reports():
-        sentence(text)
+    _wait_for_first()
+    sentence(text)
     return UserError.exit_code
+
+
+def _wait_for_first() -> None:
+    if not reports():
+        leave_quietly()  # the launcher's signal ends this process without a message
+        wait_for_first()

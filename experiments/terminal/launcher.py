@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
+
+PATIENCE = 5.0
+"""Seconds in which the first process reports a mistake that all processes find, and the launcher ends the others."""
 
 _reports: list[bool] = []
 
@@ -13,13 +17,20 @@ def launched() -> bool:
 
 
 def report_here() -> None:
-    """Let this process report the end of its job, whichever its rank."""
+    """Let this process report the end of its job, whichever its rank: the processes have agreed on it."""
     _reports.append(True)
 
 
 def reports() -> bool:
-    """Return whether this process reports what ends the job.
+    """Return whether this process reports what ends it: it is alone, or the processes have agreed on it."""
+    return bool(_reports) or not launched()
 
-    Before the processes know one another, each finds the same mistake in the options, and the first one reports it.
+
+def wait_for_first() -> None:
+    """Let the first process report a mistake before this one does; return when this one has to.
+
+    Before the processes know one another, each finds the same mistake in the options, perhaps at another time. The
+    launcher ends all of them when one has ended. A mistake that only this process finds is reported by it.
     """
-    return bool(_reports) or not launched() or os.environ.get("RANK", "0") == "0"
+    if not reports() and os.environ.get("RANK", "0") != "0":
+        time.sleep(PATIENCE)
