@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -23,6 +23,9 @@ LAST_WORDS = 2.0
 """Seconds in which the end of a rank becomes known to the others, by its own words or as the end of its process."""
 
 DAY = timedelta(days=1)
+
+Seen = dict[int, tuple[bytes, float]]
+"""The last sign of life of each rank, and when it was seen first."""
 
 
 class SilentExit(SystemExit):
@@ -51,8 +54,12 @@ class Job:
         self._process = os.getpid()
         self._beats = 0
         self._sent = 0.0
+        self._exchanges = 0
+        self._inside = 0
+        self._done: Callable[[], bool] = lambda: True
+        self._ending = threading.Lock()
         store.set(f"process/{number}", f"{os.getpid()} {platform.node()}")
-        self._send()
+        self.send()
 
     @property
     def here(self) -> bool:
@@ -62,9 +69,10 @@ class Job:
     def beat(self) -> None:
         """Give a sign of life; cheap enough for every step of any loop."""
         if self.here and time.monotonic() - self._sent >= POLL:
-            self._send()
+            self.send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Give a sign of life now; any thread may do so."""
         self._sent = time.monotonic()
         self._beats += 1
         self.store.set(f"beat/{self.number}", str(self._beats))
@@ -77,7 +85,7 @@ class Job:
         def beat() -> None:
             with contextlib.suppress(RuntimeError):  # the store has gone: the next communication says so
                 while not done.wait(POLL):
-                    self._send()
+                    self.send()
 
         thread = threading.Thread(target=beat, name="adafocus ranks", daemon=True)
         thread.start()
@@ -93,7 +101,7 @@ class Job:
         Raises:
             RankError: if a rank gives no sign of life, or has ended.
         """
-        seen: dict[int, tuple[bytes, float]] = {}
+        seen: Seen = {}
         while True:
             self.beat()
             try:
@@ -106,10 +114,36 @@ class Job:
                         return
                     except RuntimeError:
                         raise self.ended() from error
-            self._look(seen)
+            self.look(seen)
 
-    def _look(self, seen: dict[int, tuple[bytes, float]]) -> None:
-        """Compare the ranks' signs of life with those ``seen`` before in the same wait, with their times."""
+    @contextlib.contextmanager
+    def exchanging(self, done: Callable[[], Callable[[], bool]]) -> Iterator[None]:
+        """Let ``GpuWatch`` know that the process waits for other ranks in the block, or its GPU does after it.
+
+        Args:
+            done: called after the block; returns a function that tells whether the GPU is done with it.
+        """
+        self._exchanges += 1
+        self._inside += 1
+        try:
+            yield
+            self._done = done()
+        finally:
+            self._inside -= 1
+
+    def waits_in(self) -> int | None:
+        """Return the number of the exchange that this rank waits for, in the block or after it; None if it does not."""
+        return self._exchanges if self._inside or not self._done() else None
+
+    def look(self, seen: Seen) -> None:
+        """Compare the ranks' signs of life with those seen before in the same wait, with their times.
+
+        Args:
+            seen: empty when the wait begins; changed.
+
+        Raises:
+            RankError: if a rank has given none for the timeout.
+        """
         now = time.monotonic()
         for other in self._others():
             beat = self.store.get(f"beat/{other}")
@@ -130,7 +164,7 @@ class Job:
     def ended(self) -> RankError:
         """Return the error for a communication that another rank has broken off."""
         found, until = self.gone(), time.monotonic() + LAST_WORDS
-        while found is None and time.monotonic() < until and not self._said():
+        while found is None and time.monotonic() < until and not self.said():
             time.sleep(0.05)
             found = self.gone()
         who = "another rank" if found is None else f"rank {found}"
@@ -152,7 +186,7 @@ class Job:
                     continue
         return None
 
-    def _said(self) -> bool:
+    def said(self) -> bool:
         """Return whether another rank has reported the job's end."""
         return bool(self.store.check(["reporter"]))
 
@@ -162,6 +196,7 @@ class Job:
         Args:
             error: what has ended the ranks' common work in this process.
         """
+        self._ending.acquire()  # for ever: a second thread that would end this process waits for its end
         try:
             if isinstance(error, KeyboardInterrupt) and self.gone() is not None:
                 # The launcher terminates the others when one has ended.

@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from adafocus_rl.errors import UserError
+from adafocus_rl.gpu_watch import LIMIT, GpuWatch, end_process
 from adafocus_rl.rank_job import DAY, Job, ignore_interrupts
 
 T = TypeVar("T")
@@ -29,7 +30,9 @@ _group: dist.ProcessGroup | None = None
 
 
 @contextlib.contextmanager
-def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
+def process_group(
+    *, cuda: bool, timeout: float, end: Callable[[BaseException], NoReturn] = end_process
+) -> Iterator[None]:
     """Join the job's other ranks within the block; without ``torchrun``, do nothing.
 
     If the block raises an error, the first rank to do so raises it, and the others, which end with it, exit silently.
@@ -37,6 +40,7 @@ def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
     Args:
         cuda: whether the ranks compute on GPUs of their own (NCCL) or on CPUs (Gloo).
         timeout: seconds without a sign of life after which a rank is given up.
+        end: ends this process for an error, if its GPU waits for a rank that is lost; see ``GpuWatch``.
 
     Raises:
         UserError: if the others cannot be reached.
@@ -53,10 +57,13 @@ def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
         _job = Job(PrefixStore("adafocus", store), number, world, timeout)
         if cuda:
             torch.cuda.set_device(local_rank())
+            # Otherwise torch ends the process for an error of NCCL's, before a message can say which rank is lost.
+            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
         dist.init_process_group(
             # Objects and barriers go over Gloo, gradients and batch statistics over the backend of their device.
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            store=PrefixStore("default", store), rank=number, world_size=world, timeout=limit,
+            store=PrefixStore("default", store), rank=number, world_size=world,
+            timeout=max(limit, timedelta(seconds=LIMIT)) if cuda else limit,
         )  # fmt: skip
         _group = dist.new_group(backend="gloo", timeout=DAY)  # type: ignore[assignment]
     except (RuntimeError, ValueError) as error:
@@ -65,8 +72,10 @@ def process_group(*, cuda: bool, timeout: float) -> Iterator[None]:
             f"this process cannot reach the job's other ranks ({str(error).splitlines()[0]}); start them all with "
             "`torchrun --nproc-per-node N -m adafocus_rl train …`"
         ) from None
+    watch = GpuWatch(_job, end, device=local_rank()) if cuda else contextlib.nullcontext()
     try:
-        yield
+        with watch:
+            yield
     except BaseException as error:
         ignore_interrupts()
         explained = _job.explained(error)
@@ -286,13 +295,36 @@ def wait() -> None:
         _all_reduce(torch.zeros(1))
 
 
+@contextlib.contextmanager
+def exchanging(device: torch.device) -> Iterator[None]:
+    """Tell that sums over the ranks are computed in the block, which this process or its GPU waits for.
+
+    Args:
+        device: where this rank computes; on a CPU, nothing has to be told.
+    """
+    if not _joined() or device.type != "cuda":
+        yield
+        return
+
+    def record() -> Callable[[], bool]:
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        done: Callable[[], bool] = event.query
+        return done
+
+    assert _job is not None
+    with _job.exchanging(record):
+        yield
+
+
 def _all_reduce(value: Tensor) -> None:
     """Replace a tensor by the sum of the ranks' tensors."""
     if value.device.type == "cpu":
         assert _job is not None
         _job.wait_for(dist.all_reduce(value, group=_group, async_op=True))
     else:
-        dist.all_reduce(value)
+        with exchanging(value.device):
+            dist.all_reduce(value)
 
 
 def _part(count: int, number: int) -> slice:

@@ -34,10 +34,11 @@ class Gradients:
     def __init__(self, trained: nn.Module, losses: Compute, scaler: torch.amp.GradScaler, *, overlapped: bool) -> None:
         self.losses = losses
         self.scaler = scaler
+        self._device = next(trained.parameters()).device
         self._weights = [*trained.parameters()]
         self._parallel: DistributedDataParallel | None = None
         if overlapped and ranks.world() > 1:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), ranks.exchanging(self._device):
                 # Some versions warn of the future of `broadcast_buffers`. Batch statistics are averaged instead.
                 warnings.simplefilter("ignore", FutureWarning)
                 self._parallel = DistributedDataParallel(
@@ -64,7 +65,8 @@ class Gradients:
             if last:
                 ranks.sum_gradients(self._weights)
         else:
-            with contextlib.nullcontext() if last else self._parallel.no_sync():
+            apart = contextlib.nullcontext() if last else self._parallel.no_sync()
+            with apart, ranks.exchanging(self._device):  # synchronised batch normalisation sums in every part
                 loss, scalars = self._parallel(batch, videos)
                 # The ranks' gradients are averaged, not summed.
                 self.scaler.scale(loss * (weight * ranks.world())).backward()
@@ -75,8 +77,9 @@ class Gradients:
         if self._parallel is None:
             ranks.sum_gradients(self._weights)
         else:
-            loss, _ = self._parallel(None, slice(0))
-            self.scaler.scale(loss).backward()
+            with ranks.exchanging(self._device):
+                loss, _ = self._parallel(None, slice(0))
+                self.scaler.scale(loss).backward()
 
 
 class _Losses(nn.Module):

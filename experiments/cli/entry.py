@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from adafocus_rl import __version__
 from adafocus_rl.errors import RankError, UserError
-from adafocus_rl.experiments.terminal.command_line import CommandParser, sentence
+from adafocus_rl.experiments.terminal.command_line import CommandParser, how_to_go_on, sentence
 from adafocus_rl.experiments.terminal.interrupts import describe, interruptible, leave_quietly
-from adafocus_rl.experiments.terminal.launcher import launched, reports, wait_for_first
+from adafocus_rl.experiments.terminal.launcher import end_at_once, launched, reports, wait_for_first
 from adafocus_rl.experiments.terminal.streams import CLOSED, OutputClosed, fill_descriptors, guarded, let_go
 from adafocus_rl.printable import printable
 
@@ -47,17 +47,22 @@ def process() -> int:
         The exit code.
     """
     fill_descriptors()
+    code = 1
     try:
-        return main()
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
     except Exception:
         # A bug of ours or of a plug-in, whose messages may contain anything.
         with contextlib.suppress(Exception), guarded():
             _wait_for_first()
             sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().rstrip("\n").split("\n"))
-        return 1
     finally:
         leave_quietly()
         let_go()
+        end_at_once(code)
+    return code
 
 
 RANKED = ("train",)
@@ -83,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OutputClosed:
             return CLOSED
         except RankError as error:
-            return _fail(f"{error}{_how_to_go_on(arguments)}")
+            return _fail(f"{error}{how_to_go_on(arguments)}")
         except UserError as error:
             return _fail(str(error))
         except OSError as error:
@@ -103,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             what, code = describe(error)
             if reports():  # otherwise nothing has begun, and the launcher reports what has ended it
-                _fail(what + _how_to_go_on(arguments))
+                _fail(what + how_to_go_on(arguments))
             return code
 
 
@@ -119,15 +124,6 @@ def _run(arguments: Sequence[str]) -> int:
     # A full disk may raise only now.
     sys.stdout.flush()
     return code
-
-
-def _how_to_go_on(arguments: Sequence[str]) -> str:
-    if arguments[:1] == ["train"]:
-        instead = " in the place of --overwrite" if "--overwrite" in arguments else ""
-        return f"; the same command with --resume{instead} goes on"
-    resumable = (["compare"], ["tune"], ["features", "build"], ["data", "extract"])
-    again = any(list(arguments[: len(command)]) == command for command in resumable)
-    return "; the same command goes on" if again else ""
 
 
 def _command(first: Sequence[str]) -> Callable[[Sequence[str]], int]:

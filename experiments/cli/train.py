@@ -79,7 +79,7 @@ def train(argv: Sequence[str]) -> int:
     if options.dry_run:
         check_one_process()
     # Entered before the ranks join, so that the folder stays locked until they have parted.
-    with ExitStack() as lock, joined(settings.config.device, timeout=options.rank_timeout):
+    with ExitStack() as lock, joined(settings.config.device, timeout=options.rank_timeout, arguments=["train", *argv]):
 
         def check() -> bool:
             """Return whether there is a run to go on with."""

@@ -6,7 +6,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from adafocus_rl.errors import UserError
@@ -87,6 +87,20 @@ def command_text(*words: str) -> str:
 def sentence(text: str) -> None:
     """Print a message to stderr on one line: what is wrong, and what to do."""
     sys.stderr.write(f"adafocus: {printable(one_line(text))}\n")
+
+
+def how_to_go_on(arguments: Sequence[str]) -> str:
+    """Return the end of a message that says how an interrupted command goes on; empty if it has to start again.
+
+    Args:
+        arguments: the command and its arguments.
+    """
+    if arguments[:1] == ["train"]:
+        instead = " in the place of --overwrite" if "--overwrite" in arguments else ""
+        return f"; the same command with --resume{instead} goes on"
+    resumable = (["compare"], ["tune"], ["features", "build"], ["data", "extract"])
+    again = any(list(arguments[: len(command)]) == command for command in resumable)
+    return "; the same command goes on" if again else ""
 
 
 def at_most(limit: int) -> Callable[[str], int]:

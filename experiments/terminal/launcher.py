@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 
@@ -9,11 +10,25 @@ PATIENCE = 5.0
 """Seconds in which the first process reports a mistake that all processes find, and the launcher ends the others."""
 
 _reports: list[bool] = []
+_waiting: list[bool] = []
 
 
 def launched() -> bool:
     """Return whether ``torchrun`` started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def gpu_may_wait() -> None:
+    """Tell ``end_at_once`` that the GPU of this process may wait for another process that has been given up."""
+    _waiting.append(True)
+
+
+def end_at_once(code: int) -> None:
+    """End this process, whose output has been flushed, if its GPU may wait: the interpreter would wait with it."""
+    if _waiting:
+        for process in multiprocessing.active_children():
+            process.kill()
+        os._exit(code)
 
 
 def report_here() -> None:

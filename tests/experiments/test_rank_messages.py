@@ -33,7 +33,7 @@ def interrupted(job, error):
     return explained(job, error)
 
 def train(argv):
-    with joined("cpu", timeout=20):
+    with joined("cpu", timeout=20, arguments=["train"]):
         if argv[0] == "other":
             ranks._job.store.set("reporter", "1")
         raise UserError("the mistake")
@@ -100,3 +100,33 @@ def test_the_launcher_cannot_interrupt_the_end(reporter: str, said: str) -> None
     with rank(0, "-c", INTERRUPTED_END, "train", reporter) as process:
         assert process.communicate() == (None, said)
         assert process.returncode == 2
+
+
+STUCK = """
+import atexit, sys, time
+from adafocus_rl.errors import UserError
+from adafocus_rl.experiments.cli import entry
+from adafocus_rl.experiments.terminal import launcher
+
+def train(argv):
+    atexit.register(time.sleep, 1000)
+    launcher.report_here()
+    launcher.gpu_may_wait()
+    if argv[0] == "exit":
+        raise SystemExit(7)
+    raise UserError("the mistake") if argv[0] == "mistake" else ZeroDivisionError("the bug")
+
+entry._command = lambda first: train
+sys.exit(entry.process())
+"""
+"""A process that would not end by itself, because its GPU waits for another."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "said"), [("mistake", 2, "adafocus: the mistake"), ("exit", 7, ""), ("bug", 1, "the bug")]
+)
+def test_a_process_whose_gpu_may_wait_ends_at_once(kind: str, code: int, said: str) -> None:
+    with rank(0, "-c", STUCK, "train", kind) as process:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert said in err
