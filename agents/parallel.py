@@ -86,7 +86,8 @@ class _Losses(nn.Module):
     """The loss as a module, as DistributedDataParallel needs it.
 
     Some losses do not use every weight, and a rank without videos uses none. ``unused`` stands for such a rank's, and
-    where there are videos it keeps torch from advising against ``find_unused_parameters``.
+    where there are videos it keeps torch from printing advice against ``find_unused_parameters`` on each rank. The
+    price is that the host waits for the GPU at the end of each backward pass, as for any weight that is not used.
     """
 
     def __init__(self, trained: nn.Module, losses: Compute) -> None:

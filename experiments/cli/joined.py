@@ -12,7 +12,7 @@ from adafocus_rl.experiments.run.runtime import find_device
 from adafocus_rl.experiments.terminal.command_line import how_to_go_on, sentence
 from adafocus_rl.experiments.terminal.launcher import gpu_may_wait, report_here
 from adafocus_rl.experiments.terminal.progress import console
-from adafocus_rl.gpu_watch import end_process
+from adafocus_rl.ranks.gpu_watch import end_process
 
 
 @contextmanager

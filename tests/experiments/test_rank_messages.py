@@ -24,7 +24,7 @@ from adafocus_rl import ranks
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.cli import entry
 from adafocus_rl.experiments.cli.joined import joined
-from adafocus_rl.rank_job import Job
+from adafocus_rl.ranks.job import Job
 
 explained = Job.explained
 
@@ -35,7 +35,7 @@ def interrupted(job, error):
 def train(argv):
     with joined("cpu", timeout=20, arguments=["train"]):
         if argv[0] == "other":
-            ranks._job.store.set("reporter", "1")
+            ranks.group._job.store.set("reporter", "1")
         raise UserError("the mistake")
 
 Job.explained = interrupted

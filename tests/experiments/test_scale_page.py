@@ -80,7 +80,7 @@ def test_rates_and_times() -> None:
         f"{1000 * recognise:.0f} ms | {1000 * recognise:.0f} ms per video",
     ):
         assert text in PAGE
-    for name, (one, many, policy, recognised) in rows("Time").items():
+    for name, (one, many, policy, recognised) in rows("Time on CPUs").items():
         train, val, _ = VIDEOS[name]
         hours = {
             one: (train + val) * BUILD / 3600, many: (train + val) * BUILD / 3600 / 16,
@@ -91,3 +91,20 @@ def test_rates_and_times() -> None:
             assert number(amount) == pytest.approx(value / {"days": 24, "hours": 1}[unit], abs=0.051), said
     read = FRAMES * 2 * (1280 * 49 + 1280 + 2 * 2048)
     assert f"{read / 1e6:.1f} MB, so {STEPS:,.0f} steps/s need {read / FRAMES * STEPS / 1e6:.0f} MB/s" in PAGE
+
+
+def test_rates_and_times_on_a_gpu() -> None:
+    build = rate("bank-build, float32, H.264, 25,088 patches", 3)
+    mapped, resident = (rate("bank-read, with PPO, 512 videos", column) for column in (3, 4))
+    for text in (
+        f"{build:,} ms for 32 videos | {build / 32:.1f} ms per video",
+        f"{resident} ms for 512 videos | {resident / 512:.2f} ms per video",
+        f"{mapped} ms for 512 videos | {mapped / 512:.2f} ms per video",
+        f"2.2 MB per video: {FRAMES * 2 * (1280 * 49 + 1280 + 2 * 2048) * 512 / mapped / 1e6:.1f} GB/s",
+    ):
+        assert text in PAGE
+    for name, (bank, policy) in rows("Time on a GPU").items():
+        train, val, _ = VIDEOS[name]
+        for said, ms in ((bank, (train + val) * build / 32), (policy, 50 * train * mapped / 512)):
+            amount, unit = said.split()
+            assert number(amount) == pytest.approx(ms / {"days": 864e5, "hours": 36e5, "minutes": 6e4}[unit], abs=0.051)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 
 from adafocus_rl.errors import RankError, UserError
-from adafocus_rl.rank_job import POLL, Job, Seen
+from adafocus_rl.ranks.job import POLL, Job, Seen
 
 OWN_END = 5.0
 """Seconds in which a rank ends by itself after another has ended."""

@@ -13,10 +13,11 @@ from typing import NoReturn
 import pytest
 import torch
 
-from adafocus_rl import gpu_watch, ranks
+from adafocus_rl import ranks
 from adafocus_rl.errors import UserError
-from adafocus_rl.gpu_watch import GpuWatch, end_process
-from adafocus_rl.rank_job import Job, SilentExit
+from adafocus_rl.ranks import gpu_watch
+from adafocus_rl.ranks.gpu_watch import GpuWatch, end_process
+from adafocus_rl.ranks.job import Job, SilentExit
 from tests.two_ranks import on_ranks
 
 TIMEOUT = 3.0
@@ -29,8 +30,9 @@ def end(error: BaseException) -> NoReturn:
 
 
 def job() -> Job:
-    assert ranks._job is not None
-    return ranks._job
+    found = ranks.group.joined()
+    assert found is not None
+    return found
 
 
 def block(seconds: float) -> None:
