@@ -32,6 +32,7 @@ from adafocus_rl.features.options import Precision
 from adafocus_rl.models.classifiers import Classifier
 from adafocus_rl.models.config import ModelConfig
 from adafocus_rl.models.recognizer import Recognizer, patch_grid
+from adafocus_rl.plain import convert
 from adafocus_rl.seeding import compute_deterministically, seed_all
 
 
@@ -164,8 +165,11 @@ class Run:
 
     def _classes_of_checkpoint(self) -> int:
         path = self.folder.checkpoint(RANDOM_PATCHES.name)
-        manifest = checkpoint.load(path)[1] if path.is_file() else {}
-        return int(manifest.get("model", {}).get("num_classes", 1))
+        if not path.is_file():
+            return 1
+        manifest = checkpoint.load(path)[1]
+        with checkpoint.reading(path):
+            return convert(manifest["model"]["num_classes"], int, f"the number of classes in {path}")
 
     # ---- models, environments and agents ------------------------------------------------------------------------
 

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from adafocus_rl import checkpoint
 from adafocus_rl.errors import UserError
 from adafocus_rl.experiments.report.rows import rows_of
 from adafocus_rl.experiments.run.folder import RunFolder
 from adafocus_rl.experiments.run.lock import NAME, locked
 from adafocus_rl.experiments.run.metrics_log import MetricsLog, read_metrics
+from adafocus_rl.experiments.run.run import Run
 from adafocus_rl.files import append_line
 from adafocus_rl.rotation import CheckpointRotation
 
@@ -290,3 +292,17 @@ def test_a_file_system_without_locks_does_without(tmp_path: Path, monkeypatch: p
     with locked(tmp_path, "a"):
         pass
     assert not (tmp_path / NAME).exists()
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["text", [], None, 3, {}, {"num_classes": None}, {"num_classes": "many"}])
+def test_a_checkpoint_without_a_number_of_classes_is_damaged(run: Path, model: object) -> None:
+    """Only a run that is opened without its lists asks a checkpoint for it."""
+    path = run / "checkpoints" / "stage1.safetensors"
+    tensors, manifest = checkpoint.load(path)
+    assert Run.open(run, with_data=False).config.model.num_classes == manifest["model"]["num_classes"]
+    checkpoint.save(path, tensors=tensors, manifest={**manifest, "model": model})
+    with pytest.raises(UserError, match=r"stage1\.safetensors"):
+        _ = Run.open(run, with_data=False).config
