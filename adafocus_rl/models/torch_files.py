@@ -13,9 +13,11 @@ def load_plain(path: Path) -> Any:
     """Load tensors, on CPU, and plain values from a file written by ``torch.save``.
 
     Raises:
-        ValueError: the file is compressed, which ``torch.save`` never does; it could decompress to any size.
+        ValueError: the file is empty, or compressed, which ``torch.save`` never does; it could decompress to any size.
         Exception: any error of a damaged pickle, or of one that holds other objects.
     """
+    if not path.stat().st_size:  # also of the kernel's files, some of which would be waited for without end
+        raise ValueError("it is empty")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
