@@ -38,12 +38,10 @@ def work(cases: Sequence[tuple[str, int]], seed: int, corpus: Corpus, folder: Pa
 
     caches = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR")
     os.environ.update(dict.fromkeys(caches, str(folder)), MPLCONFIGDIR=str(corpus.path / "matplotlib"))
-    (corpus.path / "matplotlib").mkdir(exist_ok=True)  # matplotlib would make it in the case that imports it
     tempfile.tempdir = str(folder)
-    if any(reader == "comparisons" for reader, _ in cases):
-        # It looks for the machine's fonts once, with a command that a case must not run.
-        with contextlib.suppress(ImportError):
-            import matplotlib.font_manager  # noqa: F401
+    # It looks for the machine's fonts once, with a command that a case must not run.
+    with contextlib.suppress(ImportError):
+        import matplotlib.font_manager  # noqa: F401
     guard = Guard(corpus.outside)
     os.environ["FUZZ_PORT"] = str(guard.port)
     for reader, number in cases:
