@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from faults.disk import Disk
 from faults.injection import ERRORS, Action, Plan, When
-from faults.scenarios import SCENARIOS, Corpus, Scenario
+from faults.scenarios import RUN, SCENARIOS, Corpus, Scenario
 from faults.server import Done, Server
 from faults.state import State, differences, state_of
 
@@ -120,6 +120,7 @@ def run_case(servers: Sequence[Server], corpus: Corpus, case: Case, whole: Whole
 def _run(servers: Sequence[Server], corpus: Corpus, case: Case, whole: Whole, folder: Path) -> list[str]:
     scenario, server = SCENARIOS[case.scenario], servers[0]
     here, trace, snapshots = fresh(corpus, scenario, folder), folder / "trace", folder / "snapshots"
+    begun = state_of(here) if scenario.untouched else {}
     cut = case.kind.startswith("cut")
     disk = Disk(here) if cut else None
     snapshots.mkdir()
@@ -148,6 +149,9 @@ def _run(servers: Sequence[Server], corpus: Corpus, case: Case, whole: Whole, fo
     then.mkdir()
     plan = Plan(root=str(here), trace=str(then / "trace"), planted=case.planted)
     again = server.run(scenario.again, here, plan, beside=then)
+    if again.code and scenario.untouched and scenario.untouched in again.err:
+        faults += [f"the first command had changed something: {one}" for one in differences(state_of(here), begun)]
+        again = server.run(scenario.command, here, plan, beside=then)
     complete = scenario.complete and scenario.complete in again.err
     if again.code and not complete:
         return [*faults, f"`adafocus {' '.join(scenario.again)}` then ends with {again.code}: {last_line(again.err)}"]
@@ -229,7 +233,10 @@ def _second(
         for command in (scenario.again, scenario.command, ("features", "build", "run"), ("evaluate", "run")):
             done = second.run(command, here)
             said = last_line(done.err)
-            if done.code != 2 or not said.startswith("adafocus: ") or "is being written to by" not in said:
+            # The first process has locked a new folder before it makes it a run.
+            nothing = command[0] in ("features", "evaluate") and not (here / RUN / "config.yaml").is_file()
+            told = "is being written to by" in said or (nothing and "is not a run folder" in said)
+            if done.code != 2 or not said.startswith("adafocus: ") or not told:
                 faults.append(f"a second process, `adafocus {' '.join(command)}`, ends with {done.code}: {said}")
             faults += [f"a second process has harmed: {one}" for one in differences(state_of(here), before)]
     finally:

@@ -56,6 +56,8 @@ class Scenario:
     """Share of the cases."""
     complete: str = ""
     """What ``again`` says where the first command had done everything."""
+    untouched: str = ""
+    """What ``again`` says where the first command had changed nothing yet; that one is then given again."""
     reordered: bool = False
     """Whether stages may come in another order in the log: what was finished is not trained again."""
 
@@ -155,6 +157,7 @@ SCENARIOS = {
             command=(*TRAIN, "--overwrite", "--seed=1"),
             again=(*TRAIN, "--resume", "--seed=1"),
             prepare=_with_run,
+            untouched="or begin anew with --overwrite",
         ),
         _same("repeat", *TRAIN, "--stages", "2", "3", "--stage2.epochs=1", prepare=_with_run, reordered=True),
         _same("evaluate", "evaluate", RUN, prepare=_with_run),
