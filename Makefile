@@ -57,7 +57,7 @@ demo-run: $(READY) ## train the small run that comes with the package, and pack 
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m demo_run
 
 # CURVES_ARGS=--write stores them, after a change that is meant to move them.
-curves: $(READY) ## training curves of five seeds, and the intervals that another seed must fall into (minutes; CURVES_ARGS)
+curves: $(READY) ## training curves of eleven seeds, and the intervals that another seed must fall into (minutes; CURVES_ARGS)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m curves $(CURVES_ARGS)
 
 # Of the processes that tests start, too. COVERAGE_ARGS='tests/envs -n 2' measures a part, and then fails for the others.

@@ -14,14 +14,14 @@ import torch
 from curves.interval import STORED, intervals, outside
 from curves.training import read, recipe, train
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(11))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the options ask for."""
     parser = argparse.ArgumentParser(prog="make curves", description="Training curves of the embedded recipe.")
     parser.add_argument("--write", action="store_true", help=f"store the curves in {STORED.name}")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 to 4")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 to 10")
     parser.add_argument("--out", type=Path, default=Path("build/curves"), metavar="DIR", help="default: build/curves")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)

@@ -227,7 +227,7 @@ def test_the_readmes_agent_works_as_a_plugin(finished: Path, recipe: Path, tmp_p
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-agents\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
-    commands = re.findall(r"^    adafocus (.*runs/sweep)$", README, re.MULTILINE)
+    commands = re.findall(r"^    adafocus (.*runs/sweep)$", re.sub(r" \\\n +", " ", README), re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["branch", "train"]
     run = tmp_path / "runs" / "sweep"
     places = {"runs/demo": str(finished), "runs/sweep": str(run), "moving_digits": str(recipe)}

@@ -13,7 +13,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "docs" / "slurm"
 STUBS = {
-    "srun": '[[ $1 != --* ]] || shift; exec "$@"',
+    "srun": 'case "$1" in --*) shift ;; esac; exec "$@"',
     "adafocus": f'exec "{sys.executable}" -m adafocus_rl "$@"',
     "sbatch": 'echo "$@" >> sbatch.txt; wc -l < sbatch.txt',
     "scontrol": "printf 'one\\ntwo\\n'",
