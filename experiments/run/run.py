@@ -169,7 +169,8 @@ class Run:
             return 1
         manifest = checkpoint.load(path)[1]
         with checkpoint.reading(path):
-            return convert(manifest["model"]["num_classes"], int, f"the number of classes in {path}")
+            count: int = convert(manifest["model"]["num_classes"], int, f"the number of classes in {path}")
+        return count
 
     # ---- models, environments and agents ------------------------------------------------------------------------
 
