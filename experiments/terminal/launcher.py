@@ -42,10 +42,11 @@ def reports() -> bool:
 
 
 def wait_for_first() -> None:
-    """Let the first process report a mistake before this one does; return when this one has to.
+    """Let the first process report a mistake before this one does, which ``reports`` leaves open; return when this one
+    has to.
 
     Before the processes know one another, each finds the same mistake in the options, perhaps at another time. The
     launcher ends all of them when one has ended. A mistake that only this process finds is reported by it.
     """
-    if not reports() and os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         time.sleep(PATIENCE)
